@@ -1,0 +1,43 @@
+# Every target makes .venv by itself, through constraints.txt, from Python 3.11 and make alone.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help install demo test check bench docs clean
+
+help:
+	@echo "make install   .venv with gatework and every tool of its development"
+	@echo "make demo      train a language model in about a minute and complete three sentences"
+	@echo "make test      the whole test suite"
+	@echo "make check     ruff and mypy"
+	@echo "make bench     the benchmarks' short suite"
+	@echo "make docs      the documentation, in docs/_build/html"
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt pip setuptools
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/gatework demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/gatework bench
+
+docs: $(READY)
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache
