@@ -44,7 +44,7 @@ class MissingExtraError(GateworkError, ImportError):
         self.package = package
         self.extra = extra
         super().__init__(
-            f"{package} is needed for this and not installed. Install it with: pip install 'gatework[{extra}]'"
+            f"{package} is needed for this. Install it with: pip install 'gatework[{extra}]'"
         )
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
