@@ -1,0 +1,103 @@
+"""The code in README.md and in the tutorials runs, and prints what the page says it prints.
+
+The Python blocks of one page run in order, in one namespace and an empty folder. A ```text block that
+directly follows a Python block is that block's exact output. The `gatework` commands of ```sh blocks are read
+by the real command line (their flags must exist), `make` targets must be in the Makefile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+    line: int
+    output: str | None  # what a Python block prints, where the page shows it
+
+
+def blocks(page: str) -> list[Block]:
+    """The fenced blocks of a Markdown text; shown output joins the block that prints it."""
+    found: list[Block] = []
+    end = -1
+    for match in FENCE.finditer(page):
+        language, text = match.groups()
+        directly_after = end >= 0 and not page[end : match.start()].strip()
+        if language == "text" and directly_after and found and found[-1].language == "python":
+            found[-1] = found[-1]._replace(output=text)
+        else:
+            found.append(Block(language, text, page.count("\n", 0, match.start()) + 1, None))
+        end = match.end()
+    return found
+
+
+def run_page(page: str, name: str) -> int:
+    """Runs the Python blocks of a page in one namespace; how many there were."""
+    namespace: dict[str, object] = {"__name__": "__page__"}
+    count = 0
+    for block in blocks(page):
+        if block.language != "python":
+            continue
+        count += 1
+        printed = io.StringIO()
+        code = compile("\n" * block.line + block.text, name, "exec")  # errors name the page's own line
+        with contextlib.redirect_stdout(printed):
+            exec(code, namespace)
+        if block.output is not None:
+            assert printed.getvalue().rstrip() == block.output.rstrip(), f"{name}, line {block.line}"
+    return count
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_page(page.read_text("utf-8"), str(page)) > 0, "a page without code has nothing to show"
+
+
+def test_a_page_that_lies_is_found() -> None:
+    with pytest.raises(AssertionError):
+        run_page("```python\nprint(1)\n```\n\n```text\n2\n```\n", "planted")
+    with pytest.raises(NameError):
+        run_page("```python\nnonsense\n```\n", "planted")
+    assert (
+        run_page("```python\nx = 1\n```\nwords\n```python\nprint(x)\n```\n\n```text\n1\n```\n", "planted")
+        == 2
+    )
+
+
+def test_the_makefile_has_every_target_that_pages_name() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    pages = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
+    named = {t for page in pages for t in re.findall(r"\bmake (\w+)\b`?", commands(page.read_text("utf-8")))}
+    assert named
+    assert named <= targets
+
+
+def commands(page: str) -> str:
+    """What a page writes as code, inline or in a shell block."""
+    inline = re.findall(r"`([^`\n]+)`", page)
+    return "\n".join([*inline, *(block.text for block in blocks(page) if block.language == "sh")])
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "CHANGELOG.md",
+        ROOT / "benchmarks/README.md",
+    ]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name} links to {target}"
