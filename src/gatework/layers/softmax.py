@@ -1,0 +1,143 @@
+"""Output layers over a vocabulary: the plain softmax, and the adaptive one for large vocabularies.
+
+Both hold one row of `weight` per token, so either can share (tie) the embedding's rows (Press & Wolf 2017,
+"Using the output embedding to improve language models"), and both answer the same questions: `losses`,
+`loss` and `log_prob`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["AdaptiveSoftmax", "Softmax", "default_cutoffs"]
+
+INITIAL_RANGE = 0.1
+
+
+class Softmax(nn.Module):
+    """A softmax over the whole vocabulary.
+
+    Args:
+        input_size: width of the hidden vectors.
+        vocabulary_size: number of tokens V.
+        weight: a parameter (V, input_size) to share, such as the embedding's; without it, one of its own.
+
+    Raises:
+        ValueError: a shared weight is not (V, input_size).
+    """
+
+    def __init__(self, input_size: int, vocabulary_size: int, *, weight: nn.Parameter | None = None) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.vocabulary_size = vocabulary_size
+        if weight is None:
+            weight = nn.Parameter(
+                torch.empty(vocabulary_size, input_size).uniform_(-INITIAL_RANGE, INITIAL_RANGE)
+            )
+        elif weight.shape != (vocabulary_size, input_size):
+            raise ValueError(
+                f"a shared weight is (vocabulary_size, input_size) = ({vocabulary_size}, {input_size}), "
+                f"this one is {tuple(weight.shape)}: project the hidden vectors to the embedding's width"
+            )
+        self.weight = weight
+        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
+
+    def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Negative log-likelihood in nats of each target: hidden (N, input_size), targets (N,) -> (N,)."""
+        return F.cross_entropy(F.linear(hidden, self.weight, self.bias), targets, reduction="none")
+
+    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """The losses' sum, a scalar in nats."""
+        return self.losses(hidden, targets).sum()
+
+    def log_prob(self, hidden: Tensor) -> Tensor:
+        """Log-probability of every token: hidden (N, input_size) -> (N, V)."""
+        return F.log_softmax(F.linear(hidden, self.weight, self.bias), dim=-1)
+
+
+class AdaptiveSoftmax(Softmax):
+    """A softmax in clusters of falling frequency (Grave et al. 2017, "Efficient softmax for GPUs").
+
+    Token ids must be in order of falling frequency. The head decides between the tokens below the first
+    cutoff and one entry per tail cluster; a tail is computed only for the rows whose target lies in it:
+    p(token) = p(cluster) p(token | cluster). All clusters keep the full width (the paper's division of
+    tail widths is left out), so that the rows can be the embedding's.
+
+    Args:
+        cutoffs: where each tail cluster begins, rising, within 1 … V - 1.
+        input_size, vocabulary_size, weight: as for `Softmax`.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        vocabulary_size: int,
+        cutoffs: Sequence[int],
+        *,
+        weight: nn.Parameter | None = None,
+    ) -> None:
+        super().__init__(input_size, vocabulary_size, weight=weight)
+        edges = [0, *cutoffs, vocabulary_size]
+        if len(cutoffs) == 0 or any(low >= high for low, high in pairwise(edges)):
+            raise ValueError(
+                f"cutoffs rise strictly between 0 and the vocabulary's size {vocabulary_size}, "
+                f"received {list(cutoffs)}"
+            )
+        self.cutoffs = list(cutoffs)
+        tails = len(self.cutoffs)
+        self.cluster_weight = nn.Parameter(
+            torch.empty(tails, input_size).uniform_(-INITIAL_RANGE, INITIAL_RANGE)
+        )
+        self.cluster_bias = nn.Parameter(torch.zeros(tails))
+
+    def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        head, tails = self._clusters()
+        first = self.cutoffs[0]
+        edges = torch.tensor(self.cutoffs, device=targets.device)
+        cluster = torch.bucketize(targets, edges, right=True)  # 0 is the head's own
+        slots = torch.where(cluster == 0, targets, first - 1 + cluster)
+        losses = F.cross_entropy(F.linear(hidden, *head), slots, reduction="none")
+        for number, (low, tail) in enumerate(zip(self.cutoffs, tails, strict=True), start=1):
+            rows = (cluster == number).nonzero().squeeze(1)
+            if len(rows) == 0:
+                continue
+            logits = F.linear(hidden[rows], *tail)
+            inside = F.cross_entropy(logits, targets[rows] - low, reduction="none")
+            losses = losses.index_add(0, rows, inside.to(losses.dtype))
+        return losses
+
+    def log_prob(self, hidden: Tensor) -> Tensor:
+        head, tails = self._clusters()
+        first = self.cutoffs[0]
+        of_head = F.log_softmax(F.linear(hidden, *head), dim=-1)
+        parts = [of_head[:, :first]]
+        for number, tail in enumerate(tails):
+            inside = F.log_softmax(F.linear(hidden, *tail), dim=-1)
+            parts.append(of_head[:, first + number, None] + inside)
+        return torch.cat(parts, dim=1)
+
+    def _clusters(self) -> tuple[tuple[Tensor, Tensor], list[tuple[Tensor, Tensor]]]:
+        """(weight, bias) of the head and of each tail.
+
+        One `split` of the shared weight: its backward writes the (V, input_size) gradient once, where a
+        slice per cluster would fill a whole zero matrix each.
+        """
+        edges = [0, *self.cutoffs, self.vocabulary_size]
+        sizes = [high - low for low, high in pairwise(edges)]
+        weights, biases = self.weight.split(sizes), self.bias.split(sizes)
+        head = torch.cat([weights[0], self.cluster_weight]), torch.cat([biases[0], self.cluster_bias])
+        return head, list(zip(weights[1:], biases[1:], strict=True))
+
+
+def _initial(rows: int, width: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(rows, width).uniform_(-INITIAL_RANGE, INITIAL_RANGE))
+
+
+def default_cutoffs(vocabulary_size: int) -> list[int]:
+    """Two cutoffs, at 1/16 and 5/16 of the vocabulary: a balance of work for words of Zipf's law."""
+    return [max(1, vocabulary_size // 16), max(2, vocabulary_size * 5 // 16)]
