@@ -1,0 +1,93 @@
+"""The pass `expand`: composite operations written in the basic ones.
+
+What is left is what derivatives and kernels must know. Each rule keeps torch's subgradient at the kinks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gatework.graph.builder import Builder, Expr
+from gatework.graph.node import Graph, Node
+from gatework.graph.rewrite import rebuild
+
+
+def expand(graph: Graph) -> Graph:
+    """An equal graph without composite operations."""
+
+    def rule(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
+        expansion = EXPANSIONS.get(node.op)
+        return None if expansion is None else expansion(builder, node, args)
+
+    return rebuild(graph, rule)
+
+
+def _where(condition: Expr, yes: Expr, no: Expr) -> Expr:
+    return condition.builder.apply("where", condition, yes, no)
+
+
+def _clip(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
+    (e,) = args
+    low, high = b.constant(node.number("low")), b.constant(node.number("high"))
+    # Written with comparisons: at a bound the whole gradient passes, where minimum would halve it.
+    return _where(e < low, low, _where(high < e, high, e))
+
+
+def _leaky_relu(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
+    (e,) = args
+    return _where(e > 0, e, e * node.number("slope"))
+
+
+def _elu(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
+    (e,) = args
+    positive = e > 0
+    # The exponential sees no large argument: an infinity in the branch not taken would make 0 * inf of its gradient.
+    below = b.apply("expm1", _where(positive, b.constant(0.0), e))
+    return _where(positive, e, below * node.number("alpha"))
+
+
+def _softsign(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
+    (e,) = args
+    return e / (1 + abs(e))
+
+
+def _log_sigmoid(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
+    (e,) = args
+    return -b.apply("softplus", -e)
+
+
+def _hard_sigmoid(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
+    (e,) = args
+    line = e * node.number("slope") + 0.5
+    # Flat at the bounds themselves, as torch.nn.functional.hardsigmoid.
+    return _where(line <= 0, b.constant(0.0), _where(line >= 1, b.constant(1.0), line))
+
+
+def _softmax(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
+    (e,) = args
+    # A softmax does not change with a shift of its argument, so no gradient is owed to the shift.
+    weight = b.apply("exp", e - b.apply("stop_gradient", b.apply("largest", e)))
+    return weight / b.apply("sum", weight)
+
+
+def _layer_norm(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
+    count = b.leaf("size", 1, of=args[0].width)
+    for arg in args[1:]:
+        count = count + b.leaf("size", 1, of=arg.width)
+    mean = b.apply("sum", *args) / count
+    squares = tuple((arg - mean) * (arg - mean) for arg in args)
+    variance = b.apply("sum", *squares) / count
+    centred = args[int(node.number("index"))] - mean
+    return centred / b.apply("sqrt", variance + node.number("epsilon"))
+
+
+EXPANSIONS: dict[str, Callable[[Builder, Node, tuple[Expr, ...]], Expr]] = {
+    "clip": _clip,
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "softsign": _softsign,
+    "log_sigmoid": _log_sigmoid,
+    "hard_sigmoid": _hard_sigmoid,
+    "softmax": _softmax,
+    "layer_norm": _layer_norm,
+}

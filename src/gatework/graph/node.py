@@ -1,0 +1,182 @@
+"""The graph of one step: immutable nodes in topological order, and what the cell declares around them.
+
+A `Graph` is data: it can be compared, hashed, printed, written as JSON and read back. Everything that runs a
+cell starts from it; nothing that runs a cell needs the Python function that it was traced from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Width = str | int
+"""The number of units of a node: a literal, or the name of a size that the layer knows (`hidden_size`)."""
+
+Attribute = str | int | float
+InputKind = Literal["input", "static", "memory"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation of the step.
+
+    Attributes:
+        op: a key of `gatework.graph.ops.OPS`.
+        args: indices of earlier nodes of the same graph.
+        attributes: what the operation needs besides its arguments, sorted by name.
+        width: units of the result. A result of width 1 broadcasts over the units.
+    """
+
+    op: str
+    args: tuple[int, ...] = ()
+    attributes: tuple[tuple[str, Attribute], ...] = ()
+    width: Width = 1
+
+    def __getitem__(self, name: str) -> Attribute:
+        for key, value in self.attributes:
+            if key == name:
+                return value
+        raise KeyError(f"{self.op} has no attribute {name!r}")
+
+    def text(self, name: str) -> str:
+        """An attribute that is a string."""
+        value = self[name]
+        if not isinstance(value, str):
+            raise TypeError(f"{self.op}.{name} is {value!r}, not a string")
+        return value
+
+    def number(self, name: str) -> float:
+        """An attribute that is a number."""
+        value = self[name]
+        if isinstance(value, str):
+            raise TypeError(f"{self.op}.{name} is {value!r}, not a number")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What a step reads from outside.
+
+    Attributes:
+        kind: `input` has one vector a step (T, B, size); `static` one for the whole sequence (B, size);
+            `memory` is a sequence to attend to (S, B, size).
+    """
+
+    name: str
+    kind: InputKind
+    size: Width
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """What a step hands to the next one: (B, size), starting at `init`."""
+
+    name: str
+    size: Width
+    init: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The rows of one gate in the packed weight of a slot: `rows` x `columns`, in declaration order."""
+
+    slot: str
+    gate: str
+    rows: Width
+    columns: Width
+    bias: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSpec:
+    """A learned tensor that is no block of a slot: a vector, or a matrix where `columns` is given.
+
+    Attributes:
+        init: a number, or "uniform" for the layer's own initialisation.
+    """
+
+    name: str
+    size: Width
+    init: float | Literal["uniform"] = "uniform"
+    columns: Width | None = None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A cell's step, traced.
+
+    Attributes:
+        nodes: in topological order.
+        inputs: the first one is the cell's input; then further inputs, static vectors, memories.
+        states: in the order of the signature; the first one is the output. Alignments carried by a
+            location-sensitive score come last.
+        blocks: weight blocks, in the order in which the equations first use them within a slot.
+        vectors: learned vectors, normalisation gains and the parameters of scores.
+        outputs: names to nodes. A forward graph has `state:NAME` for the new value of every state and
+            `emit:NAME` for each emitted value; a derived one has the gradients.
+        gates: names to nodes, for the tape. Never empty of meaning: a name here is one a reader knows.
+        doc: what the cell is, and its paper.
+        options: the options that the cell was traced with, as text.
+    """
+
+    name: str
+    nodes: tuple[Node, ...]
+    inputs: tuple[InputSpec, ...]
+    states: tuple[StateSpec, ...]
+    blocks: tuple[Block, ...]
+    vectors: tuple[VectorSpec, ...]
+    outputs: tuple[tuple[str, int], ...]
+    gates: tuple[tuple[str, int], ...] = ()
+    doc: str = ""
+    options: tuple[tuple[str, str], ...] = field(default=())
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def output(self, name: str) -> int:
+        """The index of the node behind an output name."""
+        for key, index in self.outputs:
+            if key == name:
+                return index
+        raise KeyError(f"{self.name} has no output {name!r}")
+
+    def next_states(self) -> tuple[int, ...]:
+        """Indices of the new values of the states, in their order."""
+        return tuple(self.output(f"state:{state.name}") for state in self.states)
+
+    def emits(self) -> dict[str, int]:
+        """Names and indices of the emitted values."""
+        return {key.removeprefix("emit:"): i for key, i in self.outputs if key.startswith("emit:")}
+
+    def slots(self) -> dict[str, tuple[Block, ...]]:
+        """Slot names to their blocks, slots in order of first use with `ih` and `hh` first."""
+        found: dict[str, list[Block]] = {}
+        for block in self.blocks:
+            found.setdefault(block.slot, []).append(block)
+        first = [slot for slot in ("ih", "hh") if slot in found]
+        rest = [slot for slot in found if slot not in first]
+        return {slot: tuple(found[slot]) for slot in first + rest}
+
+    def inputs_of_kind(self, kind: InputKind) -> tuple[InputSpec, ...]:
+        """The declared inputs of one kind, in order."""
+        return tuple(spec for spec in self.inputs if spec.kind == kind)
+
+    def sizes(self) -> tuple[str, ...]:
+        """Every named size that the layer must know to run this graph."""
+        widths: list[Width] = [spec.size for spec in self.inputs]
+        widths += [spec.size for spec in self.states]
+        for block in self.blocks:
+            widths += [block.rows, block.columns]
+        for vector in self.vectors:
+            widths += [vector.size] + ([vector.columns] if vector.columns is not None else [])
+        return tuple(dict.fromkeys(width for width in widths if isinstance(width, str)))
+
+
+def resolve(width: Width, sizes: Mapping[str, int]) -> int:
+    """The number behind a width.
+
+    Raises:
+        KeyError: the width names a size that is not in `sizes`.
+    """
+    return width if isinstance(width, int) else sizes[width]

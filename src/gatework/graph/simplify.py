@@ -1,0 +1,83 @@
+"""The pass `simplify`: constants folded, neutral elements dropped, dead nodes gone.
+
+Only what holds for every value is done, infinities and NaN included: `0 * e` stays, since it is NaN where e
+is infinite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from gatework.graph.builder import Builder, Expr
+from gatework.graph.node import Graph, Node
+from gatework.graph.rewrite import rebuild
+
+_FOLD: dict[str, Callable[..., float]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "neg": lambda a: -a,
+    "maximum": max,
+    "minimum": min,
+    "less": lambda a, b: float(a < b),
+    "less_equal": lambda a, b: float(a <= b),
+    "equal": lambda a, b: float(a == b),
+    "abs": abs,
+}
+
+
+def simplify(graph: Graph) -> Graph:
+    """An equal graph with fewer nodes."""
+    return rebuild(graph, _simpler)
+
+
+def _value(expr: Expr) -> float | None:
+    return expr.node.number("value") if expr.node.op == "constant" else None
+
+
+def _simpler(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
+    values = [_value(arg) for arg in args]
+    if node.op in _FOLD and args and all(value is not None and math.isfinite(value) for value in values):
+        folded = _FOLD[node.op](*values)
+        if math.isfinite(folded):
+            return builder.constant(folded)
+    match node.op:
+        case "add":
+            if values[0] == 0:
+                return args[1]
+            if values[1] == 0:
+                return args[0]
+        case "sub":
+            if values[1] == 0:
+                return args[0]
+            if values[0] == 0:
+                return builder.apply("neg", args[1])
+        case "mul":
+            if values[0] == 1:
+                return args[1]
+            if values[1] == 1:
+                return args[0]
+            if values[0] == -1:
+                return builder.apply("neg", args[1])
+            if values[1] == -1:
+                return builder.apply("neg", args[0])
+        case "div":
+            if values[1] == 1:
+                return args[0]
+        case "neg":
+            inner = args[0].node
+            if inner.op == "neg":
+                return Expr(builder, inner.args[0])
+        case "pow":
+            exponent = node.number("exponent")
+            if exponent == 1:
+                return args[0]
+            if exponent == 2:
+                return builder.apply("mul", args[0], args[0])
+        case "where":
+            if values[0] is not None and args[1].width == args[2].width == node.width:
+                return args[1] if values[0] != 0 else args[2]
+        case _:
+            pass
+    return None

@@ -1,0 +1,354 @@
+"""Tracing: from a function of one step to its graph."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from gatework.graph.builder import Builder, Expr, TraceError
+from gatework.graph.node import Block, Graph, InputKind, InputSpec, Node, StateSpec, VectorSpec, Width
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Annotates a parameter of a cell as a state of another width or start: `h: gw.State(size="proj_size")`."""
+
+    size: Width = "hidden_size"
+    init: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Annotates a parameter as a further input stream, one vector a step: `gap: gw.Input`.
+
+    `size` defaults to a size of the parameter's own name, `gap_size`.
+    """
+
+    size: Width | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """Annotates a parameter as one vector for the whole sequence: `speaker: gw.Static`."""
+
+    size: Width | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Annotates a parameter as a sequence to attend to, with its lengths: `memory: gw.Memory`."""
+
+    size: Width | None = None
+
+
+_KINDS: dict[type, InputKind] = {Input: "input", Static: "static", Memory: "memory"}
+_current: ContextVar[Tracer | None] = ContextVar("gatework_tracer", default=None)
+
+
+def current_tracer() -> Tracer:
+    """The trace that is going on.
+
+    Raises:
+        TraceError: none is.
+    """
+    tracer = _current.get()
+    if tracer is None:
+        raise TraceError(
+            "A word of the equations is used outside a cell.",
+            'h = linear("candidate", x, h)',
+            '@gw.cell\ndef my_cell(x, h):\n    return tanh(linear("candidate", x, h))',
+        )
+    return tracer
+
+
+class Tracer(Builder):
+    """The builder of a cell's graph: nodes, and what the equations declare on the way."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.inputs: list[InputSpec] = []
+        self.states: list[StateSpec] = []
+        self.blocks: list[Block] = []
+        self.vectors: dict[str, VectorSpec] = {}
+        self.gates: dict[str, int] = {}
+        self.outputs: dict[str, int] = {}
+        self.preactivations: dict[int, str] = {}
+        self._inputs_alone: list[bool] = []
+
+    def depends_on_inputs_alone(self, expr: Expr) -> bool:
+        """Whether a value needs neither a state nor a memory, so that it can leave the loop over time."""
+        for node in self.nodes[len(self._inputs_alone) :]:
+            free = node.op not in ("state", "memory") and all(self._inputs_alone[arg] for arg in node.args)
+            self._inputs_alone.append(free)
+        return self._inputs_alone[expr.index]
+
+    def product(self, slot: str, gate: str, operand: Expr, *, rows: Width, bias: bool) -> Expr:
+        """The product of a gate's block in a slot with an operand."""
+        for block in self.blocks:
+            if block.slot != slot:
+                continue
+            if block.gate == gate:
+                raise TraceError(
+                    f"The gate {gate!r} is named twice over `weight_{slot}`: two products would share a block.",
+                    f'a = sigmoid(linear("{gate}", x, h))\nb = tanh(linear("{gate}", x, h))',
+                    f'a = sigmoid(linear("{gate}", x, h))\nb = tanh(linear("other", x, h))',
+                )
+            if block.columns != operand.width:
+                raise TraceError(
+                    f"The operands of {block.gate!r} and {gate!r} have widths {block.columns} and {operand.width}, "
+                    f"and both would be blocks of `weight_{slot}`.",
+                    f'linear("{block.gate}", x, h)\nlinear("{gate}", x, wide)',
+                    f'linear("{block.gate}", x, h)\nlinear("{gate}", x, wide=wide)    # a slot of its own',
+                )
+        self.blocks.append(Block(slot, gate, rows, operand.width, bias))
+        return self.apply("product", operand, width=rows, slot=slot, gate=gate)
+
+    def declare_vector(self, spec: VectorSpec) -> None:
+        if spec.name in self.vectors:
+            raise TraceError(
+                f"The learned vector {spec.name!r} is declared twice.",
+                'i = sigmoid(a + vector("peephole") * c)\nf = sigmoid(b + vector("peephole") * c)',
+                'p = vector("peephole")            # shared, or two names\n'
+                "i = sigmoid(a + p * c)\nf = sigmoid(b + p * c)",
+            )
+        self.vectors[spec.name] = spec
+
+    def declare_output(self, name: str, expr: Expr) -> None:
+        key = f"emit:{name}"
+        if key in self.outputs or name == "output":
+            raise TraceError(
+                f"emit({name!r}, …) stands twice"
+                + (": `output` is the first state." if name == "output" else "."),
+                f'emit("{name}", a)\nemit("{name}", b)',
+                f'emit("{name}", a)\nemit("{name}_2", b)',
+            )
+        self.outputs[key] = expr.index
+
+    def name_gate(self, name: str, expr: Expr) -> None:
+        if self.gates.get(name, expr.index) != expr.index and name not in self.preactivations.values():
+            raise TraceError(
+                f"The gate name {name!r} is given to two values.",
+                f'a = gate("{name}", sigmoid(p))\nb = gate("{name}", sigmoid(q))',
+                f'a = gate("{name}", sigmoid(p))\nb = gate("{name}_2", sigmoid(q))',
+            )
+        self.gates[name] = expr.index
+
+    def carry_alignment(self, name: str, memory: Expr) -> Expr:
+        """The alignment of the previous step, as a state of the attention's own."""
+        size = f"{memory.node.text('name')}_steps"
+        self.states.append(StateSpec(f"{name}_alignment", size))
+        return self.leaf("state", size, name=f"{name}_alignment")
+
+    def set_alignment(self, name: str, alignment: Expr) -> None:
+        self.outputs[f"state:{name}_alignment"] = alignment.index
+
+    def inline(self, graph: Graph, prefix: str, args: tuple[Any, ...]) -> tuple[Expr, ...]:
+        """A cell used inside this one: its nodes with its gates, slots and vectors under a prefix."""
+        declared = [state for state in graph.states if not _is_alignment(graph, state)]
+        parameters: list[InputSpec | StateSpec] = _signature_order(graph, declared)
+        if len(args) != len(parameters):
+            names = ", ".join(parameter.name for parameter in parameters)
+            raise TraceError(
+                f"The cell {graph.name} takes ({names}) and was given {len(args)} values.",
+                f'{graph.name}("{prefix}", x)',
+                f'{graph.name}("{prefix}", {names})',
+            )
+        values: dict[str, Expr] = {}
+        widths: dict[str, Width] = {}
+        for parameter, arg in zip(parameters, args, strict=True):
+            expr = self.lift(arg)
+            values[parameter.name] = expr
+            if isinstance(parameter.size, str):
+                known = widths.setdefault(parameter.size, expr.width)
+                if known != expr.width:
+                    raise TraceError(
+                        f"In {graph.name}({prefix!r}, …), {parameter.name} has width {expr.width} where "
+                        f"{parameter.size} is {known} already.",
+                        f'{graph.name}("{prefix}", x, h, x)',
+                        f'{graph.name}("{prefix}", x, h, c)',
+                    )
+
+        def width(of: Width) -> Width:
+            return widths.get(of, of) if isinstance(of, str) else of
+
+        def named(name: str) -> str:
+            return f"{prefix}_{name}"
+
+        placed: list[Expr] = []
+        for node in graph.nodes:
+            if node.op in ("input", "static", "state", "memory"):
+                name = node.text("name")
+                if name not in values:  # an alignment that the inner cell carries
+                    memory = values[next(spec.name for spec in graph.inputs if spec.kind == "memory")]
+                    values[name] = self.carry_alignment(named(name.removesuffix("_alignment")), memory)
+                placed.append(values[name])
+                continue
+            attributes = dict(node.attributes)
+            for key in ("gate", "slot", "name"):
+                if key in attributes:
+                    attributes[key] = _vector_name(prefix, str(attributes[key]))
+            args_ = tuple(placed[arg].index for arg in node.args)
+            of = width(node.width)
+            if node.op == "align":
+                of = (
+                    self.nodes[args_[2]].width
+                    if len(args_) == 3
+                    else f"{self.nodes[args_[1]].text('name')}_steps"
+                )
+            placed.append(self.intern(Node(node.op, args_, tuple(sorted(attributes.items())), of)))
+        for block in graph.blocks:
+            self.blocks.append(
+                Block(
+                    named(block.slot), named(block.gate), width(block.rows), width(block.columns), block.bias
+                )
+            )
+        for vector in graph.vectors:
+            columns = None if vector.columns is None else width(vector.columns)
+            self.declare_vector(
+                VectorSpec(_vector_name(prefix, vector.name), width(vector.size), vector.init, columns)
+            )
+        for name, index in graph.gates:
+            self.name_gate(named(name), placed[index])
+        for name, index in graph.emits().items():
+            self.declare_output(named(name), placed[index])
+        for state in graph.states:
+            if state not in declared:
+                self.set_alignment(
+                    named(state.name.removesuffix("_alignment")), placed[graph.output(f"state:{state.name}")]
+                )
+        return tuple(placed[graph.output(f"state:{state.name}")] for state in declared)
+
+
+def _vector_name(prefix: str, name: str) -> str:
+    """A parameter's name under a prefix; a normalisation keeps its word in front."""
+    for word in ("norm_gain_", "norm_bias_"):
+        if name.startswith(word):
+            return f"{word}{prefix}_{name.removeprefix(word)}"
+    return f"{prefix}_{name}"
+
+
+def _is_alignment(graph: Graph, state: StateSpec) -> bool:
+    return any(state.size == f"{spec.name}_steps" for spec in graph.inputs if spec.kind == "memory")
+
+
+def _signature_order(graph: Graph, states: list[StateSpec]) -> list[InputSpec | StateSpec]:
+    """The parameters as a call gives them: the input, the states, then the further inputs."""
+    return [graph.inputs[0], *states, *graph.inputs[1:]]
+
+
+@contextmanager
+def _tracing(tracer: Tracer) -> Iterator[None]:
+    token = _current.set(tracer)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def trace(function: Callable[..., Any], options: Mapping[str, Any], shown: Mapping[str, str]) -> Graph:
+    """The graph of a cell's function, as written.
+
+    Args:
+        function: the step; its signature says what is input and what is state.
+        options: values of its keyword-only parameters.
+        shown: the same as text, kept with the graph.
+
+    Raises:
+        TraceError: the function is no equation.
+    """
+    tracer = Tracer(function.__name__)
+    values = []
+    names = []
+    for parameter in _parameters(function):
+        spec = _declare(tracer, parameter)
+        names.append(parameter.name)
+        op = "state" if isinstance(spec, StateSpec) else spec.kind
+        values.append(tracer.leaf(op, spec.size, name=spec.name))
+    declared = list(tracer.states)
+    with _tracing(tracer):
+        returned = function(*values, **options)
+    returned = returned if isinstance(returned, tuple) else (returned,)
+    wanted = [state.name for state in declared]
+    if len(returned) != len(wanted) or any(value is None for value in returned):
+        given = "nothing" if returned == (None,) else f"{len(returned)} value" + "s" * (len(returned) != 1)
+        raise TraceError(
+            f"The cell {function.__name__} has the states ({', '.join(wanted)}) and returns {given}: it must return "
+            "the new value of each, in their order.",
+            f"def {function.__name__}({', '.join(names)}):\n    …\n    return {wanted[0]}"
+            if len(wanted) > 1
+            else f"def {function.__name__}({', '.join(names)}):\n    …",
+            f"def {function.__name__}({', '.join(names)}):\n    …\n    return {', '.join(wanted)}",
+        )
+    outputs: dict[str, int] = {}
+    for state, value in zip(declared, returned, strict=True):
+        expr = tracer.lift(value)
+        if expr.width != state.size:
+            raise TraceError(
+                f"The new value of the state {state.name} has width {expr.width}; the state has {state.size}.",
+                f'{state.name} = linear("candidate", x, {state.name}, size=1)',
+                f'{state.name} = linear("candidate", x, {state.name})',
+            )
+        outputs[f"state:{state.name}"] = expr.index
+    return Graph(
+        name=function.__name__,
+        nodes=tuple(tracer.nodes),
+        inputs=tuple(tracer.inputs),
+        states=tuple(tracer.states),
+        blocks=tuple(tracer.blocks),
+        vectors=tuple(tracer.vectors.values()),
+        outputs=tuple({**outputs, **tracer.outputs}.items()),
+        gates=tuple(tracer.gates.items()),
+        doc=inspect.getdoc(function) or "",
+        options=tuple(shown.items()),
+    )
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except NameError as error:
+        raise TraceError(
+            f"An annotation of {function.__name__} cannot be evaluated: {error}.",
+            "def my_cell(x, h: State): …",
+            "import gatework as gw\ndef my_cell(x, h: gw.State): …",
+        ) from error
+    positional = []
+    for parameter in signature.parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise TraceError(
+                f"The cell {function.__name__} has a parameter {parameter}: the graph needs every state by name.",
+                f"def {function.__name__}(x, *states): …",
+                f"def {function.__name__}(x, h, c): …",
+            )
+        if parameter.kind != parameter.KEYWORD_ONLY:
+            if parameter.default is not parameter.empty:
+                raise TraceError(
+                    f"The parameter {parameter.name} of {function.__name__} has a default: options are keyword-only.",
+                    f"def {function.__name__}(x, h, {parameter.name}={parameter.default!r}): …",
+                    f"def {function.__name__}(x, h, *, {parameter.name}={parameter.default!r}): …",
+                )
+            positional.append(parameter)
+    return positional
+
+
+def _declare(tracer: Tracer, parameter: inspect.Parameter) -> InputSpec | StateSpec:
+    annotation = parameter.annotation
+    if isinstance(annotation, type) and issubclass(annotation, State | Input | Static | Memory):
+        annotation = annotation()
+    first = not tracer.inputs
+    if first and not isinstance(annotation, Input):
+        annotation = Input("input_size")
+    if isinstance(annotation, Input | Static | Memory):
+        size = annotation.size or ("input_size" if first else f"{parameter.name}_size")
+        spec = InputSpec(parameter.name, _KINDS[type(annotation)], size)
+        tracer.inputs.append(spec)
+        return spec
+    declared = annotation if isinstance(annotation, State) else State()
+    state = StateSpec(parameter.name, declared.size, float(declared.init))
+    tracer.states.append(state)
+    return state

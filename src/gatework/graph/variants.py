@@ -1,0 +1,78 @@
+"""Variants of a cell, as graphs: without biases, with recurrent dropout, with zoneout.
+
+The layer draws the masks and passes them in as further inputs, so that a kernel never draws a random number
+and a run repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gatework.graph.builder import Builder, Expr
+from gatework.graph.node import Graph, InputSpec, Node
+from gatework.graph.rewrite import drop_dead, rebuild
+from gatework.graph.simplify import simplify
+
+DROPOUT = "dropout_mask_"
+ZONEOUT = "zoneout_mask_"
+
+
+def without_bias(graph: Graph) -> Graph:
+    """The cell with no bias in its linear maps; normalisations and vectors keep theirs."""
+
+    def rule(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
+        return builder.constant(0.0) if node.op == "bias" else None
+
+    bare = rebuild(graph, rule)
+    return simplify(replace(bare, blocks=tuple(replace(block, bias=False) for block in bare.blocks)))
+
+
+def with_recurrent_dropout(graph: Graph) -> Graph:
+    """A mask, one for the whole sequence, on each operand of the recurrent products (Gal & Ghahramani 2016).
+
+    Adds a static input `dropout_mask_WIDTH` for each width of recurrent operands: 0 or 1 / (1 - p) a unit.
+    """
+    masks: dict[str, InputSpec] = {}
+
+    def rule(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
+        if node.op != "product" or node.text("slot").split("_")[-1] != "hh":
+            return None
+        width = args[0].width
+        name = f"{DROPOUT}{width}"
+        masks[name] = InputSpec(name, "static", width)
+        masked = args[0] * builder.leaf("static", width, name=name)
+        return builder.intern(replace(node, args=(masked.index,)))
+
+    dropped = rebuild(graph, rule)
+    return replace(dropped, inputs=dropped.inputs + tuple(masks.values()))
+
+
+def with_zoneout(graph: Graph, rates: Mapping[str, float], *, training: bool) -> Graph:
+    """States that keep their previous value at random (Krueger et al. 2016, equations 2 and 3).
+
+    Args:
+        rates: state names to the probability that a unit keeps its value.
+        training: draw (an input `zoneout_mask_STATE`, 1 where a unit is kept, a step), or take the expected
+            value, rate * old + (1 - rate) * new.
+    """
+    builder = Builder(graph.nodes)
+    outputs = dict(graph.outputs)
+    masks = []
+    for state in graph.states:
+        rate = rates.get(state.name, 0.0)
+        if rate == 0:
+            continue
+        old = builder.leaf("state", state.size, name=state.name)
+        new = Expr(builder, outputs[f"state:{state.name}"])
+        if training:
+            name = f"{ZONEOUT}{state.name}"
+            masks.append(InputSpec(name, "input", state.size))
+            mixed = builder.apply("where", builder.leaf("input", state.size, name=name), old, new)
+        else:
+            mixed = rate * old + (1 - rate) * new
+        outputs[f"state:{state.name}"] = mixed.index
+    zoned = replace(
+        graph, nodes=tuple(builder.nodes), outputs=tuple(outputs.items()), inputs=graph.inputs + tuple(masks)
+    )
+    return drop_dead(zoned)

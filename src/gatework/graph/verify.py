@@ -1,0 +1,248 @@
+"""What a legal graph is.
+
+Everything that reads a graph may rely on what is checked here: it runs on every traced cell, on every graph
+read from a file, and after every pass in the tests.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from gatework.errors import GateworkError
+from gatework.graph.node import Graph, Node, Width
+from gatework.graph.ops import OPS, SCORES, VARIADIC
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+_LEAF_KINDS = {"input": "input", "static": "static", "memory": "memory"}
+_STRINGS = ("gate", "slot", "name", "score", "of")
+_LARGEST_SIZE = 2**31
+
+
+class GraphError(GateworkError, ValueError):
+    """A graph that is not legal: what is wrong, and at which node."""
+
+
+def verify(graph: Graph) -> None:
+    """Checks that a graph is legal.
+
+    Raises:
+        GraphError: it is not; the message names the node and the rule.
+    """
+    _check_declarations(graph)
+    for index, node in enumerate(graph.nodes):
+        try:
+            _check_node(graph, index, node)
+        except GraphError as error:
+            raise GraphError(f"{graph.name}, node {index} ({node.op}): {error}") from None
+    _check_outputs(graph)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise GraphError(message)
+
+
+def _check_name(what: str, name: object) -> None:
+    _require(isinstance(name, str) and bool(_NAME.match(name)), f"the {what} {name!r} is no name")
+
+
+def _check_width(what: str, width: object) -> None:
+    if isinstance(width, str):
+        _check_name(f"size of {what}", width)
+    else:
+        _require(
+            isinstance(width, int) and not isinstance(width, bool) and 0 < width < _LARGEST_SIZE,
+            f"the size {width!r} of {what} is neither a name nor a positive number",
+        )
+
+
+def _check_unique(what: str, names: list[str]) -> None:
+    for name in names:
+        _require(names.count(name) == 1, f"the {what} {name!r} is declared {names.count(name)} times")
+
+
+def _check_declarations(graph: Graph) -> None:
+    _check_name("cell's name", graph.name)
+    _require(bool(graph.inputs), f"{graph.name} declares no input")
+    _require(
+        graph.inputs[0].kind == "input", f"the first input of {graph.name} is no stream of one vector a step"
+    )
+    _require(bool(graph.states), f"{graph.name} declares no state")
+    for spec in graph.inputs:
+        _check_name("input", spec.name)
+        _require(
+            spec.kind in _LEAF_KINDS.values(), f"the input {spec.name} is of an unknown kind, {spec.kind!r}"
+        )
+        _check_width(spec.name, spec.size)
+    for state in graph.states:
+        _check_name("state", state.name)
+        _check_width(state.name, state.size)
+        _require(isinstance(state.init, int | float), f"the start of the state {state.name} is no number")
+    _check_unique(
+        "input or state", [spec.name for spec in graph.inputs] + [state.name for state in graph.states]
+    )
+    for block in graph.blocks:
+        _check_name("slot", block.slot)
+        _check_name("gate", block.gate)
+        _check_width(block.gate, block.rows)
+        _check_width(block.gate, block.columns)
+        _require(
+            isinstance(block.bias, bool), f"the bias of {block.slot}.{block.gate} is neither true nor false"
+        )
+    _check_unique("block", [f"{block.slot}.{block.gate}" for block in graph.blocks])
+    for slot, blocks in graph.slots().items():
+        columns = {block.columns for block in blocks}
+        _require(
+            len(columns) == 1,
+            f"the blocks of weight_{slot} have different widths: {sorted(map(str, columns))}",
+        )
+        _require(
+            len({block.bias for block in blocks}) == 1,
+            f"some blocks of weight_{slot} have a bias and some have none",
+        )
+    for vector in graph.vectors:
+        _check_name("vector", vector.name)
+        _check_width(vector.name, vector.size)
+        if vector.columns is not None:
+            _check_width(vector.name, vector.columns)
+        init = vector.init
+        _require(
+            init == "uniform" or (isinstance(init, int | float) and math.isfinite(init)),
+            f"the start {init!r} of the vector {vector.name} is neither a number nor 'uniform'",
+        )
+    _check_unique("vector", [vector.name for vector in graph.vectors])
+
+
+def _check_node(graph: Graph, index: int, node: Node) -> None:
+    op = OPS.get(node.op)
+    if op is None:
+        raise GraphError("there is no such operation")
+    if op.arity == VARIADIC:
+        _require(bool(node.args), "it has no argument")
+    else:
+        _require(len(node.args) == op.arity, f"it takes {op.arity} arguments and has {len(node.args)}")
+    for arg in node.args:
+        _require(isinstance(arg, int) and 0 <= arg < index, f"its argument {arg!r} is no earlier node")
+    names = tuple(name for name, _ in node.attributes)
+    _require(names == op.attributes, f"its attributes are {names}, and should be {op.attributes}")
+    for name, value in node.attributes:
+        if name in _STRINGS:
+            _require(isinstance(value, str | int), f"its {name} is {value!r}")
+        else:
+            _require(isinstance(value, int | float), f"its {name} is {value!r}, no number")
+    _check_width("its result", node.width)
+    _CHECKS.get(op.sort, lambda graph, node: None)(graph, node)
+
+
+def _check_leaf(graph: Graph, node: Node) -> None:
+    if node.op in ("constant", "size"):
+        _require(node.width == 1, f"a {node.op} has width 1, not {node.width}")
+        if node.op == "size":
+            _check_width("a size", node["of"])
+        return
+    if node.op in ("input", "static", "memory"):
+        declared: dict[str, Width] = {spec.name: spec.size for spec in graph.inputs if spec.kind == node.op}
+        what = node.text("name")
+    elif node.op == "state":
+        declared = {state.name: state.size for state in graph.states}
+        what = node.text("name")
+    elif node.op == "vector":
+        declared = {vector.name: vector.size for vector in graph.vectors}
+        what = node.text("name")
+    elif node.op == "bias":
+        declared = {f"{block.slot}.{block.gate}": block.rows for block in graph.blocks if block.bias}
+        what = f"{node['slot']}.{node['gate']}"
+    else:  # a cotangent is declared by the forward graph
+        return
+    _require(what in declared, f"{what!r} is not declared")
+    _require(node.width == declared[what], f"its width is {node.width}; {what} has {declared[what]}")
+
+
+def _check_elementwise(graph: Graph, node: Node) -> None:
+    widths = {graph.nodes[arg].width for arg in node.args} - {1}
+    _require(len(widths) <= 1, f"its arguments have different widths: {sorted(map(str, widths))}")
+    for arg in node.args:
+        _require(graph.nodes[arg].op != "memory", "a memory takes part in arithmetic")
+    if node.op == "layer_norm":
+        position = node["index"]
+        _require(
+            isinstance(position, int) and 0 <= position < len(node.args),
+            f"its index {position!r} is no argument",
+        )
+    wanted = widths.pop() if widths else 1
+    _require(node.width == wanted, f"its width is {node.width}; its arguments have {wanted}")
+
+
+def _check_broadcast(graph: Graph, node: Node) -> None:
+    _require(graph.nodes[node.args[0]].width == 1, "its argument is wide already")
+
+
+def _check_reduction(graph: Graph, node: Node) -> None:
+    _require(node.width == 1, f"its width is {node.width}; a reduction over the units has 1")
+
+
+def _check_product(graph: Graph, node: Node) -> None:
+    what = (node["slot"], node["gate"])
+    block = next((block for block in graph.blocks if (block.slot, block.gate) == what), None)
+    if block is None:
+        raise GraphError(f"the block {what[0]}.{what[1]} is not declared")
+    takes, gives = block.columns, block.rows
+    if node.op == "product_transposed":
+        takes, gives = gives, takes
+    operand = graph.nodes[node.args[0]]
+    _require(operand.op != "memory", "a memory is multiplied by a weight outside attend")
+    _require(operand.width == takes, f"its operand has width {operand.width}; the block takes {takes}")
+    _require(node.width == gives, f"its width is {node.width}; the block gives {gives}")
+
+
+def _check_attention(graph: Graph, node: Node) -> None:
+    args = [graph.nodes[arg] for arg in node.args]
+    memory = args[1] if len(args) > 1 else None
+    if memory is None or memory.op != "memory":
+        raise GraphError("its second argument is no memory")
+    if node.op == "read":
+        _require(
+            args[0].width == f"{memory['name']}_steps", "its first argument is no alignment over the memory"
+        )
+        _require(node.width == memory.width, f"its width is {node.width}; the memory has {memory.width}")
+        return
+    score = node["score"]
+    _require(score in SCORES, f"its score is {score!r}")
+    wanted = 3 if score == "location" else 2
+    _require(len(args) == wanted, f"the score {score!r} takes {wanted} arguments, and it has {len(args)}")
+    _require(
+        node.width == f"{memory['name']}_steps", f"its width is {node.width}, not the steps of the memory"
+    )
+
+
+_CHECKS = {
+    "leaf": _check_leaf,
+    "elementwise": _check_elementwise,
+    "composite": _check_elementwise,
+    "broadcast": _check_broadcast,
+    "reduction": _check_reduction,
+    "product": _check_product,
+    "attention": _check_attention,
+}
+
+
+def _check_outputs(graph: Graph) -> None:
+    for what, pairs in (("output", graph.outputs), ("gate", graph.gates)):
+        for name, index in pairs:
+            _require(
+                isinstance(index, int) and 0 <= index < len(graph.nodes),
+                f"the {what} {name!r} is at no node: {index!r}",
+            )
+        _check_unique(what, [name for name, _ in pairs])
+    if not any(name.startswith("state:") for name, _ in graph.outputs):
+        return  # a derived graph
+    names = dict(graph.outputs)
+    for state in graph.states:
+        key = f"state:{state.name}"
+        _require(key in names, f"{graph.name} gives no new value to the state {state.name}")
+        width = graph.nodes[names[key]].width
+        _require(
+            width == state.size,
+            f"the new value of {state.name} has width {width}; the state has {state.size}",
+        )
