@@ -1,0 +1,162 @@
+"""Text files as blocks of whole lines and as lines, plain or gzip, never more in memory than a block.
+
+Every fault of a file is found here, with its line and its byte offset, so that the readers above need not
+look for it: a missing or empty file, a folder, bytes that are not UTF-8, a file that is not text at all, a
+gzip file that is cut short.
+
+Two things are normalised: a UTF-8 byte order mark is dropped, and the line end `\\r\\n` becomes `\\n` (a
+model should not spend an entry of its vocabulary on the system on which a file was written). A `\\r` by
+itself stays.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import InputError
+
+BLOCK_BYTES = 1 << 20
+# A line longer than this is handed on in pieces by `read_blocks`: a file without line ends must not fill
+# memory.
+LONGEST_LINE_BYTES = 8 << 20
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def check_file(path: Path) -> None:
+    """Refuse a path that cannot be read as a file, before any work is spent on the ones beside it.
+
+    Raises:
+        InputError: the path does not exist, is a folder, or may not be read.
+    """
+    if path.is_dir():
+        raise InputError(str(path), "is a folder", "Name the files in it")
+    if not path.exists():
+        raise InputError(str(path), "no such file", "Check the path")
+    if not os.access(path, os.R_OK):
+        raise InputError(str(path), "may not be read", "Check its permissions")
+
+
+def open_binary(path: Path) -> BinaryIO:
+    """Open a file for reading its bytes; a gzip file, whatever its name, gives what was compressed."""
+    check_file(path)
+    with path.open("rb") as file:
+        compressed = file.read(2) == _GZIP_MAGIC
+    if compressed:
+        return gzip.open(path, "rb")  # type: ignore[return-value]  # GzipFile reads like a BinaryIO
+    if path.suffix == ".gz" and path.stat().st_size > 0:
+        raise InputError(str(path), "is named .gz but is not a gzip file", "Rename it, or compress it again")
+    return path.open("rb")
+
+
+def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, str]]:
+    """Blocks of whole lines, in order; their concatenation is the file's text.
+
+    A line longer than `LONGEST_LINE_BYTES` comes in several blocks.
+
+    Args:
+        path: a text file in UTF-8, plain or gzip.
+        block_bytes: how much is read at a time.
+
+    Yields:
+        The number of the block's first line, from 1, and the block.
+
+    Raises:
+        InputError: see the module.
+    """
+    line, offset = 1, 0  # of the first byte of `pending`, in the decompressed file
+    pending = b""
+    with open_binary(path) as file:
+        while True:
+            chunk = _read(path, file, block_bytes)
+            if offset == 0 and not pending:
+                if not chunk:
+                    raise InputError(str(path), "is empty", "Give a file with text in it")
+                if chunk.startswith(_UTF16_MARKS):
+                    fix = f"Convert it: iconv -f UTF-16 -t UTF-8 {path.name} > converted.txt"
+                    raise InputError(str(path), "is UTF-16 text", fix)
+                if chunk.startswith(codecs.BOM_UTF8):
+                    chunk = chunk[len(codecs.BOM_UTF8) :]
+                    offset = len(codecs.BOM_UTF8)
+                    if not chunk:
+                        raise InputError(str(path), "is empty", "Give a file with text in it")
+            data = pending + chunk
+            cut = _cut(data) if chunk else len(data)
+            if cut:
+                block = _decode(path, data[:cut], line, offset)
+                yield line, block
+                line += block.count("\n")
+                offset += cut
+            if not chunk:
+                return
+            pending = data[cut:]
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Whole lines with their numbers, from 1, without their line ends.
+
+    Raises:
+        InputError: see the module.
+    """
+    started: list[str] = []  # the pieces of a line that goes on in the next block
+    number = 1
+    for number, block in read_blocks(path):
+        *whole, rest = block.split("\n")
+        for line in whole:
+            yield number, "".join(started) + line
+            started.clear()
+            number += 1
+        if rest:
+            started.append(rest)
+    if started:
+        yield number, "".join(started)
+
+
+def _read(path: Path, file: BinaryIO, size: int) -> bytes:
+    try:
+        return file.read(size)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(
+            str(path), f"is a damaged gzip file ({error})", "Fetch or compress it again"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            str(path), f"cannot be read ({error.strerror})", "Check the disk and the path"
+        ) from error
+
+
+def _cut(data: bytes) -> int:
+    """Where the last whole line of `data` ends; 0 where more must be read first."""
+    cut = data.rfind(b"\n") + 1
+    if cut or len(data) < LONGEST_LINE_BYTES:
+        return cut
+    cut = len(data)
+    for back in range(1, 5):  # not inside a character (at most four bytes), nor between \r and \n
+        byte = data[-back]
+        if byte >= 0xC0:
+            return len(data) - back
+        if byte < 0x80:
+            return len(data) - 1 if back == 1 and byte == 0x0D else cut
+    return cut
+
+
+def _decode(path: Path, data: bytes, line: int, offset: int) -> str:
+    zero = data.find(b"\0")
+    if zero >= 0:
+        what = f"is not a text file (a zero byte at byte {offset + zero})"
+        raise InputError(str(path), what, "Give text in UTF-8")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        row = line + data.count(b"\n", 0, error.start)
+        what = f"byte 0x{data[error.start]:02x} at byte {offset + error.start} of the file is not UTF-8"
+        fix = "Convert the file to UTF-8 (for example iconv -f WINDOWS-1252 -t UTF-8), or mend that line"
+        raise InputError(f"{path}, line {row}", what, fix) from error
+    return text.replace("\r\n", "\n")
