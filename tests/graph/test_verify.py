@@ -1,0 +1,193 @@
+"""The verifier refuses every illegal graph: each rule is broken once in an otherwise legal graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import gatework as gw
+from gatework.graph import Block, Graph, GraphError, InputSpec, Node, StateSpec, VectorSpec, verify
+
+PEEPHOLE = gw.cells.get("peephole_lstm").graph
+NORMED = gw.cells.get("layer_norm_lstm").graph
+
+
+@gw.cell
+def attending(x, h, memory: gw.Memory):
+    return gw.tanh(gw.linear("candidate", x, h, context=gw.attend("source", h, memory)))
+
+
+@gw.cell
+def locating(x, h, memory: gw.Memory):
+    return gw.tanh(gw.linear("candidate", x, h, context=gw.attend("source", h, memory, score="location")))
+
+
+def with_node(graph: Graph, op: str, **changes: Any) -> Graph:
+    """The graph with the first node of an operation changed; attributes by their own names."""
+    index = next(i for i, node in enumerate(graph.nodes) if node.op == op)
+    node = graph.nodes[index]
+    fields = {key: changes.pop(key) for key in ("args", "width") if key in changes}
+    fields["op"] = changes.pop("new_op", op)
+    attributes = dict(node.attributes) | changes
+    changed = replace(node, attributes=tuple(sorted(attributes.items())), **fields)
+    return replace(graph, nodes=(*graph.nodes[:index], changed, *graph.nodes[index + 1 :]))
+
+
+def plus_node(graph: Graph, node: Node) -> Graph:
+    return replace(graph, nodes=(*graph.nodes, node))
+
+
+def at(graph: Graph, op: str) -> int:
+    return next(i for i, node in enumerate(graph.nodes) if node.op == op)
+
+
+ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
+    "name of the cell": (lambda: replace(PEEPHOLE, name="../etc"), "no name"),
+    "no input": (lambda: replace(PEEPHOLE, inputs=()), "no input"),
+    "first input a memory": (
+        lambda: replace(PEEPHOLE, inputs=(InputSpec("x", "memory", "input_size"),)),
+        "first input",
+    ),
+    "kind of input": (
+        lambda: replace(PEEPHOLE, inputs=(*PEEPHOLE.inputs, InputSpec("y", "stream", 1))),  # type: ignore[arg-type]
+        "unknown kind",
+    ),
+    "no state": (lambda: replace(PEEPHOLE, states=()), "no state"),
+    "state declared twice": (lambda: replace(PEEPHOLE, states=PEEPHOLE.states * 2), "2 times"),
+    "state named as the input": (
+        lambda: replace(PEEPHOLE, states=(*PEEPHOLE.states, StateSpec("x", "hidden_size"))),
+        "2 times",
+    ),
+    "start of a state": (
+        lambda: replace(PEEPHOLE, states=(replace(PEEPHOLE.states[0], init="zero"), PEEPHOLE.states[1])),
+        "no number",
+    ),
+    "size zero": (lambda: replace(PEEPHOLE, inputs=(InputSpec("x", "input", 0),)), "neither a name"),
+    "size true": (lambda: replace(PEEPHOLE, inputs=(InputSpec("x", "input", True),)), "neither a name"),
+    "block declared twice": (lambda: replace(PEEPHOLE, blocks=PEEPHOLE.blocks * 2), "2 times"),
+    "block missing": (lambda: replace(PEEPHOLE, blocks=PEEPHOLE.blocks[1:]), "not declared"),
+    "widths in a slot": (
+        lambda: replace(PEEPHOLE, blocks=(replace(PEEPHOLE.blocks[0], columns=9), *PEEPHOLE.blocks[1:])),
+        "different widths",
+    ),
+    "bias in part of a slot": (
+        lambda: replace(PEEPHOLE, blocks=(replace(PEEPHOLE.blocks[0], bias=False), *PEEPHOLE.blocks[1:])),
+        "bias",
+    ),
+    "bias no truth value": (
+        lambda: replace(PEEPHOLE, blocks=(replace(PEEPHOLE.blocks[0], bias=1), *PEEPHOLE.blocks[1:])),
+        "neither true nor false",
+    ),
+    "slot's name": (
+        lambda: replace(PEEPHOLE, blocks=(*PEEPHOLE.blocks, Block("a.b", "gate", 1, 1, False))),
+        "no name",
+    ),
+    "vector declared twice": (lambda: replace(PEEPHOLE, vectors=PEEPHOLE.vectors * 2), "2 times"),
+    "vector missing": (lambda: replace(PEEPHOLE, vectors=PEEPHOLE.vectors[1:]), "not declared"),
+    "start of a vector": (
+        lambda: replace(PEEPHOLE, vectors=(*PEEPHOLE.vectors, VectorSpec("v", 1, float("nan")))),
+        "neither a number",
+    ),
+    "unknown operation": (lambda: with_node(PEEPHOLE, "tanh", new_op="system"), "no such operation"),
+    "too many arguments": (lambda: with_node(PEEPHOLE, "tanh", args=(0, 1)), "takes 1 arguments"),
+    "argument of itself": (
+        lambda: with_node(PEEPHOLE, "tanh", args=(at(PEEPHOLE, "tanh"),)),
+        "no earlier node",
+    ),
+    "negative argument": (lambda: with_node(PEEPHOLE, "tanh", args=(-1,)), "no earlier node"),
+    "argument no index": (lambda: with_node(PEEPHOLE, "tanh", args=(0.0,)), "no earlier node"),
+    "attribute too many": (lambda: with_node(PEEPHOLE, "tanh", slope=0.1), "attributes"),
+    "attribute missing": (
+        lambda: plus_node(PEEPHOLE, Node("constant")),
+        "attributes",
+    ),
+    "attribute no number": (
+        lambda: plus_node(PEEPHOLE, Node("constant", (), (("value", "1"),))),
+        "no number",
+    ),
+    "wide constant": (lambda: plus_node(PEEPHOLE, Node("constant", (), (("value", 1.0),), 4)), "width 1"),
+    "unknown input": (lambda: with_node(PEEPHOLE, "input", name="y"), "not declared"),
+    "unknown state": (lambda: with_node(PEEPHOLE, "state", name="y"), "not declared"),
+    "width of an input": (lambda: with_node(PEEPHOLE, "input", width="hidden_size"), "width"),
+    "width of a result": (lambda: with_node(PEEPHOLE, "tanh", width=1), "width"),
+    "widths of operands": (
+        lambda: plus_node(
+            PEEPHOLE, Node("add", (at(PEEPHOLE, "input"), at(PEEPHOLE, "state")), (), "hidden_size")
+        ),
+        "different widths",
+    ),
+    "unknown block": (lambda: with_node(PEEPHOLE, "product", gate="nothing"), "not declared"),
+    "width of a product": (lambda: with_node(PEEPHOLE, "product", width=3), "width"),
+    "operand of a product": (
+        lambda: with_node(PEEPHOLE, "product", args=(at(PEEPHOLE, "state"),)),
+        "operand",
+    ),
+    "wide reduction": (
+        lambda: plus_node(PEEPHOLE, Node("sum", (at(PEEPHOLE, "tanh"),), (), "hidden_size")),
+        "reduction",
+    ),
+    "empty reduction": (lambda: plus_node(PEEPHOLE, Node("sum")), "no argument"),
+    "norm of no argument": (lambda: with_node(NORMED, "layer_norm", index=7), "no argument"),
+    "norm of a fraction": (lambda: with_node(NORMED, "layer_norm", index=0.5), "no argument"),
+    "memory in arithmetic": (
+        lambda: plus_node(attending.graph, Node("tanh", (at(attending.graph, "memory"),), (), "memory_size")),
+        "memory",
+    ),
+    "memory in a reduction": (
+        lambda: plus_node(attending.graph, Node("sum", (at(attending.graph, "memory"),), (), 1)),
+        "memory",
+    ),
+    "attention to no memory": (
+        lambda: with_node(attending.graph, "align", args=(at(attending.graph, "state"),) * 2),
+        "no memory",
+    ),
+    "unknown score": (lambda: with_node(attending.graph, "align", score="cosine"), "score"),
+    "score without its arguments": (lambda: with_node(attending.graph, "align", score="location"), "takes 3"),
+    "score without its parameters": (lambda: replace(attending.graph, vectors=()), "not declared"),
+    "width of a context": (lambda: with_node(attending.graph, "read", width="hidden_size"), "width"),
+    "width of an alignment": (lambda: with_node(attending.graph, "align", width=1), "width|alignment"),
+    "previous alignment of another width": (
+        lambda: with_node(
+            locating.graph,
+            "align",
+            args=(*locating.graph.nodes[at(locating.graph, "align")].args[:2], at(locating.graph, "state")),
+        ),
+        "alignment|width",
+    ),
+    "state without a new value": (lambda: replace(PEEPHOLE, outputs=PEEPHOLE.outputs[:1]), "no new value"),
+    "width of a new value": (
+        lambda: replace(PEEPHOLE, outputs=(("state:h", at(PEEPHOLE, "input")), PEEPHOLE.outputs[1])),
+        "new value",
+    ),
+    "output at no node": (
+        lambda: replace(PEEPHOLE, outputs=(*PEEPHOLE.outputs, ("emit:e", 999))),
+        "no node",
+    ),
+    "output given twice": (lambda: replace(PEEPHOLE, outputs=PEEPHOLE.outputs * 2), "2 times"),
+    "gate at no node": (lambda: replace(PEEPHOLE, gates=(("g", -1),)), "no node"),
+    "gate given twice": (lambda: replace(PEEPHOLE, gates=PEEPHOLE.gates * 2), "2 times"),
+}
+
+
+@pytest.mark.parametrize("rule", ILLEGAL)
+def test_an_illegal_graph_is_refused(rule: str) -> None:
+    make, message = ILLEGAL[rule]
+    with pytest.raises(GraphError, match=message):
+        verify(make())
+
+
+@pytest.mark.parametrize("name", gw.cells.names())
+@pytest.mark.parametrize("stage", gw.graph.STAGES)
+def test_every_pass_leaves_a_legal_graph(name: str, stage: Any) -> None:
+    verify(gw.graph.lower(gw.cells.get(name).graph, stage))
+
+
+def test_an_attending_cell_is_legal_until_it_is_derived() -> None:
+    for graph in (attending.graph, locating.graph):
+        for stage in ("trace", "simplify", "expand"):
+            verify(gw.graph.lower(graph, stage))
+        with pytest.raises(GraphError, match="derivative"):
+            gw.graph.lower(graph, "derive")
