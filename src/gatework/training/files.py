@@ -1,0 +1,189 @@
+"""Files that are replaced whole: written under a temporary name, flushed to the disk, then renamed.
+
+A reader therefore sees the old file or the new one, never a part, whenever the process was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import Tensor
+
+from gatework.errors import InputError, RunError
+
+TEMPORARY = ".writing-"  # the prefix of names that no reader looks at
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path, need: int) -> Iterator[None]:
+    """Turn a full disk or a forbidden folder into an `InputError` that names `path` and the bytes needed.
+
+    safetensors reports the operating system's errors as `SafetensorError` with the number in its text.
+    """
+    try:
+        yield
+    except OSError as error:
+        full, reason = error.errno in _FULL, error.strerror or str(error)
+        raise _disk_error(path, need, full, reason) from error
+    except SafetensorError as error:
+        full = any(f"os error {number}" in str(error) for number in _FULL)
+        raise _disk_error(path, need, full, str(error)) from error
+
+
+def _disk_error(path: Path, need: int, full: bool, reason: str) -> InputError:
+    if not full:
+        return InputError(str(path), f"cannot be written ({reason})", "Check the folder and its permissions.")
+    free = shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free
+    return InputError(
+        str(path),
+        f"the disk is full: {size(need)} are needed, {size(free)} are free",
+        "Free some space and go on with --resume; the last good checkpoint is still there.",
+    )
+
+
+def size(count: int) -> str:
+    """A number of bytes for people: `'12.3 MB'`."""
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count} bytes"
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, need: int, write: Callable[[Path], None]) -> None:
+    """Write `path` whole: `write` fills a temporary file beside it, which then takes its name."""
+    temporary = path.with_name(TEMPORARY + path.name)
+    with disk_errors(path, need):
+        try:
+            write(temporary)
+            sync(temporary)
+            os.replace(temporary, path)
+            sync(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a UTF-8 text file."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file with `data`."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    replace(path, len(data), write)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file. NaN and infinity are no JSON and raise `ValueError`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Replace a safetensors file. The tensors share no memory; see `write_model` for tied weights."""
+    ready = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    need = sum(tensor.numel() * tensor.element_size() for tensor in ready.values())
+    replace(path, need, lambda temporary: save_file(ready, temporary, metadata=dict(metadata or {})))
+
+
+def write_model(path: Path, model: torch.nn.Module) -> None:
+    """Replace a safetensors file with a module's parameters and buffers; tied weights are stored once."""
+    need = sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
+    replace(path, need, lambda temporary: save_model(model, str(temporary)))
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file's text; `RunError` where it is missing or is no UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _damaged(path, f"is not UTF-8 at byte {error.start}") from error
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror})") from error
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's value; `RunError` where it is missing or does not parse."""
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """The value of a JSON text that came from `path`."""
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise _damaged(path, f"is not JSON ({error})") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A safetensors file's tensors, on the CPU; `RunError` where it is missing or does not parse."""
+    with _parsing(path):
+        return load_file(path)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """A safetensors file's metadata. Reads the header only, and so checks that the file parses."""
+    with _parsing(path), safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def read_model(path: Path, model: torch.nn.Module) -> None:
+    """Load what `write_model` wrote into `model`; `RunError` where names or shapes are not the model's."""
+    with _parsing(path):
+        try:
+            load_model(model, path)
+        except RuntimeError as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise _damaged(path, f"does not fit the model ({' '.join(lines[1:3]) or lines[0]})") from error
+
+
+@contextlib.contextmanager
+def _parsing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except SafetensorError as error:
+        raise _damaged(path, f"is not safetensors ({error})") from error
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror or error})") from error
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror})") from error
+
+
+def _damaged(path: Path, what: str) -> RunError:
+    return RunError(str(path), what, "Restore the file from a copy, or train the run again.")
+
+
+def finite(value: float) -> float | None:
+    """`value`, or None where JSON has no number for it."""
+    return value if math.isfinite(value) else None

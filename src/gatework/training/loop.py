@@ -1,0 +1,85 @@
+"""The training loop: `fit` is the loop itself, `Training` what it notes, decides and saves between steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gatework.training.bookkeeping import Result, Stopped, Training
+from gatework.training.interruption import Interruption
+from gatework.training.nested import detach, to_device
+from gatework.training.optimisers import build_optimiser, clip_gradients, set_learning_rate
+from gatework.training.options import TrainingOptions
+from gatework.training.problem import Problem
+from gatework.training.processes import Processes
+from gatework.training.progress import Progress, SilentProgress, default_progress
+from gatework.training.random_state import seed_everything
+from gatework.training.run_folder import RunFolder
+
+__all__ = ["Result", "Stopped", "fit"]
+
+
+def fit(
+    problem: Problem,
+    options: TrainingOptions,
+    run: RunFolder,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Train `problem.model`, leaving checkpoints, history and the weights in `run`.
+
+    Unless it is interrupted, the training ends with the best validated weights in the model and in
+    model.safetensors: those of the validation with the lowest loss, or, with `average_last`, the mean of
+    the last validated states where that validates better still.
+
+    On the CPU a training that was killed and resumed ends with the weights, to the bit, of one that was not
+    (for budgets in steps or epochs, the same number of processes and threads, and the same options).
+
+    Args:
+        problem: model, batches and loss.
+        options: how to train.
+        run: a folder from `RunFolder.create`.
+        resume: go on from the run's last good checkpoint; from the start where there is none yet.
+        progress: whom to tell; by default a bar on a terminal, else nobody.
+
+    Raises:
+        DivergedError: the loss or the gradient norm is not finite.
+        InputError: the disk is full, or the options do not fit the machine or the checkpoint.
+        RunError: no checkpoint verifies.
+    """
+    processes = Processes(options)
+    if progress is None or not processes.is_main:
+        progress = default_progress() if processes.is_main else SilentProgress()
+    seed_everything(options.seed + processes.rank)
+    accelerator, rank, world = processes.accelerator, processes.rank, processes.world
+    model = accelerator.prepare_model(problem.model)
+    problem.model.train()
+    optimiser = build_optimiser(problem.model, options)
+    parameters = [parameter for parameter in problem.model.parameters() if parameter.requires_grad]
+
+    with Interruption() as interruption:
+        training = Training(problem, options, run, processes, optimiser, progress, interruption)
+        carry: Any = training.resume() if resume else None
+        with training:
+            stopped = training.pause(carry)
+            while stopped is None:
+                batches = training.epoch_batches()
+                if training.state.batch == 0:
+                    carry = to_device(problem.initial_carry(rank, world), processes.device)
+                for index in range(training.state.batch, len(batches)):
+                    learning_rate = training.learning_rate()
+                    set_learning_rate(optimiser, learning_rate)
+                    with accelerator.autocast():
+                        step = problem.loss(model, to_device(batches[index], processes.device), carry)
+                    total, count = processes.total_and_count(step.total.detach(), step.count)
+                    # Several processes: their gradients are averaged, hence the factor.
+                    accelerator.backward(step.total * (world / count))
+                    norm = clip_gradients(parameters, options.clip_norm)
+                    optimiser.step()
+                    optimiser.zero_grad()
+                    carry = detach(step.carry)  # gradients end at the batch's first step
+                    stopped = training.step_done(total, count, norm, learning_rate, carry)
+                    if stopped is not None:
+                        break
+            accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+            return training.conclude(stopped)

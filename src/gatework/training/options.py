@@ -1,0 +1,170 @@
+"""The options of training, in one typed model: flags, configuration files and pages are made from it."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gatework.errors import InputError, nearest
+
+DEFAULT_EPOCHS = 10
+
+
+class TrainingOptions(BaseModel):
+    """How a model is trained. Durations: the training ends at the first of the budgets that is reached."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int | None = Field(
+        default=None, ge=1, description=f"passes over the data ({DEFAULT_EPOCHS} when no budget is given)"
+    )
+    max_steps: int | None = Field(default=None, ge=1, description="optimiser steps at most")
+    max_minutes: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="minutes at most, the validations within them included",
+    )
+
+    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="optimiser")
+    learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False, description="highest learning rate")
+    weight_decay: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="decoupled for adamw, L2 for sgd; of matrices only",
+    )
+    betas: tuple[float, float] = Field(default=(0.9, 0.99), description="decay of adamw's two moments")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="momentum of sgd")
+    clip_norm: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="gradients are scaled down to this global norm; 0: never",
+    )
+
+    schedule: Literal["constant", "cosine", "one_cycle", "inverse_square_root", "plateau"] = Field(
+        default="cosine", description="course of the learning rate"
+    )
+    warmup: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of the training in which the learning rate rises "
+        "(by default 0.02 for cosine and inverse_square_root, 0.3 for one_cycle, else 0)",
+    )
+    final: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="lowest learning rate, as a share of the highest (not for constant)",
+    )
+    plateau_patience: int = Field(
+        default=2,
+        ge=1,
+        description="plateau: validations without a better loss before the learning rate falls",
+    )
+    plateau_factor: float = Field(
+        default=0.5, gt=0, lt=1, description="plateau: what the learning rate falls to"
+    )
+
+    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every random number")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps"
+    )
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        default="auto", description="bf16 mixed precision on a GPU that has it, else float32"
+    )
+
+    validate_every: int | None = Field(
+        default=None, ge=1, description="steps between validations (by default each epoch; always at the end)"
+    )
+    patience: int = Field(
+        default=0,
+        ge=0,
+        description="validations without a better loss before the training stops; 0: never stops",
+    )
+    average_last: int = Field(
+        default=0,
+        ge=0,
+        description="try the mean of the last so many validated states as well; 0 or 1: do not",
+    )
+
+    checkpoint_every: int | None = Field(default=None, ge=1, description="steps between checkpoints")
+    checkpoint_minutes: float = Field(default=10.0, gt=0, description="minutes between checkpoints at most")
+    keep_checkpoints: int = Field(default=2, ge=1, description="checkpoints that are kept")
+    record_every: int = Field(default=20, ge=1, description="steps between records of history.jsonl")
+    tensorboard: bool = Field(default=False, description="also write the records for TensorBoard")
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingOptions:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must lie in [0, 1), got {self.betas}")
+        return self
+
+    @property
+    def epoch_budget(self) -> int | None:
+        """The epochs after which training ends, None where only steps or minutes count."""
+        if self.epochs is None and self.max_steps is None and self.max_minutes is None:
+            return DEFAULT_EPOCHS
+        return self.epochs
+
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+def parse_options(model: type[Options], values: Mapping[str, Any], where: str) -> Options:
+    """`model` filled from `values`, which may be typed (a file) or text (`--set name=value`).
+
+    Text is read as the option's type: `true`, `3`, `none` for an option that may be None, and
+    `0.9,0.99` for one that holds several values.
+
+    Args:
+        model: a pydantic model with `extra="forbid"`.
+        values: values by option name.
+        where: what they come from, for the message: `--set`, or a file's name.
+
+    Raises:
+        InputError: an unknown option (with the nearest right one) or a wrong value.
+    """
+    for name in values:
+        if name not in model.model_fields:
+            raise InputError(where, f"there is no option {name!r}", nearest(name, model.model_fields))
+    read = {name: _from_text(value, model.model_fields[name].annotation) for name, value in values.items()}
+    try:
+        return model.model_validate(read)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        message = first["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        if not name:
+            raise InputError(where, message, "Change one of them.") from error
+        field = model.model_fields[name]
+        raise InputError(
+            where,
+            f"option {name!r} cannot be {values[name]!r}: {message}",
+            f"{name}: {field.description or 'see the documentation'} (default {field.default!r}).",
+        ) from error
+
+
+def _from_text(value: Any, annotation: Any) -> Any:
+    """What a text means for an option of this type; anything but text stays as it is."""
+    if not isinstance(value, str):
+        return value
+    kinds = _kinds(annotation)
+    if value.strip().lower() in ("none", "null", "") and type(None) in kinds:
+        return None
+    if any(typing.get_origin(kind) in (tuple, list) for kind in kinds) and str not in kinds:
+        return [part.strip() for part in value.strip("[]() ").split(",") if part.strip()]
+    return value
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)

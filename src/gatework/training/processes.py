@@ -1,0 +1,133 @@
+"""The processes that train together, and what they must agree on. One process is the plain case."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import torch
+from torch import Tensor
+
+from gatework.errors import InputError, MissingExtraError
+from gatework.training.options import TrainingOptions
+
+# The main process validates alone while the others wait, longer than torch.distributed's ten minutes.
+PATIENCE = timedelta(hours=6)
+
+
+class Processes:
+    """accelerate's view of this process among those of `accelerate launch`.
+
+    rank, world: this process's number, and how many there are.
+    device: where this process's model and batches live.
+    """
+
+    def __init__(self, options: TrainingOptions) -> None:
+        try:
+            from accelerate import Accelerator, InitProcessGroupKwargs
+            from accelerate.state import AcceleratorState
+        except ImportError as error:
+            raise MissingExtraError("accelerate", "tasks") from error
+        _check_device(options.device)
+        if options.device.startswith("cuda:"):
+            torch.cuda.set_device(options.device)
+        # accelerate keeps its settings in a global that refuses a second, different training.
+        AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
+        device = _device_type(options.device)
+        self.accelerator = Accelerator(
+            cpu=options.device == "cpu",
+            mixed_precision=_mixed_precision(options.precision, device),
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        )
+        self.rank: int = self.accelerator.process_index
+        self.world: int = self.accelerator.num_processes
+        self.device: torch.device = self.accelerator.device
+        if options.device != "auto" and self.device.type != torch.device(options.device).type:
+            raise InputError(
+                "device",
+                f"{options.device} was asked for, the launcher gave {self.device}",
+                "Make them agree.",
+            )
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def total_and_count(self, total: Tensor, count: int) -> tuple[Tensor, Tensor | int]:
+        """Loss and number of targets of a step, summed over all processes. Stays on the device."""
+        if self.world == 1:
+            return total, max(count, 1)
+        pair = torch.stack([total.double(), torch.tensor(float(count), device=total.device).double()])
+        pair = self.accelerator.reduce(pair, reduction="sum")
+        return pair[0], pair[1].clamp(min=1.0)
+
+    def agree(self, stop: bool, seconds: float) -> tuple[bool, float]:
+        """(whether any process was asked to stop, the main process's clock)."""
+        if self.world == 1:
+            return stop, seconds
+        own = torch.tensor([[float(stop), seconds]], dtype=torch.float64, device=self.device)
+        every = self.accelerator.gather(own)
+        return bool(every[:, 0].any()), float(every[0, 1])
+
+    def from_main(self, values: list[float]) -> list[float]:
+        """The main process's values, of a length that all know."""
+        if self.world == 1:
+            return values
+        from accelerate.utils import broadcast
+
+        return broadcast(torch.tensor(values, dtype=torch.float64, device=self.device)).tolist()
+
+    def gather_bytes(self, data: bytes) -> list[bytes]:
+        """The data of each process, in order of rank. Plain bytes: no object is pickled on the way."""
+        if self.world == 1:
+            return [data]
+        own = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(self.device)
+        lengths = self.accelerator.gather(torch.tensor([len(data)], device=self.device)).tolist()
+        padded = torch.zeros(1, max(lengths), dtype=torch.uint8, device=self.device)
+        padded[0, : len(data)] = own
+        rows = self.accelerator.gather(padded).cpu()
+        return [row[:length].numpy().tobytes() for row, length in zip(rows, lengths, strict=True)]
+
+    def share_weights(self, model: torch.nn.Module) -> None:
+        """Give every process the main one's parameters and buffers."""
+        if self.world > 1:
+            for tensor in model.state_dict().values():
+                torch.distributed.broadcast(tensor, src=0)
+
+    def check_equal(self, value: int, what: str) -> None:
+        """Raise `ValueError` where the processes differ in `value`: they would wait for each other."""
+        if self.world == 1:
+            return
+        values = self.accelerator.gather(torch.tensor([value], device=self.device)).tolist()
+        if len(set(values)) > 1:
+            raise ValueError(f"every process needs the same number of {what}, they have {values}")
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        self.accelerator.wait_for_everyone()
+
+
+def _device_type(device: str) -> str:
+    if device != "auto":
+        return torch.device(device).type
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _check_device(device: str) -> None:
+    kind = device.split(":")[0]
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = int(device.partition(":")[2] or 0)
+        if index >= count:
+            raise InputError("device", f"there is no {device}: torch sees {count} GPUs", "Use cpu or auto.")
+    elif kind == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device", "there is no mps on this machine", "Use cpu or auto.")
+
+
+def _mixed_precision(precision: str, device: str) -> str:
+    has_bf16 = device == "cpu" or (device == "cuda" and torch.cuda.is_bf16_supported())
+    if precision == "bf16" and not has_bf16:
+        raise InputError("precision", f"the {device} device has no bf16", "Use float32 or auto.")
+    return "bf16" if precision == "bf16" or (precision == "auto" and device == "cuda" and has_bf16) else "no"

@@ -1,0 +1,237 @@
+"""A run's folder: what training leaves on the disk, and the checks before any of it is believed.
+
+```
+config.json         how the run was made, with format_version
+cell.json           the traced graph of the cell
+model.safetensors   the weights that the run keeps
+tokenizer.json      and scalers, as JSON
+metrics.json        figures of the model and of its baselines
+history.jsonl       one JSON object a record of the training
+checkpoints/        states that --resume goes on from (checkpoint.py)
+COMPLETE            the SHA-256 of each of these files, written last
+```
+
+Nothing here is ever unpickled, and reading a stranger's run cannot run code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from gatework.errors import RunError
+from gatework.training import files
+
+FORMAT_VERSION: Final = 1
+CONFIG, COMPLETE, HISTORY, MODEL, CHECKPOINTS = (
+    "config.json",
+    "COMPLETE",
+    "history.jsonl",
+    "model.safetensors",
+    "checkpoints",
+)
+
+
+class RunFolder:
+    """One run's folder. `create` makes or resumes one, `open` verifies a finished one.
+
+    Under `accelerate launch` only the main process writes: on the others every writing method returns
+    without doing anything, so that the same program runs on all of them.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, writes: bool = True) -> None:
+        self.path = Path(path)
+        self.writes = writes
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], *, resume: bool = False) -> RunFolder:
+        """The folder of a training that starts, or with `resume` goes on.
+
+        Raises:
+            RunError: `path` holds something already (without `resume`), or is not there (with it), or
+                belongs to a newer format.
+        """
+        # The launcher (torchrun's convention) tells the rank before torch.distributed is set up.
+        run = cls(path, writes=int(os.environ.get("RANK", "0")) == 0)
+        if not run.writes:
+            return run
+        where = str(run.path)
+        if run.path.exists() and not run.path.is_dir():
+            raise RunError(where, "is a file", "Give the path of a new folder with --out.")
+        if resume:
+            if not run.path.is_dir():
+                raise RunError(where, "there is no run to resume", "Check the path, or leave out --resume.")
+            if (run.path / CONFIG).exists():
+                run.read_config()
+            elif any(not name.name.startswith(files.TEMPORARY) for name in run.path.iterdir()):
+                raise RunError(
+                    where, f"is not a run: it has no {CONFIG}", "Give the folder of a run with --out."
+                )
+            (run.path / COMPLETE).unlink(missing_ok=True)
+        elif run.path.is_dir() and any(run.path.iterdir()):
+            raise RunError(
+                where, "is already there and not empty", "Go on with --resume, or give another --out."
+            )
+        with files.disk_errors(run.path, 0):
+            (run.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """A finished run, verified: format, hash of each file, and that JSON and safetensors parse.
+
+        Raises:
+            RunError: it is no run, unfinished, of a newer format, or a file is missing or damaged.
+        """
+        run = cls(path, writes=False)
+        where = str(run.path)
+        if not (run.path / CONFIG).is_file():
+            reason = f"it has no {CONFIG}" if run.path.exists() else "there is no such folder"
+            raise RunError(where, f"is not a run: {reason}", "Give the folder that --out named in training.")
+        run.read_config()
+        if not (run.path / COMPLETE).is_file():
+            raise RunError(
+                where,
+                "is unfinished: its training was interrupted",
+                f"Go on with: the same gatework train command, --out {where} --resume.",
+            )
+        for name, digest in run._read_hashes().items():
+            run._verify(name, digest)
+        return run
+
+    def _read_hashes(self) -> dict[str, str]:
+        value = files.read_json(self.path / COMPLETE)
+        hashes = value.get("sha256") if isinstance(value, dict) else None
+        # The list comes with the run, perhaps from a stranger: it may name files of this folder only.
+        if not isinstance(hashes, dict) or not all(
+            isinstance(digest, str) and name == Path(name).name for name, digest in hashes.items()
+        ):
+            raise RunError(str(self.path / COMPLETE), "is damaged", "Restore it from a copy, or train again.")
+        if CONFIG not in hashes:
+            raise RunError(str(self.path / COMPLETE), f"does not list {CONFIG}", "Restore it from a copy.")
+        return hashes
+
+    def _verify(self, name: str, digest: str) -> None:
+        path = self.path / name
+        if not path.is_file():
+            raise RunError(str(path), "is missing", "Restore the file from a copy, or train the run again.")
+        if files.sha256(path) != digest:
+            raise RunError(
+                str(path),
+                f"is not the file that the training wrote (its SHA-256 is not the one in {COMPLETE})",
+                "Restore the file from a copy, or train the run again.",
+            )
+        if path.suffix == ".json":
+            files.read_json(path)
+        elif path.suffix == ".jsonl":
+            self.read_history()
+        elif path.suffix == ".safetensors":
+            files.read_metadata(path)
+
+    def complete(self) -> None:
+        """Write `COMPLETE`: from now on `open` accepts the run. Called once everything else is written."""
+        if not self.writes:
+            return
+        hashes = {
+            path.name: files.sha256(path)
+            for path in sorted(self.path.iterdir())
+            if path.is_file() and path.name != COMPLETE and not path.name.startswith(files.TEMPORARY)
+        }
+        files.write_json(self.path / COMPLETE, {"format_version": FORMAT_VERSION, "sha256": hashes})
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the training came to its end."""
+        return (self.path / COMPLETE).is_file()
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write config.json; `format_version` is added."""
+        self.write_json(CONFIG, {"format_version": FORMAT_VERSION, **config})
+
+    def read_config(self) -> dict[str, Any]:
+        """config.json, checked to be of a format that this version reads."""
+        path = self.path / CONFIG
+        config = files.read_json(path)
+        version = config.get("format_version") if isinstance(config, dict) else None
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise RunError(str(path), f"has no valid format_version (it is {version!r})", "Is this a run?")
+        if version > FORMAT_VERSION:
+            raise RunError(
+                str(path),
+                f"is of format {version}, this version reads up to {FORMAT_VERSION}",
+                "Upgrade with: pip install --upgrade gatework.",
+            )
+        return config
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Replace a JSON file of the run."""
+        if self.writes:
+            files.write_json(self.path / name, value)
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file of the run; `RunError` where it does not parse."""
+        return files.read_json(self.path / name)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a text file of the run."""
+        if self.writes:
+            files.write_text(self.path / name, text)
+
+    def read_text(self, name: str) -> str:
+        """A text file of the run."""
+        return files.read_text(self.path / name)
+
+    def write_tensors(
+        self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Replace a safetensors file of the run."""
+        if self.writes:
+            files.write_tensors(self.path / name, tensors, metadata)
+
+    def read_tensors(self, name: str) -> dict[str, Tensor]:
+        """The tensors of a safetensors file of the run, on the CPU."""
+        return files.read_tensors(self.path / name)
+
+    def write_model(self, model: torch.nn.Module, name: str = MODEL) -> None:
+        """Write a module's weights; tied ones are stored once."""
+        if self.writes:
+            files.write_model(self.path / name, model)
+
+    def read_model(self, model: torch.nn.Module, name: str = MODEL) -> None:
+        """Load weights into `model`, on whatever device it is; `RunError` where they do not fit."""
+        files.read_model(self.path / name, model)
+
+    def append_history(self, record: Mapping[str, Any]) -> None:
+        """Add one line to history.jsonl. It reaches the disk for certain with the next checkpoint."""
+        if not self.writes:
+            return
+        line = (json.dumps(record, allow_nan=False) + "\n").encode()
+        path = self.path / HISTORY
+        with files.disk_errors(path, len(line)), path.open("ab") as file:
+            file.write(line)
+
+    def read_history(self) -> list[dict[str, Any]]:
+        """The records of history.jsonl. A last line that a kill cut short is left out."""
+        path = self.path / HISTORY
+        if not path.exists():
+            return []
+        lines = files.read_text(path).splitlines(keepends=True)
+        return [files.parse_json(line, path) for line in lines if line.endswith("\n")]
+
+    def truncate_history(self, records: int) -> None:
+        """Keep the first `records` lines: what was recorded after a checkpoint happens again on resume."""
+        path = self.path / HISTORY
+        if not self.writes or not path.exists():
+            return
+        lines = files.read_text(path).splitlines(keepends=True)
+        if len(lines) > records:
+            files.write_text(path, "".join(lines[:records]))

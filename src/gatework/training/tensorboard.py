@@ -1,0 +1,31 @@
+"""The records of history.jsonl as TensorBoard scalars, on request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gatework.errors import MissingExtraError
+
+FOLDER = "tensorboard"
+
+
+class TensorBoard:
+    """Writes scalars below `run/tensorboard`; what a killed training wrote past `step` is hidden."""
+
+    def __init__(self, run: Path, step: int) -> None:
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError as error:
+            raise MissingExtraError("tensorboard", "dev") from error
+        self.writer = SummaryWriter(str(run / FOLDER), purge_step=step + 1 if step else None)
+
+    def record(self, record: dict[str, Any]) -> None:
+        """Add each number of a record, as `train/loss`, `validation/loss`, …"""
+        for name, value in record.items():
+            if isinstance(value, float):
+                self.writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        self.writer.close()

@@ -1,0 +1,71 @@
+"""Tiny language models on synthetic text, for the tests of training. Knows nothing of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gatework.training import StepLoss
+
+
+class TinyModel(torch.nn.Module):
+    """Embedding, LSTM, and a softmax whose weight is the embedding's."""
+
+    def __init__(self, vocabulary: int = 11, hidden: int = 8, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(vocabulary, hidden)
+        self.lstm = torch.nn.LSTM(hidden, hidden, num_layers=2, dropout=dropout)
+        self.output = torch.nn.Linear(hidden, vocabulary)
+        self.output.weight = self.embedding.weight
+
+    def forward(self, inputs: Tensor, carry: Any) -> tuple[Tensor, Any]:
+        output, carry = self.lstm(self.embedding(inputs), carry)  # (T, B, H)
+        return self.output(output), carry
+
+
+class TinyProblem:
+    """Stateful language modelling of a text of numbers that repeats with a little noise."""
+
+    def __init__(
+        self, seed: int = 0, dropout: float = 0.0, lanes: int = 4, steps: int = 5, length: int = 200
+    ) -> None:
+        torch.manual_seed(seed)
+        self.model = TinyModel(dropout=dropout)
+        generator = torch.Generator().manual_seed(1)
+        text = torch.arange(length * lanes) * 3 % 11
+        noise = torch.randint(0, 11, text.shape, generator=generator)
+        text = torch.where(torch.rand(text.shape, generator=generator) < 0.1, noise, text)
+        self.text = text.view(lanes, length).T.contiguous()  # (length, lanes)
+        self.steps, self.lanes = steps, lanes
+        self.validation_losses: list[float] | None = None  # instead of the true ones
+
+    def _slice(self, rank: int, world: int) -> slice:
+        share = self.lanes // world
+        return slice(rank * share, (rank + 1) * share)
+
+    def batches(self, epoch: int, rank: int, world: int) -> Sequence[Any]:
+        text, T = self.text[:, self._slice(rank, world)], self.steps
+        return [(text[k : k + T], text[k + 1 : k + T + 1]) for k in range(0, text.shape[0] - T, T)]
+
+    def initial_carry(self, rank: int, world: int) -> Any:
+        rows = self.lanes // world
+        zeros = torch.zeros(2, rows, self.model.lstm.hidden_size)
+        return zeros, zeros
+
+    def loss(self, model: torch.nn.Module, batch: Any, carry: Any) -> StepLoss:
+        inputs, targets = batch
+        logits, carry = model(inputs, carry)
+        total = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+        return StepLoss(total, targets.numel(), carry)
+
+    def validate(self, model: torch.nn.Module) -> dict[str, float]:
+        if self.validation_losses:
+            return {"loss": self.validation_losses.pop(0)}
+        inputs, targets = self.text[:60], self.text[1:61]
+        device = next(model.parameters()).device
+        logits, _ = model(inputs.to(device), None)
+        return {"loss": functional.cross_entropy(logits.flatten(0, 1), targets.flatten().to(device)).item()}
