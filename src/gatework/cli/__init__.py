@@ -1,0 +1,58 @@
+"""The command line. Thin: each command calls one public method; bad input is one line and exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from gatework.errors import GateworkError
+
+__all__ = ["main"]
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+# The base of what typer raises for a wrong command line; typer brings its own copy of click, or uses click's,
+# and exports neither.
+UsageError = typer.BadParameter.__mro__[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        arguments: without the program's name; `sys.argv` if left out.
+    """
+    from gatework.cli.app import app
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(args=given or ["--help"], prog_name="gatework", standalone_mode=False)
+    except UsageError as error:
+        return _fail(f"{error.format_message()} See gatework --help.")  # type: ignore[attr-defined]
+    except GateworkError as error:
+        return _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        print("gatework: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or "the disk"
+        return _fail(
+            f"{where}: no space is left. Free some, then repeat the command (with --resume to go on)."
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str) -> int:
+    print(f"gatework: {' '.join(message.split())}", file=sys.stderr)
+    return BAD_INPUT

@@ -1,0 +1,173 @@
+"""The commands. Heavy imports happen inside them, so that help comes at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gatework.errors import InputError
+
+app = typer.Typer(
+    name="gatework",
+    help="Recurrent sequence models, from a data file to completions.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a trained run")]
+Data = Annotated[list[Path], typer.Argument(metavar="DATA…", help="files to read")]
+Columns = Annotated[str, typer.Option(metavar="a=b,…", help="the data's own column names: text=review")]
+Settings = Annotated[
+    list[str], typer.Option("--set", metavar="NAME=VALUE", help="an option; may be repeated")
+]
+
+
+@app.command(context_settings={"help_option_names": []})
+def train(
+    context: typer.Context,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="what to train")] = "",
+    data: Annotated[list[Path] | None, typer.Argument(metavar="DATA…", help="files to read")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="folder of the new run")] = None,
+    valid: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="validation data; else some is held back")
+    ] = None,
+    columns: Columns = "",
+    config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="options, one a line")] = None,
+    cell: Annotated[str | None, typer.Option(help="a cell of the catalogue, or FILE.py:NAME")] = None,
+    from_run: Annotated[
+        Path | None, typer.Option("--from", metavar="RUN", help="start from this run's weights")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="passes over the data")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="minutes at most")] = None,
+    seed: Annotated[int | None, typer.Option(help="of every random number")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    settings: Settings = [],  # noqa: B006  # typer reads the default, nothing changes it
+    show_help: Annotated[bool, typer.Option("--help", help="show this, and TASK's options")] = False,
+) -> int:
+    """Train a task on data and keep the run in a folder."""
+    from gatework import tasks
+    from gatework.cli import printing
+
+    if show_help:
+        print(context.get_help())
+        if task:
+            printing.options(tasks.get(task))
+        else:
+            print(
+                f"\nTasks: {', '.join(tasks.names())}. `gatework train TASK --help` lists a task's options."
+            )
+        return 0
+    from gatework.cli.settings import read_columns, read_config, resume_command
+    from gatework.tasks.options import split_settings
+
+    if not task:
+        raise InputError("TASK", "is missing", f"Name one: {', '.join(tasks.names())}.")
+    kind = tasks.get(task)
+    if not data:
+        raise InputError("DATA", "is missing", "Give at least one file to train on.")
+    if out is None:
+        raise InputError("--out", "is missing", "Name the folder of the new run: --out runs/NAME.")
+    flags = {"cell": cell, "epochs": epochs, "max_minutes": max_minutes, "seed": seed, "device": device}
+    options: dict[str, Any] = read_config(config, kind.Options) if config else {}
+    options |= split_settings(settings)
+    options |= {name: value for name, value in flags.items() if value is not None}
+    model = kind(**options)
+    model.fit(data, valid=valid, out=out, columns=read_columns(columns), resume=resume, from_run=from_run)
+    if model.result_.stopped == "interrupted":
+        printing.note(
+            f"Interrupted and saved at step {model.result_.steps}. Go on with:\n  {resume_command()}"
+        )
+        return 130
+    printing.figures(model.metrics_, title=f"{task} in {out}, on the validation data")
+    return 0
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    data: Data,
+    columns: Columns = "",
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Figures of a run on data, beside those of naive baselines."""
+    from gatework import tasks
+    from gatework.cli import printing
+    from gatework.cli.settings import read_columns
+
+    figures = tasks.load(run).evaluate(data, columns=read_columns(columns))
+    if as_json:
+        print(json.dumps(figures, allow_nan=False))
+    else:
+        printing.figures(figures, title=f"{run} on {', '.join(map(str, data))}")
+
+
+@app.command()
+def predict(
+    run: Run,
+    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="inputs, one a line")] = "-",
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="where to write; else the terminal")
+    ] = None,
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """A line in, a JSON line out, as they come."""
+    from gatework import tasks
+    from gatework.cli.settings import read_inputs
+    from gatework.cli.streaming import write_record
+    from gatework.tasks.options import split_settings
+
+    model = tasks.load(run)
+    chosen = split_settings(settings)
+    target = out.open("w", encoding="utf-8") if out else sys.stdout
+    try:
+        for line in read_inputs(file):
+            write_record(target, line, model.stream(line, **chosen))
+    finally:
+        if out:
+            target.close()
+
+
+@app.command()
+def cells(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="a cell, or FILE.py:NAME")] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="print the equations as LaTeX")] = False,
+) -> None:
+    """The catalogue of cells, or one cell's equations, states, gates and paper."""
+    from gatework import cells as catalogue
+
+    if name is not None:
+        cell = catalogue.load(name)
+        print(cell.latex() if latex else cell.describe())
+        return
+    if latex:
+        raise InputError("--latex", "needs a cell", "Name one: gatework cells lstm --latex.")
+    names = catalogue.names()
+    width = max(map(len, names))
+    for each in names:
+        print(f"{each:<{width}}  {catalogue.get(each).doc.splitlines()[0]}")
+
+
+@app.command()
+def bench(
+    suite: Annotated[
+        str, typer.Argument(metavar="[SUITE]", help="a file of benchmarks/, by its name")
+    ] = "loop",
+) -> int:
+    """Run a benchmark suite of the project's checkout."""
+    from gatework.cli.benchmarks import run_suite
+
+    return run_suite(suite)
+
+
+@app.command()
+def demo() -> int:
+    """Train on a text that every Python carries, in about a minute, and complete three sentences."""
+    from gatework.cli.demo import run_demo
+
+    return run_demo()

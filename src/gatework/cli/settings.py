@@ -1,0 +1,76 @@
+"""What comes from the command line and from files: options, columns, inputs."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from gatework.errors import InputError, MissingExtraError, nearest
+
+__all__ = ["read_columns", "read_config", "read_inputs", "resume_command"]
+
+
+def read_config(path: Path, model: type[BaseModel]) -> dict[str, Any]:
+    """Options from a YAML file. `safe_load` makes plain values only: the file cannot run code.
+
+    Raises:
+        InputError: the file is missing or is no mapping, or a key is no option (the nearest one is given).
+    """
+    try:
+        import yaml
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("PyYAML", "tasks") from error
+    try:
+        with path.open(encoding="utf-8") as file:
+            values = yaml.safe_load(file)
+    except OSError as error:
+        raise InputError(str(path), f"cannot be read ({error.strerror})", "Check the path.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(str(path), f"is not YAML ({error})", "Write one `name: value` a line.") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InputError(str(path), f"is a {type(values).__name__}", "Write one `name: value` a line.")
+    for name in values:
+        if name not in model.model_fields:
+            raise InputError(
+                str(path), f"there is no option {name!r}", nearest(str(name), model.model_fields)
+            )
+    return values
+
+
+def read_columns(text: str) -> dict[str, str]:
+    """The mapping of `text=review,label=stars`."""
+    columns = {}
+    for part in filter(None, text.split(",")):
+        name, equals, column = part.partition("=")
+        if not equals or not column:
+            raise InputError("--columns", f"{part!r} has no '='", "Write it as text=review.")
+        columns[name.strip()] = column.strip()
+    return columns
+
+
+def read_inputs(file: str) -> Iterator[str]:
+    """The lines of a file, or of the standard input for `-`, without their line ends, as they come."""
+    if file != "-":
+        from gatework.data.files import read_lines
+
+        yield from (line for _, line in read_lines(Path(file)))
+        return
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            what = f"byte 0x{line[error.start]:02x} at byte {error.start} of the line is not UTF-8"
+            raise InputError(f"standard input, line {number}", what, "Convert it to UTF-8.") from error
+
+
+def resume_command() -> str:
+    """The command that goes on with the training that this one began."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
+    return shlex.join(["gatework", *arguments, "--resume"])

@@ -1,0 +1,255 @@
+"""The language model: reads text, says how likely it is, and goes on with it."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+
+import gatework.cells
+from gatework.data import Tokenizer, TokenStream, read_texts
+from gatework.errors import InputError, RunError
+from gatework.graph import Cell, GraphError
+from gatework.tasks.base import Task
+from gatework.tasks.completion import Completer
+from gatework.tasks.language_network import LanguageNetwork
+from gatework.tasks.language_options import (
+    KIND_DEFAULTS,
+    STRUCTURE,
+    Completion,
+    CompletionSettings,
+    LanguageModelOptions,
+    Prompt,
+)
+from gatework.tasks.language_problem import LanguageProblem, stream_loss
+from gatework.tasks.ngram import NGramModel
+from gatework.training import RunFolder
+
+__all__ = ["LanguageModel"]
+
+HELD_BACK = 0.05
+BASELINE = "baseline.safetensors"
+BASELINE_TOKENS = 5_000_000  # some gigabytes of memory while it is fitted
+TOKENS = "tokens"  # the folder of the run with the streams; gone once the run is complete
+
+
+class LanguageModel(Task):
+    """A deep recurrent language model, trained with stateful truncated backpropagation.
+
+    >>> model = LanguageModel(tokenizer="character", epochs=5).fit("corpus.txt", out="runs/corpus")
+    >>> model.predict("Once upon a time", temperature=0.7)[0]["output"]
+
+    The options are the fields of `LanguageModelOptions`, the settings of `predict` and `stream` those of
+    `CompletionSettings`. Without validation data the last 5 % of the tokens are held back.
+
+    Attributes:
+        network_: the `LanguageNetwork`.
+        tokenizer_: the tokenizer, made from the training data.
+    """
+
+    name: ClassVar[str] = "language-model"
+    Options = LanguageModelOptions
+    Settings = CompletionSettings
+    Input = Prompt
+    Output = Completion
+    columns: ClassVar[tuple[str, ...]] = ("text",)
+
+    options_: LanguageModelOptions
+    network_: LanguageNetwork
+    tokenizer_: Tokenizer
+    _ngram: NGramModel | None
+
+    # The lifecycle's parts
+
+    def _defaults(self, given: Mapping[str, Any], parent: Self | None) -> dict[str, Any]:
+        if parent is None:
+            return KIND_DEFAULTS[given.get("tokenizer", "character")]
+        shared = {name: getattr(parent.options_, name) for name in STRUCTURE}
+        for name, value in shared.items():
+            if name in given and given[name] != value:
+                raise InputError(
+                    f"option {name}",
+                    f"{given[name]!r} differs from {value!r} of the run that is started from",
+                    "Leave it out: the network and its tokens are that run's.",
+                )
+        kind = KIND_DEFAULTS[parent.options_.tokenizer]
+        return {**kind, **shared}
+
+    def _prepare(
+        self, run: RunFolder, data: Any, valid: Any, columns: Mapping[str, str], parent: Self | None
+    ) -> LanguageProblem:
+        options = self.options_
+        column = columns.get("text")
+        if (run.path / "cell.json").exists():
+            cell = self._read_cell(run)
+        elif parent is not None:
+            cell = parent.network_.recurrent.cell
+        else:
+            cell = gatework.cells.load(options.cell) if isinstance(options.cell, str) else options.cell
+        run.write_text("cell.json", cell.to_json())
+
+        if (run.path / "tokenizer.json").exists():
+            self.tokenizer_ = Tokenizer.from_json(run.read_text("tokenizer.json"))
+        elif parent is not None:
+            self.tokenizer_ = parent.tokenizer_
+        else:
+            self.tokenizer_ = Tokenizer.train(
+                options.tokenizer,
+                read_texts(data, column=column),
+                vocabulary_size=options.vocabulary_size,
+                min_frequency=options.min_frequency,
+                lowercase=options.lowercase,
+            )
+        run.write_text("tokenizer.json", self.tokenizer_.to_json())
+
+        train = self._stream(run, "train", data, column)
+        if valid is None:
+            train, held = train.split(HELD_BACK)
+            self._say(f"No validation data: the last {HELD_BACK:.0%} are held back ({len(held):,} tokens).")
+        else:
+            held = self._stream(run, "valid", valid, column)
+        self._train, self._valid = train, held
+
+        torch.manual_seed(options.seed)
+        self.network_ = self._build_network(cell)
+        if parent is not None:
+            self.network_.load_state_dict(parent.network_.state_dict())
+        return LanguageProblem(
+            self.network_, train, held, lanes=options.batch_size, steps=options.steps, start=self._start
+        )
+
+    def _stream(self, run: RunFolder, part: str, data: Any, column: str | None) -> TokenStream:
+        path = run.path / TOKENS / part
+        if path.exists():  # a resumed run reads what it read before
+            return TokenStream.open(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return TokenStream.build(read_texts(data, column=column), self.tokenizer_, path)
+
+    @staticmethod
+    def _read_cell(run: RunFolder) -> Cell:
+        try:
+            return Cell.from_json(run.read_text("cell.json"))
+        except GraphError as error:
+            what = f"is not the graph of a cell ({error})"
+            raise RunError(
+                str(run.path / "cell.json"), what, "Restore it from a copy, or train again."
+            ) from error
+
+    def _build_network(self, cell: Cell) -> LanguageNetwork:
+        options = self.options_
+        size = self.tokenizer_.vocabulary_size
+        return LanguageNetwork(
+            cell,
+            vocabulary_size=size,
+            cutoffs=options.softmax_cutoffs(size),
+            **{
+                name: getattr(options, name)
+                for name in (
+                    "embedding_size",
+                    "hidden_size",
+                    "num_layers",
+                    "tie_weights",
+                    "embedding_dropout",
+                    "dropout",
+                    "output_dropout",
+                    "recurrent_dropout",
+                    "zoneout",
+                )
+            },
+        )
+
+    def _restore(self, run: RunFolder) -> None:
+        self.tokenizer_ = Tokenizer.from_json(run.read_text("tokenizer.json"))
+        self.network_ = self._build_network(self._read_cell(run))
+        run.read_model(self.network_)
+        self.network_.eval()
+        self._ngram = None
+
+    @property
+    def baseline_(self) -> NGramModel:
+        """The n-gram model of the training tokens; read from the run when it is first asked for."""
+        if self._ngram is None:
+            arrays = {name: tensor.numpy() for name, tensor in self.run_.read_tensors(BASELINE).items()}
+            self._ngram = NGramModel.from_arrays(arrays, str(self.run_.path / BASELINE))
+        return self._ngram
+
+    def _clear(self, run: RunFolder) -> None:
+        del self._train, self._valid
+        shutil.rmtree(run.path / TOKENS, ignore_errors=True)
+
+    # Figures
+
+    def _validation_figures(self) -> dict[str, Any]:
+        self.network_.eval()
+        tokens = self._train[max(len(self._train) - BASELINE_TOKENS, 0) :]
+        if len(tokens) < len(self._train):
+            self._say(f"The n-gram baseline is made from the last {len(tokens):,} tokens.")
+        self._ngram = NGramModel(self.options_.ngram_order).fit(tokens, self.tokenizer_.vocabulary_size)
+        arrays = self._ngram.to_arrays()
+        self.run_.write_tensors(BASELINE, {name: torch.from_numpy(array) for name, array in arrays.items()})
+        return self._figures(self._valid)
+
+    def _evaluate(self, data: Any, columns: Mapping[str, str]) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="gatework-") as folder:
+            texts = read_texts(data, column=columns.get("text"))
+            return self._figures(TokenStream.build(texts, self.tokenizer_, Path(folder) / "tokens"))
+
+    def _figures(self, stream: TokenStream) -> dict[str, Any]:
+        count, characters = len(stream), stream.characters
+        model = _figures(stream_loss(self.network_, stream, start=self._start), count, characters)
+        baselines = {"ngram": _figures(self.baseline_.nll(stream) * count, count, characters)}
+        return {"model": model, "baseline": baselines["ngram"], "baselines": baselines, "examples": count}
+
+    # Completions
+
+    def score(self, texts: Iterable[str]) -> list[dict[str, Any]]:
+        """How likely each text is, read from the start of a line.
+
+        Returns:
+            For each text `{"input", "tokens", "log_probabilities", "log_probability"}`, in nats: of each
+            token given those before it, and of the whole text.
+        """
+        completer = self._completer()
+        return [completer.score(text) for text in ([texts] if isinstance(texts, str) else texts)]
+
+    def stream(self, item: str, **settings: Any) -> Iterator[str | dict[str, Any]]:
+        """Pieces of the completion's text as they are drawn, and last the whole record.
+
+        A beam search knows its text only at the end: then the record comes alone.
+        """
+        chosen = self._read_settings(settings)
+        if chosen.beam > 1:
+            yield self._completer().search(item, chosen)
+        else:
+            yield from self._completer().draw(item, chosen)
+
+    def _predict(self, item: str, settings: CompletionSettings) -> dict[str, Any]:
+        if settings.beam > 1:
+            return self._completer().search(item, settings)
+        *_, record = self._completer().draw(item, settings)
+        return record
+
+    def _completer(self) -> Completer:
+        self._check_fitted()
+        return Completer(self.network_, self.tokenizer_, self._start)
+
+    @property
+    def _start(self) -> int:
+        """The token before a text: a line end, or else the most frequent token."""
+        ids = self.tokenizer_.encode("\n")
+        return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer_.unknown_id else 0
+
+
+def _figures(total: float, count: int, characters: int) -> dict[str, float]:
+    """loss (nats a token), perplexity, bits_per_character of a loss summed over `count` tokens."""
+    loss = total / count
+    return {
+        "loss": loss,
+        "perplexity": math.exp(min(loss, 700.0)),  # a float, whatever the loss
+        "bits_per_character": total / math.log(2) / characters,
+    }

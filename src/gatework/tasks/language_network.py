@@ -1,0 +1,106 @@
+"""The network of the language model: embedding, recurrent layers, and a softmax over the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gatework.layers import Recurrent, reorder_state
+from gatework.layers.softmax import INITIAL_RANGE, AdaptiveSoftmax, Softmax
+
+__all__ = ["LanguageNetwork"]
+
+
+class LanguageNetwork(nn.Module):
+    """p(next token | tokens so far), as in Zaremba et al. 2014, with tied weights (Press & Wolf 2017).
+
+    With `tie_weights` the softmax shares the embedding's rows, and where the widths differ a linear
+    layer projects the hidden vectors to the embedding's.
+
+    Args:
+        cell: a cell, or the name of one in the catalogue.
+        vocabulary_size: number of tokens V, in order of falling frequency for the adaptive softmax.
+        cutoffs: where the tail clusters of the adaptive softmax begin; empty for the plain softmax.
+        embedding_dropout, dropout, output_dropout: shares of the units dropped after the embedding,
+            between the layers and before the softmax; one mask a sequence (Gal & Ghahramani 2016) for the
+            first and the last.
+        recurrent_dropout, zoneout: as for `gatework.Recurrent`.
+    """
+
+    def __init__(
+        self,
+        cell: Any,
+        *,
+        vocabulary_size: int,
+        embedding_size: int,
+        hidden_size: int,
+        num_layers: int,
+        tie_weights: bool,
+        cutoffs: Sequence[int],
+        embedding_dropout: float,
+        dropout: float,
+        output_dropout: float,
+        recurrent_dropout: float,
+        zoneout: float,
+    ) -> None:
+        super().__init__()
+        self.embedding_dropout = embedding_dropout
+        self.output_dropout = output_dropout
+        self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        nn.init.uniform_(self.embedding.weight, -INITIAL_RANGE, INITIAL_RANGE)
+        self.recurrent = Recurrent(
+            cell,
+            embedding_size,
+            hidden_size,
+            num_layers,
+            dropout=dropout if num_layers > 1 else 0.0,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
+        )
+        project = tie_weights and hidden_size != embedding_size
+        self.projection = nn.Linear(hidden_size, embedding_size) if project else None
+        width = embedding_size if tie_weights else hidden_size
+        shared = self.embedding.weight if tie_weights else None
+        self.softmax: Softmax
+        if cutoffs:
+            self.softmax = AdaptiveSoftmax(width, vocabulary_size, cutoffs, weight=shared)
+        else:
+            self.softmax = Softmax(width, vocabulary_size, weight=shared)
+
+    def forward(self, inputs: Tensor, targets: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Summed loss in nats of targets (T, B) after inputs (T, B), and the state after the last step."""
+        hidden, state = self.hidden(inputs, state)
+        return self.softmax.loss(hidden.flatten(0, 1), targets.flatten()), state
+
+    def losses(self, inputs: Tensor, targets: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """The loss in nats of each target, (T, B), and the state after the last step."""
+        hidden, state = self.hidden(inputs, state)
+        return self.softmax.losses(hidden.flatten(0, 1), targets.flatten()).view_as(targets), state
+
+    def hidden(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """What the softmax reads: inputs (T, B) -> (T, B, width of the softmax), and the new state."""
+        embedded = _drop_units(self.embedding(inputs), self.embedding_dropout, self.training)
+        output, state = self.recurrent(embedded, state)  # (T, B, H)
+        if self.projection is not None:
+            output = self.projection(output)
+        return _drop_units(output, self.output_dropout, self.training), state
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One step of a search: tokens (N,) -> log-probabilities (N, V), new state."""
+        hidden, state = self.hidden(tokens[None], state)
+        return self.softmax.log_prob(hidden[0]), state
+
+    def reorder(self, state: Any, index: Tensor) -> Any:
+        """The state of rows index; see `gatework.seq2seq.Decoder`."""
+        return reorder_state(state, index)
+
+
+def _drop_units(sequence: Tensor, rate: float, training: bool) -> Tensor:
+    """Dropout with one mask for all time steps of (T, B, units)."""
+    if rate == 0 or not training:
+        return sequence
+    return sequence * F.dropout(torch.ones_like(sequence[0]), rate)

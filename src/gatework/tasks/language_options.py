@@ -1,0 +1,161 @@
+"""The language model's options, the settings of a completion, and what goes in and comes out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from gatework.layers.softmax import default_cutoffs
+from gatework.training import TrainingOptions
+
+__all__ = ["KIND_DEFAULTS", "STRUCTURE", "Completion", "CompletionSettings", "LanguageModelOptions", "Prompt"]
+
+LARGE_VOCABULARY = 10_000
+
+# What `LanguageModelOptions` take instead of their defaults (made for characters) with another tokenizer.
+KIND_DEFAULTS: dict[str, dict[str, Any]] = {
+    "character": {},
+    "bpe": {
+        "vocabulary_size": 4000,
+        "embedding_size": 256,
+        "tie_weights": True,
+        "steps": 64,
+        "ngram_order": 4,
+    },
+    "word": {
+        "embedding_size": 256,
+        "hidden_size": 512,
+        "tie_weights": True,
+        "steps": 35,
+        "embedding_dropout": 0.2,
+        "output_dropout": 0.3,
+        "ngram_order": 4,
+    },
+}
+
+# The options that a run started from another one (`from_run`) shares with it: the network and its tokens.
+STRUCTURE = (
+    "tokenizer",
+    "vocabulary_size",
+    "min_frequency",
+    "lowercase",
+    "cell",
+    "hidden_size",
+    "num_layers",
+    "embedding_size",
+    "tie_weights",
+    "adaptive_softmax",
+    "cutoffs",
+    "ngram_order",
+)
+
+
+class LanguageModelOptions(TrainingOptions):
+    """How a language model is made and trained; some defaults follow the kind of tokenizer."""
+
+    tokenizer: Literal["character", "word", "bpe"] = Field("character", description="what a token is")
+    vocabulary_size: int | None = Field(
+        None, ge=2, description="tokens at most, the most frequent ones (none: all; bpe: 4000)"
+    )
+    min_frequency: int = Field(1, ge=1, description="rarer tokens are unknown")
+    lowercase: bool = Field(False, description="read the text in lower case")
+
+    cell: Any = Field("lstm", description="a cell of the catalogue, or FILE.py:NAME")
+    hidden_size: int = Field(384, ge=1, description="units of a recurrent layer (word: 512)")
+    num_layers: int = Field(2, ge=1, description="recurrent layers")
+    embedding_size: int = Field(64, ge=1, description="width of a token's vector (bpe, word: 256)")
+    tie_weights: bool = Field(False, description="one matrix for embedding and softmax (bpe, word: true)")
+    adaptive_softmax: Literal["auto", "on", "off"] = Field(
+        "auto", description=f"softmax in clusters of frequency; auto: on from {LARGE_VOCABULARY} tokens"
+    )
+    cutoffs: list[int] | None = Field(
+        None, description="first token of each tail of the adaptive softmax (none: at 1/16 and 5/16 of them)"
+    )
+
+    embedding_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of the embedding (word: 0.2)")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout between the layers")
+    output_dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the softmax (word: 0.3)")
+    recurrent_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of the recurrent products' input")
+    zoneout: float = Field(0.0, ge=0, lt=1, description="share of state units that keep their value")
+
+    batch_size: int = Field(32, ge=1, description="lanes of text that are read side by side")
+    steps: int = Field(
+        128, ge=1, description="tokens that the gradient goes back through (bpe: 64, word: 35)"
+    )
+    ngram_order: int = Field(6, ge=1, description="longest n-gram of the baseline (bpe, word: 4)")
+
+    @field_validator("cell")
+    @classmethod
+    def _check_cell(cls, cell: Any) -> Any:
+        if isinstance(cell, str) or hasattr(cell, "to_json"):
+            return cell
+        raise ValueError("a cell is a name, FILE.py:NAME, or a gatework.Cell")
+
+    @field_serializer("cell")
+    def _name_cell(self, cell: Any) -> str:
+        return cell if isinstance(cell, str) else cell.name
+
+    def softmax_cutoffs(self, vocabulary_size: int) -> list[int]:
+        """The adaptive softmax's cutoffs for this vocabulary; empty for the plain softmax."""
+        large = vocabulary_size >= LARGE_VOCABULARY
+        if self.adaptive_softmax == "off" or (self.adaptive_softmax == "auto" and not large):
+            return []
+        return default_cutoffs(vocabulary_size) if self.cutoffs is None else self.cutoffs
+
+
+class CompletionSettings(BaseModel):
+    """How a text is completed: tokens are drawn one by one, or a beam above 1 seeks the likeliest text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    length: int = Field(200, ge=1, description="tokens of the completion at most")
+    stop: str | None = Field(None, description="end after the first token that holds this text")
+    temperature: float = Field(
+        0.7, ge=0, description="0: always the likeliest token; 1: as the model believes"
+    )
+    top_k: int = Field(0, ge=0, description="draw from so many likeliest tokens; 0: from all")
+    top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens of this probability")
+    seed: int = Field(0, ge=0, description="seed of the draws")
+    beam: int = Field(1, ge=1, description="hypotheses of a beam search; 1: none")
+    alternatives: int = Field(1, ge=1, description="completions of the beam search to show, at most beam")
+    length_penalty: float = Field(0.0, ge=0, description="beam: 0 ranks by probability, more favours length")
+    next: int = Field(0, ge=0, description="also give the probabilities of so many likeliest next tokens")
+
+    @model_validator(mode="after")
+    def _check(self) -> CompletionSettings:
+        if self.alternatives > self.beam:
+            raise ValueError(f"alternatives is at most beam, which is {self.beam}, not {self.alternatives}")
+        return self
+
+
+class Prompt(RootModel[str]):
+    """One input of `predict`: the text to complete, which may be empty."""
+
+
+class TokenProbability(BaseModel):
+    token: str
+    probability: float
+
+
+class Alternative(BaseModel):
+    output: str
+    log_probability: float = Field(description="of the whole completion, in nats")
+
+
+class Completion(BaseModel):
+    """One output of `predict`."""
+
+    input: str
+    output: str = Field(description="the completion, without the input")
+    log_probability: float = Field(description="of the whole completion, in nats")
+    alternatives: list[Alternative] | None = Field(None, description="of a beam search, best first")
+    next: list[TokenProbability] | None = Field(None, description="likeliest tokens right after the input")

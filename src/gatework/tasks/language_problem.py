@@ -1,0 +1,103 @@
+"""Language modelling as the training loop sees it, and the loss of a whole stream of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatework.data import LaneBatches, TokenStream
+from gatework.tasks.language_network import LanguageNetwork
+from gatework.training import StepLoss
+
+__all__ = ["LanguageProblem", "stream_loss"]
+
+# A lane of the evaluation starts without context, which costs some nats once: long lanes make that vanish.
+LONGEST_LANES = 64
+LEAST_LANE_TOKENS = 1000
+BATCH_TOKENS = 4096
+
+
+class LanguageProblem:
+    """Stateful truncated backpropagation through time: each lane's state goes on into the next batch."""
+
+    def __init__(
+        self,
+        network: LanguageNetwork,
+        train: TokenStream,
+        valid: TokenStream,
+        *,
+        lanes: int,
+        steps: int,
+        start: int,
+    ) -> None:
+        self._network = network
+        self._train = train
+        self._valid = valid
+        self._lanes = lanes
+        self._steps = steps
+        self._start = start
+
+    @property
+    def model(self) -> torch.nn.Module:
+        return self._network
+
+    def batches(self, epoch: int, rank: int, world: int) -> Sequence[tuple[Tensor, Tensor]]:
+        return LaneBatches(self._train, self._lanes, self._steps, rank, world)
+
+    def initial_carry(self, rank: int, world: int) -> None:
+        """None: the layers start from their initial state."""
+
+    def loss(self, model: torch.nn.Module, batch: tuple[Tensor, Tensor], carry: Any) -> StepLoss:
+        inputs, targets = batch  # (T, B) each
+        total, carry = model(inputs, targets, carry)
+        return StepLoss(total, targets.numel(), carry)
+
+    def validate(self, model: torch.nn.Module) -> dict[str, float]:
+        return {"loss": stream_loss(self._network, self._valid, start=self._start) / len(self._valid)}
+
+
+def stream_loss(network: LanguageNetwork, stream: TokenStream, *, start: int) -> float:
+    """The loss in nats, summed over every token of a stream, each predicted from all before it in its lane.
+
+    The stream is read in a few long lanes with carried state; what does not divide goes on in the last one.
+
+    Args:
+        start: the token that stands before the first one.
+    """
+    device = network.embedding.weight.device
+    lanes = max(1, min(LONGEST_LANES, len(stream) // LEAST_LANE_TOKENS))
+    size = len(stream) // lanes
+    steps = BATCH_TOKENS // lanes
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    state = None
+
+    def add(begins: list[int], steps: int) -> None:
+        nonlocal total, state
+        windows = [_window(stream, begin, begin + steps, start) for begin in begins]
+        tokens = torch.from_numpy(np.stack(windows, axis=1)).to(device)  # (steps + 1, lanes)
+        losses, state = network.losses(tokens[:-1], tokens[1:], state)
+        total += losses.sum(dtype=torch.float64)
+
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            for offset in range(0, size, steps):
+                add([lane * size + offset for lane in range(lanes)], min(steps, size - offset))
+            rest = len(stream) - lanes * size
+            if rest:
+                state = network.reorder(state, torch.tensor([lanes - 1], device=device))
+                add([lanes * size], rest)
+    finally:
+        network.train(was_training)
+    return total.item()
+
+
+def _window(stream: TokenStream, begin: int, end: int, start: int) -> np.ndarray:
+    """The tokens begin … end - 1 after the one before them."""
+    tokens = np.asarray(stream[max(begin - 1, 0) : end], dtype=np.int64)
+    return tokens if begin > 0 else np.concatenate([[start], tokens])
