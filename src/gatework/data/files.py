@@ -36,10 +36,12 @@ def check_file(path: Path) -> None:
     Raises:
         InputError: the path does not exist, is a folder, or may not be read.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, os.path answers for names that no file can have
         raise InputError(str(path), "is a folder", "Name the files in it")
-    if not path.exists():
-        raise InputError(str(path), "no such file", "Check the path")
+    if not os.path.exists(path):
+        text = len(str(path)) > 100 or "\n" in str(path)
+        fix = "Give a text itself as a row: [{'text': ...}]" if text else "Check the path"
+        raise InputError(f"{str(path)[:100]!r}" if text else str(path), "no such file", fix)
     if not os.access(path, os.R_OK):
         raise InputError(str(path), "may not be read", "Check its permissions")
 

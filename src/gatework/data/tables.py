@@ -118,7 +118,7 @@ def file_format(path: Path) -> str:
     """`csv`, `tsv`, `jsonl`, `parquet`, `dataset` (a folder that `datasets` saved), or `text` for any other
     name.
     """
-    if (path / "dataset_info.json").is_file():
+    if os.path.isfile(path / "dataset_info.json"):
         return "dataset"
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compressed = bool(suffixes) and suffixes[-1] == ".gz"
@@ -234,10 +234,8 @@ def _parquet_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
                         str(path), "row", number, {name: values[column] for name, column in columns.items()}
                     )
         except (pyarrow.ArrowException, OSError) as error:
-            first = str(error).splitlines()[0]
-            raise InputError(
-                str(path), f"is not a Parquet file that can be read ({first})", "Write it again"
-            ) from error
+            what = f"is not a Parquet file that can be read ({_first_line(error)})"
+            raise InputError(str(path), what, "Write it again") from error
 
 
 def _saved_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
@@ -248,10 +246,8 @@ def _saved_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
     try:
         dataset = datasets.load_from_disk(str(path))
     except Exception as error:  # the package raises what its parts raise
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            str(path), f"is not a data set that can be read ({first})", "Save it again"
-        ) from error
+        what = f"is not a data set that can be read ({_first_line(error)})"
+        raise InputError(str(path), what, "Save it again") from error
     return _dataset_rows(dataset, columns, str(path))
 
 
@@ -300,6 +296,10 @@ def check_columns(where: str, columns: Mapping[str, str], known: Iterable[str]) 
         if column not in known:
             map_it = f" (or map another: --columns {name}=COLUMN)" if name == column else ""
             raise InputError(where, f"has no column {column!r}{map_it}", nearest(column, known).rstrip("."))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _is_instance(source: Source, package: str, *names: str) -> bool:
