@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -18,7 +19,7 @@ INTERRUPTED = 130
 
 # The base of what typer raises for a wrong command line; typer brings its own copy of click, or uses click's,
 # and exports neither.
-UsageError = typer.BadParameter.__mro__[1]
+UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=given or ["--help"], prog_name="gatework", standalone_mode=False)
     except UsageError as error:
-        return _fail(f"{error.format_message()} See gatework --help.")  # type: ignore[attr-defined]
+        return _fail(f"{error.format_message()} See gatework --help.")
     except GateworkError as error:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):

@@ -18,16 +18,16 @@ __all__ = ["figures", "note", "options"]
 def figures(values: Mapping[str, Any], *, title: str) -> None:
     """The figures of `evaluate`: a row each, the model beside the baselines."""
     baselines = values["baselines"]
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("")
     for name in ("model", *baselines):
         table.add_column(name, justify="right")
     for figure, value in values["model"].items():
         cells = (_number(baseline.get(figure)) for baseline in baselines.values())
         table.add_row(figure.replace("_", " "), _number(value), *cells)
-    table.caption = f"{values['examples']:,} examples"
-    table.caption_justify = "left"
-    Console().print(table)
+    console = Console()
+    console.print(f"{title} ({values['examples']:,} examples):", markup=False, highlight=False, soft_wrap=True)
+    console.print(table)
 
 
 def options(task: type[Task]) -> None:

@@ -31,7 +31,7 @@ class Softmax(nn.Module):
         ValueError: a shared weight is not (V, input_size).
     """
 
-    def __init__(self, input_size: int, vocabulary_size: int, *, weight: nn.Parameter | None = None) -> None:
+    def __init__(self, input_size: int, vocabulary_size: int, *, weight: Tensor | None = None) -> None:
         super().__init__()
         self.input_size = input_size
         self.vocabulary_size = vocabulary_size
@@ -79,7 +79,7 @@ class AdaptiveSoftmax(Softmax):
         vocabulary_size: int,
         cutoffs: Sequence[int],
         *,
-        weight: nn.Parameter | None = None,
+        weight: Tensor | None = None,
     ) -> None:
         super().__init__(input_size, vocabulary_size, weight=weight)
         edges = [0, *cutoffs, vocabulary_size]

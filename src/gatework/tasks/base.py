@@ -7,10 +7,10 @@ import os
 import shutil
 import sys
 import tempfile
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel
@@ -101,28 +101,28 @@ class Task(ABC):
             RunError: `out` is in the way, or `from_run` is damaged.
         """
         if out is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="gatework-")
-            out = Path(self._temporary.name) / "run"
+            out = tempfile.mkdtemp(prefix="gatework-")
+            weakref.finalize(self, shutil.rmtree, out, ignore_errors=True)
         columns = self._check_columns(columns)
-        parent = None if from_run is None or resume else self._load_parent(from_run)
-        run = RunFolder.create(out, resume=resume)
+        parent = None if from_run is None else self._load_parent(from_run)
+        was_complete = RunFolder(out).is_complete
+        self.run_ = run = RunFolder.create(out, resume=resume)
         begun = resume and (run.path / "config.json").exists()
-        if begun:
-            self.options_ = self._resumed_options(run)
-        else:
-            self.options_ = self._resolve_options(parent)
         try:
+            self.options_ = self._resumed_options(run) if begun else self._resolve_options(parent)
+            config = {"task": self.name, "options": self.options_.model_dump(mode="json")}
             if not begun:
-                run.write_config({"task": self.name, "options": self.options_.model_dump(mode="json")})
-            elif self.options_.model_dump(mode="json") != run.read_config()["options"]:
-                run.write_config({**run.read_config(), "options": self.options_.model_dump(mode="json")})
+                run.write_config(config)  # first of all files: what is killed after it can be resumed
             problem = self._prepare(run, _repeatable(data), _repeatable(valid), columns, parent)
+            run.write_config(config)
+            was_complete = False
+            self.result_ = train(problem, self.options_, run, resume=resume)
         except BaseException:
-            if not begun and run.writes:  # nothing is trained yet: leave the way free for another try
-                shutil.rmtree(run.path)
+            if was_complete:
+                run.complete()  # nothing has changed
+            elif not begun and run.writes and not _holds_training(run):
+                shutil.rmtree(run.path)  # leave the way free for another try
             raise
-        self.run_ = run
-        self.result_ = train(problem, self.options_, run, resume=resume)
         if self.result_.stopped == "interrupted":
             return self
         self.metrics_ = self._validation_figures()
@@ -248,7 +248,7 @@ class Task(ABC):
             raise InputError(self.name, "is not trained", "Call fit first, or load a run with gw.load.")
 
     def _say(self, message: str) -> None:
-        if not hasattr(self, "run_") or self.run_.writes:
+        if self.run_.writes:
             print(message, file=sys.stderr)
 
 
@@ -278,6 +278,10 @@ def _read_options(cls: type[Task], run: RunFolder, config: Mapping[str, Any]) ->
             str(run.path / "config.json"), "holds no options", "Restore it from a copy, or train again."
         )
     return parse_options(cls.Options, config["options"], str(run.path / "config.json"))
+
+
+def _holds_training(run: RunFolder) -> bool:
+    return (run.path / "history.jsonl").exists() or any((run.path / "checkpoints").iterdir())
 
 
 def _comparable(options: TrainingOptions, name: str) -> Any:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 
@@ -119,9 +119,11 @@ class LanguageModel(Task):
         self.network_ = self._build_network(cell)
         if parent is not None:
             self.network_.load_state_dict(parent.network_.state_dict())
-        return LanguageProblem(
+        problem = LanguageProblem(
             self.network_, train, held, lanes=options.batch_size, steps=options.steps, start=self._start
         )
+        problem.batches(epoch=0, rank=0, world=1)  # refuses a text that is too short before anything starts
+        return problem
 
     def _stream(self, run: RunFolder, part: str, data: Any, column: str | None) -> TokenStream:
         path = run.path / TOKENS / part
@@ -232,7 +234,7 @@ class LanguageModel(Task):
         if settings.beam > 1:
             return self._completer().search(item, settings)
         *_, record = self._completer().draw(item, settings)
-        return record
+        return cast("dict[str, Any]", record)
 
     def _completer(self) -> Completer:
         self._check_fitted()

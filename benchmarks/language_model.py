@@ -1,0 +1,156 @@
+"""What the language model reaches in a given time, through the public command line alone.
+
+    python benchmarks/language_model.py [tiny-shakespeare] [wikitext-2] [--max-minutes M] [--runs FOLDER]
+
+tiny shakespeare: characters, the first 90 % for training, the last 10 % for validation.
+WikiText-2: words, its own splits; perplexity a word, of validation and test.
+
+The options are those of benchmarks/configs. Each result goes to benchmarks/results, with the commands that
+made it, the machine, the versions and the commit. The data is looked for in $GATEWORK_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).resolve().parent
+DATA = Path(os.environ.get("GATEWORK_DATA", HERE.parent.parent / "shared" / "data")) / "language_modelling"
+
+
+class Corpus(NamedTuple):
+    """Files by split, made in a folder; and the figure that is aimed at."""
+
+    train: Path
+    valid: Path
+    test: Path | None
+
+
+def tiny_shakespeare(folder: Path) -> Corpus:
+    text = gzip.decompress((DATA / "tinyshakespeare" / "input.txt.gz").read_bytes()).decode()
+    cut = int(len(text) * 0.9)
+    corpus = Corpus(folder / "train.txt", folder / "valid.txt", None)
+    corpus.train.write_text(text[:cut])
+    corpus.valid.write_text(text[cut:])
+    return corpus
+
+
+def wikitext_2(folder: Path) -> Corpus:
+    parts = [
+        shutil.copy(DATA / "wikitext-2" / f"{part}.txt.gz", folder) for part in ("train", "valid", "test")
+    ]
+    return Corpus(*map(Path, parts))
+
+
+CORPORA = {"tiny-shakespeare": tiny_shakespeare, "wikitext-2": wikitext_2}
+
+
+def gatework(*arguments: str, folder: Path) -> tuple[str, str]:
+    """Run one command in a folder: (the command as a person would type it, what it printed)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gatework", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        sys.exit(done.returncode)
+    return shlex.join(["gatework", *arguments]), done.stdout
+
+
+def measure(name: str, runs: Path, max_minutes: float | None) -> dict[str, Any]:
+    """Train on one corpus and evaluate on its other splits."""
+    stem = name.replace("-", "_")
+    folder = runs / stem
+    folder.mkdir(parents=True)
+    corpus = CORPORA[name](folder)
+    config = f"{stem}.yaml"
+    shutil.copyfile(HERE / "configs" / config, folder / config)
+    limit = [] if max_minutes is None else ["--max-minutes", str(max_minutes)]
+    begun = time.monotonic()
+    command, shown = gatework(
+        "train", "language-model", corpus.train.name, "--valid", corpus.valid.name,
+        "--config", config, *limit, "--out", "run", folder=folder,
+    )  # fmt: skip
+    seconds = time.monotonic() - begun
+    print(shown)
+    commands, figures = [command], {}
+    for split, file in (("valid", corpus.valid), ("test", corpus.test)):
+        if file is None:
+            continue
+        command, shown = gatework("evaluate", "run", file.name, "--json", folder=folder)
+        commands.append(command)
+        figures[split] = json.loads(shown)
+        print(split, json.dumps(figures[split]))
+    history = [json.loads(line) for line in (folder / "run" / "history.jsonl").read_text().splitlines()]
+    return {
+        "benchmark": f"language_model {name}",
+        "commands": commands,
+        "config": (HERE / "configs" / config).read_text(),
+        "figures": figures,
+        "training_seconds": round(seconds, 1),
+        "validations": [record for record in history if record.get("kind") == "validation"],
+        **machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What a figure depends on beside the program."""
+    cpu = next(
+        (line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if "model name" in line),
+        platform.processor(),
+    )
+    git = ["git", "-C", str(HERE)]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
+    changed = subprocess.run(
+        [*git, "status", "--porcelain", "--", ".."], capture_output=True, text=True, check=False
+    )
+    return {
+        "machine": {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform()},
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in ("gatework", "torch")}},
+        "commit": commit.strip() + ("+changes" if changed.stdout else ""),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpora", nargs="*", help=f"{', '.join(CORPORA)}; all by default")
+    parser.add_argument(
+        "--max-minutes", type=float, help="instead of the config's, for a trial: nothing is kept"
+    )
+    parser.add_argument("--runs", type=Path, help="where to keep the runs; else they are removed")
+    arguments = parser.parse_args()
+    for name in arguments.corpora or CORPORA:
+        if name not in CORPORA:
+            parser.error(f"there is no corpus {name}: {', '.join(CORPORA)}")
+    if not DATA.is_dir():
+        parser.error(f"there is no data in {DATA}: set GATEWORK_DATA")
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in arguments.corpora or CORPORA:
+            result = measure(name, arguments.runs or Path(temporary), arguments.max_minutes)
+            if arguments.max_minutes is None:
+                path = HERE / "results" / f"language_model_{name.replace('-', '_')}.json"
+                path.write_text(json.dumps(result, indent=2) + "\n")
+                print(f"written to {path.relative_to(HERE.parent)}")
+
+
+if __name__ == "__main__":
+    main()
