@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from gatework.graph.builder import Builder, Expr
 from gatework.graph.expand import expand
-from gatework.graph.node import Graph, Node
+from gatework.graph.node import Graph
 from gatework.graph.ops import OPS
 from gatework.graph.rewrite import drop_dead
 from gatework.graph.verify import GraphError

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 Width = str | int
@@ -133,6 +134,15 @@ class Graph:
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(
+            (self.name, self.nodes, self.inputs, self.states, self.blocks, self.vectors, self.outputs)
+        )
+
+    def __hash__(self) -> int:
+        return self._hash  # plans are looked up by graph at every call, and a graph is some hundred nodes
 
     def output(self, name: str) -> int:
         """The index of the node behind an output name."""

@@ -99,7 +99,10 @@ TEXT = Style(
         "product_transposed": _parameter("W_{slot}[{gate}]^T {0}"),
         "layer_norm": _text_layer_norm,
         "cotangent": lambda node, args: (f"d({node.text('name').partition(':')[2]}')", ATOM),
-        "weight_gradient": lambda node, args: (f"sum_t {_inside(args[0], ATOM)} {_inside(args[1], ATOM)}^T", MULTIPLY),
+        "weight_gradient": lambda node, args: (
+            f"sum_t {_inside(args[0], ATOM)} {_inside(args[1], ATOM)}^T",
+            MULTIPLY,
+        ),
         "bias_gradient": lambda node, args: (f"sum_t {_inside(args[0], ATOM)}", MULTIPLY),
         "vector_gradient": lambda node, args: (f"sum_t {_inside(args[0], ATOM)}", MULTIPLY),
     },
@@ -212,7 +215,11 @@ def _named(graph: Graph, style: Style) -> dict[int, list[str]]:
         names.setdefault(index, []).append(style.name(name))
     for name, index in graph.outputs:
         kind, *rest = name.split(":")
-        shown = style.new_state(rest[0]) if kind == "state" else style.name(_GRADIENTS.get(kind, "{0}").format(*rest))
+        shown = (
+            style.new_state(rest[0])
+            if kind == "state"
+            else style.name(_GRADIENTS.get(kind, "{0}").format(*rest))
+        )
         if shown not in names.setdefault(index, []):
             names[index].append(shown)
     uses = Counter(arg for node in graph.nodes for arg in node.args)
@@ -278,7 +285,7 @@ def describe(graph: Graph) -> str:
     lines.append("gates       " + (", ".join(name for name, _ in graph.gates) or "none"))
     for slot, blocks in graph.slots().items():
         rows = " + ".join(f"{block.gate}" for block in blocks)
-        lines.append(f"weight_{slot:<5}rows {rows}; columns {blocks[0].columns}")
+        lines.append(f"{f'weight_{slot}':<11} rows {rows}; columns {blocks[0].columns}")
     lines.append(f"parameters  {parameter_count(graph)}")
     return "\n".join(lines)
 
@@ -300,4 +307,9 @@ def parameter_count(graph: Graph) -> str:
     for vector in graph.vectors:
         count(vector.size, *(() if vector.columns is None else (vector.columns,)))
     order = sorted(terms, key=lambda names: (-len(names), names))
-    return " + ".join(" * ".join([str(terms[names])] * (terms[names] > 1 or not names) + list(names)) for names in order) or "0"
+    return (
+        " + ".join(
+            " * ".join([str(terms[names])] * (terms[names] > 1 or not names) + list(names)) for names in order
+        )
+        or "0"
+    )

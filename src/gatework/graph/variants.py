@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from gatework.graph.builder import Builder, Expr
 from gatework.graph.node import Graph, InputSpec, Node
@@ -16,6 +17,30 @@ from gatework.graph.simplify import simplify
 
 DROPOUT = "dropout_mask_"
 ZONEOUT = "zoneout_mask_"
+
+
+@lru_cache(maxsize=256)
+def variant(
+    graph: Graph,
+    *,
+    bias: bool = True,
+    recurrent_dropout: bool = False,
+    zoneout: tuple[tuple[str, float], ...] = (),
+    training: bool = False,
+) -> Graph:
+    """The graph that a layer runs in its present mode.
+
+    Args:
+        zoneout: states and their rates.
+        training: draw zoneout's masks rather than take its expected value.
+    """
+    if not bias:
+        graph = without_bias(graph)
+    if recurrent_dropout:
+        graph = with_recurrent_dropout(graph)
+    if zoneout:
+        graph = with_zoneout(graph, dict(zoneout), training=training)
+    return graph
 
 
 def without_bias(graph: Graph) -> Graph:

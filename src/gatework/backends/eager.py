@@ -1,0 +1,402 @@
+"""The reference backend: torch operations in a Python loop over the steps.
+
+It runs every graph on every device and in every dtype, and torch differentiates it any number of times.
+Nodes that need no state are computed once, for all steps together; the products of one slot with one operand
+are one product.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gatework.backends.program import MemoryValue, SequenceInput, SequenceOutput
+from gatework.graph import Graph, Node
+from gatework.graph.layout import gate_rows
+from gatework.graph.node import Width
+
+name = "eager"
+
+
+def refusal(graph: Graph, *, record: bool) -> str | None:
+    """None: the reference runs everything."""
+    return None
+
+
+def _softplus(e: Tensor) -> Tensor:
+    # torch's softplus turns linear at 20, which float64 can tell from the truth.
+    return -F.logsigmoid(-e)
+
+
+ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "neg": torch.neg,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "softplus": _softplus,
+    "exp": torch.exp,
+    "expm1": torch.expm1,
+    "log": torch.log,
+    "sqrt": torch.sqrt,
+    "abs": torch.abs,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "softsign": F.softsign,
+    "log_sigmoid": F.logsigmoid,
+    "less": lambda a, b: (a < b).to(a.dtype),
+    "less_equal": lambda a, b: (a <= b).to(a.dtype),
+    "equal": lambda a, b: (a == b).to(a.dtype),
+    "where": lambda condition, yes, no: torch.where(condition != 0, yes, no),
+    "softmax": lambda e: torch.softmax(e, dim=-1),
+    "largest": lambda e: e.amax(dim=-1, keepdim=True),
+    "stop_gradient": Tensor.detach,
+}
+
+
+def _hard_sigmoid(e: Tensor, slope: float) -> Tensor:
+    if slope == 1 / 6:
+        return F.hardsigmoid(e)
+    line = e * slope + 0.5
+    return torch.where(line <= 0, 0.0, torch.where(line >= 1, 1.0, line))
+
+
+ATTRIBUTED: dict[str, Callable[[Node, Tensor], Tensor]] = {
+    "pow": lambda node, e: e ** node.number("exponent"),
+    "clip": lambda node, e: e.clamp(node.number("low"), node.number("high")),
+    "leaky_relu": lambda node, e: F.leaky_relu(e, node.number("slope")),
+    "elu": lambda node, e: F.elu(e, node.number("alpha")),
+    "hard_sigmoid": lambda node, e: _hard_sigmoid(e, node.number("slope")),
+}
+
+
+_Cache = dict[tuple[str | int, ...], tuple[Tensor, ...]]
+"""What several nodes share: one product for the gates of a slot, one normalisation for its parts."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What can be known of a graph before there are numbers.
+
+    Attributes:
+        once: nodes that need no state, in order: computed for all steps together.
+        every_step: the other nodes, in order.
+        groups: product nodes to the gates of the same slot and operand, which are one product.
+        biased: product nodes whose bias is added by the product itself.
+        same_as: additions of such a bias to what they add it to.
+    """
+
+    once: tuple[int, ...]
+    every_step: tuple[int, ...]
+    groups: dict[int, tuple[int, ...]]
+    biased: frozenset[int]
+    same_as: dict[int, int]
+
+
+@lru_cache(maxsize=256)
+def _plan(graph: Graph) -> _Plan:
+    nodes = graph.nodes
+    needs_state: list[bool] = []
+    for node in nodes:
+        needs_state.append(
+            node.op in ("state", "read", "align") or any(needs_state[arg] for arg in node.args)
+        )
+    uses = Counter(arg for node in nodes for arg in node.args)
+    uses.update(index for _, index in graph.outputs + graph.gates)
+    biased: set[int] = set()
+    same_as: dict[int, int] = {}
+    for index, node in enumerate(nodes):
+        product = _product_of_bias(graph, node, uses)
+        if product is not None:
+            biased.add(product)
+            same_as[index] = node.args[0]
+    groups: dict[int, tuple[int, ...]] = {}
+    by_operand: dict[tuple[str, int, bool], list[int]] = {}
+    for index, node in enumerate(nodes):
+        if node.op == "product":
+            by_operand.setdefault((node.text("slot"), node.args[0], index in biased), []).append(index)
+    for members in by_operand.values():
+        for index in members:
+            groups[index] = tuple(members)
+    order = range(len(nodes))
+    return _Plan(
+        once=tuple(i for i in order if not needs_state[i]),
+        every_step=tuple(i for i in order if needs_state[i] and nodes[i].op != "state"),
+        groups=groups,
+        biased=frozenset(biased),
+        same_as=same_as,
+    )
+
+
+def _product_of_bias(graph: Graph, node: Node, uses: Counter[int]) -> int | None:
+    """The product to which an addition adds the bias of its own gate, where nothing else sees the sum without it."""
+    if node.op != "add" or graph.nodes[node.args[1]].op != "bias" or uses[node.args[1]] != 1:
+        return None
+    bias = graph.nodes[node.args[1]]
+    index = node.args[0]
+    while uses[index] == 1:
+        found = graph.nodes[index]
+        if found.op == "add":
+            left, right = found.args
+            if _is_product_of(graph.nodes[right], bias) and uses[right] == 1:
+                return right
+            index = left
+            continue
+        return index if _is_product_of(found, bias) else None
+    return None
+
+
+def _is_product_of(node: Node, bias: Node) -> bool:
+    return node.op == "product" and node["slot"] == bias["slot"] and node["gate"] == bias["gate"]
+
+
+class _Evaluator:
+    """The values of a graph's nodes: those computed once, then those of the step at hand."""
+
+    def __init__(self, graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> None:
+        self.graph = graph
+        self.plan = _plan(graph)
+        self.parameters = parameters
+        self.sequence = sequence
+        self.like = next(iter(sequence.inputs.values()))
+        self.sizes = _sizes(graph, parameters, sequence)
+        self.rows = {slot: gate_rows(graph, slot, self.sizes) for slot in graph.slots()}
+        self.keys: dict[str, Tensor] = {}
+        self.values: list[Tensor] = [self.like] * len(graph.nodes)
+        cache: _Cache = {}
+        for index in self.plan.once:
+            if graph.nodes[index].op != "memory":
+                self.values[index] = self.compute(index, cache)
+
+    def step(self, values: list[Tensor]) -> None:
+        """Fills in the nodes of one step; `values` holds the inputs and states already."""
+        cache: _Cache = {}
+        self.values = values
+        for index in self.plan.every_step:
+            values[index] = self.compute(index, cache)
+
+    def compute(self, index: int, cache: _Cache) -> Tensor:
+        node = self.graph.nodes[index]
+        args = [self.values[arg] for arg in node.args]
+        if index in self.plan.same_as:
+            return self.values[self.plan.same_as[index]]
+        function = ELEMENTWISE.get(node.op)
+        if function is not None:
+            return function(*args)
+        match node.op:
+            case "constant":
+                return self.like.new_full((), node.number("value"))
+            case "input":
+                return self.sequence.inputs[node.text("name")]
+            case "static":
+                return self.sequence.statics[node.text("name")]
+            case "bias":
+                first, last = self.rows[node.text("slot")][node.text("gate")]
+                return self.parameters[f"bias_{node['slot']}"][first:last]
+            case "vector":
+                return self.parameters[node.text("name")]
+            case "size":
+                width: Width = node["of"]  # type: ignore[assignment]
+                return self.like.new_full((), width if isinstance(width, int) else self.sizes[width])
+            case "product":
+                return self.product(index, cache)
+            case "product_transposed":
+                first, last = self.rows[node.text("slot")][node.text("gate")]
+                return args[0] @ self.parameters[f"weight_{node['slot']}"][first:last]
+            case "broadcast":
+                width = node.width
+                return args[0].expand(
+                    *args[0].shape[:-1], width if isinstance(width, int) else self.sizes[width]
+                )
+            case "sum":
+                total = args[0].sum(dim=-1, keepdim=True)
+                for arg in args[1:]:
+                    total = total + arg.sum(dim=-1, keepdim=True)
+                return total
+            case "layer_norm":
+                key = ("normal", *node.args)
+                if key not in cache:
+                    joined = torch.cat(args, dim=-1)
+                    normal = F.layer_norm(joined, joined.shape[-1:], eps=node.number("epsilon"))
+                    cache[key] = normal.split([arg.shape[-1] for arg in args], dim=-1)
+                return cache[key][int(node.number("index"))]
+            case "align":
+                return self.align(node, args)
+            case "read":
+                values = self.memory(node.args[1]).values  # (S, B, M)
+                return torch.einsum("bs,sbm->bm", args[0], values)
+            case _:
+                return ATTRIBUTED[node.op](node, args[0])
+
+    def product(self, index: int, cache: _Cache) -> Tensor:
+        """A gate's product: its share of the one product of all gates of its slot and operand."""
+        members = self.plan.groups[index]
+        key = ("product", *members)
+        if key not in cache:
+            node = self.graph.nodes[index]
+            slot = node.text("slot")
+            rows = [self.rows[slot][self.graph.nodes[member].text("gate")] for member in members]
+            weight = _rows(self.parameters[f"weight_{slot}"], rows)
+            bias = _rows(self.parameters[f"bias_{slot}"], rows) if index in self.plan.biased else None
+            product = F.linear(self.values[node.args[0]], weight, bias)
+            cache[key] = product.split([last - first for first, last in rows], dim=-1)
+        return cache[key][members.index(index)]
+
+    def memory(self, index: int) -> MemoryValue:
+        return self.sequence.memories[self.graph.nodes[index].text("name")]
+
+    def align(self, node: Node, args: list[Tensor]) -> Tensor:
+        """Weights over the steps of a memory, (B, S); exactly 0 past its length."""
+        label, score = node.text("name"), node["score"]
+        query = args[0]  # (B, Q)
+        memory = self.memory(node.args[1])
+        parameters = self.parameters
+        if score in ("additive", "location"):
+            if label not in self.keys:  # keys are projected once for the whole sequence
+                self.keys[label] = F.linear(memory.values, parameters[f"{label}_memory"])  # (S, B, A)
+            hidden = self.keys[label] + F.linear(query, parameters[f"{label}_query"])
+            if score == "location":
+                previous = args[2]  # (B, S)
+                filters = parameters[f"{label}_location_filter"]  # (F, K)
+                padding = filters.shape[1] // 2
+                features = F.conv1d(previous.unsqueeze(1), filters.unsqueeze(1), padding=padding)  # (B, F, S)
+                features = features[..., : previous.shape[1]].permute(2, 0, 1)  # (S, B, F)
+                hidden = hidden + F.linear(features, parameters[f"{label}_location"])
+            scores = torch.tanh(hidden) @ parameters[f"{label}_energy"]  # (S, B)
+        else:
+            if score == "general":
+                query = query @ parameters[f"{label}_memory"]  # (B, M)
+            scores = torch.einsum("bm,sbm->sb", query, memory.values)
+        scores = scores.t()  # (B, S)
+        if memory.mask is None:
+            return torch.softmax(scores, dim=-1)
+        scores = scores.masked_fill(~memory.mask, float("-inf"))
+        # A row whose memory is empty has no weights at all, rather than NaN.
+        nothing = ~memory.mask.any(dim=-1, keepdim=True)
+        return torch.softmax(scores.masked_fill(nothing, 0.0), dim=-1).masked_fill(~memory.mask, 0.0)
+
+
+def _rows(packed: Tensor, rows: list[tuple[int, int]]) -> Tensor:
+    """Some rows of a packed weight or bias: a view where they are adjacent."""
+    adjacent = all(before[1] == after[0] for before, after in zip(rows, rows[1:], strict=False))
+    if adjacent:
+        return packed[rows[0][0] : rows[-1][1]]
+    return torch.cat([packed[first:last] for first, last in rows])
+
+
+def _sizes(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> dict[str, int]:
+    """The named sizes, read off the tensors at hand."""
+    sizes: dict[str, int] = {}
+
+    def see(width: Width | None, size: int) -> None:
+        if isinstance(width, str):
+            sizes[width] = size
+
+    for spec in graph.inputs:
+        if spec.kind == "memory":
+            memory = sequence.memories[spec.name].values
+            see(spec.size, memory.shape[-1])
+            sizes[f"{spec.name}_steps"] = memory.shape[0]
+        else:
+            see(
+                spec.size,
+                (sequence.inputs if spec.kind == "input" else sequence.statics)[spec.name].shape[-1],
+            )
+    for state, value in zip(graph.states, sequence.states, strict=True):
+        see(state.size, value.shape[-1])
+    for vector in graph.vectors:
+        see(vector.size, parameters[vector.name].shape[0])
+    for slot, blocks in graph.slots().items():
+        unknown = {block.rows for block in blocks if isinstance(block.rows, str)} - sizes.keys()
+        if len(unknown) == 1:
+            named = unknown.pop()
+            rest = sum(
+                b.rows if isinstance(b.rows, int) else sizes[b.rows] for b in blocks if b.rows != named
+            )
+            count = sum(block.rows == named for block in blocks)
+            see(named, (parameters[f"weight_{slot}"].shape[0] - rest) // count)
+    return sizes
+
+
+def run(
+    graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool = False
+) -> SequenceOutput:
+    """One layer over a dense batch; see `gatework.backends.program.Backend.run`."""
+    evaluator = _Evaluator(graph, parameters, sequence)
+    plan = evaluator.plan
+    fixed = list(evaluator.values)
+    streams = _streams(graph, plan, fixed)
+    next_states = graph.next_states()
+    state_leaves = [
+        (index, [state.name for state in graph.states].index(node.text("name")))
+        for index, node in enumerate(graph.nodes)
+        if node.op == "state"
+    ]
+    emitted = graph.emits()
+    kept = dict(graph.gates) if record else {}
+    states = sequence.states
+    outputs: list[Tensor] = []
+    emits: dict[str, list[Tensor]] = {name: [] for name in emitted}
+    gates: dict[str, list[Tensor]] = {name: [] for name in [*kept, *(s.name for s in graph.states)] if record}
+    rows = evaluator.like.shape[1]
+    for t in range(sequence.steps):
+        values = list(fixed)
+        for index, steps in streams:
+            values[index] = steps[t]
+        for index, position in state_leaves:
+            values[index] = states[position]
+        evaluator.step(values)
+        states = tuple(_filled(values[index], rows) for index in next_states)
+        outputs.append(states[0])
+        for name, index in emitted.items():
+            emits[name].append(_filled(values[index], rows))
+        if record:
+            for name, index in kept.items():
+                gates[name].append(_filled(values[index], rows))
+            for state, value in zip(graph.states, states, strict=True):
+                gates[state.name].append(value)
+    return SequenceOutput(
+        output=_stack(outputs, sequence.states[0]),
+        emits={name: _stack(values, None) for name, values in emits.items()},
+        states=states,
+        gates={name: _stack(values, None) for name, values in gates.items()},
+        step_states=outputs if record else [],
+    )
+
+
+def _streams(graph: Graph, plan: _Plan, fixed: list[Tensor]) -> list[tuple[int, tuple[Tensor, ...]]]:
+    """The nodes computed for all steps together that the steps read, taken apart into steps."""
+    timed = [False] * len(graph.nodes)
+    for index in plan.once:
+        node = graph.nodes[index]
+        timed[index] = node.op == "input" or any(timed[arg] for arg in node.args)
+    read = {arg for index in plan.every_step for arg in graph.nodes[index].args}
+    read |= {plan.same_as[index] for index in plan.every_step if index in plan.same_as}
+    read |= {index for _, index in graph.outputs + graph.gates}
+    return [(index, fixed[index].unbind(0)) for index in plan.once if timed[index] and index in read]
+
+
+def _filled(value: Tensor, rows: int) -> Tensor:
+    """A value with its row dimension: one that depends on parameters alone is the same for every row."""
+    if value.dim() == 2:
+        return value
+    return value.expand(rows, value.shape[-1] if value.dim() == 1 else 1)
+
+
+def _stack(values: list[Tensor], empty_like: Tensor | None) -> Tensor:
+    if values:
+        return torch.stack(values)
+    if empty_like is None:
+        return torch.empty(0)
+    return empty_like.new_empty((0, *empty_like.shape))

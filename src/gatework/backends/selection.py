@@ -1,0 +1,94 @@
+"""Which backend runs a layer: what the user asked for, or what `auto` takes."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import cast
+
+from gatework.backends import eager, torch_fused
+from gatework.backends.program import Backend
+from gatework.errors import GateworkError, nearest
+from gatework.graph import Graph
+
+BACKENDS: dict[str, ModuleType] = {"eager": eager, "torch": torch_fused}
+NAMES = ("auto", *BACKENDS)
+_chosen: ContextVar[str] = ContextVar("gatework_backend", default="auto")
+
+
+class BackendError(GateworkError, RuntimeError):
+    """A backend was asked for by name and cannot serve: the message says why."""
+
+
+class backend:
+    """Chooses the backend: `gw.backend("eager")` from here on, `with gw.backend("eager"):` inside a block.
+
+    The choice belongs to the thread (or the asynchronous task) that makes it.
+
+    Args:
+        name: `auto` takes torch's fused operators for the cells that they know and the eager reference for
+            the rest. A backend named outright raises BackendError where it cannot serve.
+
+    Raises:
+        ValueError: there is no such backend.
+    """
+
+    def __init__(self, name: str) -> None:
+        if name not in NAMES:
+            raise ValueError(f"There is no backend {name!r}. {nearest(name, NAMES)}")
+        self.name = name
+        self._before = _chosen.get()
+        _chosen.set(name)
+
+    def __enter__(self) -> backend:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _chosen.set(self._before)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend and the reason for it.
+
+    Attributes:
+        name: of the backend.
+        reason: why it is the one, in a sentence.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+    @property
+    def backend(self) -> Backend:
+        return cast(Backend, BACKENDS[self.name])
+
+
+def choose(graph: Graph, *, record: bool, empty: bool = False) -> Choice:
+    """The backend that runs a graph.
+
+    Args:
+        record: gates are to be kept.
+        empty: there are no steps or no rows, which torch's operators refuse.
+
+    Raises:
+        BackendError: the backend asked for by name cannot serve.
+    """
+    asked = _chosen.get()
+    if asked == "auto":
+        why_not = "there is nothing to run" if empty else torch_fused.refusal(graph, record=record)
+        if why_not is None:
+            return Choice("torch", f"torch has a fused operator for the equations of {graph.name}")
+        return Choice("eager", why_not)
+    if record and asked == "torch":
+        return Choice("eager", "torch's fused operators keep no gates, and a tape is recording")
+    why_not = cast(Backend, BACKENDS[asked]).refusal(graph, record=record)
+    if why_not is not None:
+        raise BackendError(f"The backend {asked!r} was asked for and cannot serve: {why_not}.")
+    return Choice(asked, "it was asked for by name")

@@ -1,0 +1,144 @@
+"""The backend `torch`: torch's own fused operators (oneDNN on a CPU, cuDNN on a GPU) for the cells that they know.
+
+A cell is recognised by its equations, not by its name: a user's cell with the equations of `gatework.lstm`
+runs here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gatework import cells
+from gatework.backends.program import SequenceInput, SequenceOutput
+from gatework.graph import Graph, Node
+from gatework.graph.language import relu
+from gatework.graph.variants import without_bias
+
+Kind = Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
+name = "torch"
+
+
+def refusal(graph: Graph, *, record: bool) -> str | None:
+    """Why torch's operators cannot run a graph; None where they can."""
+    if fused_kind(graph) is None:
+        return f"torch has no fused operator for the equations of {graph.name}"
+    if record:
+        return "torch's fused operators keep no gates"
+    return None
+
+
+@lru_cache(maxsize=256)
+def fused_kind(graph: Graph) -> Kind | None:
+    """Which of torch's operators computes a graph, if any."""
+    return _known().get(_skeleton(graph))
+
+
+@cache
+def _known() -> dict[tuple[object, ...], Kind]:
+    kinds: dict[Kind, Sequence[Graph]] = {
+        "lstm": [cells.lstm.graph, cells.projected_lstm.graph],
+        "gru": [cells.gru.graph],
+        "rnn_tanh": [cells.elman.graph],
+        "rnn_relu": [cells.elman.with_options(activation=relu).graph],
+    }
+    return {
+        _skeleton(variant): kind
+        for kind, graphs in kinds.items()
+        for graph in graphs
+        for variant in (graph, without_bias(graph))
+    }
+
+
+def _skeleton(graph: Graph) -> tuple[object, ...]:
+    """A graph without the names that its author was free to choose."""
+    position = {(block.slot, block.gate): index for index, block in enumerate(graph.blocks)}
+    states = {state.name: index for index, state in enumerate(graph.states)}
+    inputs = {spec.name: index for index, spec in enumerate(graph.inputs)}
+
+    def bare(node: Node) -> tuple[object, ...]:
+        attributes = dict(node.attributes)
+        if node.op in ("product", "bias"):
+            named: object = (attributes["slot"], position[attributes["slot"], attributes["gate"]])  # type: ignore[index]
+        elif node.op == "state":
+            named = states[node.text("name")]
+        elif node.op in ("input", "static", "memory"):
+            named = inputs[node.text("name")]
+        else:
+            named = node.attributes
+        return node.op, node.args, named, node.width
+
+    return (
+        tuple(bare(node) for node in graph.nodes),
+        tuple((block.slot, block.rows, block.columns, block.bias) for block in graph.blocks),
+        tuple((state.size, state.init) for state in graph.states),
+        tuple((spec.kind, spec.size) for spec in graph.inputs),
+        tuple(vector.size for vector in graph.vectors),
+        graph.next_states(),
+        tuple(graph.emits()),
+    )
+
+
+def flat_weights(graph: Graph, parameters: Mapping[str, Tensor]) -> list[Tensor]:
+    """A layer's parameters in the order in which torch's operators take them."""
+    order = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+    return [parameters[key] for key in order if key in parameters]
+
+
+_OPERATORS: dict[Kind, Callable[..., tuple[Tensor, ...]]] = {
+    "lstm": torch._VF.lstm,  # type: ignore[attr-defined]
+    "gru": torch._VF.gru,  # type: ignore[attr-defined]
+    "rnn_tanh": torch._VF.rnn_tanh,  # type: ignore[attr-defined]
+    "rnn_relu": torch._VF.rnn_relu,  # type: ignore[attr-defined]
+}
+
+
+def run_stack(
+    kind: Kind,
+    input: Tensor,
+    states: tuple[Tensor, ...],
+    weights: list[Tensor],
+    *,
+    bias: bool,
+    layers: int,
+    dropout: float,
+    training: bool,
+    bidirectional: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A whole stack in one call of torch's operator.
+
+    Args:
+        input: (T, B, I)
+        states: (layers * directions, B, size) of each state.
+
+    Returns:
+        (T, B, directions * H), and the states after the last step.
+    """
+    hx = list(states) if kind == "lstm" else states[0]
+    result = _OPERATORS[kind](input, hx, weights, bias, layers, dropout, training, bidirectional, False)
+    return result[0], tuple(result[1:])
+
+
+def run(
+    graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool = False
+) -> SequenceOutput:
+    """One layer over a dense batch; see `gatework.backends.program.Backend.run`."""
+    kind = fused_kind(graph)
+    if kind is None or record:
+        raise ValueError(refusal(graph, record=record))
+    output, states = run_stack(
+        kind,
+        next(iter(sequence.inputs.values())),
+        tuple(state.unsqueeze(0) for state in sequence.states),
+        flat_weights(graph, parameters),
+        bias="bias_ih" in parameters,
+        layers=1,
+        dropout=0.0,
+        training=torch.is_grad_enabled(),
+        bidirectional=False,
+    )
+    return SequenceOutput(output=output, emits={}, states=tuple(state.squeeze(0) for state in states))

@@ -1,0 +1,60 @@
+"""How a cell's weights are packed: declared once, here.
+
+`weight_SLOT` stacks the blocks of a slot in the order in which the equations first use them, as torch.nn
+does; `bias_SLOT` likewise. Learned vectors, normalisation gains and the parameters of scores keep names of
+their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gatework.graph.node import Graph, resolve
+
+
+def parameter_shapes(graph: Graph, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of one layer's parameters, in torch.nn's order: weights of `ih` and `hh`, their biases,
+    then the other slots, then vectors.
+
+    Raises:
+        KeyError: a size that the graph names is not in `sizes`.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    slots = graph.slots()
+
+    def weights(*names: str) -> None:
+        for slot in names:
+            rows = sum(resolve(block.rows, sizes) for block in slots[slot])
+            shapes[f"weight_{slot}"] = (rows, resolve(slots[slot][0].columns, sizes))
+
+    def biases(*names: str) -> None:
+        for slot in names:
+            if slots[slot][0].bias:
+                shapes[f"bias_{slot}"] = shapes[f"weight_{slot}"][:1]
+
+    first = [slot for slot in ("ih", "hh") if slot in slots]
+    rest = [slot for slot in slots if slot not in first]
+    weights(*first)
+    biases(*first)
+    weights(*rest)
+    biases(*rest)
+    for vector in graph.vectors:
+        columns = () if vector.columns is None else (resolve(vector.columns, sizes),)
+        shapes[vector.name] = (resolve(vector.size, sizes), *columns)
+    return shapes
+
+
+def gate_rows(graph: Graph, slot: str, sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Gates of a slot to their rows, first and one past the last, in `weight_SLOT` and `bias_SLOT`."""
+    rows: dict[str, tuple[int, int]] = {}
+    start = 0
+    for block in graph.slots()[slot]:
+        stop = start + resolve(block.rows, sizes)
+        rows[block.gate] = start, stop
+        start = stop
+    return rows
+
+
+def layout_metadata(graph: Graph) -> dict[str, list[list[str]]]:
+    """Slots to their [gate, rows] pairs: what is stored with the weights, so that loading goes by gate name."""
+    return {slot: [[b.gate, str(b.rows)] for b in blocks] for slot, blocks in graph.slots().items()}

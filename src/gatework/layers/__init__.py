@@ -1,0 +1,30 @@
+"""torch modules over a cell: any cell over time, torch.nn's layers, single steps, streams, the tape."""
+
+from gatework.layers.recurrent import Recurrent
+from gatework.layers.replace import replace
+from gatework.layers.single_step import GRUCell, LSTMCell, RecurrentCell, RNNCell
+from gatework.layers.softmax import AdaptiveSoftmax
+from gatework.layers.state import detach_state, map_state, reorder_state, reset_state
+from gatework.layers.stream import Stream
+from gatework.layers.tape import Tape, record
+from gatework.layers.torch_like import GRU, LSTM, RNN
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "AdaptiveSoftmax",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "Recurrent",
+    "RecurrentCell",
+    "Stream",
+    "Tape",
+    "detach_state",
+    "map_state",
+    "record",
+    "reorder_state",
+    "replace",
+    "reset_state",
+]

@@ -1,0 +1,242 @@
+"""The arguments of one call of a recurrent layer: checked, and brought to one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from gatework.backends import MemoryValue
+from gatework.errors import nearest
+from gatework.graph import Graph
+from gatework.graph.node import resolve
+from gatework.layers.ragged import Ragged, pack_like, unpack
+
+if TYPE_CHECKING:
+    from gatework.layers.recurrent import Recurrent
+
+State = Tensor | tuple[Tensor, ...]
+Output = Tensor | PackedSequence | dict[str, Tensor] | dict[str, PackedSequence]
+
+
+class Call:
+    """The arguments of one forward call, checked and brought to (T, B, ·) with rows sorted by length."""
+
+    def __init__(
+        self,
+        layer: Recurrent,
+        input: Tensor | PackedSequence,
+        hx: State | None,
+        lengths: Tensor | Sequence[int] | None,
+        memory: Tensor | Mapping[str, Tensor] | None,
+        memory_lengths: Tensor | Mapping[str, Tensor] | None,
+        inputs: Mapping[str, Tensor] | None,
+    ) -> None:
+        self.layer = layer
+        self.packed = input if isinstance(input, PackedSequence) else None
+        self.batched = True
+        if self.packed is not None:
+            if lengths is not None:
+                raise ValueError(
+                    "lengths are given beside a PackedSequence, which has its own: leave them out."
+                )
+            x, lengths = unpack(self.packed)
+        else:
+            x = self._time_major(input, "input")
+        if x.shape[-1] != layer.input_size:
+            raise ValueError(
+                f"The input has shape {tuple(_shape(input))} and {x.shape[-1]} units; the layer's input_size is "
+                f"{layer.input_size}."
+            )
+        self.x: Tensor = x
+        steps, rows = x.shape[:2]
+        self.memories = check_memories(layer, memory, memory_lengths, rows)
+        self.states = self._states(hx, rows)
+        self.streams, self.statics = self._further(inputs or {}, steps, rows)
+        self.ragged: Ragged | None = None
+        if lengths is not None:
+            self._sort(_check_lengths(lengths, steps, rows))
+
+    def _time_major(self, value: Tensor | PackedSequence, label: str) -> Tensor:
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"The {label} is a {type(value).__name__}; it must be a tensor or a PackedSequence."
+            )
+        if value.dim() not in (2, 3):
+            raise ValueError(
+                f"The {label} has shape {tuple(value.shape)}; it must have 2 (one sequence) or 3 dimensions."
+            )
+        if value.dim() == 2:
+            self.batched = False
+            return value.unsqueeze(1)
+        return value.transpose(0, 1) if self.layer.batch_first else value
+
+    def _states(self, hx: State | None, rows: int) -> tuple[Tensor, ...]:
+        graph = self.layer._graph
+        memory_steps = next((memory.values.shape[0] for memory in self.memories.values()), None)
+        expected = self.layer._initial_states(rows, self.x, memory_steps)
+        if hx is None:
+            return expected
+        names = [state.name for state in graph.states]
+        given = hx if isinstance(hx, tuple | list) else (hx,)
+        if len(given) != len(names):
+            raise ValueError(
+                f"hx has {len(given)} states; {graph.name} has {len(names)}: ({', '.join(names)})."
+            )
+        states = []
+        for name, value, wanted in zip(names, given, expected, strict=True):
+            shape = tuple(wanted.shape) if self.batched else (wanted.shape[0], wanted.shape[2])
+            if tuple(value.shape) != shape:
+                raise ValueError(f"The state {name} in hx has shape {tuple(value.shape)}; expected {shape}.")
+            states.append(value if self.batched else value.unsqueeze(1))
+        return tuple(states)
+
+    def _further(
+        self, inputs: Mapping[str, Tensor], steps: int, rows: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        streams, statics = {}, {}
+        specs = {spec.name: spec for spec in self.layer._graph.inputs[1:] if spec.kind != "memory"}
+        for name in inputs:
+            if name not in specs:
+                known = nearest(name, specs) if specs else "It has none."
+                raise ValueError(f"{self.layer.cell.name} has no further input {name!r}. {known}")
+        for name, spec in specs.items():
+            if name not in inputs:
+                raise ValueError(f"{self.layer.cell.name} reads {name!r}: give inputs={{{name!r}: …}}.")
+            value = inputs[name]
+            size = resolve(spec.size, self.layer._sizes)
+            if spec.kind == "input":
+                value = self._time_major(value, name)
+                expected: tuple[int, ...] = (steps, rows, size)
+            else:
+                value = value if self.batched else value.unsqueeze(0)
+                expected = (rows, size)
+            if tuple(value.shape) != expected:
+                raise ValueError(
+                    f"The input {name} has shape {tuple(inputs[name].shape)}; expected {expected}."
+                )
+            (streams if spec.kind == "input" else statics)[name] = value
+        return streams, statics
+
+    def _sort(self, lengths: Tensor) -> None:
+        ragged = Ragged.of(lengths, self.x.device)
+        if ragged.pieces == ((0, self.x.shape[0], self.x.shape[1]),):
+            return  # every sequence is as long as the batch
+        self.ragged = ragged
+        self.x = ragged.sorted(self.x)
+        self.states = tuple(ragged.sorted(state) for state in self.states)
+        self.streams = {name: ragged.sorted(value) for name, value in self.streams.items()}
+        self.statics = {name: ragged.sorted(value, 0) for name, value in self.statics.items()}
+        self.memories = {
+            name: MemoryValue(
+                ragged.sorted(memory.values), None if memory.mask is None else ragged.sorted(memory.mask, 0)
+            )
+            for name, memory in self.memories.items()
+        }
+
+    def turned(self, value: Tensor) -> Tensor:
+        """(T, B, size) with the steps of each row in reverse order."""
+        return value.flip(0) if self.ragged is None else self.ragged.reversed(value)
+
+    @staticmethod
+    def as_is(value: Tensor) -> Tensor:
+        """What `turned` is for the forward direction."""
+        return value
+
+    def in_callers_rows(self, value: Tensor) -> Tensor:
+        return value if self.ragged is None else self.ragged.unsorted(value)
+
+    def finish(self, streams: dict[str, Tensor], states: tuple[Tensor, ...]) -> tuple[Output, State]:
+        """Outputs and states in the shape in which the caller gave theirs."""
+        shaped: dict[str, Any] = {}
+        for name, value in streams.items():
+            value = self.in_callers_rows(value)
+            if self.packed is not None:
+                shaped[name] = pack_like(value, self.packed)
+            elif not self.batched:
+                shaped[name] = value.squeeze(1)
+            else:
+                shaped[name] = value.transpose(0, 1) if self.layer.batch_first else value
+        states = tuple(self.in_callers_rows(state) for state in states)
+        if not self.batched:
+            states = tuple(state.squeeze(1) for state in states)
+        output = shaped if len(shaped) > 1 else shaped["output"]
+        return output, states if len(states) > 1 else states[0]
+
+
+def check_memories(
+    layer: Recurrent,
+    memory: Tensor | Mapping[str, Tensor] | None,
+    lengths: Tensor | Mapping[str, Tensor] | None,
+    rows: int,
+) -> dict[str, MemoryValue]:
+    """The memories of a call by name, time first, with their masks.
+
+    Raises:
+        ValueError: one is missing or has another shape.
+    """
+    specs = {spec.name: spec for spec in layer._graph.inputs_of_kind("memory")}
+    given = _by_name(memory, list(specs), "memory")
+    given_lengths = _by_name(lengths, list(specs), "memory_lengths")
+    missing = [name for name in specs if name not in given]
+    if missing:
+        raise ValueError(f"{layer.cell.name} attends to {missing[0]!r}: give memory=…, (S, B, size).")
+    found = {}
+    for name, value in given.items():
+        if value.dim() == 2:
+            value = value.unsqueeze(1)
+        elif layer.batch_first:
+            value = value.transpose(0, 1)
+        size = resolve(specs[name].size, layer._sizes)
+        if value.dim() != 3 or value.shape[1] != rows or value.shape[2] != size:
+            raise ValueError(
+                f"The memory {name} has shape {tuple(given[name].shape)}; expected {rows} rows and {size} units."
+            )
+        mask = None
+        if name in given_lengths:
+            steps = value.shape[0]
+            counts = _check_lengths(given_lengths[name], steps, rows).to(value.device)
+            mask = torch.arange(steps, device=value.device).unsqueeze(0) < counts.unsqueeze(1)  # (B, S)
+            value = value.masked_fill(~mask.t().unsqueeze(-1), 0.0)  # NaN in the padding stays there
+        found[name] = MemoryValue(value, mask)
+    return found
+
+
+def _shape(value: Tensor | PackedSequence) -> torch.Size:
+    return value.data.shape if isinstance(value, PackedSequence) else value.shape
+
+
+def carries_alignment(graph: Graph, size: str | int) -> bool:
+    return any(size == f"{spec.name}_steps" for spec in graph.inputs if spec.kind == "memory")
+
+
+def _by_name(value: Tensor | Mapping[str, Tensor] | None, names: list[str], label: str) -> dict[str, Tensor]:
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        for name in value:
+            if name not in names:
+                raise ValueError(
+                    f"{label} names {name!r}, which the cell does not attend to. It attends to {names}."
+                )
+        return dict(value)
+    if len(names) != 1:
+        raise ValueError(f"{label} is one tensor; the cell attends to {len(names)} memories: {names}.")
+    return {names[0]: value}
+
+
+def _check_lengths(lengths: Tensor | Sequence[int], steps: int, rows: int) -> Tensor:
+    tensor = torch.as_tensor(lengths)
+    if tensor.is_floating_point() or tensor.dtype == torch.bool:
+        raise ValueError(f"lengths have dtype {tensor.dtype}; they must be whole numbers.")
+    if tuple(tensor.shape) != (rows,):
+        raise ValueError(f"lengths have shape {tuple(tensor.shape)}; the batch has {rows} rows.")
+    if rows and not 0 <= int(tensor.min()) <= int(tensor.max()) <= steps:
+        raise ValueError(
+            f"lengths run from {int(tensor.min())} to {int(tensor.max())}; they must lie between 0 and {steps}, "
+            "the steps of the input."
+        )
+    return tensor

@@ -1,0 +1,107 @@
+"""Starting values of a layer's parameters, and loading them by gate name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import init
+
+from gatework.errors import nearest
+from gatework.graph import Graph
+from gatework.graph.layout import gate_rows
+
+Initialisation = Literal["torch", "keras"]
+
+
+@torch.no_grad()
+def initialise(
+    graph: Graph,
+    parameters: Mapping[str, Tensor],
+    sizes: Mapping[str, int],
+    scheme: Initialisation,
+    forget_bias: float | None,
+) -> None:
+    """Draws one layer's parameters in place.
+
+    Args:
+        parameters: by name, without the layer's suffix, in the order in which they are drawn.
+        scheme: `torch` draws everything uniformly from ±1/sqrt(hidden_size), in torch.nn's order; `keras` draws
+            input weights by Glorot & Bengio (2010), recurrent ones orthogonal (Saxe et al. 2013), biases 0
+            and a forget bias of 1 (Jozefowicz et al. 2015).
+        forget_bias: the start of the forget gate's bias, the sum of its two halves; None leaves the scheme's.
+
+    Raises:
+        ValueError: an unknown scheme, or a forget bias for a cell without a gate of that name.
+    """
+    if scheme not in ("torch", "keras"):
+        raise ValueError(
+            f"init={scheme!r}: there is no such initialisation. {nearest(str(scheme), ('torch', 'keras'))}"
+        )
+    starts = {vector.name: vector.init for vector in graph.vectors}
+    bound = 1 / math.sqrt(sizes["hidden_size"])
+    for name, parameter in parameters.items():
+        start = starts.get(name, "uniform")
+        if start != "uniform":
+            parameter.fill_(float(start))
+        elif scheme == "torch" or name in starts:
+            init.uniform_(parameter, -bound, bound)
+        elif name.startswith("bias_"):
+            parameter.zero_()
+        elif name.endswith("hh"):
+            init.orthogonal_(parameter)
+        else:
+            init.xavier_uniform_(parameter)
+    has_forget = any(block.gate == "forget" and block.bias for block in graph.blocks)
+    if forget_bias is None:
+        forget_bias = 1.0 if scheme == "keras" and has_forget else None
+    elif not has_forget:
+        raise ValueError(
+            f"forget_bias={forget_bias}: {graph.name} has no gate named 'forget' with a bias. Leave it out."
+        )
+    if forget_bias is not None:
+        _set_forget_bias(graph, parameters, sizes, forget_bias)
+
+
+def _set_forget_bias(
+    graph: Graph, parameters: Mapping[str, Tensor], sizes: Mapping[str, int], forget_bias: float
+) -> None:
+    value = forget_bias
+    for slot in graph.slots():
+        rows = gate_rows(graph, slot, sizes)
+        if "forget" in rows and f"bias_{slot}" in parameters:
+            first, last = rows["forget"]
+            parameters[f"bias_{slot}"][first:last] = value
+            value = 0.0  # the two biases are summed: one of them holds it all
+
+
+def reorder_rows(
+    packed: Tensor, stored: list[list[str]], rows: Mapping[str, tuple[int, int]], where: str
+) -> Tensor:
+    """A packed weight or bias in this layer's order of gates.
+
+    Args:
+        packed: rows in the stored order.
+        stored: [gate, rows] pairs in that order.
+        rows: where this layer wants each gate.
+
+    Raises:
+        ValueError: the stored gates are others.
+    """
+    names = [gate for gate, _ in stored]
+    if sorted(names) != sorted(rows):
+        raise ValueError(f"{where} was stored with the gates {names}; this cell has {list(rows)}.")
+    if names == list(rows):
+        return packed
+    pieces: dict[str, Tensor] = {}
+    start = 0
+    for gate in names:
+        count = rows[gate][1] - rows[gate][0]
+        pieces[gate] = packed[start : start + count]
+        start += count
+    if start != packed.shape[0]:
+        raise ValueError(f"{where} has {packed.shape[0]} rows; its gates {names} need {start}.")
+    return torch.cat([pieces[gate] for gate in rows])

@@ -1,0 +1,447 @@
+"""`Recurrent`: any cell over time, in stacks and in both directions.
+
+The cell knows one step; this module owns time, lengths, directions, masks and states. The shapes and the
+names of parameters are torch.nn's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from gatework.backends import Choice, SequenceInput, SequenceOutput, choose, torch_fused
+from gatework.cells import get
+from gatework.errors import nearest
+from gatework.graph import Cell, Graph
+from gatework.graph.layout import gate_rows, layout_metadata, parameter_shapes
+from gatework.graph.node import resolve
+from gatework.graph.variants import DROPOUT, ZONEOUT, variant
+from gatework.layers.call import Call, Output, State, carries_alignment
+from gatework.layers.parameters import Initialisation, initialise, reorder_rows
+from gatework.layers.ragged import run_pieces
+from gatework.layers.stream import Stream
+from gatework.layers.tape import RecordedLayer, Tape, tapes_of
+
+
+class Recurrent(nn.Module):
+    """A cell over time.
+
+    Args:
+        cell: a `gatework.Cell`, or the name of one of the catalogue.
+        input_size: I, units of the input.
+        hidden_size: H, units of the states that the cell does not annotate otherwise.
+        num_layers: L, layers of the stack; each one reads the output of the one below.
+        bias: biases in the cell's linear maps.
+        batch_first: input and output are (B, T, ·) instead of (T, B, ·). States are not affected.
+        dropout: rate of dropout on the output of every layer but the last.
+        bidirectional: a second network per layer reads each sequence from its own end; outputs are joined.
+        proj_size: size of the states that the cell annotates with "proj_size".
+        recurrent_dropout: rate of variational dropout: one mask a sequence on what enters the recurrent products
+            (Gal & Ghahramani 2016).
+        zoneout: rate at which units keep their previous state (Krueger et al. 2016): one for all states, or
+            by state, `{"h": 0.05, "c": 0.5}`.
+        residual: every layer but the first adds its input to its output (Wu et al. 2016, section 3.1).
+        init: `torch` draws as torch.nn does, in the same order; `keras` as Keras: Glorot, orthogonal, forget bias 1.
+        forget_bias: start of the forget gate's bias; by default that of `init`.
+        sizes: values of further sizes that the cell names, such as `memory_size`.
+
+    Raises:
+        ValueError: a size or rate out of range, or a size that the cell needs and nobody gave.
+    """
+
+    def __init__(
+        self,
+        cell: Cell | str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | Mapping[str, float] = 0.0,
+        residual: bool = False,
+        init: Initialisation = "torch",
+        forget_bias: float | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.cell = get(cell) if isinstance(cell, str) else cell
+        if not isinstance(self.cell, Cell):
+            raise TypeError(f"cell is {cell!r}: give a gatework.Cell or the name of one of the catalogue.")
+        for label, size in (
+            ("input_size", input_size),
+            ("hidden_size", hidden_size),
+            ("num_layers", num_layers),
+        ):
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise ValueError(f"{label}={size!r}: it must be a whole number, 1 or more.")
+        for label, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
+            _check_rate(label, rate)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = float(dropout)
+        self.bidirectional = bidirectional
+        self.proj_size = proj_size
+        self.recurrent_dropout = float(recurrent_dropout)
+        self.zoneout = zoneout
+        self.residual = residual
+        self.init = init
+        self.forget_bias = forget_bias
+        self._zoneout = _zoneout_rates(self.cell.graph, zoneout)
+        self._sizes = {"hidden_size": hidden_size, **dict(sizes or {})}
+        if proj_size:
+            self._sizes["proj_size"] = proj_size
+        self._check_sizes()
+        self._graph = variant(self.cell.graph, bias=bias)
+        self.output_size = resolve(self._graph.states[0].size, self._sizes)
+        self._names = tuple(parameter_shapes(self._graph, self._layer_sizes(0)))
+        for layer in range(num_layers):
+            shapes = parameter_shapes(self._graph, self._layer_sizes(layer))
+            for direction in range(self.num_directions):
+                for name, shape in shapes.items():
+                    empty = torch.empty(shape, device=device, dtype=dtype)
+                    self.register_parameter(name + _suffix(layer, direction), nn.Parameter(empty))
+        self.reset_parameters()
+
+    @property
+    def num_directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def all_weights(self) -> list[list[Tensor]]:
+        """Parameters by layer and direction, as torch.nn lists them."""
+        return [
+            list(self._parameters_of(layer, direction).values())
+            for layer in range(self.num_layers)
+            for direction in range(self.num_directions)
+        ]
+
+    def reset_parameters(self) -> None:
+        """Draws every parameter anew by the layer's `init` and `forget_bias`."""
+        for layer in range(self.num_layers):
+            for direction in range(self.num_directions):
+                initialise(
+                    self._graph,
+                    self._parameters_of(layer, direction),
+                    self._layer_sizes(layer),
+                    self.init,
+                    self.forget_bias,
+                )
+
+    def flatten_parameters(self) -> None:
+        """Does nothing: parameters are taken as they are at every call. torch.nn's layers have it for cuDNN."""
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None = None,
+        *,
+        lengths: Tensor | Sequence[int] | None = None,
+        memory: Tensor | Mapping[str, Tensor] | None = None,
+        memory_lengths: Tensor | Mapping[str, Tensor] | None = None,
+        inputs: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Output, State]:
+        """Runs the sequences through the stack.
+
+        Args:
+            input: (T, B, I), (B, T, I) if batch_first, (T, I) for one sequence, or a PackedSequence.
+            hx: states before the first step, (L * directions, B, size) each: a tensor for a cell of one state,
+                a tuple for several. By default the cell's own start.
+            lengths: (B,) steps of each sequence, in any order, on any device, zeros allowed. Past its length
+                a sequence's output is zero, and its final state is that at its last step.
+            memory: (S, B, M), or (B, S, M) if batch_first, for a cell that attends; by name for several memories.
+            memory_lengths: (B,) steps of each memory.
+            inputs: further input streams, shaped as `input`, and static vectors, (B, size), by name.
+
+        Returns:
+            output: (T, B, directions * H), shaped as `input`; a dict with the key `output` and one key for each
+                emitted value, for a cell that emits.
+            state: after each sequence's last step, shaped as `hx`.
+
+        Raises:
+            ValueError: a shape or length that does not fit; the message has the one received.
+        """
+        call = Call(self, input, hx, lengths, memory, memory_lengths, inputs)
+        return call.finish(*self._run(call))
+
+    def _run(self, call: Call) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        tapes = tapes_of(self)
+        graph = self._mode_graph()
+        choice = choose(graph, record=bool(tapes), empty=call.x.numel() == 0)
+        if choice.name == "torch" and call.ragged is None and not (self.residual and self.num_layers > 1):
+            return self._run_fused_stack(graph, call)
+        recorded: dict[str, RecordedLayer] = {}
+        x = call.x
+        finals: list[tuple[Tensor, ...]] = []
+        streams: dict[str, Tensor] = {}
+        for layer in range(self.num_layers):
+            results = []
+            for direction in range(self.num_directions):
+                result = self._run_layer(graph, choice, call, x, layer, direction, recorded, tapes)
+                results.append(result)
+                finals.append(result.states)
+            joined = (
+                torch.cat([result.output for result in results], dim=-1)
+                if self.bidirectional
+                else results[0].output
+            )
+            if self.residual and layer > 0:
+                joined = joined + x
+            streams = {
+                name: torch.cat([result.emits[name] for result in results], dim=-1)
+                for name in results[0].emits
+            }
+            x = joined
+            if self.dropout and layer < self.num_layers - 1:
+                x = F.dropout(x, self.dropout, self.training)
+        for tape in tapes:
+            kept = {
+                name: replace(
+                    entry, values={key: value for key, value in entry.values.items() if tape.wants(key)}
+                )
+                for name, entry in recorded.items()
+            }
+            tape.add(self, str(choice), kept)
+        return {"output": x, **streams}, tuple(torch.stack(states) for states in zip(*finals, strict=True))
+
+    def _run_layer(
+        self,
+        graph: Graph,
+        choice: Choice,
+        call: Call,
+        x: Tensor,
+        layer: int,
+        direction: int,
+        recorded: dict[str, RecordedLayer],
+        tapes: tuple[Tape, ...],
+    ) -> SequenceOutput:
+        turn = call.turned if direction else call.as_is
+        streams = {graph.inputs[0].name: x, **call.streams, **self._step_masks(graph, x)}
+        sequence = SequenceInput(
+            inputs={name: turn(value) for name, value in streams.items()},
+            statics={**call.statics, **self._sequence_masks(graph, x)},
+            states=tuple(state[layer * self.num_directions + direction] for state in call.states),
+            memories=call.memories,
+        )
+        run = partial(choice.backend.run, graph, self._parameters_of(layer, direction), record=bool(tapes))
+        result = run(sequence) if call.ragged is None else run_pieces(run, sequence, call.ragged)
+        if tapes:
+            for step in result.step_states:
+                if step.requires_grad:
+                    step.retain_grad()
+
+            def align(value: Tensor) -> Tensor:
+                return call.in_callers_rows(turn(value))
+
+            recorded[_suffix(layer, direction)[1:]] = RecordedLayer(
+                {name: align(value) for name, value in result.gates.items()},
+                result.step_states,
+                graph.states[0].name,
+                align,
+            )
+        if not direction:
+            return result
+        return SequenceOutput(
+            turn(result.output), {name: turn(value) for name, value in result.emits.items()}, result.states
+        )
+
+    def _run_fused_stack(self, graph: Graph, call: Call) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        kind = torch_fused.fused_kind(graph)
+        assert kind is not None
+        weights = [
+            weight
+            for layer in range(self.num_layers)
+            for direction in range(self.num_directions)
+            for weight in torch_fused.flat_weights(graph, self._parameters_of(layer, direction))
+        ]
+        output, states = torch_fused.run_stack(
+            kind,
+            call.x,
+            call.states,
+            weights,
+            bias=self.bias,
+            layers=self.num_layers,
+            dropout=self.dropout,
+            training=self.training,
+            bidirectional=self.bidirectional,
+        )
+        return {"output": output}, states
+
+    def _mode_graph(self) -> Graph:
+        """The graph of the present mode: with masks while training, with zoneout's expected value otherwise."""
+        return variant(
+            self.cell.graph,
+            bias=self.bias,
+            recurrent_dropout=self.training and self.recurrent_dropout > 0,
+            zoneout=self._zoneout,
+            training=self.training,
+        )
+
+    def _sequence_masks(self, graph: Graph, x: Tensor) -> dict[str, Tensor]:
+        keep = 1 - self.recurrent_dropout
+        masks = {}
+        for spec in graph.inputs:
+            if spec.kind == "static" and spec.name.startswith(DROPOUT):
+                shape = (x.shape[1], resolve(spec.size, self._sizes))
+                masks[spec.name] = x.new_empty(shape).bernoulli_(keep) / max(keep, 1e-12)
+        return masks
+
+    def _step_masks(self, graph: Graph, x: Tensor) -> dict[str, Tensor]:
+        rates = dict(self._zoneout)
+        masks = {}
+        for spec in graph.inputs:
+            if spec.kind == "input" and spec.name.startswith(ZONEOUT):
+                shape = (*x.shape[:2], resolve(spec.size, self._sizes))
+                masks[spec.name] = x.new_empty(shape).bernoulli_(rates[spec.name.removeprefix(ZONEOUT)])
+        return masks
+
+    def initial_state(self, batch_size: int, memory_steps: int | None = None) -> State:
+        """The states before the first step: the cell's start, (L * directions, batch_size, size) each.
+
+        Args:
+            memory_steps: S, needed by a cell that carries an alignment.
+        """
+        like = next(self.parameters())
+        states = self._initial_states(batch_size, like, memory_steps)
+        return states if len(states) > 1 else states[0]
+
+    def _initial_states(self, rows: int, like: Tensor, memory_steps: int | None) -> tuple[Tensor, ...]:
+        count = self.num_layers * self.num_directions
+        states = []
+        for state in self._graph.states:
+            size = (
+                memory_steps
+                if carries_alignment(self._graph, state.size)
+                else resolve(state.size, self._sizes)
+            )
+            if size is None:
+                raise ValueError(
+                    f"The state {state.name} is an alignment: give the number of steps of the memory."
+                )
+            states.append(like.new_full((count, rows, size), state.init))
+        return tuple(states)
+
+    def stream(
+        self, batch_size: int = 1, *, memory: Tensor | None = None, memory_lengths: Tensor | None = None
+    ) -> Stream:
+        """A snapshot of the weights that runs a step at a time: the sequence call's numbers, without autograd.
+
+        Args:
+            batch_size: rows of every step.
+            memory: (S, B, M), or (B, S, M) if batch_first, for a cell that attends.
+
+        Raises:
+            ValueError: the layer is bidirectional: its second direction starts at the end.
+        """
+        return Stream(self, batch_size, memory, memory_lengths)
+
+    def explain(self, input: Tensor | None = None) -> Choice:
+        """The backend that a call would take now, and why."""
+        return choose(
+            self._mode_graph(), record=bool(tapes_of(self)), empty=input is not None and input.numel() == 0
+        )
+
+    def extra_repr(self) -> str:
+        parts = [self.cell.name, str(self.input_size), str(self.hidden_size)]
+        defaults: dict[str, Any] = {
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+            "bidirectional": False,
+            "proj_size": 0,
+            "recurrent_dropout": 0.0,
+            "zoneout": 0.0,
+            "residual": False,
+            "init": "torch",
+            "forget_bias": None,
+        }
+        parts += [
+            f"{key}={getattr(self, key)}" for key, value in defaults.items() if getattr(self, key) != value
+        ]
+        return ", ".join(parts)
+
+    def _layer_sizes(self, layer: int) -> dict[str, int]:
+        wide = self.input_size if layer == 0 else self.output_size * self.num_directions
+        return {**self._sizes, "input_size": wide}
+
+    def _parameters_of(self, layer: int, direction: int) -> dict[str, Tensor]:
+        """One layer's parameters by their names without suffix; read anew, so that parametrizations act."""
+        suffix = _suffix(layer, direction)
+        return {name: getattr(self, name + suffix) for name in self._names}
+
+    def _check_sizes(self) -> None:
+        graph = self.cell.graph
+        needed = [
+            size for size in graph.sizes() if size != "input_size" and not carries_alignment(graph, size)
+        ]
+        for size in needed:
+            value = self._sizes.get(size)
+            if value is None:
+                how = "proj_size=…" if size == "proj_size" else f"sizes={{{size!r}: …}}"
+                raise ValueError(f"The cell {graph.name} needs a value of {size}: give {how}.")
+            if value < 1:
+                raise ValueError(f"{size}={value}: it must be 1 or more.")
+        for size in self._sizes:
+            if size not in needed and size != "hidden_size":
+                raise ValueError(f"The cell {graph.name} has no size {size!r}. {nearest(size, needed)}")
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        layout = local_metadata.get("layout")
+        if layout is not None:
+            for layer in range(self.num_layers):
+                for slot, stored in layout.items():
+                    if slot not in self._graph.slots():
+                        continue  # torch's own check names the unexpected key
+                    rows = gate_rows(self._graph, slot, self._layer_sizes(layer))
+                    for direction in range(self.num_directions):
+                        for part in ("weight", "bias"):
+                            key = f"{prefix}{part}_{slot}{_suffix(layer, direction)}"
+                            if key in state_dict:
+                                state_dict[key] = reorder_rows(state_dict[key], stored, rows, key)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        metadata = getattr(destination, "_metadata", None)
+        if metadata is not None:  # beside the tensors, so that torch.nn can load them
+            metadata[prefix[:-1]]["layout"] = layout_metadata(self._graph)
+
+
+def _suffix(layer: int, direction: int) -> str:
+    return f"_l{layer}" + ("_reverse" if direction else "")
+
+
+def _check_rate(label: str, rate: float) -> None:
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
+        raise ValueError(f"{label}={rate!r}: it must be a number between 0 and 1.")
+
+
+def _zoneout_rates(graph: Graph, zoneout: float | Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    names = [state.name for state in graph.states if not carries_alignment(graph, state.size)]
+    rates = dict(zoneout) if isinstance(zoneout, Mapping) else dict.fromkeys(names, zoneout)
+    for name, rate in rates.items():
+        if name not in names:
+            raise ValueError(
+                f"zoneout names a state {name!r} that {graph.name} does not have. {nearest(name, names)}"
+            )
+        _check_rate(f"zoneout of {name}", rate)
+    return tuple((name, float(rate)) for name, rate in rates.items() if rate)

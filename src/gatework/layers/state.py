@@ -1,0 +1,42 @@
+"""States of layers and decoders: nested tuples, lists and dicts of tensors whose rows are sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def map_state(function: Callable[[Tensor], Tensor], state: Any) -> Any:
+    """A state of the same shape with a function applied to each of its tensors; None stays None."""
+    if state is None:
+        return None
+    if isinstance(state, Tensor):
+        return function(state)
+    if isinstance(state, dict):
+        return {key: map_state(function, value) for key, value in state.items()}
+    if isinstance(state, tuple | list):
+        return type(state)(map_state(function, value) for value in state)
+    raise TypeError(f"A state holds tensors, tuples, lists, dicts and None, not {type(state).__name__}.")
+
+
+def detach_state(state: Any) -> Any:
+    """The state without its history: what truncated backpropagation carries on."""
+    return map_state(Tensor.detach, state)
+
+
+def reorder_state(state: Any, index: Tensor) -> Any:
+    """The state with its rows picked by index, (N,): what beam search does to its hypotheses.
+
+    Rows are dimension 1, as in (layers * directions, B, H).
+    """
+    return map_state(lambda tensor: tensor.index_select(1, index.to(tensor.device)), state)
+
+
+def reset_state(state: Any, rows: Tensor) -> Any:
+    """The state with zeros in the rows where `rows`, (B,), is true."""
+    return map_state(
+        lambda tensor: tensor.masked_fill(rows.to(tensor.device, torch.bool).view(1, -1, 1), 0.0), state
+    )

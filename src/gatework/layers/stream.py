@@ -1,0 +1,132 @@
+"""A layer a step at a time, on a snapshot of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gatework.backends import MemoryValue, SequenceInput, choose
+from gatework.graph.node import resolve
+from gatework.graph.variants import variant
+from gatework.layers.call import State, check_memories
+from gatework.layers.state import map_state
+
+if TYPE_CHECKING:
+    from gatework.layers.recurrent import Recurrent
+
+
+class Stream:
+    """Made by `layer.stream()`: evaluates the layer a step at a time, as in eval mode, without autograd.
+
+    Later changes of the layer's weights do not reach it.
+    """
+
+    def __init__(
+        self,
+        layer: Recurrent,
+        batch_size: int = 1,
+        memory: Tensor | None = None,
+        memory_lengths: Tensor | None = None,
+    ) -> None:
+        if layer.bidirectional:
+            raise ValueError(
+                "A bidirectional layer has no stream: its second direction starts at the end of the sequence, which "
+                "a stream has not seen. Use bidirectional=False, or the sequence call."
+            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: it must be 1 or more.")
+        self.batch_size = batch_size
+        self._graph = variant(layer.cell.graph, bias=layer.bias, zoneout=layer._zoneout)
+        self._choice = choose(self._graph, record=False)
+        self._parameters = [
+            {name: value.detach().clone() for name, value in layer._parameters_of(number, 0).items()}
+            for number in range(layer.num_layers)
+        ]
+        self._residual = layer.residual
+        self._input_size = layer.input_size
+        self._extra = {
+            spec.name: resolve(spec.size, layer._sizes)
+            for spec in self._graph.inputs[1:]
+            if spec.kind != "memory"
+        }
+        self._memories: dict[str, MemoryValue] = {}
+        like = next(iter(self._parameters[0].values()))
+        if self._graph.inputs_of_kind("memory"):
+            self._memories = check_memories(layer, memory, memory_lengths, batch_size)
+        elif memory is not None:
+            raise ValueError(f"{layer.cell.name} attends to no memory: leave memory out.")
+        steps = next((value.values.shape[0] for value in self._memories.values()), None)
+        self._start = layer._initial_states(batch_size, like, steps)
+        self._states = self._start
+        self._buffer = like.new_empty((batch_size, layer.output_size))
+
+    @property
+    def state(self) -> State:
+        """The states after the last step, (L, B, size) each: a copy, in the shape of the layer's `hx`."""
+        states = tuple(state.clone() for state in self._states)
+        return states if len(states) > 1 else states[0]
+
+    @state.setter
+    def state(self, state: State) -> None:
+        given = state if isinstance(state, tuple | list) else (state,)
+        if [tuple(value.shape) for value in given] != [tuple(start.shape) for start in self._start]:
+            raise ValueError(
+                f"The state has shapes {[tuple(value.shape) for value in given]}; expected "
+                f"{[tuple(start.shape) for start in self._start]}."
+            )
+        self._states = map_state(lambda value: value.detach().clone(), tuple(given))
+
+    def reset(self) -> None:
+        """Back to the cell's start."""
+        self._states = self._start
+
+    @torch.inference_mode()
+    def step(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor | dict[str, Tensor]:
+        """One step.
+
+        Args:
+            x: (B, I)
+            inputs: further inputs, (B, size), by name.
+
+        Returns:
+            (B, H); a dict with the key `output` for a cell that emits. The tensor is the stream's own: the next
+            step overwrites it.
+
+        Raises:
+            ValueError: a shape that does not fit.
+        """
+        if tuple(x.shape) != (self.batch_size, self._input_size):
+            raise ValueError(f"x has shape {tuple(x.shape)}; expected {(self.batch_size, self._input_size)}.")
+        given = dict(inputs or {})
+        if {name: tuple(v.shape) for name, v in given.items()} != {
+            name: (self.batch_size, size) for name, size in self._extra.items()
+        }:
+            wanted = {name: (self.batch_size, size) for name, size in self._extra.items()}
+            raise ValueError(
+                f"inputs have shapes { ({n: tuple(v.shape) for n, v in given.items()}) }; expected {wanted}."
+            )
+        kinds = {spec.name: spec.kind for spec in self._graph.inputs}
+        streams = {name: value.unsqueeze(0) for name, value in given.items() if kinds[name] == "input"}
+        statics = {name: value for name, value in given.items() if kinds[name] == "static"}
+        value = x.unsqueeze(0)
+        states = []
+        emits: dict[str, Tensor] = {}
+        for number, parameters in enumerate(self._parameters):
+            sequence = SequenceInput(
+                {self._graph.inputs[0].name: value, **streams},
+                statics,
+                tuple(state[number] for state in self._states),
+                self._memories,
+            )
+            result = self._choice.backend.run(self._graph, parameters, sequence, record=False)
+            states.append(result.states)
+            value = result.output + value if self._residual and number else result.output
+            emits = result.emits
+        self._states = tuple(torch.stack(parts) for parts in zip(*states, strict=True))
+        self._buffer.copy_(value[0])
+        if not emits:
+            return self._buffer
+        return {"output": self._buffer, **{name: emitted[0] for name, emitted in emits.items()}}

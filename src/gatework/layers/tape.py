@@ -1,0 +1,171 @@
+"""Recordings of what happened inside: `with gw.record(model) as tape:`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from gatework.errors import nearest
+
+Align = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class RecordedLayer:
+    """One layer in one direction, during one call.
+
+    Attributes:
+        values: gates, states and attention weights by name, (T, B, size), in the order of the input's steps and
+            rows; zero past a row's length.
+    """
+
+    values: dict[str, Tensor]
+    _step_states: list[Tensor] = field(repr=False)
+    _first_state: str
+    _align: Align = field(repr=False)
+
+    def gradient(self, name: str) -> Tensor:
+        """The gradient of the loss at the first state of every step, (T, B, size).
+
+        Call it after `backward()`. It is the total derivative: through the output at that step and through all
+        later steps.
+
+        Raises:
+            KeyError: another name than the first state's.
+            RuntimeError: no gradient has flowed.
+        """
+        if name != self._first_state:
+            raise KeyError(
+                f"There are gradients of the state {self._first_state!r} on the tape, none of {name!r}."
+            )
+        gradients = [step.grad for step in self._step_states]
+        found = next((gradient for gradient in gradients if gradient is not None), None)
+        if found is None:
+            raise RuntimeError(
+                "No gradient has reached the recorded states: call backward() on a loss that depends on this layer's "
+                "output, outside torch.no_grad()."
+            )
+        like = self.values[name]
+        whole = torch.zeros_like(like)
+        for t, gradient in enumerate(gradients):
+            if gradient is not None:
+                whole[t, : gradient.shape[0]] = gradient
+        return self._align(whole)
+
+
+@dataclass(frozen=True)
+class RecordedCall:
+    """One call of one recurrent module.
+
+    Attributes:
+        module: its name inside the module that was recorded; empty for that module itself.
+        backend: what ran it, and why.
+        layers: by name: `l0`, `l0_reverse`, `l1`, …
+    """
+
+    module: str
+    backend: str
+    layers: dict[str, RecordedLayer]
+
+
+class Tape:
+    """What `gatework.record` keeps: a list of calls, in the order in which they were made.
+
+    Attributes:
+        calls: one entry a call of a recurrent module.
+    """
+
+    def __init__(self, module: nn.Module, names: Iterable[str] | None = None) -> None:
+        self.calls: list[RecordedCall] = []
+        self._names = None if names is None else frozenset(names)
+        self._modules = {id(inner): name for name, inner in module.named_modules(remove_duplicate=True)}
+
+    def covers(self, module: nn.Module) -> bool:
+        """Whether a module is recorded."""
+        return id(module) in self._modules
+
+    def wants(self, name: str) -> bool:
+        """Whether values of this name are kept."""
+        return self._names is None or name in self._names
+
+    def add(self, module: nn.Module, backend: str, layers: dict[str, RecordedLayer]) -> None:
+        self.calls.append(RecordedCall(self._modules[id(module)], backend, layers))
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A value of the last call by name: `tape["forget"]`, `tape["l1.forget"]`, `tape["encoder.l0_reverse.h"]`.
+
+        Returns:
+            (T, B, size). A name without a layer means the first layer's forward direction; one without a
+            module, the module called last.
+
+        Raises:
+            KeyError: nothing of this name was recorded; the message lists what was.
+        """
+        layer, value = self._find(name)
+        return layer.values[value]
+
+    def gradient(self, name: str = "h") -> Tensor:
+        """The gradient at every step's first state, (T, B, size), by the same names as `tape[…]`."""
+        layer, value = self._find(name)
+        return layer.gradient(value)
+
+    def names(self) -> list[str]:
+        """The names of everything recorded."""
+        found = {
+            ".".join(part for part in (call.module, layer, value) if part)
+            for call in self.calls
+            for layer, recorded in call.layers.items()
+            for value in recorded.values
+        }
+        return sorted(found)
+
+    def _find(self, name: str) -> tuple[RecordedLayer, str]:
+        *path, value = name.split(".")
+        layer = path.pop() if path and path[-1].startswith("l") and path[-1][1:2].isdigit() else "l0"
+        module = ".".join(path)
+        for call in reversed(self.calls):
+            if (not path or call.module == module) and layer in call.layers:
+                recorded = call.layers[layer]
+                if value in recorded.values:
+                    return recorded, value
+        known = self.names()
+        raise KeyError(
+            f"{name!r} is not on the tape. {nearest(name, known) if known else 'The tape is empty.'}"
+        )
+
+
+_tapes: ContextVar[tuple[Tape, ...]] = ContextVar("gatework_tapes", default=())
+
+
+@contextmanager
+def record(module: nn.Module, names: Iterable[str] | None = None) -> Iterator[Tape]:
+    """Keeps gates, states and attention weights of every recurrent layer inside a module.
+
+    Works in train and eval mode. Where a backend cannot keep gates, the reference runs instead, and
+    `tape.calls[i].backend` says so.
+
+    Args:
+        module: recorded with all that is inside it.
+        names: of the gates and states to keep; all by default.
+
+    Raises:
+        TypeError: `module` is no torch module.
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"record takes a torch.nn.Module, and was given {type(module).__name__}.")
+    tape = Tape(module, names)
+    token = _tapes.set((*_tapes.get(), tape))
+    try:
+        yield tape
+    finally:
+        _tapes.reset(token)
+
+
+def tapes_of(module: nn.Module) -> tuple[Tape, ...]:
+    """The tapes that are recording a module."""
+    return tuple(tape for tape in _tapes.get() if tape.covers(module))
