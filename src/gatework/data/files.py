@@ -101,7 +101,7 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[in
             pending = data[cut:]
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, str]]:
     """Whole lines with their numbers, from 1, without their line ends.
 
     Raises:
@@ -109,7 +109,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     started: list[str] = []  # the pieces of a line that goes on in the next block
     number = 1
-    for number, block in read_blocks(path):
+    for number, block in read_blocks(path, block_bytes):
         *whole, rest = block.split("\n")
         for line in whole:
             yield number, "".join(started) + line

@@ -75,8 +75,6 @@ def locate_rows(source: Source, columns: Mapping[str, str]) -> Iterator[Row]:
     paths = source_paths(source)
     if paths is not None:
         return (row for path in paths for row in _path_rows(path, columns))
-    if isinstance(source, Mapping):
-        raise InputError("data", "is a single mapping", "Give a list of rows: [{...}, {...}]")
     if _is_instance(source, "pandas", "DataFrame"):
         return _frame_rows(source, columns)
     if _is_instance(source, "datasets", "DatasetDict", "IterableDatasetDict"):
@@ -84,6 +82,8 @@ def locate_rows(source: Source, columns: Mapping[str, str]) -> Iterator[Row]:
         raise InputError("data", "holds several splits", f"Give one of them: {', '.join(splits)}")
     if _is_instance(source, "datasets", "Dataset", "IterableDataset"):
         return _dataset_rows(source, columns, "the dataset")
+    if isinstance(source, Mapping):
+        raise InputError("data", "is a single mapping", "Give a list of rows: [{...}, {...}]")
     if isinstance(source, Iterable):
         return _iterable_rows(source, columns)
     fix = "Give a path, rows as dicts, a pandas DataFrame or a datasets.Dataset"

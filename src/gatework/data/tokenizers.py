@@ -99,7 +99,7 @@ class Tokenizer(abc.ABC):
         """
         try:
             return _from_file(json.loads(text))
-        except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
             what = f"is not a tokenizer that Gatework wrote ({type(error).__name__}: {error})"
             raise InputError(where, what, "Take the file of a finished run") from error
 

@@ -1,0 +1,218 @@
+"""One reader of rows: the same rows from every kind of source, and each fault with its row."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pandas
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from gatework.data import locate_rows, read_rows
+from gatework.errors import InputError
+
+COLUMNS = {"text": "review", "label": "stars"}
+# What other readers turn into something else: missing values, times, numbers, line ends, quotation marks.
+REVIEWS = ["NA", "null", "2024-01-01T00:00:00", "007", 'a "quoted", word', "two\nlines", "ünïcode 𝄞", ""]
+ROWS = [{"review": review, "stars": str(n), "other": "x"} for n, review in enumerate(REVIEWS)]
+EXPECTED = [{"text": review, "label": str(n)} for n, review in enumerate(REVIEWS)]
+
+
+def write_csv(path: Path) -> Path:
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "wt", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ["other", "stars", "review"])
+        writer.writeheader()
+        writer.writerows(ROWS)
+    return path
+
+
+def write_jsonl(path: Path) -> Path:
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "wt", encoding="utf-8") as file:
+        file.write("\n\n".join(json.dumps(row) for row in ROWS))
+    return path
+
+
+def write_parquet(path: Path) -> Path:
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path, row_group_size=3)
+    return path
+
+
+def write_dataset(path: Path) -> Path:
+    datasets.Dataset.from_list(ROWS).save_to_disk(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.csv", write_csv),
+        ("a.csv.gz", write_csv),
+        ("a.jsonl", write_jsonl),
+        ("a.ndjson.gz", write_jsonl),
+        ("a.parquet", write_parquet),
+        ("saved", write_dataset),
+    ],
+)
+def test_the_same_rows_from_every_file(tmp_path: Path, name: str, write: Any) -> None:
+    path = write(tmp_path / name)
+    assert list(read_rows(path, COLUMNS)) == EXPECTED
+    assert list(read_rows([str(path), path], COLUMNS)) == EXPECTED * 2
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ROWS,
+        iter(ROWS),
+        pandas.DataFrame(ROWS),
+        datasets.Dataset.from_list(ROWS),
+        datasets.Dataset.from_list(ROWS).to_iterable_dataset(),
+    ],
+    ids=["list", "iterator", "DataFrame", "Dataset", "IterableDataset"],
+)
+def test_the_same_rows_from_memory(source: Any) -> None:
+    assert list(read_rows(source, COLUMNS)) == EXPECTED
+
+
+def test_one_column_under_two_names() -> None:
+    assert list(read_rows(ROWS[:1], {"a": "stars", "b": "stars"})) == [{"a": "0", "b": "0"}]
+
+
+def test_tsv_has_no_quoting(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('review\tstars\n"open\t3\nhe said "no"\t4\n', encoding="utf-8")
+    assert [row["text"] for row in read_rows(path, COLUMNS)] == ['"open', 'he said "no"']
+
+
+def test_plain_text_has_one_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one\n\ntwo", encoding="utf-8")
+    assert list(read_rows(path, {"source": "text"})) == [{"source": "one"}, {"source": ""}, {"source": "two"}]
+
+
+def test_missing_values_are_none(tmp_path: Path) -> None:
+    rows = [{"a": 1.5, "b": None}, {"a": None, "b": "x"}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    columns = {"a": "a", "b": "b"}
+    assert list(read_rows(tmp_path / "a.parquet", columns)) == rows
+    assert list(read_rows(pandas.DataFrame(rows), columns)) == rows
+    assert list(read_rows(rows, columns)) == rows
+
+
+def test_rows_know_their_place(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv")
+    numbers = [row.number for row in locate_rows(path, COLUMNS)]
+    assert numbers == [2, 3, 4, 5, 6, 7, 9, 10]  # the sixth review takes two lines
+    assert next(locate_rows(path, COLUMNS)).where == f"{path}, line 2"
+    assert [row.where for row in locate_rows(ROWS, COLUMNS)][-1] == "data, row 8"
+
+
+def test_a_long_cell(tmp_path: Path) -> None:
+    long = "word " * 400_000  # 2 MB, where the csv module by itself stops at 131,072 characters
+    for name, text in (("a.csv", f'review\n"{long}"\n'), ("a.jsonl", json.dumps({"review": long}))):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert list(read_rows(tmp_path / name, {"text": "review"})) == [{"text": long}]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "revew,stars\na,1\n", ": has no column 'review'. Did you mean 'revew'?"),
+        ("a.csv", "x,stars\na,1\n", ": has no column 'review'. Known: x, stars"),
+        ("a.csv", "review,stars\n", ": has no rows. Give a file with data in it"),
+        (
+            "a.csv",
+            "review,stars\n\na,1\n\na,b,2\n",
+            ", line 5: has 3 cells where the header has 2. Quote cells",
+        ),
+        (
+            "a.csv",
+            'review,stars\n"a"b,2\n',
+            ", line 2: is not valid CSV (',' expected after '\"'). Double the",
+        ),
+        (
+            "a.csv",
+            'review,stars\na,1\n"b,2\n\n',
+            ", line 3: is not valid CSV (unexpected end of data). Double",
+        ),
+        ("a.csv", "review,review,stars\na,b,2\n", ": has 2 columns named 'review'. Rename one of them"),
+        ("a.tsv", "review\tstars\na\t1\nb\n", ", line 3: has 1 cells where the header has 2. Take tabs"),
+        (
+            "a.jsonl",
+            '{"review": "a", "stars": 1}\n\n{"review" "b"}',
+            ", line 3: is not valid JSON (Expecting",
+        ),
+        ("a.jsonl", "[" * 100_000, ", line 1: is not valid JSON ("),
+        ("a.jsonl", "[1]", ', line 1: is a JSON list, not an object. Write it as {"review": ...}'),
+        ("a.jsonl", '{"review": "a", "star": 1}', ", line 1: has no column 'stars'. Did you mean 'star'?"),
+        ("a.jsonl", "\n", ": has no rows. Give a file with data in it"),
+        ("a.txt", "text\n", ": has no column 'review'. Known: text"),
+        ("a.parquet", "no parquet", ": is not a Parquet file that can be read ("),
+        ("a.parquet.gz", "", ": Parquet cannot be read through gzip. Decompress it"),
+        ("a.json", "[]", ": a JSON document has no rows. Write one object a line, as .jsonl"),
+    ],
+)
+def test_faults(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        list(read_rows(path, COLUMNS))
+    assert str(caught.value).startswith(str(path) + message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ([], "data: is an empty list. Give at least one file or row"),
+        (iter([]), "data: has no rows. Give at least one"),
+        ([{"review": "a", "stars": 1}, 7], "data, row 2: is int, not a dict. Give each row as"),
+        ([{"review": "a"}], "data, row 1: has no column 'stars'. Known: review"),
+        ({"review": ["a"]}, "data: is a single mapping. Give a list of rows"),
+        (
+            7,
+            "data: cannot be read from int. Give a path, rows as dicts, a pandas DataFrame",
+        ),
+        (pandas.DataFrame({"review": ["a"]}), "the DataFrame: has no column 'stars'. Known: review"),
+        (datasets.Dataset.from_dict({"review": ["a"]}), "the dataset: has no column 'stars'. Known: review"),
+    ],
+    ids=["empty", "no rows", "number", "missing", "mapping", "kind", "DataFrame", "Dataset"],
+)
+def test_faults_in_memory(source: Any, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        list(read_rows(source, COLUMNS))
+    assert str(caught.value).startswith(message)
+
+
+def test_splits_must_be_chosen() -> None:
+    both = datasets.DatasetDict(
+        {"train": datasets.Dataset.from_list(ROWS), "test": datasets.Dataset.from_list(ROWS)}
+    )
+    with pytest.raises(InputError, match=r"holds several splits\. Give one of them: train, test$"):
+        read_rows(both, COLUMNS)
+
+
+def test_the_default_name_tells_how_to_map() -> None:
+    with pytest.raises(InputError, match=r"has no column 'text' \(or map another: --columns text=COLUMN\)"):
+        list(read_rows([{"review": "a"}], {"text": "text"}))
+
+
+def test_a_damaged_saved_dataset(tmp_path: Path) -> None:
+    path = write_dataset(tmp_path / "saved")
+    (path / "state.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match="is not a data set that can be read"):
+        list(read_rows(path, COLUMNS))
+
+
+def test_every_path_is_checked_before_the_first_row(tmp_path: Path) -> None:
+    good = write_csv(tmp_path / "a.csv")
+    with pytest.raises(InputError, match=r"missing\.csv: no such file"):
+        read_rows([good, tmp_path / "missing.csv"], COLUMNS)
