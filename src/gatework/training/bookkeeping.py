@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gatework.errors import InputError
+from gatework.errors import InputError, RunError
 from gatework.training import averaging, files, random_state
 from gatework.training.checkpoint import (
     Checkpoint,
@@ -24,7 +24,7 @@ from gatework.training.checkpoint import (
     pack_rank,
     validated_name,
 )
-from gatework.training.divergence import PAUSE, WINDOW, DivergedError, is_explosion
+from gatework.training.divergence import PAUSE, WINDOW, DivergedError, is_explosion, usual_norm
 from gatework.training.interruption import Interruption
 from gatework.training.options import TrainingOptions
 from gatework.training.problem import Problem
@@ -225,15 +225,9 @@ class Training:
             loss = total / float(count)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise self._diverged(step, loss, norm, rate)
-            usual = is_explosion(norm, state.norms)
-            if usual is not None and (state.warned_at is None or step >= state.warned_at + PAUSE):
-                state.warned_at = step
-                self._add({"kind": "warning", "step": step, "gradient_norm": norm, "usual_norm": usual})
-                self.progress.say(
-                    f"warning: the gradient norm exploded at step {step}: {norm:.3g}, "
-                    f"{norm / usual:.0f} times the usual {usual:.3g}"
-                )
-            state.norms = [*state.norms[-WINDOW + 1 :], norm]
+            if is_explosion(norm, state.usual_norm):
+                self._warn(step, norm)
+            state.norms.append(norm)
             window.steps += 1
             window.total += total
             window.count += float(count)
@@ -241,6 +235,17 @@ class Training:
             window.highest_norm = max(window.highest_norm, norm)
             self.timed_items += float(count)
             window.learning_rate = rate
+
+    def _warn(self, step: int, norm: float) -> None:
+        state = self.state
+        if state.usual_norm is None or (state.warned_at is not None and step < state.warned_at + PAUSE):
+            return
+        state.warned_at = step
+        self._add({"kind": "warning", "step": step, "gradient_norm": norm, "usual_norm": state.usual_norm})
+        self.progress.say(
+            f"warning: the gradient norm exploded at step {step}: {norm:.3g}, "
+            f"{norm / state.usual_norm:.0f} times the usual {state.usual_norm:.3g}"
+        )
 
     def record(self) -> None:
         """Write what happened since the last record to history.jsonl."""
@@ -263,6 +268,9 @@ class Training:
             }
         )
         self.state.window = Window()
+        # Here and not at each flush: records come at the same steps whenever checkpoints are saved.
+        self.state.norms = self.state.norms[-WINDOW:]
+        self.state.usual_norm = usual_norm(self.state.norms)
         self.timed_from, self.timed_items = now, 0.0
 
     def _epoch(self) -> float:
@@ -369,6 +377,16 @@ class Training:
             self.processes.wait()
         self.saved_at, self.saved_seconds = self.state.step, self.state.seconds
 
+    def begin(self, resume: bool) -> Any:
+        """Begin at the beginning, in a run that holds no training yet, or go on; returns the carry."""
+        if resume:
+            return self.resume()
+        if self.processes.is_main and (self.checkpoints.any() or self.run.read_history()):
+            raise RunError(
+                str(self.run.path), "holds a training already", "Go on with --resume, or give another --out."
+            )
+        return None
+
     def resume(self) -> Any:
         """Go on from the last good checkpoint; returns the carry. From the start where there is none."""
         latest, damaged = self.checkpoints.latest()
@@ -382,8 +400,8 @@ class Training:
         carry = load(latest, self.problem.model, self.optimiser, self.processes.rank, self.processes.device)
         self.state = latest.manifest.state.model_copy(deep=True)
         self.run.truncate_history(self.state.records)
-        self.started = self.timed_from = time.monotonic() - self.state.seconds
         self.timed_from = time.monotonic()
+        self.started = self.timed_from - self.state.seconds
         self.saved_at, self.saved_seconds = self.state.step, self.state.seconds
         self.progress.say(f"resumes at step {self.state.step} from {latest.path}")
         return carry

@@ -152,6 +152,10 @@ class Checkpoints:
         os.rename(path, condemned)
         shutil.rmtree(condemned)
 
+    def any(self) -> bool:
+        """Whether there is a checkpoint, good or not."""
+        return bool(self._folders())
+
     def sweep(self) -> None:
         """Delete what a killed training left half written."""
         for folder in (self.path, self.run.path):

@@ -43,9 +43,11 @@ class DivergedError(InputError):
         return type(self), (self.step, self.loss, self.norm, self.checkpoint, self.learning_rate)
 
 
-def is_explosion(norm: float, recent: Sequence[float]) -> float | None:
-    """The usual norm (the median of `recent`) where `norm` is many times of it, else None."""
-    if len(recent) < LEAST:
-        return None
-    usual = statistics.median(recent)
-    return usual if norm > EXPLOSION * usual > 0 else None
+def usual_norm(recent: Sequence[float]) -> float | None:
+    """The median of recent gradient norms; None before enough of them were seen."""
+    return statistics.median(recent) if len(recent) >= LEAST else None
+
+
+def is_explosion(norm: float, usual: float | None) -> bool:
+    """Whether `norm` is many times the usual one."""
+    return usual is not None and norm > EXPLOSION * usual > 0

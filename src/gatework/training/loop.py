@@ -51,29 +51,28 @@ def fit(
     if progress is None or not processes.is_main:
         progress = default_progress() if processes.is_main else SilentProgress()
     seed_everything(options.seed + processes.rank)
-    accelerator, rank, world = processes.accelerator, processes.rank, processes.world
-    model = accelerator.prepare_model(problem.model)
-    problem.model.train()
+    problem.model.to(processes.device).train()
     optimiser = build_optimiser(problem.model, options)
     parameters = [parameter for parameter in problem.model.parameters() if parameter.requires_grad]
 
-    with Interruption() as interruption:
+    with Interruption() as interruption, processes.wrapped(problem.model) as model:
         training = Training(problem, options, run, processes, optimiser, progress, interruption)
-        carry: Any = training.resume() if resume else None
+        carry: Any = training.begin(resume)
         with training:
             stopped = training.pause(carry)
             while stopped is None:
                 batches = training.epoch_batches()
                 if training.state.batch == 0:
-                    carry = to_device(problem.initial_carry(rank, world), processes.device)
+                    carry = problem.initial_carry(processes.rank, processes.world)
+                    carry = to_device(carry, processes.device)
                 for index in range(training.state.batch, len(batches)):
                     learning_rate = training.learning_rate()
                     set_learning_rate(optimiser, learning_rate)
-                    with accelerator.autocast():
+                    with processes.autocast():
                         step = problem.loss(model, to_device(batches[index], processes.device), carry)
                     total, count = processes.total_and_count(step.total.detach(), step.count)
                     # Several processes: their gradients are averaged, hence the factor.
-                    accelerator.backward(step.total * (world / count))
+                    processes.backward(step.total * (processes.world / count))
                     norm = clip_gradients(parameters, options.clip_norm)
                     optimiser.step()
                     optimiser.zero_grad()
@@ -81,5 +80,4 @@ def fit(
                     stopped = training.step_done(total, count, norm, learning_rate, carry)
                     if stopped is not None:
                         break
-            accelerator.unwrap_model(model, keep_fp32_wrapper=False)
             return training.conclude(stopped)

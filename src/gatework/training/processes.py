@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import torch
@@ -41,6 +44,8 @@ class Processes:
         self.rank: int = self.accelerator.process_index
         self.world: int = self.accelerator.num_processes
         self.device: torch.device = self.accelerator.device
+        self.autocast: Callable[[], AbstractContextManager[None]] = self.accelerator.autocast
+        self.backward: Callable[[Tensor], None] = self.accelerator.backward
         if options.device != "auto" and self.device.type != torch.device(options.device).type:
             raise InputError(
                 "device",
@@ -52,6 +57,15 @@ class Processes:
     def is_main(self) -> bool:
         """Whether this process is the one that writes."""
         return self.rank == 0
+
+    @contextlib.contextmanager
+    def wrapped(self, model: torch.nn.Module) -> Iterator[torch.nn.Module]:
+        """`model` with what several processes and mixed precision need around its calls, while inside."""
+        prepared = self.accelerator.prepare_model(model)
+        try:
+            yield prepared
+        finally:
+            self.accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
 
     def total_and_count(self, total: Tensor, count: int) -> tuple[Tensor, Tensor | int]:
         """Loss and number of targets of a step, summed over all processes. Stays on the device."""

@@ -72,7 +72,10 @@ class RunFolder:
                 raise RunError(where, "there is no run to resume", "Check the path, or leave out --resume.")
             if (run.path / CONFIG).exists():
                 run.read_config()
-            elif any(not name.name.startswith(files.TEMPORARY) for name in run.path.iterdir()):
+            elif any(
+                path.name != CHECKPOINTS and not path.name.startswith(files.TEMPORARY)
+                for path in run.path.iterdir()
+            ):
                 raise RunError(
                     where, f"is not a run: it has no {CONFIG}", "Give the folder of a run with --out."
                 )

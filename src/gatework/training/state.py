@@ -32,7 +32,8 @@ class TrainingState(BaseModel):
     records: int = Field(default=0, ge=0)  # lines of history.jsonl
 
     window: Window = Window()
-    norms: list[float] = []  # recent gradient norms, the usual against which an explosion is seen
+    norms: list[float] = []  # recent gradient norms
+    usual_norm: float | None = None  # their median at the last record, against which an explosion is seen
     warned_at: int | None = None
 
     validated_at: int | None = None  # step of the last validation
