@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from torch import Tensor
 from gatework.backends.program import MemoryValue, SequenceInput, SequenceOutput
 from gatework.graph import Graph, Node
 from gatework.graph.layout import gate_rows
-from gatework.graph.node import Width
+from gatework.graph.node import Width, resolve
 
 name = "eager"
 
@@ -66,8 +67,7 @@ ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
 
 
 def _hard_sigmoid(e: Tensor, slope: float) -> Tensor:
-    if slope == 1 / 6:
-        return F.hardsigmoid(e)
+    # F.hardsigmoid keeps its slope in float32 even for float64.
     line = e * slope + 0.5
     return torch.where(line <= 0, 0.0, torch.where(line >= 1, 1.0, line))
 
@@ -81,7 +81,7 @@ ATTRIBUTED: dict[str, Callable[[Node, Tensor], Tensor]] = {
 }
 
 
-_Cache = dict[tuple[str | int, ...], tuple[Tensor, ...]]
+_Cache = dict[tuple[object, ...], tuple[Tensor, ...]]
 """What several nodes share: one product for the gates of a slot, one normalisation for its parts."""
 
 
@@ -207,8 +207,8 @@ class _Evaluator:
             case "vector":
                 return self.parameters[node.text("name")]
             case "size":
-                width: Width = node["of"]  # type: ignore[assignment]
-                return self.like.new_full((), width if isinstance(width, int) else self.sizes[width])
+                of: Width = node["of"]  # type: ignore[assignment]
+                return self.like.new_full((), resolve(of, self.sizes))
             case "product":
                 return self.product(index, cache)
             case "product_transposed":
@@ -289,7 +289,7 @@ class _Evaluator:
 
 def _rows(packed: Tensor, rows: list[tuple[int, int]]) -> Tensor:
     """Some rows of a packed weight or bias: a view where they are adjacent."""
-    adjacent = all(before[1] == after[0] for before, after in zip(rows, rows[1:], strict=False))
+    adjacent = all(before[1] == after[0] for before, after in pairwise(rows))
     if adjacent:
         return packed[rows[0][0] : rows[-1][1]]
     return torch.cat([packed[first:last] for first, last in rows])

@@ -90,10 +90,10 @@ def flat_weights(graph: Graph, parameters: Mapping[str, Tensor]) -> list[Tensor]
 
 
 _OPERATORS: dict[Kind, Callable[..., tuple[Tensor, ...]]] = {
-    "lstm": torch._VF.lstm,  # type: ignore[attr-defined]
-    "gru": torch._VF.gru,  # type: ignore[attr-defined]
-    "rnn_tanh": torch._VF.rnn_tanh,  # type: ignore[attr-defined]
-    "rnn_relu": torch._VF.rnn_relu,  # type: ignore[attr-defined]
+    "lstm": torch._VF.lstm,
+    "gru": torch._VF.gru,
+    "rnn_tanh": torch._VF.rnn_tanh,
+    "rnn_relu": torch._VF.rnn_relu,
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gatework.errors import GateworkError
 from gatework.graph.node import Attribute, Node, Width
@@ -61,13 +61,12 @@ class Builder:
     def constant(self, value: float) -> Expr:
         return self.leaf("constant", 1, value=float(value))
 
-    def apply(self, op: str, *args: Expr, width: Width | None = None, **attributes: Attribute) -> Expr:
+    def apply(self, op: str, *args: Expr, width: Width | None = None, **attributes: Any) -> Expr:
         """The expression for an operation; `width` defaults to the arguments' common one."""
         if width is None:
             width = 1 if OPS[op].sort == "reduction" else self.common_width(args)
-        return self.intern(
-            Node(op, tuple(arg.index for arg in args), tuple(sorted(attributes.items())), width)
-        )
+        node = Node(op, tuple(arg.index for arg in args), tuple(sorted(attributes.items())), width)
+        return self.intern(node)
 
     def common_width(self, args: tuple[Expr, ...]) -> Width:
         width: Width = 1

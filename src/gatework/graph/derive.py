@@ -99,8 +99,8 @@ def _sum_if_broadcast(gradient: Expr, arg: Expr) -> Expr:
     return gradient
 
 
-def _apply(op: str, *args: Expr, **attributes: float) -> Expr:
-    return args[0].builder.apply(op, *args, **attributes)
+def _apply(op: str, *args: Expr) -> Expr:
+    return args[0].builder.apply(op, *args)
 
 
 def _where(condition: Expr, yes: Expr, no: Expr) -> Expr:

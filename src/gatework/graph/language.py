@@ -271,7 +271,7 @@ _NO_GATES = ("stop_gradient", "abs", "log", "sqrt", "sin", "cos")
 """Functions of one expression that make no gate of a pre-activation."""
 
 
-def _unary(op: str, operand: Operand, **attributes: float) -> Expr:
+def _unary(op: str, operand: Operand, **attributes: Any) -> Expr:
     expr = _expr(operand)
     tracer = _tracer(expr)
     result = tracer.apply(op, expr, **attributes)
@@ -401,7 +401,24 @@ def clip(e: Operand, low: float, high: float) -> Expr:
 
 ACTIVATIONS: dict[str, Callable[..., Expr]] = {
     f.__name__: f
-    for f in (sigmoid, log_sigmoid, tanh, relu, leaky_relu, elu, softplus, softsign, hard_sigmoid, softmax)
-    + (exp, log, sqrt, abs, sin, cos, stop_gradient)
+    for f in (
+        sigmoid,
+        log_sigmoid,
+        tanh,
+        relu,
+        leaky_relu,
+        elu,
+        softplus,
+        softsign,
+        hard_sigmoid,
+        softmax,
+        exp,
+        log,
+        sqrt,
+        abs,
+        sin,
+        cos,
+        stop_gradient,
+    )
 }
 """Functions of one expression, by name: what an option such as `activation` may be."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gatework.graph.node import Graph, Node, Width
 from gatework.graph.ops import OPS
 
-ADD, MULTIPLY, UNARY, POWER, ATOM = range(5)
+COMPARE, ADD, MULTIPLY, UNARY, POWER, ATOM = range(6)
 """How tightly a piece of text binds: what stands inside something tighter needs brackets."""
 
 Piece = tuple[str, int]
@@ -41,10 +41,10 @@ def _number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() and abs(value) < 1e6 else f"{value:.6g}"
 
 
-def _infix(symbol: str, tightness: int, *, right: int | None = None) -> Format:
+def _infix(symbol: str, tightness: int, *, left: int | None = None, right: int | None = None) -> Format:
     def write(node: Node, args: list[Piece]) -> Piece:
-        left = _inside(args[0], tightness)
-        return f"{left}{symbol}{_inside(args[1], tightness if right is None else right)}", tightness
+        first = _inside(args[0], tightness if left is None else left)
+        return f"{first}{symbol}{_inside(args[1], tightness if right is None else right)}", tightness
 
     return write
 
@@ -60,7 +60,7 @@ def _parameter(template: str) -> Format:
 
 
 def _text_call(node: Node, args: list[Piece]) -> Piece:
-    shown = [_inside(arg, ADD) for arg in args]
+    shown = [arg[0] for arg in args]
     shown += [
         f"{key}={_number(value) if not isinstance(value, str) else value}" for key, value in node.attributes
     ]
@@ -68,7 +68,7 @@ def _text_call(node: Node, args: list[Piece]) -> Piece:
 
 
 def _text_layer_norm(node: Node, args: list[Piece]) -> Piece:
-    operands = ", ".join(_inside(arg, ADD) for arg in args)
+    operands = ", ".join(arg[0] for arg in args)
     block = f"[{_number(node.number('index'))}]" if len(args) > 1 else ""
     return f"normalise({operands}){block}", ATOM
 
@@ -89,9 +89,9 @@ TEXT = Style(
         "mul": _infix(" * ", MULTIPLY),
         "div": _infix(" / ", MULTIPLY, right=UNARY),
         "pow": lambda node, args: (f"{_inside(args[0], ATOM)} ** {_number(node.number('exponent'))}", POWER),
-        "less": _infix(" < ", ADD, right=MULTIPLY),
-        "less_equal": _infix(" <= ", ADD, right=MULTIPLY),
-        "equal": _infix(" == ", ADD, right=MULTIPLY),
+        "less": _infix(" < ", COMPARE, left=ADD, right=ADD),
+        "less_equal": _infix(" <= ", COMPARE, left=ADD, right=ADD),
+        "equal": _infix(" == ", COMPARE, left=ADD, right=ADD),
         "bias": _parameter("b_{slot}[{gate}]"),
         "vector": _parameter("{name}"),
         "size": _parameter("size({of})"),
@@ -114,15 +114,18 @@ TEXT = Style(
 )
 
 
+def _latex_escaped(name: str) -> str:
+    return name.replace("_", r"\_")
+
+
 def _latex_word(name: str) -> str:
-    if len(name) == 1:
-        return name
-    return r"\mathrm{" + name.replace("_", r"\_") + "}"
+    return name if len(name) == 1 else rf"\mathrm{{{_latex_escaped(name)}}}"
 
 
 def _latex_parameter(letter: str, *, operand: bool) -> Format:
     def write(node: Node, args: list[Piece]) -> Piece:
-        matrix = rf"{letter}^{{\mathrm{{{node.text('slot').replace('_', chr(92) + '_')}}}}}_{{{_latex_word(node.text('gate'))}}}"
+        slot, gate = _latex_escaped(node.text("slot")), _latex_word(node.text("gate"))
+        matrix = rf"{letter}^{{\mathrm{{{slot}}}}}_{{{gate}}}"
         return (f"{matrix} {_inside(args[0], UNARY)}", MULTIPLY) if operand else (matrix, ATOM)
 
     return write
@@ -130,7 +133,7 @@ def _latex_parameter(letter: str, *, operand: bool) -> Format:
 
 def _latex_call(node: Node, args: list[Piece]) -> Piece:
     command = _LATEX_FUNCTIONS.get(node.op, r"\operatorname{" + node.op.replace("_", r"\_") + "}")
-    shown = [_inside(arg, ADD) for arg in args]
+    shown = [arg[0] for arg in args]
     shown += [_number(value) for _, value in node.attributes if not isinstance(value, str)]
     return rf"{command}\left({', '.join(shown)}\right)", ATOM
 
@@ -149,7 +152,7 @@ _LATEX_FUNCTIONS = {
 
 
 def _latex_layer_norm(node: Node, args: list[Piece]) -> Piece:
-    operands = ", ".join(_inside(arg, ADD) for arg in args)
+    operands = ", ".join(arg[0] for arg in args)
     block = f"_{{{_number(node.number('index') + 1)}}}" if len(args) > 1 else ""
     return rf"\operatorname{{normalise}}{block}\left({operands}\right)", ATOM
 
@@ -163,9 +166,9 @@ LATEX = Style(
             rf"{_inside(args[0], ATOM)}^{{{_number(node.number('exponent'))}}}",
             POWER,
         ),
-        "less": _infix(" < ", ADD, right=MULTIPLY),
-        "less_equal": _infix(r" \le ", ADD, right=MULTIPLY),
-        "equal": _infix(" = ", ADD, right=MULTIPLY),
+        "less": _infix(" < ", COMPARE, left=ADD, right=ADD),
+        "less_equal": _infix(r" \le ", COMPARE, left=ADD, right=ADD),
+        "equal": _infix(" = ", COMPARE, left=ADD, right=ADD),
         "sqrt": lambda node, args: (rf"\sqrt{{{args[0][0]}}}", ATOM),
         "abs": lambda node, args: (rf"\left|{args[0][0]}\right|", ATOM),
         "bias": _latex_parameter("b", operand=False),
@@ -245,7 +248,7 @@ def _write(graph: Graph, node: Node, args: list[Piece], style: Style) -> Piece:
             return style.old_state(node.text("name")), ATOM
         case "align":
             head = node["score"], style.name(node.text("name"))
-            shown = ", ".join(_inside(arg, ADD) for arg in args)
+            shown = ", ".join(arg[0] for arg in args)
             return (
                 f"softmax({head[0]}({shown}))"
                 if style is TEXT

@@ -73,7 +73,7 @@ def from_json(text: str) -> Graph:
             options=tuple((str(name), str(value)) for name, value in plain["options"].items()),
         )
         hash(graph)
-        verify(graph)
+        verify(graph, forward=True)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, GraphError):
             raise

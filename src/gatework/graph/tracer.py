@@ -79,6 +79,7 @@ class Tracer(Builder):
         self.outputs: dict[str, int] = {}
         self.preactivations: dict[int, str] = {}
         self._inputs_alone: list[bool] = []
+        self._prefixes: set[str] = set()
 
     def depends_on_inputs_alone(self, expr: Expr) -> bool:
         """Whether a value needs neither a state nor a memory, so that it can leave the loop over time."""
@@ -149,6 +150,13 @@ class Tracer(Builder):
 
     def inline(self, graph: Graph, prefix: str, args: tuple[Any, ...]) -> tuple[Expr, ...]:
         """A cell used inside this one: its nodes with its gates, slots and vectors under a prefix."""
+        if prefix in self._prefixes:
+            raise TraceError(
+                f"Two cells are used under the name {prefix!r}: their gates and weights would have the same names.",
+                f'h1 = {graph.name}("{prefix}", x, h1)\nh2 = {graph.name}("{prefix}", h1, h2)',
+                f'h1 = {graph.name}("{prefix}", x, h1)\nh2 = {graph.name}("{prefix}_2", h1, h2)',
+            )
+        self._prefixes.add(prefix)
         declared = [state for state in graph.states if not _is_alignment(graph, state)]
         parameters: list[InputSpec | StateSpec] = _signature_order(graph, declared)
         if len(args) != len(parameters):
@@ -274,8 +282,10 @@ def trace(function: Callable[..., Any], options: Mapping[str, Any], shown: Mappi
         returned = function(*values, **options)
     returned = returned if isinstance(returned, tuple) else (returned,)
     wanted = [state.name for state in declared]
-    if len(returned) != len(wanted) or any(value is None for value in returned):
-        given = "nothing" if returned == (None,) else f"{len(returned)} value" + "s" * (len(returned) != 1)
+    if len(returned) != len(wanted) or any(
+        value is None for value in returned
+    ):  # `in` would ask expressions for equality
+        given = "nothing" if returned[0] is None else f"{len(returned)} value" + "s" * (len(returned) != 1)
         raise TraceError(
             f"The cell {function.__name__} has the states ({', '.join(wanted)}) and returns {given}: it must return "
             "the new value of each, in their order.",

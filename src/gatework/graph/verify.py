@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 
 from gatework.errors import GateworkError
 from gatework.graph.node import Graph, Node, Width
@@ -23,19 +24,26 @@ class GraphError(GateworkError, ValueError):
     """A graph that is not legal: what is wrong, and at which node."""
 
 
-def verify(graph: Graph) -> None:
+def verify(graph: Graph, *, forward: bool = False) -> None:
     """Checks that a graph is legal.
+
+    Args:
+        forward: it must be a forward step: a new value for every state, no operation of derived graphs.
 
     Raises:
         GraphError: it is not; the message names the node and the rule.
     """
     _check_declarations(graph)
+    declared = _leaf_widths(graph)
     for index, node in enumerate(graph.nodes):
         try:
             _check_node(graph, index, node)
+            _check_leaf(declared, node)
         except GraphError as error:
             raise GraphError(f"{graph.name}, node {index} ({node.op}): {error}") from None
     _check_outputs(graph)
+    if forward:
+        _check_forward(graph)
 
 
 def _require(condition: bool, message: str) -> None:
@@ -58,8 +66,8 @@ def _check_width(what: str, width: object) -> None:
 
 
 def _check_unique(what: str, names: list[str]) -> None:
-    for name in names:
-        _require(names.count(name) == 1, f"the {what} {name!r} is declared {names.count(name)} times")
+    for name, count in Counter(names).items():
+        _require(count == 1, f"the {what} {name!r} is declared {count} times")
 
 
 def _check_declarations(graph: Graph) -> None:
@@ -135,28 +143,43 @@ def _check_node(graph: Graph, index: int, node: Node) -> None:
     _CHECKS.get(op.sort, lambda graph, node: None)(graph, node)
 
 
-def _check_leaf(graph: Graph, node: Node) -> None:
-    if node.op in ("constant", "size"):
-        _require(node.width == 1, f"a {node.op} has width 1, not {node.width}")
-        if node.op == "size":
-            _check_width("a size", node["of"])
-        return
-    if node.op in ("input", "static", "memory"):
-        declared: dict[str, Width] = {spec.name: spec.size for spec in graph.inputs if spec.kind == node.op}
-        what = node.text("name")
-    elif node.op == "state":
-        declared = {state.name: state.size for state in graph.states}
-        what = node.text("name")
-    elif node.op == "vector":
-        declared = {vector.name: vector.size for vector in graph.vectors}
-        what = node.text("name")
-    elif node.op == "bias":
-        declared = {f"{block.slot}.{block.gate}": block.rows for block in graph.blocks if block.bias}
-        what = f"{node['slot']}.{node['gate']}"
-    else:  # a cotangent is declared by the forward graph
-        return
-    _require(what in declared, f"{what!r} is not declared")
-    _require(node.width == declared[what], f"its width is {node.width}; {what} has {declared[what]}")
+_Declared = dict[tuple[str, ...], Width]
+
+
+def _leaf_widths(graph: Graph) -> _Declared:
+    """What leaves may name, with its width."""
+    declared: _Declared = {(spec.kind, spec.name): spec.size for spec in graph.inputs}
+    declared |= {("state", state.name): state.size for state in graph.states}
+    declared |= {("vector", vector.name): vector.size for vector in graph.vectors}
+    declared |= {("bias", block.slot, block.gate): block.rows for block in graph.blocks if block.bias}
+    declared |= {("block", block.slot, block.gate, "rows"): block.rows for block in graph.blocks}
+    declared |= {("block", block.slot, block.gate, "columns"): block.columns for block in graph.blocks}
+    return declared
+
+
+def _check_leaf(declared: _Declared, node: Node) -> None:
+    """What a leaf or a product names is declared, with the width that it has."""
+    match node.op:
+        case "constant" | "size":
+            _require(node.width == 1, f"a {node.op} has width 1, not {node.width}")
+            if node.op == "size":
+                _check_width("a size", node["of"])
+        case "input" | "static" | "memory" | "state" | "vector":
+            _check_declared(declared, (node.op, str(node["name"])), node.width)
+        case "bias":
+            _check_declared(declared, ("bias", str(node["slot"]), str(node["gate"])), node.width)
+        case "product" | "product_transposed":
+            block = "block", str(node["slot"]), str(node["gate"])
+            gives = "rows" if node.op == "product" else "columns"
+            _check_declared(declared, (*block, gives), node.width)
+        case _:
+            pass
+
+
+def _check_declared(declared: _Declared, key: tuple[str, ...], width: Width) -> None:
+    name = ".".join(key[1:3])
+    _require(key in declared, f"{name!r} is not declared")
+    _require(width == declared[key], f"its width is {width}; {name} has {declared[key]}")
 
 
 def _check_elementwise(graph: Graph, node: Node) -> None:
@@ -175,25 +198,28 @@ def _check_elementwise(graph: Graph, node: Node) -> None:
 
 
 def _check_broadcast(graph: Graph, node: Node) -> None:
+    _require(graph.nodes[node.args[0]].op != "memory", "a memory is no value of the step")
     _require(graph.nodes[node.args[0]].width == 1, "its argument is wide already")
 
 
 def _check_reduction(graph: Graph, node: Node) -> None:
+    for arg in node.args:
+        _require(graph.nodes[arg].op != "memory", "a memory is summed outside attend")
     _require(node.width == 1, f"its width is {node.width}; a reduction over the units has 1")
 
 
 def _check_product(graph: Graph, node: Node) -> None:
-    what = (node["slot"], node["gate"])
-    block = next((block for block in graph.blocks if (block.slot, block.gate) == what), None)
-    if block is None:
-        raise GraphError(f"the block {what[0]}.{what[1]} is not declared")
-    takes, gives = block.columns, block.rows
-    if node.op == "product_transposed":
-        takes, gives = gives, takes
     operand = graph.nodes[node.args[0]]
     _require(operand.op != "memory", "a memory is multiplied by a weight outside attend")
-    _require(operand.width == takes, f"its operand has width {operand.width}; the block takes {takes}")
-    _require(node.width == gives, f"its width is {node.width}; the block gives {gives}")
+    # The columns of a slot are the same for all its blocks; the rows are the gate's own.
+    blocks = graph.slots().get(str(node["slot"]), ())
+    takes = [
+        block.columns if node.op == "product" else block.rows
+        for block in blocks
+        if block.gate == node["gate"]
+    ]
+    _require(bool(takes), f"the block {node['slot']}.{node['gate']} is not declared")
+    _require(operand.width == takes[0], f"its operand has width {operand.width}; the block takes {takes[0]}")
 
 
 def _check_attention(graph: Graph, node: Node) -> None:
@@ -211,13 +237,42 @@ def _check_attention(graph: Graph, node: Node) -> None:
     _require(score in SCORES, f"its score is {score!r}")
     wanted = 3 if score == "location" else 2
     _require(len(args) == wanted, f"the score {score!r} takes {wanted} arguments, and it has {len(args)}")
-    _require(
-        node.width == f"{memory['name']}_steps", f"its width is {node.width}, not the steps of the memory"
-    )
+    steps = f"{memory['name']}_steps"
+    _require(node.width == steps, f"its width is {node.width}, not the steps of the memory")
+    if score == "location":
+        _require(args[2].width == steps, "its third argument is no alignment over the memory")
+    declared = {vector.name: (vector.size, vector.columns) for vector in graph.vectors}
+    for vector, shape in _score_parameters(node, args[0].width, memory.width, declared).items():
+        _require(vector in declared, f"its parameter {vector} is not declared")
+        _require(
+            declared[vector] == shape,
+            f"its parameter {vector} has sizes {declared[vector]}, and needs {shape}",
+        )
+
+
+def _score_parameters(
+    node: Node, query: Width, memory: Width, declared: dict[str, tuple[Width, Width | None]]
+) -> dict[str, tuple[Width, Width | None]]:
+    """The parameters that a score needs, with their sizes; its hidden layer may have any."""
+    name, score = node.text("name"), node["score"]
+    if score == "dot":
+        return {}
+    if score == "general":
+        return {f"{name}_memory": (query, memory)}
+    hidden = declared.get(f"{name}_energy", ("hidden_size", None))[0]
+    needed: dict[str, tuple[Width, Width | None]] = {
+        f"{name}_energy": (hidden, None),
+        f"{name}_query": (hidden, query),
+        f"{name}_memory": (hidden, memory),
+    }
+    if score == "location":
+        filters, kernel = declared.get(f"{name}_location_filter", (1, 1))
+        needed[f"{name}_location_filter"] = (filters, 1 if kernel is None else kernel)
+        needed[f"{name}_location"] = (hidden, filters)
+    return needed
 
 
 _CHECKS = {
-    "leaf": _check_leaf,
     "elementwise": _check_elementwise,
     "composite": _check_elementwise,
     "broadcast": _check_broadcast,
@@ -225,6 +280,19 @@ _CHECKS = {
     "product": _check_product,
     "attention": _check_attention,
 }
+
+
+def _check_forward(graph: Graph) -> None:
+    outputs = {name for name, _ in graph.outputs}
+    for state in graph.states:
+        _require(
+            f"state:{state.name}" in outputs, f"{graph.name} gives no new value to the state {state.name}"
+        )
+    for name in outputs:
+        _require(name.partition(":")[0] in ("state", "emit"), f"{name!r} is no output of a forward step")
+    for node in graph.nodes:
+        backward = node.op in ("cotangent", "product_transposed") or OPS[node.op].sort == "gradient"
+        _require(not backward, f"{node.op} belongs to a derived graph")
 
 
 def _check_outputs(graph: Graph) -> None:

@@ -97,7 +97,8 @@ class Call:
     def _further(
         self, inputs: Mapping[str, Tensor], steps: int, rows: int
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        streams, statics = {}, {}
+        streams: dict[str, Tensor] = {}
+        statics: dict[str, Tensor] = {}
         specs = {spec.name: spec for spec in self.layer._graph.inputs[1:] if spec.kind != "memory"}
         for name in inputs:
             if name not in specs:

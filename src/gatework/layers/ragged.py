@@ -83,9 +83,9 @@ def run_pieces(
     finals: list[tuple[Tensor, ...]] = []
     done: list[SequenceOutput] = []
     if not ragged.pieces or ragged.pieces[0][2] < rows_all:
-        first = ragged.pieces[0][2] if ragged.pieces else 0
-        finals.append(tuple(state[first:] for state in states))
-        states = tuple(state[:first] for state in states)
+        running = ragged.pieces[0][2] if ragged.pieces else 0
+        finals.append(tuple(state[running:] for state in states))
+        states = tuple(state[:running] for state in states)
     for number, (start, stop, rows) in enumerate(ragged.pieces):
         piece = SequenceInput(
             inputs={name: value[start:stop, :rows] for name, value in sequence.inputs.items()},
@@ -111,18 +111,13 @@ def run_pieces(
             parts.append(like.new_zeros((steps - total, rows_all, like.shape[-1])))
         return torch.cat(parts)
 
-    first = done[0] if done else None
+    emits = done[0].emits if done else {}
+    gates = done[0].gates if done else {}
     return SequenceOutput(
         output=padded([piece.output for piece in done], sequence.states[0]),
-        emits={
-            name: padded([d.emits[name] for d in done], value)
-            for name, value in (first.emits if first else {}).items()
-        },
+        emits={name: padded([piece.emits[name] for piece in done], like) for name, like in emits.items()},
         states=tuple(torch.cat(parts[::-1]) for parts in zip(*finals, strict=True)),
-        gates={
-            name: padded([d.gates[name] for d in done], value)
-            for name, value in (first.gates if first else {}).items()
-        },
+        gates={name: padded([piece.gates[name] for piece in done], like) for name, like in gates.items()},
         step_states=[step for piece in done for step in piece.step_states],
     )
 

@@ -40,7 +40,7 @@ def replace(model: nn.Module, to: Literal["gatework", "torch"] = "gatework") -> 
     """
     if to not in ("gatework", "torch"):
         raise ValueError(f"to={to!r}: it must be 'gatework' or 'torch'.")
-    pairs = {theirs: ours for theirs, ours in _PAIRS} if to == "gatework" else {o: t for t, o in _PAIRS}
+    pairs = dict(_PAIRS) if to == "gatework" else {ours: theirs for theirs, ours in _PAIRS}
     swapped: dict[int, nn.Module] = {}
     for name, module in list(model.named_modules()):
         if parametrize.is_parametrized(module) and isinstance(module, tuple(pairs)):
@@ -56,10 +56,7 @@ def replace(model: nn.Module, to: Literal["gatework", "torch"] = "gatework") -> 
     if id(model) in swapped:
         return swapped[id(model)]
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if id(child) in swapped:
-                setattr(parent, name, swapped[id(child)])
-        for name, child in parent._modules.items():  # named_children lists a shared child once
+        for name, child in parent._modules.items():  # named_children would list a shared child once
             if child is not None and id(child) in swapped:
                 parent._modules[name] = swapped[id(child)]
     return model

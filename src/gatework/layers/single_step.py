@@ -118,7 +118,7 @@ class RecurrentCell(nn.Module):
             value = value if batched else value.unsqueeze(0)
             if tuple(value.shape) != shape:
                 raise ValueError(
-                    f"The state {spec.name} in hx has shape {tuple(value.shape)}; expected {shape if batched else shape[1:]}."
+                    f"The state {spec.name} in hx has {tuple(value.shape)} rows and units; expected {shape}."
                 )
             states.append(value)
         return tuple(states)

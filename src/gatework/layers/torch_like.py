@@ -8,6 +8,7 @@ import torch
 
 from gatework import cells
 from gatework.errors import nearest
+from gatework.graph import Cell
 from gatework.graph.language import relu, tanh
 from gatework.layers.parameters import Initialisation
 from gatework.layers.recurrent import Recurrent
@@ -158,7 +159,7 @@ class GRU(Recurrent):
         )
 
 
-def elman_cell(nonlinearity: str) -> cells.Cell:
+def elman_cell(nonlinearity: str) -> Cell:
     """The Elman cell with one of torch.nn's two nonlinearities.
 
     Raises:
