@@ -29,6 +29,7 @@ from gatework.cells import (
 from gatework.errors import GateworkError, InputError, RunError
 from gatework.graph import Cell, GraphError, Input, Memory, State, Static, TraceError, cell, show
 from gatework.graph.language import (
+    abs,
     attend,
     clip,
     cos,
@@ -128,6 +129,7 @@ __all__ = [
     "Stream",
     "Tape",
     "TraceError",
+    "abs",
     "attend",
     "backend",
     "cell",

@@ -152,7 +152,7 @@ class Tracer(Builder):
         """A cell used inside this one: its nodes with its gates, slots and vectors under a prefix."""
         if prefix in self._prefixes:
             raise TraceError(
-                f"Two cells are used under the name {prefix!r}: their gates and weights would have the same names.",
+                f"The name {prefix!r} is used twice, for two cells: their gates and weights would share names.",
                 f'h1 = {graph.name}("{prefix}", x, h1)\nh2 = {graph.name}("{prefix}", h1, h2)',
                 f'h1 = {graph.name}("{prefix}", x, h1)\nh2 = {graph.name}("{prefix}_2", h1, h2)',
             )

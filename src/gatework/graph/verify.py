@@ -38,7 +38,7 @@ def verify(graph: Graph, *, forward: bool = False) -> None:
     for index, node in enumerate(graph.nodes):
         try:
             _check_node(graph, index, node)
-            _check_leaf(declared, node)
+            _check_names(graph, declared, node)
         except GraphError as error:
             raise GraphError(f"{graph.name}, node {index} ({node.op}): {error}") from None
     _check_outputs(graph)
@@ -151,14 +151,15 @@ def _leaf_widths(graph: Graph) -> _Declared:
     declared: _Declared = {(spec.kind, spec.name): spec.size for spec in graph.inputs}
     declared |= {("state", state.name): state.size for state in graph.states}
     declared |= {("vector", vector.name): vector.size for vector in graph.vectors}
+    declared |= {("vector", v.name, "columns"): v.columns for v in graph.vectors if v.columns is not None}
     declared |= {("bias", block.slot, block.gate): block.rows for block in graph.blocks if block.bias}
     declared |= {("block", block.slot, block.gate, "rows"): block.rows for block in graph.blocks}
     declared |= {("block", block.slot, block.gate, "columns"): block.columns for block in graph.blocks}
     return declared
 
 
-def _check_leaf(declared: _Declared, node: Node) -> None:
-    """What a leaf or a product names is declared, with the width that it has."""
+def _check_names(graph: Graph, declared: _Declared, node: Node) -> None:
+    """What a node names is declared, and has the widths that it is used with."""
     match node.op:
         case "constant" | "size":
             _require(node.width == 1, f"a {node.op} has width 1, not {node.width}")
@@ -170,16 +171,21 @@ def _check_leaf(declared: _Declared, node: Node) -> None:
             _check_declared(declared, ("bias", str(node["slot"]), str(node["gate"])), node.width)
         case "product" | "product_transposed":
             block = "block", str(node["slot"]), str(node["gate"])
-            gives = "rows" if node.op == "product" else "columns"
+            takes, gives = ("columns", "rows") if node.op == "product" else ("rows", "columns")
+            operand = graph.nodes[node.args[0]]
+            _require(operand.op != "memory", "a memory is multiplied by a weight outside attend")
             _check_declared(declared, (*block, gives), node.width)
+            _check_declared(declared, (*block, takes), operand.width, "its operand's")
+        case "align" | "read":
+            _check_attention(graph, declared, node)
         case _:
             pass
 
 
-def _check_declared(declared: _Declared, key: tuple[str, ...], width: Width) -> None:
+def _check_declared(declared: _Declared, key: tuple[str, ...], width: Width, whose: str = "its") -> None:
     name = ".".join(key[1:3])
     _require(key in declared, f"{name!r} is not declared")
-    _require(width == declared[key], f"its width is {width}; {name} has {declared[key]}")
+    _require(width == declared[key], f"{whose} width is {width}; {name} has {declared[key]}")
 
 
 def _check_elementwise(graph: Graph, node: Node) -> None:
@@ -208,21 +214,7 @@ def _check_reduction(graph: Graph, node: Node) -> None:
     _require(node.width == 1, f"its width is {node.width}; a reduction over the units has 1")
 
 
-def _check_product(graph: Graph, node: Node) -> None:
-    operand = graph.nodes[node.args[0]]
-    _require(operand.op != "memory", "a memory is multiplied by a weight outside attend")
-    # The columns of a slot are the same for all its blocks; the rows are the gate's own.
-    blocks = graph.slots().get(str(node["slot"]), ())
-    takes = [
-        block.columns if node.op == "product" else block.rows
-        for block in blocks
-        if block.gate == node["gate"]
-    ]
-    _require(bool(takes), f"the block {node['slot']}.{node['gate']} is not declared")
-    _require(operand.width == takes[0], f"its operand has width {operand.width}; the block takes {takes[0]}")
-
-
-def _check_attention(graph: Graph, node: Node) -> None:
+def _check_attention(graph: Graph, declared: _Declared, node: Node) -> None:
     args = [graph.nodes[arg] for arg in node.args]
     memory = args[1] if len(args) > 1 else None
     if memory is None or memory.op != "memory":
@@ -241,34 +233,27 @@ def _check_attention(graph: Graph, node: Node) -> None:
     _require(node.width == steps, f"its width is {node.width}, not the steps of the memory")
     if score == "location":
         _require(args[2].width == steps, "its third argument is no alignment over the memory")
-    declared = {vector.name: (vector.size, vector.columns) for vector in graph.vectors}
-    for vector, shape in _score_parameters(node, args[0].width, memory.width, declared).items():
-        _require(vector in declared, f"its parameter {vector} is not declared")
-        _require(
-            declared[vector] == shape,
-            f"its parameter {vector} has sizes {declared[vector]}, and needs {shape}",
-        )
+    for (name, part), size in _score_parameters(node, args[0].width, memory.width, declared).items():
+        _check_declared(declared, ("vector", name, part) if part else ("vector", name), size)
 
 
 def _score_parameters(
-    node: Node, query: Width, memory: Width, declared: dict[str, tuple[Width, Width | None]]
-) -> dict[str, tuple[Width, Width | None]]:
-    """The parameters that a score needs, with their sizes; its hidden layer may have any."""
+    node: Node, query: Width, memory: Width, declared: _Declared
+) -> dict[tuple[str, str], Width]:
+    """The parameters that a score needs, with their sizes; its hidden layer and its filters may have any."""
     name, score = node.text("name"), node["score"]
     if score == "dot":
         return {}
     if score == "general":
-        return {f"{name}_memory": (query, memory)}
-    hidden = declared.get(f"{name}_energy", ("hidden_size", None))[0]
-    needed: dict[str, tuple[Width, Width | None]] = {
-        f"{name}_energy": (hidden, None),
-        f"{name}_query": (hidden, query),
-        f"{name}_memory": (hidden, memory),
-    }
+        return {(f"{name}_memory", ""): query, (f"{name}_memory", "columns"): memory}
+    hidden = declared.get(("vector", f"{name}_energy"), "hidden_size")
+    needed = {(f"{name}_{part}", ""): hidden for part in ("energy", "query", "memory")}
+    needed |= {(f"{name}_query", "columns"): query, (f"{name}_memory", "columns"): memory}
     if score == "location":
-        filters, kernel = declared.get(f"{name}_location_filter", (1, 1))
-        needed[f"{name}_location_filter"] = (filters, 1 if kernel is None else kernel)
-        needed[f"{name}_location"] = (hidden, filters)
+        filters = declared.get(("vector", f"{name}_location_filter"), 1)
+        kernel = declared.get(("vector", f"{name}_location_filter", "columns"), 1)
+        needed |= {(f"{name}_location_filter", ""): filters, (f"{name}_location_filter", "columns"): kernel}
+        needed |= {(f"{name}_location", ""): hidden, (f"{name}_location", "columns"): filters}
     return needed
 
 
@@ -277,8 +262,6 @@ _CHECKS = {
     "composite": _check_elementwise,
     "broadcast": _check_broadcast,
     "reduction": _check_reduction,
-    "product": _check_product,
-    "attention": _check_attention,
 }
 
 
