@@ -144,6 +144,7 @@ def kill_once(folder: Path, moment: float) -> dict[str, Any] | None:
 def run_kills(root: Path, kills: int, seed: int) -> dict[str, Any]:
     """Compare `kills` killed and resumed trainings with an uninterrupted one."""
     torch.set_num_threads(1)  # forked children must not inherit a pool of threads
+    torch.optim.SGD([torch.zeros(1)])  # imports a second's worth of torch, here and not in each child
     draw = random.Random(seed)
     finish(root / "warm-up", resume=False)
     start = time.monotonic()

@@ -145,11 +145,13 @@ def parse_options(model: type[Options], values: Mapping[str, Any], where: str) -
         if not name:
             raise InputError(where, message, "Change one of them.") from error
         field = model.model_fields[name]
-        raise InputError(
-            where,
-            f"option {name!r} cannot be {values[name]!r}: {message}",
-            f"{name}: {field.description or 'see the documentation'} (default {field.default!r}).",
-        ) from error
+        default = (
+            "" if field.is_required() else f" (default {field.get_default(call_default_factory=True)!r})"
+        )
+        fix = f"{name}: {field.description or 'see the documentation'}{default}."
+        if name not in values:
+            raise InputError(where, f"option {name!r} is required", fix) from error
+        raise InputError(where, f"option {name!r} cannot be {values[name]!r}: {message}", fix) from error
 
 
 def _from_text(value: Any, annotation: Any) -> Any:
