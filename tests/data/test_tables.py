@@ -82,6 +82,10 @@ def test_the_same_rows_from_memory(source: Any) -> None:
     assert list(read_rows(source, COLUMNS)) == EXPECTED
 
 
+def test_columns_of_a_frame_may_be_numbers() -> None:
+    assert list(read_rows(pandas.DataFrame([["a", 1]]), {"text": "0"})) == [{"text": "a"}]
+
+
 def test_one_column_under_two_names() -> None:
     assert list(read_rows(ROWS[:1], {"a": "stars", "b": "stars"})) == [{"a": "0", "b": "0"}]
 

@@ -134,6 +134,19 @@ def test_a_text_that_cannot_be_read_keeps_its_own_message(tmp_path: Path, tokeni
     assert not (tmp_path / "stream").exists()
 
 
+def test_a_failure_in_reading_is_not_called_one_of_writing(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    def gone() -> Any:
+        yield TEXT
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(OSError, match="Input/output error"):
+        TokenStream.build(gone(), tokenizer, tmp_path / "stream")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=r"folder: cannot be written \(Is a directory\)"):
+        TokenStream.build([TEXT], tokenizer, tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path, tokenizer: Tokenizer) -> None:
     with pytest.raises(InputError, match=r"cannot be written \(No such file or directory\)"):
         TokenStream.build([TEXT], tokenizer, tmp_path / "nowhere" / "stream")

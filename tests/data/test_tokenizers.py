@@ -237,6 +237,14 @@ def test_patterns_of_a_strangers_file_never_run() -> None:
     assert with_pattern.encode("aaaa") == trained("bpe").encode("aaaa")
 
 
+def test_byte_pairs_know_no_unknown_whatever_a_file_names() -> None:
+    vocabulary_size = trained("bpe").vocabulary_size
+    named = damaged("bpe", lambda file: file["model"]["vocab"].update({"<unk>": vocabulary_size}))
+    tokenizer = Tokenizer.from_json(named)
+    assert tokenizer.id("<unk>") == vocabulary_size
+    assert tokenizer.unknown_id is None
+
+
 def test_faults() -> None:
     with pytest.raises(InputError, match=r"unknown kind 'words'\. Did you mean 'word'\?"):
         Tokenizer.train("words", ["a"])  # type: ignore[arg-type]

@@ -264,8 +264,9 @@ def _dataset_rows(dataset: Any, columns: Mapping[str, str], where: str) -> Itera
 
 def _frame_rows(frame: Any, columns: Mapping[str, str]) -> Iterator[Row]:
     where = "the DataFrame"
-    check_columns(where, columns, [str(column) for column in frame.columns])
-    series = [frame[column] for column in columns.values()]
+    names = {str(column): column for column in frame.columns}
+    check_columns(where, columns, names)
+    series = [frame[names[column]] for column in columns.values()]
     # pandas writes a missing value in several ways (NaN, NaT, NA): here it is None, as everywhere.
     cells = [one.astype(object).where(one.notna(), None) for one in series]
     for number, values in enumerate(zip(*cells, strict=True), start=1):
@@ -305,4 +306,5 @@ def _first_line(error: Exception) -> str:
 def _is_instance(source: Source, package: str, *names: str) -> bool:
     """Whether `source` is of a class of an optional package, without importing the package to ask."""
     module = sys.modules.get(package)
-    return module is not None and isinstance(source, tuple(getattr(module, name) for name in names))
+    kinds = [getattr(module, name, None) for name in names]
+    return any(isinstance(kind, type) and isinstance(source, kind) for kind in kinds)

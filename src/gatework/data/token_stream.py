@@ -61,7 +61,10 @@ class TokenStream(Sequence[Any]):
         try:
             with os.fdopen(handle, "wb") as file:
                 _write(file, texts, tokenizer, path)
-            os.replace(temporary, path)
+            try:
+                os.replace(temporary, path)
+            except OSError as error:
+                raise _cannot_write(path, error) from error
         finally:
             Path(temporary).unlink(missing_ok=True)
         return cls.open(path)
@@ -179,7 +182,7 @@ class LaneBatches(Sequence[tuple[Tensor, Tensor]]):
                 f"the text has {len(stream):,} tokens, fewer than the {needed:,} of one batch "
                 f"({lanes} lanes of {steps} steps)"
             )
-            raise InputError("text", what, "Give more text, or fewer lanes or steps")
+            raise InputError("text", what, "Give more text, or a smaller batch_size (lanes) or steps")
         own = lanes // world
         begin, end = rank * own * length, (rank + 1) * own * length
         self._inputs = stream[begin:end].reshape(own, length)  # (B, L), views of the file
@@ -217,30 +220,37 @@ def _write(file: BinaryIO, texts: Iterable[str], tokenizer: Tokenizer, path: Pat
     dtype = _dtype(tokenizer.vocabulary_size)
     tokens = characters = 0
     marks = []
+    _put(file, b" " * _HEADER_BYTES, path)
+    for piece in pieces(texts, _MARK_CHARACTERS):  # what goes wrong in reading has its own message
+        ids = np.array(tokenizer.encode(piece), dtype=dtype)
+        _put(file, ids.tobytes(), path)
+        tokens += len(ids)
+        characters += len(piece)
+        marks.append((tokens, characters))
+    if not tokens:
+        raise InputError("text", "has no tokens", "Give a file with text in it")
+    _put(file, np.array(marks, dtype="<u8").tobytes(), path)
+    header = {
+        "format": _FORMAT,
+        "format_version": FORMAT_VERSION,
+        "tokens": tokens,
+        "characters": characters,
+        "dtype": dtype,
+        "vocabulary_size": tokenizer.vocabulary_size,
+        "marks": len(marks),
+    }
+    file.seek(0)
+    _put(file, json.dumps(header).encode().ljust(_HEADER_BYTES - 1) + b"\n", path)
     try:
-        file.write(b" " * _HEADER_BYTES)
-        for piece in pieces(texts, _MARK_CHARACTERS):
-            ids = np.array(tokenizer.encode(piece), dtype=dtype)
-            file.write(ids.tobytes())
-            tokens += len(ids)
-            characters += len(piece)
-            marks.append((tokens, characters))
-        if not tokens:
-            raise InputError("text", "has no tokens", "Give a file with text in it")
-        file.write(np.array(marks, dtype="<u8").tobytes())
-        header = {
-            "format": _FORMAT,
-            "format_version": FORMAT_VERSION,
-            "tokens": tokens,
-            "characters": characters,
-            "dtype": dtype,
-            "vocabulary_size": tokenizer.vocabulary_size,
-            "marks": len(marks),
-        }
-        file.seek(0)
-        file.write(json.dumps(header).encode().ljust(_HEADER_BYTES - 1) + b"\n")
         file.flush()
         os.fsync(file.fileno())
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _put(file: BinaryIO, data: bytes, path: Path) -> None:
+    try:
+        file.write(data)
     except OSError as error:
         raise _cannot_write(path, error) from error
 

@@ -49,6 +49,7 @@ class Tokenizer(abc.ABC):
     """Text to ids and back. Made by `Tokenizer.train` or `Tokenizer.from_json`."""
 
     kind: ClassVar[Kind]
+    least_size: ClassVar[int]  # of a vocabulary
 
     def __init__(self, tokens: Sequence[str], *, lowercase: bool) -> None:
         """`tokens`: the vocabulary, where a token's place is its id."""
@@ -115,7 +116,7 @@ class Tokenizer(abc.ABC):
     @property
     def unknown_id(self) -> int | None:
         """The id of `<unk>`, or None where nothing can be unknown."""
-        return self._ids.get(UNKNOWN)
+        return self._ids[UNKNOWN]
 
     def token(self, id: int) -> str:
         """An entry of the vocabulary. Byte pairs show a byte that is no character as U+FFFD."""
@@ -170,8 +171,6 @@ class Tokenizer(abc.ABC):
 
     def _shown(self, token: str) -> str:
         return token
-
-    least_size: ClassVar[int]
 
 
 @final
@@ -315,6 +314,11 @@ class BytePairTokenizer(Tokenizer):
         if self.lowercase:
             tokenizer.normalizer = library.normalizers.Lowercase()
         return tokenizer
+
+    @property
+    def unknown_id(self) -> int | None:
+        """None: every text is made of the 256 bytes, whatever else a file's vocabulary names."""
+        return None
 
     def _shown(self, token: str) -> str:
         return self._token_bytes[self._ids[token]].decode("utf-8", "replace")
