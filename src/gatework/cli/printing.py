@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from gatework.tasks.base import Task
 
 __all__ = ["figures", "note", "options"]
+
+INDENT = " " * 6
 
 
 def figures(values: Mapping[str, Any], *, title: str) -> None:
@@ -26,27 +29,25 @@ def figures(values: Mapping[str, Any], *, title: str) -> None:
         cells = (_number(baseline.get(figure)) for baseline in baselines.values())
         table.add_row(figure.replace("_", " "), _number(value), *cells)
     console = Console()
-    console.print(f"{title} ({values['examples']:,} examples):", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"{title} ({values['examples']:,} examples):", markup=False, highlight=False, soft_wrap=True
+    )
     console.print(table)
 
 
 def options(task: type[Task]) -> None:
-    """The options of a task that `--set` takes, and the settings of its predictions."""
+    """The options of a task that `--set` takes, its own first, and the settings of its predictions."""
     from gatework.tasks.options import describe_options
 
-    console = Console()
     sections = {
-        f"Options of {task.name} (--set NAME=VALUE)": task.Options,
-        f"Settings of predict with {task.name} (gatework predict RUN --set NAME=VALUE)": task.Settings,
+        f"Options of {task.name}, --set NAME=VALUE, with their defaults:": task.Options,
+        "Settings of its predictions, gatework predict RUN --set NAME=VALUE:": task.Settings,
     }
     for title, model in sections.items():
-        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for heading in ("name", "default", "kind", "what it is"):
-            table.add_column(heading, no_wrap=heading in ("name", "default"))
+        print(f"\n{title}\n")
         for option in describe_options(model):
-            table.add_row(option.name, option.default, option.kind, option.description)
-        console.print()
-        console.print(table)
+            print(f"  {option.name}={option.default}  ({option.kind})")
+            print(textwrap.fill(option.description, 100, initial_indent=INDENT, subsequent_indent=INDENT))
 
 
 def note(message: str) -> None:

@@ -191,8 +191,9 @@ class LanguageModel(Task):
         tokens = self._train[max(len(self._train) - BASELINE_TOKENS, 0) :]
         if len(tokens) < len(self._train):
             self._say(f"The n-gram baseline is made from the last {len(tokens):,} tokens.")
-        self._ngram = NGramModel(self.options_.ngram_order).fit(tokens, self.tokenizer_.vocabulary_size)
-        arrays = self._ngram.to_arrays()
+        ngram = NGramModel(self.options_.ngram_order).fit(tokens, self.tokenizer_.vocabulary_size)
+        arrays = ngram.to_arrays()
+        self._ngram = NGramModel.from_arrays(arrays)  # rounded, as a loaded run has it
         self.run_.write_tensors(BASELINE, {name: torch.from_numpy(array) for name, array in arrays.items()})
         return self._figures(self._valid)
 

@@ -100,6 +100,11 @@ class LanguageModelOptions(TrainingOptions):
             return cell
         raise ValueError("a cell is a name, FILE.py:NAME, or a gatework.Cell")
 
+    @field_validator("adaptive_softmax", mode="before")
+    @classmethod
+    def _read_yaml(cls, value: Any) -> Any:
+        return {True: "on", False: "off"}.get(value, value)  # what YAML makes of a bare on or off
+
     @field_serializer("cell")
     def _name_cell(self, cell: Any) -> str:
         return cell if isinstance(cell, str) else cell.name

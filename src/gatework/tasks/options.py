@@ -39,7 +39,10 @@ def split_settings(settings: Iterable[str], where: str = "--set") -> dict[str, s
 
 
 def describe_options(model: type[BaseModel]) -> list[OptionHelp]:
-    """The help of every option of a pydantic model, in the order of its fields."""
+    """The help of every option of a pydantic model: its own fields first, then those that it inherits."""
+    own = [name for name in model.model_fields if name in model.__annotations__]
+    inherited = [name for name in model.model_fields if name not in model.__annotations__]
+    fields = {name: model.model_fields[name] for name in (*own, *inherited)}
     return [
         OptionHelp(
             name,
@@ -47,7 +50,7 @@ def describe_options(model: type[BaseModel]) -> list[OptionHelp]:
             "" if field.is_required() else _text(field.get_default(call_default_factory=True)),
             field.description or "",
         )
-        for name, field in model.model_fields.items()
+        for name, field in fields.items()
     ]
 
 

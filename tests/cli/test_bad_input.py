@@ -1,0 +1,223 @@
+"""Bad input: exit code 2, one line that says what, where and how to mend it, and nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from .conftest import SMALL
+
+
+def refused(outcome, *parts):
+    """The outcome is one line and exit code 2, and the line holds every part."""
+    assert outcome.code == 2, outcome
+    lines = [line for line in outcome.err.splitlines() if "held back" not in line]
+    assert len(lines) == 1, outcome.err
+    for part in parts:
+        assert str(part) in lines[0]
+
+
+def test_the_check_itself_can_fail(gatework, run, corpus):
+    with pytest.raises(AssertionError):
+        refused(gatework("evaluate", run, corpus), "perplexity")
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (None, ["no such file", "Check the path"]),
+        (b"", ["is empty", "Give a file"]),
+        (b"text \0 binary", ["is not a text file", "byte 5"]),
+        (b"fine\nsecond \xff line\n", ["line 2", "byte 0xff at byte 12"]),
+        (b"too short\n", ["fewer than the", "Give more text"]),
+    ],
+)
+def test_files(gatework, run, tmp_path, content, parts):
+    file, out = tmp_path / "data.txt", tmp_path / "out"
+    if content is not None:
+        file.write_bytes(content)
+    refused(gatework("train", "language-model", file, "--out", out, *SMALL), *parts)
+    assert not out.exists()  # the way is free for another try
+    if content != b"too short\n":
+        refused(gatework("evaluate", run, file), *parts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--cell", "lsmt"], ["lsmt", "Did you mean 'lstm'"]),
+        (["--set", "hiden_size=3"], ["hiden_size", "Did you mean 'hidden_size'"]),
+        (["--set", "hidden_size=many"], ["hidden_size", "'many'", "units of a recurrent layer"]),
+        (["--set", "dropout=2"], ["dropout", "less than 1"]),
+        (["--set", "hidden_size"], ["--set", "name=value"]),
+        (["--columns", "txt=review"], ["'txt'", "text"]),
+        (["--columns", "review"], ["--columns", "no '='"]),
+        (["--epochs", "-1"], ["epochs", "greater than or equal to 1"]),
+        (["--epochs", "x"], ["--epochs", "integer"]),
+        (["--epoch", "3"], ["--epoch", "--epochs"]),
+        (["--device", "gpu"], ["device", "gpu"]),
+        (["--from", "nowhere"], ["nowhere", "no such folder"]),
+        (["--resume"], ["no run to resume", "--resume"]),
+        (["--valid", "nowhere.txt"], ["nowhere.txt", "no such file"]),
+        (["--config", "nowhere.yaml"], ["nowhere.yaml", "Check the path"]),
+    ],
+)
+def test_options(gatework, corpus, tmp_path, arguments, parts):
+    out = tmp_path / "out"
+    refused(gatework("train", "language-model", corpus, "--out", out, *SMALL, *arguments), *parts)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("hidden_sizes: 3\n", ["hidden_sizes", "Did you mean 'hidden_size'"]),
+        ("- 3\n", ["is a list", "name: value"]),
+        ("a: [\n", ["is not YAML"]),
+        ("hidden_size: !!python/object/apply:os.system ['touch owned']\n", ["is not YAML"]),
+    ],
+)
+def test_config_files(gatework, corpus, tmp_path, monkeypatch, text, parts):
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    refused(gatework("train", "language-model", corpus, "--out", "out", "--config", config), config, *parts)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["train"], ["TASK", "language-model"]),
+        (["train", "langage-model", "x"], ["Did you mean 'language-model'"]),
+        (["train", "language-model"], ["DATA"]),
+        (["train", "language-model", "x"], ["--out"]),
+        (["trian"], ["Did you mean 'train'"]),
+        (["evaluate"], ["RUN"]),
+        (["predict", "nowhere"], ["nowhere", "no such folder"]),
+        (["cells", "lsmt"], ["Did you mean 'lstm'"]),
+        (["cells", "--latex"], ["gatework cells lstm --latex"]),
+        (["bench", "nothing"], ["there is no suite 'nothing'"]),
+    ],
+)
+def test_commands(gatework, arguments, parts):
+    refused(gatework(*arguments), *parts)
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("import nothing_of_this_name\n", ["line 1", "ModuleNotFoundError"]),
+        ("def cell(:\n", ["line 1", "SyntaxError"]),
+        ("x = 1\n", ["there is no cell"]),
+        (
+            "import gatework as gw\n@gw.cell\ndef cell(x, h):\n    return h if h > 0 else x\n",
+            ["cannot be traced"],
+        ),
+    ],
+)
+def test_cell_files(gatework, corpus, tmp_path, source, parts):
+    file, out = tmp_path / "mine.py", tmp_path / "out"
+    file.write_text(source)
+    refused(gatework("train", "language-model", corpus, "--out", out, "--cell", f"{file}:cell"), file, *parts)
+    assert not out.exists()
+
+
+def test_a_run_in_the_way(gatework, run, corpus):
+    before = {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
+    refused(
+        gatework("train", "language-model", corpus, "--out", run, *SMALL), run, "already there", "--resume"
+    )
+    assert before == {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
+
+
+def test_damaged_and_newer_runs(gatework, run, corpus, tmp_path):
+    for name, content, part in (
+        ("model.safetensors", b"nonsense", "model.safetensors"),
+        ("config.json", json.dumps({"format_version": 99}).encode(), "Upgrade"),
+        ("tokenizer.json", b"\xff", "tokenizer.json"),
+    ):
+        folder = tmp_path / name
+        shutil.copytree(run, folder)
+        (folder / name).write_bytes(content)
+        for arguments in (["evaluate", folder, corpus], ["predict", folder, corpus]):
+            refused(gatework(*arguments), part)
+
+
+def test_divergence_keeps_the_last_good_checkpoint(gatework, corpus, tmp_path):
+    out = tmp_path / "out"
+    done = gatework(
+        "train", "language-model", corpus, "--out", out, "--epochs", 2, *SMALL, "--set", "clip_norm=0",
+        "--set", "optimizer=sgd", "--set", "learning_rate=1e38", "--set", "checkpoint_every=1",
+        "--set", "schedule=constant",
+    )  # fmt: skip
+    assert done.code == 2
+    last = done.err.splitlines()[-1]
+    assert "step " in last
+    assert "gradient norm" in last
+    assert "learning_rate" in last
+
+
+def test_a_full_disk(gatework, run, corpus, tmp_path, monkeypatch):
+    refused(gatework("predict", run, corpus, "--out", "/dev/full", "--set", "length=2"), "no space")
+    out = tmp_path / "out"
+    real = os.replace
+
+    def replace(source, target, **options):
+        if "checkpoint" in str(target) or str(target).endswith("model.safetensors"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        real(source, target, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        done = gatework("train", "language-model", corpus, "--out", out, "--epochs", 1, *SMALL)
+        refused(done, "the disk is full", "--resume")
+    again = gatework("train", "language-model", corpus, "--out", out, "--resume")
+    assert again.code == 0, again.err
+    assert (out / "COMPLETE").exists()
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "gatework", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_interrupting_saves_and_resuming_gives_the_same_weights(corpus, tmp_path):
+    straight, broken = tmp_path / "straight", tmp_path / "broken run"
+    arguments = ["train", "language-model", corpus, "--epochs", 40, *SMALL, "--set", "record_every=5"]
+    whole = start(*arguments, "--out", straight)
+    assert whole.wait(120) == 0, whole.communicate()
+    process = start(*arguments, "--out", broken)
+    deadline = time.monotonic() + 60
+    while not (broken / "history.jsonl").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130, complaint
+    assert "Interrupted and saved at step" in complaint
+    command = complaint.strip().splitlines()[-1]
+    assert command.strip().startswith("gatework train")
+    assert command.endswith("--resume")
+    assert "'" in command  # the folder's name has a space
+    assert any((broken / "checkpoints").iterdir())
+    refused_early = subprocess.run(
+        [sys.executable, "-m", "gatework", "predict", broken], capture_output=True, check=False
+    )
+    assert refused_early.returncode == 2
+    resumed = start(*arguments, "--out", broken, "--resume")
+    assert resumed.wait(120) == 0, resumed.communicate()
+    for name in ("model.safetensors", "metrics.json"):
+        assert (broken / name).read_bytes() == (straight / name).read_bytes()
+    resumed.communicate()
+    whole.communicate()

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from gatework import cells
+from gatework.tasks.language_options import CompletionSettings, LanguageModelOptions
+
+from .conftest import SMALL
+
+
+def test_train_prints_figures_beside_the_baseline_and_keeps_them(gatework, corpus, tmp_path):
+    out = tmp_path / "run"
+    done = gatework("train", "language-model", corpus, "--out", out, "--epochs", 1, "--seed", 3, *SMALL)
+    assert done.code == 0
+    for word in ("model", "ngram", "perplexity", "bits per character"):
+        assert word in done.out
+    assert "held back" in done.err
+    options = json.loads((out / "config.json").read_text())["options"]
+    assert (options["epochs"], options["seed"], options["hidden_size"]) == (1, 3, 16)
+    assert f"{json.loads((out / 'metrics.json').read_text())['model']['loss']:.4f}" in done.out
+
+
+def test_evaluate_gives_one_json_object(gatework, run, corpus):
+    done = gatework("evaluate", run, corpus, "--json")
+    figures = json.loads(done.out)
+    assert done.code == 0
+    assert set(figures) == {"model", "baseline", "baselines", "examples"}
+    assert set(figures["model"]) == set(figures["baseline"]) == {"loss", "perplexity", "bits_per_character"}
+    assert figures["examples"] == len(corpus.read_text())
+    assert "perplexity" in gatework("evaluate", run, corpus).out
+
+
+def test_predict_writes_a_json_line_for_each_line(gatework, run, tmp_path):
+    prompts = ["the c", "", 'a "dog"', "dogs b"]
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n".join(prompts) + "\n")
+    settings = ["--set", "length=20", "--set", "seed=2", "--set", "next=2"]
+    done = gatework("predict", run, file, *settings)
+    records = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 0
+    assert [record["input"] for record in records] == prompts
+    assert all(len(record["output"]) == 20 and len(record["next"]) == 2 for record in records)
+    out = tmp_path / "answers.jsonl"
+    assert gatework("predict", run, file, "--out", out, *settings).out == ""
+    assert out.read_text() == done.out
+    beam = gatework("predict", run, file, "--set", "beam=2", "--set", "alternatives=2", "--set", "length=5")
+    assert [len(json.loads(line)["alternatives"]) for line in beam.out.splitlines()] == [2] * len(prompts)
+
+
+def test_predict_reads_the_standard_input(gatework, run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("the c\r\ndógs\n".encode())))
+    done = gatework("predict", run, "--set", "length=3")
+    assert [json.loads(line)["input"] for line in done.out.splitlines()] == ["the c", "dógs"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"fine\nbad \xff\n")))
+    done = gatework("predict", run, "-", "--set", "length=3")
+    assert done.code == 2
+    assert "standard input, line 2: byte 0xff at byte 4" in done.err
+    assert json.loads(done.out)["input"] == "fine"  # what could be answered was
+
+
+def test_pieces_are_written_before_the_end(run):
+    """The line is JSON, and yet grows token by token."""
+    from gatework import tasks
+    from gatework.cli.streaming import write_record
+
+    class Watched(io.StringIO):
+        def flush(self):
+            self.seen = [*getattr(self, "seen", []), self.getvalue()]
+
+    file, model = Watched(), tasks.load(run)
+    write_record(file, 'say "hi"\n', model.stream('say "hi"\n', length=8, next=1))
+    assert len(file.seen) == 9
+    assert all(later.startswith(earlier) for earlier, later in zip(file.seen, file.seen[1:], strict=False))
+    assert json.loads(file.getvalue()) == model.predict(['say "hi"\n'], length=8, next=1)[0]
+
+
+def test_config_file_then_set_then_flags(gatework, corpus, tmp_path):
+    config = tmp_path / "small.yaml"
+    config.write_text(
+        "hidden_size: 8\nnum_layers: 1\nbatch_size: 4\nsteps: 16\nmax_steps: 2\nseed: 5\ncell: gru\n"
+    )
+    out = tmp_path / "run"
+    done = gatework(
+        "train", "language-model", corpus, "--out", out, "--config", config,
+        "--set", "hidden_size=9", "--set", "seed=6", "--seed", 7,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    options = json.loads((out / "config.json").read_text())["options"]
+    assert [options[n] for n in ("hidden_size", "seed", "cell", "max_steps")] == [9, 7, "gru", 2]
+
+
+def test_columns_and_from(gatework, run, tmp_path):
+    table = tmp_path / "reviews.jsonl"
+    table.write_text("".join(json.dumps({"review": f"the cat sat {n}"}) + "\n" for n in range(40)))
+    out = tmp_path / "run"
+    arguments = ["train", "language-model", table, "--out", out, "--columns", "text=review", "--from", run]
+    done = gatework(*arguments, "--set", "max_steps=2", "--set", "batch_size=2", "--set", "steps=16")
+    assert done.code == 0, done.err
+    assert json.loads((out / "config.json").read_text())["options"]["hidden_size"] == 16
+    assert (out / "tokenizer.json").read_bytes() == (run / "tokenizer.json").read_bytes()
+
+
+def test_help_lists_every_option_with_its_default(gatework):
+    done = gatework("train", "language-model", "--help")
+    assert done.code == 0
+    for model in (LanguageModelOptions, CompletionSettings):
+        for name, field in model.model_fields.items():
+            default = field.default
+            shown = (
+                "none"
+                if default is None
+                else ",".join(map(str, default))
+                if type(default) is tuple
+                else default
+            )
+            assert f"  {name}={shown}  (" in done.out
+    assert "Tasks: language-model" in gatework("train", "--help").out
+
+
+def test_the_flags_are_those_of_the_contract(gatework):
+    assert gatework().out == gatework("--help").out
+    flags = {
+        "train": "--out --valid --columns --config --cell --from --epochs --max-minutes --seed --device --resume --set",
+        "evaluate": "--columns --json",
+        "predict": "--out --set",
+        "cells": "--latex",
+        "bench": "",
+        "demo": "",
+    }
+    assert set(gatework("--help").out.partition("Commands:")[2].split()) >= set(flags)
+    for command, expected in flags.items():
+        lines = gatework(command, "--help").out.partition("Options:")[2].splitlines()
+        found = {line.split()[0] for line in lines if line.strip().startswith("--")}
+        assert found == {*expected.split(), "--help"}, command
+
+
+def test_cells_lists_and_prints(gatework):
+    listing = gatework("cells")
+    assert [line.split()[0] for line in listing.out.splitlines()] == cells.names()
+    assert gatework("cells", "lstm").out.strip() == cells.get("lstm").describe().strip()
+    assert gatework("cells", "gru", "--latex").out.strip() == cells.get("gru").latex().strip()
+
+
+def test_help_imports_no_task():
+    program = (
+        "import sys; from gatework.cli import main; main(['--help']); "
+        "print([m for m in ('gatework.tasks', 'accelerate', 'datasets', 'tokenizers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_python_dash_m():
+    done = subprocess.run(
+        [sys.executable, "-m", "gatework", "nonsense"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "No such command 'nonsense'" in done.stderr
+
+
+@pytest.mark.slow
+def test_demo_twice(gatework, tmp_path, monkeypatch):
+    from gatework.cli import demo
+
+    monkeypatch.chdir(tmp_path)
+    small = {
+        "tokenizer": "bpe",
+        "vocabulary_size": 300,
+        "max_steps": 3,
+        "hidden_size": 8,
+        "embedding_size": 8,
+    }
+    monkeypatch.setattr(demo, "OPTIONS", small)
+    for folder in ("runs/demo", "runs/demo-2"):
+        done = gatework("demo")
+        assert done.code == 0
+        assert (tmp_path / folder / "COMPLETE").exists()
+        assert all(sentence in done.out for sentence in demo.SENTENCES)
+        assert "ngram" in done.out

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from gatework.tasks.language_model import LanguageModel
+
+WORDS = (
+    "the cat sat on a mat",
+    "a dog ran to the cat",
+    "the dog sat",
+    "a cat and a dog ate the fish on the mat",
+)
+
+
+def sentences(count: int, seed: int = 0) -> str:
+    chooser = random.Random(seed)
+    return "".join(f"{chooser.choice(WORDS)}.\n" for _ in range(count))
+
+
+SMALL = {
+    "hidden_size": 24,
+    "num_layers": 1,
+    "embedding_size": 12,
+    "batch_size": 4,
+    "steps": 16,
+    "ngram_order": 3,
+}
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
+    path.write_text(sentences(300))
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    """A small model of characters that has learned a little; tests must not change it."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return LanguageModel(**SMALL, epochs=2, learning_rate=0.01).fit(corpus, out=out)
