@@ -179,6 +179,7 @@ def changed(data: bytes, **changes: Any) -> bytes:
         (lambda data: changed(data, dtype="O"), "its dtype is 'O'"),
         (lambda data: changed(data, characters=1), "its marks do not fit its header"),
         (lambda data: data[:-16] + b"\xff" * 16, "its marks do not fit its header"),
+        (lambda data: data[:-32] + b"\x7f" * 16 + data[-16:], "its marks do not fit its header"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, damage: Any, message: str) -> None:

@@ -24,6 +24,7 @@ TEXT = (
     "The cell carries a state, and the gate decides what the state forgets.\n"
     "  Ein Ärgernis: der Größe nach, ΑΒΓΣ ΣΟΦΟΣ, İstanbul — 𝄞 e\u0301\n\n\ttabs\tand  spaces \n"
     "the the the gate's state\n"
+    "\n\n\n\n  \n\n\n\n  \n\n\n\n"  # a pair that training would merge, if it could
 ) * 3
 # What bytes, words and characters each have trouble with, beside any other character.
 ANY_TEXT = st.lists(
