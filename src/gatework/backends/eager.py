@@ -25,7 +25,7 @@ from gatework.graph.node import Width, resolve
 name = "eager"
 
 
-def refusal(graph: Graph, *, record: bool) -> str | None:
+def refusal(graph: Graph, *, record: bool, sizes: Mapping[str, int]) -> str | None:
     """None: the reference runs everything."""
     return None
 
@@ -366,11 +366,16 @@ def run(
                 gates[name].append(_filled(values[index], rows))
             for state, value in zip(graph.states, states, strict=True):
                 gates[state.name].append(value)
+
+    def stack(values: list[Tensor], index: int) -> Tensor:
+        return _stack(values, evaluator.like, rows, resolve(graph.nodes[index].width, evaluator.sizes))
+
+    named = {**kept, **{state.name: index for state, index in zip(graph.states, next_states, strict=True)}}
     return SequenceOutput(
-        output=_stack(outputs, sequence.states[0]),
-        emits={name: _stack(values, None) for name, values in emits.items()},
+        output=stack(outputs, next_states[0]),
+        emits={name: stack(values, emitted[name]) for name, values in emits.items()},
         states=states,
-        gates={name: _stack(values, None) for name, values in gates.items()},
+        gates={name: stack(values, named[name]) for name, values in gates.items()},
         step_states=outputs if record else [],
     )
 
@@ -394,9 +399,6 @@ def _filled(value: Tensor, rows: int) -> Tensor:
     return value.expand(rows, value.shape[-1] if value.dim() == 1 else 1)
 
 
-def _stack(values: list[Tensor], empty_like: Tensor | None) -> Tensor:
-    if values:
-        return torch.stack(values)
-    if empty_like is None:
-        return torch.empty(0)
-    return empty_like.new_empty((0, *empty_like.shape))
+def _stack(values: list[Tensor], like: Tensor, rows: int, units: int) -> Tensor:
+    """(T, B, units), also where there is no step."""
+    return torch.stack(values) if values else like.new_empty((0, rows, units))

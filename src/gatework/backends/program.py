@@ -74,8 +74,8 @@ class Backend(Protocol):
 
     name: str
 
-    def refusal(self, graph: Graph, *, record: bool) -> str | None:
-        """Why this backend cannot run a graph; None where it can."""
+    def refusal(self, graph: Graph, *, record: bool, sizes: Mapping[str, int]) -> str | None:
+        """Why this backend cannot run a graph with these sizes; None where it can."""
         ...
 
     def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
@@ -70,10 +71,11 @@ class Choice:
         return cast(Backend, BACKENDS[self.name])
 
 
-def choose(graph: Graph, *, record: bool, empty: bool = False) -> Choice:
+def choose(graph: Graph, sizes: Mapping[str, int], *, record: bool, empty: bool = False) -> Choice:
     """The backend that runs a graph.
 
     Args:
+        sizes: values of the sizes that the graph names.
         record: gates are to be kept.
         empty: there are no steps or no rows, which torch's operators refuse.
 
@@ -82,13 +84,15 @@ def choose(graph: Graph, *, record: bool, empty: bool = False) -> Choice:
     """
     asked = _chosen.get()
     if asked == "auto":
-        why_not = "there is nothing to run" if empty else torch_fused.refusal(graph, record=record)
+        why_not = (
+            "there is nothing to run" if empty else torch_fused.refusal(graph, record=record, sizes=sizes)
+        )
         if why_not is None:
             return Choice("torch", f"torch has a fused operator for the equations of {graph.name}")
         return Choice("eager", why_not)
     if record and asked == "torch":
         return Choice("eager", "torch's fused operators keep no gates, and a tape is recording")
-    why_not = cast(Backend, BACKENDS[asked]).refusal(graph, record=record)
+    why_not = cast(Backend, BACKENDS[asked]).refusal(graph, record=record, sizes=sizes)
     if why_not is not None:
         raise BackendError(f"The backend {asked!r} was asked for and cannot serve: {why_not}.")
     return Choice(asked, "it was asked for by name")

@@ -23,12 +23,14 @@ Kind = Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
 name = "torch"
 
 
-def refusal(graph: Graph, *, record: bool) -> str | None:
+def refusal(graph: Graph, *, record: bool, sizes: Mapping[str, int]) -> str | None:
     """Why torch's operators cannot run a graph; None where they can."""
     if fused_kind(graph) is None:
         return f"torch has no fused operator for the equations of {graph.name}"
     if record:
         return "torch's fused operators keep no gates"
+    if graph.states[0].size == "proj_size" and sizes.get("proj_size") == sizes.get("hidden_size"):
+        return "torch's operator tells a projection by its being narrower than the hidden size"
     return None
 
 
@@ -129,7 +131,7 @@ def run(
     """One layer over a dense batch; see `gatework.backends.program.Backend.run`."""
     kind = fused_kind(graph)
     if kind is None or record:
-        raise ValueError(refusal(graph, record=record))
+        raise ValueError(f"torch's fused operators cannot run {graph.name}: ask `refusal` first.")
     output, states = run_stack(
         kind,
         next(iter(sequence.inputs.values())),

@@ -138,6 +138,11 @@ class Call:
             for name, memory in self.memories.items()
         }
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is no step to run."""
+        return self.x.numel() == 0 or (self.ragged is not None and not self.ragged.pieces)
+
     def turned(self, value: Tensor) -> Tensor:
         """(T, B, size) with the steps of each row in reverse order."""
         return value.flip(0) if self.ragged is None else self.ragged.reversed(value)

@@ -9,7 +9,7 @@ own end.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -86,6 +86,9 @@ def run_pieces(
         running = ragged.pieces[0][2] if ragged.pieces else 0
         finals.append(tuple(state[running:] for state in states))
         states = tuple(state[:running] for state in states)
+    if not ragged.pieces:  # no step at all: the shapes are the backend's to know
+        nothing = {name: value[:0] for name, value in sequence.inputs.items()}
+        done.append(run(replace(sequence, inputs=nothing)))
     for number, (start, stop, rows) in enumerate(ragged.pieces):
         piece = SequenceInput(
             inputs={name: value[start:stop, :rows] for name, value in sequence.inputs.items()},
@@ -111,8 +114,7 @@ def run_pieces(
             parts.append(like.new_zeros((steps - total, rows_all, like.shape[-1])))
         return torch.cat(parts)
 
-    emits = done[0].emits if done else {}
-    gates = done[0].gates if done else {}
+    emits, gates = done[0].emits, done[0].gates
     return SequenceOutput(
         output=padded([piece.output for piece in done], sequence.states[0]),
         emits={name: padded([piece.emits[name] for piece in done], like) for name, like in emits.items()},

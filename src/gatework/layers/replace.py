@@ -92,7 +92,7 @@ def _swap(name: str, module: nn.Module, other: type[nn.Module]) -> nn.Module:
                 )
     build: Callable[..., nn.Module] = other
     new = build(**options, device="meta")
-    for key, parameter in module.named_parameters(recurse=False):
+    for key, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
         setattr(new, key, parameter)
     new.train(module.training)
     if isinstance(new, nn.RNNBase):

@@ -35,8 +35,17 @@ def reorder_state(state: Any, index: Tensor) -> Any:
     return map_state(lambda tensor: tensor.index_select(1, index.to(tensor.device)), state)
 
 
-def reset_state(state: Any, rows: Tensor) -> Any:
-    """The state with zeros in the rows where `rows`, (B,), is true."""
-    return map_state(
-        lambda tensor: tensor.masked_fill(rows.to(tensor.device, torch.bool).view(1, -1, 1), 0.0), state
-    )
+def reset_state(state: Any, start: Any, rows: Tensor) -> Any:
+    """The state with some rows back at their start.
+
+    Args:
+        start: a state of the same shape, such as `layer.initial_state(batch_size)`.
+        rows: (B,), true where a row begins anew.
+    """
+    if state is None:
+        return None
+    if isinstance(state, Tensor):
+        return torch.where(rows.to(state.device, torch.bool).view(1, -1, 1), start, state)
+    if isinstance(state, dict):
+        return {key: reset_state(value, start[key], rows) for key, value in state.items()}
+    return type(state)(reset_state(value, first, rows) for value, first in zip(state, start, strict=True))

@@ -40,7 +40,7 @@ class Stream:
             raise ValueError(f"batch_size={batch_size}: it must be 1 or more.")
         self.batch_size = batch_size
         self._graph = variant(layer.cell.graph, bias=layer.bias, zoneout=layer._zoneout)
-        self._choice = choose(self._graph, record=False)
+        self._choice = choose(self._graph, layer._sizes, record=False)
         self._parameters = [
             {name: value.detach().clone() for name, value in layer._parameters_of(number, 0).items()}
             for number in range(layer.num_layers)
