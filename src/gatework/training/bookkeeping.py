@@ -83,7 +83,7 @@ class Training:
         # Steps whose loss and norm still lie on the device: read all at once, at the next record.
         self.pending: list[tuple[Tensor, Tensor | int, Tensor, float]] = []
         self.started = time.monotonic()
-        self.saved_at: int | None = None  # step of the last checkpoint
+        self.saved: tuple[int, int | None] | None = None  # step and last validation of the last checkpoint
         self.saved_seconds = 0.0  # seconds trained then
         self.timed_from, self.timed_items = self.started, 0.0
 
@@ -362,7 +362,8 @@ class Training:
             DivergedError: a loss or norm since the last record, a weight or a moment is not finite.
             InputError: the disk is full.
         """
-        if self.saved_at == self.state.step or self.state.step == 0:
+        position = self.state.step, self.state.validated_at
+        if self.saved == position or self.state.step == 0:
             return
         self.flush()
         with self._untimed():
@@ -375,7 +376,7 @@ class Training:
                     norm = self.state.norms[-1]
                     raise self._diverged(self.state.step, math.nan, norm, self.learning_rate()) from error
             self.processes.wait()
-        self.saved_at, self.saved_seconds = self.state.step, self.state.seconds
+        self.saved, self.saved_seconds = position, self.state.seconds
 
     def begin(self, resume: bool) -> Any:
         """Begin at the beginning, in a run that holds no training yet, or go on; returns the carry."""
@@ -402,7 +403,8 @@ class Training:
         self.run.truncate_history(self.state.records)
         self.timed_from = time.monotonic()
         self.started = self.timed_from - self.state.seconds
-        self.saved_at, self.saved_seconds = self.state.step, self.state.seconds
+        self.saved = self.state.step, self.state.validated_at
+        self.saved_seconds = self.state.seconds
         self.progress.say(f"resumes at step {self.state.step} from {latest.path}")
         return carry
 

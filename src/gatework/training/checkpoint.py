@@ -1,7 +1,7 @@
 """Checkpoints: everything that a training needs to go on to the bit, as safetensors and JSON.
 
 ```
-checkpoints/step-000001200/
+checkpoints/step-000001200-validated/
   model.safetensors                  weights and buffers, tied ones once
   optimiser.safetensors              moments
   rank-0.safetensors, …              random states and carry of each process
@@ -11,7 +11,8 @@ checkpoints/step-000001200/
 ```
 
 A checkpoint is written into a folder with a temporary name, flushed to the disk, and renamed; an old one is
-renamed before it is deleted. A folder called step-… is therefore whole, whenever the process was killed.
+renamed before it is deleted. A folder called step-… is therefore whole, whenever the process was killed, and
+it is never replaced: a position that was saved and then validated is saved again, as step-…-validated.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from gatework.training.run_folder import CHECKPOINTS, HISTORY, RunFolder
 from gatework.training.state import TrainingState
 
 FORMAT_VERSION = 1
-_FOLDER = re.compile(r"step-(\d{9,})")
+_FOLDER = re.compile(r"step-(\d{9,})(-validated)?")
 _CARRY = "carry."
 
 
@@ -89,7 +90,7 @@ class Checkpoints:
         """
         moments = {name: t.detach().contiguous() for name, t in optimiser_tensors(optimiser).items()}
         check_finite({**model.state_dict(), **moments})
-        name = f"step-{state.step:09d}"
+        name = f"step-{state.step:09d}" + ("-validated" if state.validated_at == state.step else "")
         need = sum(t.numel() * t.element_size() for t in (*model.state_dict().values(), *moments.values()))
         with files.disk_errors(self.path / name, need):
             if (self.run.path / HISTORY).exists():
@@ -103,14 +104,14 @@ class Checkpoints:
                     format_version=FORMAT_VERSION, state=state, options=dict(options), sha256=hashes
                 )
                 files.write_json(temporary / "state.json", manifest.model_dump())
-                self._delete(self.path / name)
+                self._delete(self.path / name)  # there only where it was damaged, and passed over
                 os.rename(temporary, self.path / name)
                 files.sync(self.path)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
         self.last = Checkpoint(self.path / name, manifest.model_copy(deep=True))
-        for _, path in self._folders()[self.keep :]:
+        for path in self._folders()[self.keep :]:
             self._delete(path)
 
     def _fill(
@@ -139,10 +140,11 @@ class Checkpoints:
         files.sync(folder)
         return hashes
 
-    def _folders(self) -> list[tuple[int, Path]]:
-        """(step, folder) of each checkpoint, the newest first."""
+    def _folders(self) -> list[Path]:
+        """The folders of the checkpoints, the newest first."""
         found = [(_FOLDER.fullmatch(path.name), path) for path in self.path.iterdir()]
-        return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
+        ordered = sorted(((int(m[1]), m[2] is not None, path) for m, path in found if m), reverse=True)
+        return [path for _, _, path in ordered]
 
     def _delete(self, path: Path) -> None:
         if not path.exists():
@@ -172,7 +174,7 @@ class Checkpoints:
             RunError: there are checkpoints, and none of them verifies.
         """
         damaged: list[RunError] = []
-        for _, path in self._folders():
+        for path in self._folders():
             try:
                 self.last = Checkpoint(path, _verify(path))
             except RunError as error:
