@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+# Tests compute small things: waking a second thread for each operation costs more than it gives, and a great
+# deal more where the suite shares its cores.
+torch.set_num_threads(1)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -81,6 +81,8 @@ def crossings(root: Path) -> list[str]:
             other = parts[1] if len(parts) > 1 else ""
             if other in (own, FOR_ALL):
                 continue
+            if own in CHAIN[-1] and other not in RANK:
+                continue  # the package's own door stands just below the last parts
             if own == FOR_ALL or other not in RANK or RANK[other] >= RANK[own]:
                 wrong.append(f"{path.relative_to(root)}:{line}: {own} imports {name}")
     return wrong
@@ -163,7 +165,7 @@ def test_imports_along_the_chain_are_not_blamed(tmp_path: Path) -> None:
         "__init__.py": "from gatework.tasks import language_model",
         "graph/nodes.py": "from . import tracing\nfrom .tracing import t\nfrom ..errors import InputError",
         "layers/recurrent.py": "from ..graph.nodes import Graph\nfrom gatework.backends import eager",
-        "cli/train.py": "def run():\n    from gatework.tasks import language_model",
+        "cli/train.py": "import gatework\ndef run():\n    from gatework.tasks import language_model",
         "errors.py": "import difflib",
     }
     assert crossings(planted(tmp_path, files)) == []

@@ -159,6 +159,7 @@ def differences(results: Iterator[tuple[str, Tensor, Tensor]], dtype: torch.dtyp
     return wrong
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # torch.nn's own
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
 @pytest.mark.parametrize("batch_first", [False, True], ids=["time_first", "batch_first"])
@@ -206,6 +207,7 @@ def test_the_same_seed_draws_the_same_weights(kind: str, options: dict[str, Any]
         assert torch.equal(ours.state_dict()[name], value), name
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # torch.nn's own
 @pytest.mark.parametrize("kind", KINDS)
 def test_state_dicts_go_both_ways(kind: str) -> None:
     their_class, our_class, extra = KINDS[kind]
@@ -292,23 +294,35 @@ def test_weight_norm_as_with_torch() -> None:
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_weight_drop() -> None:
-    """DropConnect on the recurrent weight (Merity et al. 2018), as a parametrization."""
+class Drop(nn.Module):
+    """DropConnect on a weight (Merity et al. 2018): a mask drawn at each call, or one given."""
 
-    class Drop(nn.Module):
-        def forward(self, weight: Tensor) -> Tensor:
-            return nn.functional.dropout(weight, 0.5, self.training)
+    def __init__(self, mask: Tensor | None = None) -> None:
+        super().__init__()
+        self.mask = mask
 
+    def forward(self, weight: Tensor) -> Tensor:
+        return nn.functional.dropout(weight, 0.5, self.training) if self.mask is None else weight * self.mask
+
+
+def test_weight_drop_as_with_torch() -> None:
     theirs, ours = pair("lstm")
+    mask = torch.bernoulli(torch.full_like(theirs.weight_hh_l0, 0.5))
     for layer in (theirs, ours):
-        nn.utils.parametrize.register_parametrization(layer, "weight_hh_l0", Drop())
+        nn.utils.parametrize.register_parametrization(layer, "weight_hh_l0", Drop(mask))
     x = torch.randn(STEPS, BATCH, INPUT)
-    results = []
+    torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=0, atol=1e-6)
     for layer in (theirs, ours):
-        torch.manual_seed(1)
-        results.append(layer(x)[0])
-    torch.testing.assert_close(results[1], results[0], rtol=0, atol=1e-6)
-    assert not torch.equal(ours(x)[0], ours(x)[0]), "one mask a call"
+        layer(x)[0].square().sum().backward()
+    got, expected = (layer.parametrizations.weight_hh_l0.original.grad for layer in (ours, theirs))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_weight_drop_draws_anew_at_each_call() -> None:
+    ours = gw.LSTM(INPUT, HIDDEN)
+    nn.utils.parametrize.register_parametrization(ours, "weight_hh_l0", Drop())
+    x = torch.randn(STEPS, BATCH, INPUT)
+    assert not torch.equal(ours(x)[0], ours(x)[0])
     ours.eval()
     assert torch.equal(ours(x)[0], ours(x)[0])
 
@@ -387,7 +401,7 @@ def test_replace_and_back() -> None:
     assert list(model.state_dict()) == names
     assert {name: id(p) for name, p in model.named_parameters()} == parameters, "an optimiser keeps its hold"
     torch.testing.assert_close(model(x), before, rtol=0, atol=1e-6)
-    gw.replace(model, back=True)
+    gw.replace(model, to="torch")
     assert type(model.encoder) is nn.LSTM
     assert type(model.step) is nn.LSTMCell
     assert model.again is model.inner["gru"]
@@ -396,6 +410,44 @@ def test_replace_and_back() -> None:
 
 def test_a_bare_layer_is_replaced() -> None:
     assert isinstance(gw.replace(nn.GRU(2, 3)), gw.GRU)
+    assert isinstance(gw.replace(gw.GRU(2, 3), to="torch"), nn.GRU)
+    linear = nn.Linear(2, 2)
+    assert gw.replace(linear) is linear
+
+
+def test_replacing_keeps_weights_that_are_tied_inside_a_layer() -> None:
+    layer = nn.LSTM(HIDDEN, HIDDEN, num_layers=2)
+    layer.weight_hh_l1 = layer.weight_hh_l0
+    x = torch.randn(STEPS, BATCH, HIDDEN)
+    expected = layer(x)[0]
+    ours = gw.replace(layer)
+    assert ours.weight_hh_l1 is ours.weight_hh_l0
+    torch.testing.assert_close(ours(x)[0], expected, rtol=0, atol=1e-6)
+
+
+def test_replacing_keeps_frozen_weights_dtypes_and_the_random_state() -> None:
+    layer = nn.GRU(INPUT, HIDDEN, dtype=torch.float64).requires_grad_(False)
+    torch.manual_seed(9)
+    expected = torch.rand(())
+    torch.manual_seed(9)
+    ours = gw.replace(layer)
+    assert torch.equal(torch.rand(()), expected)
+    assert all(p.dtype == torch.float64 and not p.requires_grad for p in ours.parameters())
+
+
+@pytest.mark.parametrize("options", [{"zoneout": 0.1}, {"residual": True}, {"recurrent_dropout": 0.2}])
+def test_what_torch_lacks_cannot_go_back(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        gw.replace(nn.Sequential(gw.LSTM(2, 3, 2, **options)), to="torch")
+
+
+def test_hooks_and_parametrizations_are_not_lost() -> None:
+    hooked = nn.LSTM(2, 3)
+    hooked.register_forward_hook(lambda *_: None)
+    with pytest.raises(ValueError, match="hooks"):
+        gw.replace(hooked)
+    with pytest.raises(ValueError, match="parametriz"):
+        gw.replace(parametrizations.weight_norm(nn.LSTM(2, 3), "weight_hh_l0"))
 
 
 WRONG = [
@@ -448,8 +500,7 @@ def test_a_misspelt_option_is_refused() -> None:
         gw.LSTM(INPUT, HIDDEN, bidirektional=True)
 
 
-def test_dropout_between_layers_as_torch() -> None:
-    """The mask is one draw of torch's own dropout a layer: the same numbers on the eager backend."""
+def test_dropout_between_layers_acts_in_training_alone() -> None:
     theirs, ours = pair("gru", num_layers=2, dropout=0.5)
     x = torch.randn(STEPS, BATCH, INPUT)
     assert not torch.equal(ours(x)[0], ours(x)[0])

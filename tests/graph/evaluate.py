@@ -1,0 +1,142 @@
+"""A second interpreter of graphs, for tests: one step, every operation spelled out in torch, no sharing.
+
+It knows nothing of `gatework.backends`, so that a mistake there is not repeated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gatework.graph import Graph, Node
+
+
+@dataclass
+class Leaves:
+    """What a step reads: (B, size) tensors by name; weights by (slot, gate); vectors by name."""
+
+    inputs: dict[str, Tensor]
+    states: dict[str, Tensor]
+    sizes: Mapping[str, int]
+    weights: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    biases: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    vectors: dict[str, Tensor] = field(default_factory=dict)
+    cotangents: dict[str, Tensor] = field(default_factory=dict)
+
+
+def random_leaves(graph: Graph, sizes: Mapping[str, int], rows: int, scale: float = 0.7) -> Leaves:
+    """Float64 values that differ everywhere, for everything that a graph reads but its cotangents."""
+
+    def of(width: str | int) -> int:
+        return width if isinstance(width, int) else sizes[width]
+
+    def draw(*shape: int) -> Tensor:
+        return (scale * torch.randn(*shape, dtype=torch.float64)).requires_grad_()
+
+    return Leaves(
+        inputs={spec.name: draw(rows, of(spec.size)) for spec in graph.inputs},
+        # a state such as a normaliser is positive where a cell reaches it by itself
+        states={s.name: (0.5 + draw(rows, of(s.size)).abs()).detach().requires_grad_() for s in graph.states},
+        sizes=sizes,
+        weights={(b.slot, b.gate): draw(of(b.rows), of(b.columns)) for b in graph.blocks},
+        biases={(b.slot, b.gate): draw(of(b.rows)) for b in graph.blocks if b.bias},
+        vectors={v.name: draw(of(v.size)) for v in graph.vectors},
+    )
+
+
+def _where(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(condition != 0, yes, no)
+
+
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "neg": lambda a: -a,
+    "less": lambda a, b: torch.lt(a, b).double(),
+    "less_equal": lambda a, b: torch.le(a, b).double(),
+    "equal": lambda a, b: torch.eq(a, b).double(),
+    "where": _where,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "softplus": lambda a: torch.logaddexp(a, torch.zeros_like(a)),
+    "exp": torch.exp,
+    "expm1": torch.expm1,
+    "log": torch.log,
+    "sqrt": torch.sqrt,
+    "abs": torch.abs,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "stop_gradient": lambda a: a.detach(),
+    "softsign": F.softsign,
+    "log_sigmoid": F.logsigmoid,
+    "softmax": lambda a: torch.softmax(a, -1),
+    "largest": lambda a: a.amax(-1, keepdim=True),
+    "sum": lambda *args: sum(a.sum(-1, keepdim=True) for a in args),
+}
+
+WITH_ATTRIBUTES: dict[str, Callable[..., Tensor]] = {
+    "pow": lambda node, a: a ** node.number("exponent"),
+    "clip": lambda node, a: a.clamp(node.number("low"), node.number("high")),
+    "leaky_relu": lambda node, a: F.leaky_relu(a, node.number("slope")),
+    "elu": lambda node, a: F.elu(a, node.number("alpha")),
+    # torch's own hardsigmoid holds 1/6 in float32, whatever the dtype
+    "hard_sigmoid": lambda node, a: (a * node.number("slope") + 0.5).clamp(0.0, 1.0),
+}
+
+
+def evaluate(graph: Graph, leaves: Leaves) -> dict[str, Tensor]:
+    """The outputs of one step by name. Gradients of parameters come summed over the rows."""
+    values: list[Tensor] = []
+    for node in graph.nodes:
+        values.append(_value(node, [values[arg] for arg in node.args], leaves))
+    return {name: values[index] for name, index in graph.outputs}
+
+
+def _value(node: Node, args: list[Tensor], leaves: Leaves) -> Tensor:
+    if node.op in FUNCTIONS:
+        return FUNCTIONS[node.op](*args)
+    if node.op in WITH_ATTRIBUTES:
+        return WITH_ATTRIBUTES[node.op](node, *args)
+    match node.op:
+        case "constant":
+            return torch.tensor(node.number("value"), dtype=torch.float64).view(1, 1)
+        case "input" | "static":
+            return leaves.inputs[node.text("name")]
+        case "state":
+            return leaves.states[node.text("name")]
+        case "cotangent":
+            return leaves.cotangents[node.text("name")]
+        case "vector":
+            return leaves.vectors[node.text("name")]
+        case "bias":
+            return leaves.biases[node.text("slot"), node.text("gate")]
+        case "size":
+            of = node["of"]
+            count = leaves.sizes[of] if isinstance(of, str) else of
+            return torch.tensor(float(count), dtype=torch.float64).view(1, 1)
+        case "broadcast":
+            width = leaves.sizes[node.width] if isinstance(node.width, str) else node.width
+            return args[0].expand(*args[0].shape[:-1], width)
+        case "layer_norm":
+            joined = torch.cat(args, -1)
+            parts = F.layer_norm(joined, joined.shape[-1:], eps=node.number("epsilon"))
+            return parts.split([arg.shape[-1] for arg in args], -1)[int(node.number("index"))]
+        case "product":
+            return args[0] @ leaves.weights[node.text("slot"), node.text("gate")].T
+        case "product_transposed":
+            return args[0] @ leaves.weights[node.text("slot"), node.text("gate")]
+        case "weight_gradient":
+            return args[0].T @ args[1]
+        case "bias_gradient" | "vector_gradient":
+            return args[0].sum(0)
+        case _:
+            raise NotImplementedError(f"the tests' interpreter does not know {node.op}")
