@@ -31,7 +31,13 @@ class TinyProblem:
     """Stateful language modelling of a text of numbers that repeats with a little noise."""
 
     def __init__(
-        self, seed: int = 0, dropout: float = 0.0, lanes: int = 4, steps: int = 5, length: int = 200
+        self,
+        seed: int = 0,
+        dropout: float = 0.0,
+        lanes: int = 4,
+        steps: int = 5,
+        length: int = 200,
+        padding: int = -1,
     ) -> None:
         torch.manual_seed(seed)
         self.model = TinyModel(dropout=dropout)
@@ -40,7 +46,7 @@ class TinyProblem:
         noise = torch.randint(0, 11, text.shape, generator=generator)
         text = torch.where(torch.rand(text.shape, generator=generator) < 0.1, noise, text)
         self.text = text.view(lanes, length).T.contiguous()  # (length, lanes)
-        self.steps, self.lanes = steps, lanes
+        self.steps, self.lanes, self.padding = steps, lanes, padding  # targets equal to padding are left out
         self.validation_losses: list[float] | None = None  # instead of the true ones
 
     def _slice(self, rank: int, world: int) -> slice:
@@ -59,8 +65,10 @@ class TinyProblem:
     def loss(self, model: torch.nn.Module, batch: Any, carry: Any) -> StepLoss:
         inputs, targets = batch
         logits, carry = model(inputs, carry)
-        total = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
-        return StepLoss(total, targets.numel(), carry)
+        total = functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=self.padding, reduction="sum"
+        )
+        return StepLoss(total, int((targets != self.padding).sum()), carry)
 
     def validate(self, model: torch.nn.Module) -> dict[str, float]:
         if self.validation_losses:

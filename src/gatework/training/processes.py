@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -18,7 +19,10 @@ PATIENCE = timedelta(hours=6)
 
 
 class Processes:
-    """accelerate's view of this process among those of `accelerate launch`.
+    """accelerate's view of this process among those of `accelerate launch` or, on CPUs, `torchrun`.
+
+    `accelerate launch --cpu` starts a single process whatever its --num_processes, unless MPI is there;
+    `torchrun --nproc_per_node 2` starts two, as `accelerate launch` itself does on GPUs.
 
     rank, world: this process's number, and how many there are.
     device: where this process's model and batches live.
@@ -37,7 +41,7 @@ class Processes:
         AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
         device = _device_type(options.device)
         self.accelerator = Accelerator(
-            cpu=options.device == "cpu",
+            cpu=device == "cpu",  # without it accelerate takes each of several CPU processes for the only one
             mixed_precision=_mixed_precision(options.precision, device),
             kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         )
@@ -46,6 +50,13 @@ class Processes:
         self.device: torch.device = self.accelerator.device
         self.autocast: Callable[[], AbstractContextManager[None]] = self.accelerator.autocast
         self.backward: Callable[[Tensor], None] = self.accelerator.backward
+        launched = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+        if launched != self.world:
+            raise InputError(
+                "launcher",
+                f"{launched} processes were started, accelerate sees {self.world}",
+                "Check accelerate's configuration with: accelerate env.",
+            )
         if options.device != "auto" and self.device.type != torch.device(options.device).type:
             raise InputError(
                 "device",

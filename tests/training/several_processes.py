@@ -1,0 +1,48 @@
+"""What each process of test_processes.py runs: an interrupted and resumed training, in the folder given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from gatework.training import RunFolder, TrainingOptions, files, fit
+from gatework.training.progress import QuietProgress
+from tests.training.problems import TinyProblem
+
+OPTIONS = TrainingOptions(
+    epochs=2, device="cpu", learning_rate=0.01, record_every=4, validate_every=30, average_last=2
+)
+
+
+class OneInterrupt(QuietProgress):
+    """Ctrl-C on one process alone, in the middle of an epoch."""
+
+    def tick(self, share: float, step: int) -> None:
+        if step == 17:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def main(folder: Path) -> None:
+    """Train with the same lanes whatever the number of processes; leave each process's weights.
+
+    The targets that are padding differ in number between the lanes, so that a mean of the processes' means
+    would not be the mean.
+    """
+    rank = int(os.environ.get("RANK", "0"))
+    run = RunFolder.create(folder / "run")
+    run.write_config({})
+    part = fit(TinyProblem(padding=0), OPTIONS, run, progress=OneInterrupt())
+    # One process stops at once, several where they next agree.
+    assert (part.stopped, part.steps) == ("interrupted", 17 if part.steps == 17 else 20), part
+    run = RunFolder.create(folder / "run", resume=True)
+    problem = TinyProblem(seed=3, padding=0)
+    result = fit(problem, OPTIONS, run, resume=True)
+    assert (result.stopped, result.steps) == ("finished", 78), result
+    run.complete()
+    files.write_model(folder / f"rank-{rank}.safetensors", problem.model)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

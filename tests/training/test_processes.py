@@ -1,0 +1,77 @@
+"""Several processes give the result of one with the same global batch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gatework.training import RunFolder, files
+from tests.training import several_processes
+from tests.training.problems import TinyProblem
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# float32: the two processes' gradients are summed in another order than one process sums its lanes'. Over
+# 78 steps of AdamW, whose division by small second moments enlarges it, that came to 3e-7 at most.
+TOLERANCE = 5e-6
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def numbers(history: list[dict[str, Any]]) -> list[list[float]]:
+    """Every figure of a history but the timings."""
+    skipped = ("seconds", "items_per_second")
+    return [
+        [float(value) for name, value in sorted(record.items()) if name not in skipped and name != "kind"]
+        for record in history
+    ]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    several_processes.main(tmp_path / "one")
+    done = subprocess.run(
+        [
+            # accelerate launch runs this on GPUs; on CPUs it starts one process only.
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
+            *("--master_addr", "127.0.0.1", "--master_port", str(free_port())),
+            *("-m", "tests.training.several_processes", str(tmp_path / "two")),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("resumes at step 20") == 1  # the main process alone speaks
+
+    one, two, other = (
+        files.read_tensors(tmp_path / name)
+        for name in ("one/rank-0.safetensors", "two/rank-0.safetensors", "two/rank-1.safetensors")
+    )
+    start = TinyProblem().model.state_dict()
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=0, atol=TOLERANCE)
+        assert torch.equal(two[name], other[name]), name
+        assert (one[name] - start[name]).abs().max() > 1000 * TOLERANCE, name  # it did train
+    histories = [RunFolder.open(tmp_path / name / "run").read_history() for name in ("one", "two")]
+    assert [record["kind"] for record in histories[0]] == [record["kind"] for record in histories[1]]
+    for a, b in zip(*map(numbers, histories), strict=True):
+        assert b == pytest.approx(a, rel=1e-4)
+    ranks = sorted(path.name for path in (tmp_path / "two").rglob("rank-1.safetensors"))
+    assert len(ranks) == 3  # in each of two checkpoints, and this test's own
