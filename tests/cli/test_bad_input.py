@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ import time
 import pytest
 
 from .conftest import SMALL
+
+RUN = object()  # stands for the trained run
 
 
 def refused(outcome, *parts):
@@ -82,6 +85,7 @@ def test_options(gatework, corpus, tmp_path, arguments, parts):
         ("hidden_sizes: 3\n", ["hidden_sizes", "Did you mean 'hidden_size'"]),
         ("- 3\n", ["is a list", "name: value"]),
         ("a: [\n", ["is not YAML"]),
+        ("cell: mine.py:cell\n", ["names a cell in a Python file", "--cell mine.py:cell"]),
         ("hidden_size: !!python/object/apply:os.system ['touch owned']\n", ["is not YAML"]),
     ],
 )
@@ -103,13 +107,16 @@ def test_config_files(gatework, corpus, tmp_path, monkeypatch, text, parts):
         (["trian"], ["Did you mean 'train'"]),
         (["evaluate"], ["RUN"]),
         (["predict", "nowhere"], ["nowhere", "no such folder"]),
+        (["predict", RUN, "--out", "no/such/folder"], ["no/such/folder", "cannot be written"]),
+        (["predict", RUN, "--set", "lenght=3"], ["lenght", "Did you mean 'length'"]),
         (["cells", "lsmt"], ["Did you mean 'lstm'"]),
         (["cells", "--latex"], ["gatework cells lstm --latex"]),
         (["bench", "nothing"], ["there is no suite 'nothing'"]),
     ],
 )
-def test_commands(gatework, arguments, parts):
-    refused(gatework(*arguments), *parts)
+def test_commands(gatework, run, monkeypatch, arguments, parts):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the\n")))
+    refused(gatework(*(run if argument is RUN else argument for argument in arguments)), *parts)
 
 
 @pytest.mark.parametrize(

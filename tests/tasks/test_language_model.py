@@ -9,7 +9,8 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from gatework import tasks
+import gatework as gw
+from gatework import attend, linear, tanh, tasks
 from gatework.data import TokenStream
 from gatework.errors import InputError, RunError
 from gatework.tasks.language_model import LanguageModel
@@ -150,7 +151,7 @@ def test_constructor_shows_checks_and_keeps_its_options():
 
 def test_a_loaded_run_is_the_model_that_was_trained(trained, corpus, tmp_path):
     loaded = tasks.load(trained.run_.path)
-    assert loaded.options_ == trained.options_
+    assert loaded.options_.model_dump(mode="json") == trained.options_.model_dump(mode="json")
     assert loaded.metrics_ == trained.metrics_
     assert loaded.predict("the ", seed=4) == trained.predict("the ", seed=4)
     loaded.save(tmp_path / "copy")
@@ -197,6 +198,9 @@ def test_defaults_follow_the_tokenizer_and_given_options_win():
     assert resolve().softmax_cutoffs(10_000) == [625, 3125]
     assert resolve(adaptive_softmax="off").softmax_cutoffs(10_000) == []
     assert resolve(adaptive_softmax=True, cutoffs=[2, 5]).softmax_cutoffs(10) == [2, 5]
+    for cutoffs in ([], [5, 2], [2, 10]):
+        with pytest.raises(InputError, match="do not rise between 0 and the vocabulary's 10 tokens"):
+            resolve(adaptive_softmax="on", cutoffs=cutoffs).softmax_cutoffs(10)
 
 
 @pytest.mark.parametrize("form", ["iterator", "dicts", "frame", "dataset"])
@@ -259,6 +263,45 @@ def test_any_cell_trains_and_loads_without_its_file(corpus, tmp_path):
         source.unlink(missing_ok=True)
         assert tasks.load(out).predict("a", length=5) == model.predict("a", length=5)
         assert json.loads((out / "config.json").read_text())["options"]["cell"] == cell
+
+
+def test_cells_that_do_not_fit_are_refused(corpus):
+    @gw.cell
+    def attending(x, h, memory: gw.Memory):
+        """Reads a memory."""
+        return tanh(linear("candidate", x, h, context=attend("source", h, memory)))
+
+    for options, message in (
+        ({"cell": attending}, "reads memory beside its input"),
+        ({"cell": "projected_lstm"}, "proj_size"),
+    ):
+        with pytest.raises(InputError, match=message):
+            LanguageModel(**SMALL, **options, max_steps=1).fit(corpus)
+    projected = LanguageModel(**SMALL, cell="projected_lstm", proj_size=8, max_steps=1).fit(corpus)
+    assert projected.network_.softmax.weight.shape[1] == 8
+
+
+def test_a_strangers_run_names_a_file_that_is_not_run(corpus, tmp_path):
+    owned = tmp_path / "owned"
+    evil = tmp_path / "evil.py"
+    evil.write_text(f"open({str(owned)!r}, 'w').close()\n")
+    run = tmp_path / "run"
+    LanguageModel(**SMALL, max_steps=1).fit(corpus, out=run)
+    config = json.loads((run / "config.json").read_text())
+    edit(run, "config.json", options=config["options"] | {"cell": f"{evil}:cell"})
+    loaded = tasks.load(run)
+    loaded.predict("a", length=1)
+    loaded.fit(corpus, out=tmp_path / "again")
+    LanguageModel().fit(corpus, out=tmp_path / "from", from_run=run)
+    (run / "cell.json").unlink()
+    with pytest.raises(RunError, match="lacks the graph of its cell"):
+        LanguageModel().fit(corpus, out=run, resume=True)
+    assert not owned.exists()
+
+
+def test_an_input_that_is_no_text_is_refused(trained):
+    with pytest.raises(InputError, match="3 is not an input of language-model"):
+        trained.predict(["a", 3], length=1)
 
 
 def test_the_same_seed_gives_the_same_weights(corpus):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,7 +83,8 @@ def train(
             f"Interrupted and saved at step {model.result_.steps}. Go on with:\n  {resume_command()}"
         )
         return 130
-    printing.figures(model.metrics_, title=f"{task} in {out}, on the validation data")
+    if model.run_.writes:  # under `accelerate launch` one process speaks for all
+        printing.figures(model.metrics_, title=f"{task} in {out}, on the validation data")
     return 0
 
 
@@ -118,19 +118,15 @@ def predict(
 ) -> None:
     """A line in, a JSON line out, as they come."""
     from gatework import tasks
-    from gatework.cli.settings import read_inputs
+    from gatework.cli.settings import open_output, read_inputs
     from gatework.cli.streaming import write_record
     from gatework.tasks.options import split_settings
 
     model = tasks.load(run)
     chosen = split_settings(settings)
-    target = out.open("w", encoding="utf-8") if out else sys.stdout
-    try:
+    with open_output(out) as target:
         for line in read_inputs(file):
             write_record(target, line, model.stream(line, **chosen))
-    finally:
-        if out:
-            target.close()
 
 
 @app.command()

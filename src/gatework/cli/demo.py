@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -12,7 +13,18 @@ from gatework.tasks.language_model import LanguageModel
 
 __all__ = ["OPTIONS", "SENTENCES", "run_demo"]
 
-OPTIONS = {"tokenizer": "bpe", "vocabulary_size": 2000, "max_minutes": 1.0}
+OPTIONS: dict[str, Any] = {
+    "tokenizer": "bpe",
+    "vocabulary_size": 1000,
+    "hidden_size": 256,
+    "num_layers": 1,
+    "embedding_size": 256,
+    "batch_size": 16,
+    "steps": 32,
+    "learning_rate": 0.005,
+    "output_dropout": 0.2,
+    "max_minutes": 0.9,
+}
 SENTENCES = ("The statement", "A class is", "If an exception is raised")
 
 

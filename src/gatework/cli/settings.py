@@ -5,14 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import BaseModel
 
 from gatework.errors import InputError, MissingExtraError, nearest
 
-__all__ = ["read_columns", "read_config", "read_inputs", "resume_command"]
+__all__ = ["open_output", "read_columns", "read_config", "read_inputs", "resume_command"]
 
 
 def read_config(path: Path, model: type[BaseModel]) -> dict[str, Any]:
@@ -41,6 +42,9 @@ def read_config(path: Path, model: type[BaseModel]) -> dict[str, Any]:
             raise InputError(
                 str(path), f"there is no option {name!r}", nearest(str(name), model.model_fields)
             )
+    if str(values.get("cell", "")).rpartition(":")[0].endswith(".py"):
+        what = "names a cell in a Python file, which a configuration may not run"
+        raise InputError(str(path), what, f"Give it on the command line: --cell {values['cell']}.")
     return values
 
 
@@ -68,6 +72,16 @@ def read_inputs(file: str) -> Iterator[str]:
         except UnicodeDecodeError as error:
             what = f"byte 0x{line[error.start]:02x} at byte {error.start} of the line is not UTF-8"
             raise InputError(f"standard input, line {number}", what, "Convert it to UTF-8.") from error
+
+
+def open_output(path: Path | None) -> AbstractContextManager[TextIO]:
+    """A file to write text to, or the standard output for None."""
+    if path is None:
+        return nullcontext(sys.stdout)
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(str(path), f"cannot be written ({error.strerror})", "Check the path.") from error
 
 
 def resume_command() -> str:

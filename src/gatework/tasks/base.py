@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from gatework import tasks
 from gatework.errors import InputError, RunError, nearest
@@ -148,7 +148,8 @@ class Task(ABC):
         """
         self._check_fitted()
         chosen = self._read_settings(settings)
-        return [self._predict(item, chosen) for item in ([inputs] if isinstance(inputs, str) else inputs)]
+        items = [inputs] if isinstance(inputs, str) else inputs
+        return [self._predict(self._check_input(item), chosen) for item in items]
 
     def stream(self, item: Any, **settings: Any) -> Iterator[str | dict[str, Any]]:
         """Pieces of the output's text as they are known, and last the record that `predict` gives."""
@@ -166,8 +167,6 @@ class Task(ABC):
             if file.is_file() and file.name != "COMPLETE":
                 shutil.copyfile(file, target.path / file.name)
         target.complete()
-
-    # What a task fills in
 
     @abstractmethod
     def _prepare(
@@ -195,8 +194,6 @@ class Task(ABC):
     def _defaults(self, given: Mapping[str, Any], parent: Self | None) -> dict[str, Any]:
         """Defaults that depend on the options given, or on the run that is started from."""
         return {}
-
-    # Inside
 
     def _given(self) -> dict[str, Any]:
         return {
@@ -243,6 +240,14 @@ class Task(ABC):
     def _read_settings(self, settings: Mapping[str, Any]) -> Any:
         return parse_options(self.Settings, settings, f"predict with {self.name}")
 
+    def _check_input(self, item: Any) -> Any:
+        try:
+            self.Input.model_validate(item)
+        except ValidationError as error:
+            message = f"{item!r:.60} is not an input of {self.name} ({error.errors()[0]['msg']})"
+            raise InputError("predict", message, "See its input_schema().") from error
+        return item
+
     def _check_fitted(self) -> None:
         if not hasattr(self, "metrics_"):
             raise InputError(self.name, "is not trained", "Call fit first, or load a run with gw.load.")
@@ -252,8 +257,7 @@ class Task(ABC):
             print(message, file=sys.stderr)
 
 
-def load(folder: str | os.PathLike[str]) -> Task:
-    """See `gatework.tasks.load`."""
+def load(folder: str | os.PathLike[str]) -> Task:  # `gatework.tasks.load` describes it
     run = RunFolder.open(folder)
     config = run.read_config()
     if config.get("task") not in tasks.names():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -31,6 +32,20 @@ from gatework.tasks.ngram import NGramModel
 from gatework.training import RunFolder
 
 __all__ = ["LanguageModel"]
+
+NETWORK_OPTIONS = (
+    "embedding_size",
+    "hidden_size",
+    "num_layers",
+    "proj_size",
+    "residual",
+    "tie_weights",
+    "embedding_dropout",
+    "dropout",
+    "output_dropout",
+    "recurrent_dropout",
+    "zoneout",
+)
 
 HELD_BACK = 0.05
 BASELINE = "baseline.safetensors"
@@ -85,16 +100,13 @@ class LanguageModel(Task):
     ) -> LanguageProblem:
         options = self.options_
         column = columns.get("text")
-        if (run.path / "cell.json").exists():
-            cell = self._read_cell(run)
-        elif parent is not None:
-            cell = parent.network_.recurrent.cell
-        else:
-            cell = gatework.cells.load(options.cell) if isinstance(options.cell, str) else options.cell
+        if not run.writes:
+            _await(run.path / TOKENS / ("train" if valid is None else "valid"))
+        cell = self._choose_cell(run, parent)
         run.write_text("cell.json", cell.to_json())
 
         if (run.path / "tokenizer.json").exists():
-            self.tokenizer_ = Tokenizer.from_json(run.read_text("tokenizer.json"))
+            self.tokenizer_ = self._read_tokenizer(run)
         elif parent is not None:
             self.tokenizer_ = parent.tokenizer_
         else:
@@ -132,6 +144,28 @@ class LanguageModel(Task):
         path.parent.mkdir(parents=True, exist_ok=True)
         return TokenStream.build(read_texts(data, column=column), self.tokenizer_, path)
 
+    def _choose_cell(self, run: RunFolder, parent: Self | None) -> Cell:
+        """The cell that the run holds, the one of the run that is started from, or the one that was asked for.
+
+        A user's file is run only where this call names it: a run's config.json may be a stranger's.
+        """
+        if (run.path / "cell.json").exists():
+            return self._read_cell(run)
+        if parent is not None:
+            return parent.network_.recurrent.cell
+        cell = self.options_.cell
+        if not isinstance(cell, str):
+            return cell
+        if cell not in gatework.cells.names() and "cell" not in self.options.model_fields_set:
+            raise RunError(
+                str(run.path), f"lacks the graph of its cell {cell}", f"Name it again: --cell {cell}."
+            )
+        return gatework.cells.load(cell)
+
+    @staticmethod
+    def _read_tokenizer(run: RunFolder) -> Tokenizer:
+        return Tokenizer.from_json(run.read_text("tokenizer.json"), str(run.path / "tokenizer.json"))
+
     @staticmethod
     def _read_cell(run: RunFolder) -> Cell:
         try:
@@ -143,31 +177,22 @@ class LanguageModel(Task):
             ) from error
 
     def _build_network(self, cell: Cell) -> LanguageNetwork:
-        options = self.options_
         size = self.tokenizer_.vocabulary_size
-        return LanguageNetwork(
-            cell,
-            vocabulary_size=size,
-            cutoffs=options.softmax_cutoffs(size),
-            **{
-                name: getattr(options, name)
-                for name in (
-                    "embedding_size",
-                    "hidden_size",
-                    "num_layers",
-                    "tie_weights",
-                    "embedding_dropout",
-                    "dropout",
-                    "output_dropout",
-                    "recurrent_dropout",
-                    "zoneout",
-                )
-            },
-        )
+        sizes = {name: getattr(self.options_, name) for name in NETWORK_OPTIONS}
+        cutoffs = self.options_.softmax_cutoffs(size)
+        try:
+            return LanguageNetwork(cell, vocabulary_size=size, cutoffs=cutoffs, **sizes)
+        except ValueError as error:
+            raise InputError(
+                f"cell {cell.name}", str(error).rstrip("."), "Change the options or the cell."
+            ) from error
 
     def _restore(self, run: RunFolder) -> None:
-        self.tokenizer_ = Tokenizer.from_json(run.read_text("tokenizer.json"))
-        self.network_ = self._build_network(self._read_cell(run))
+        cell = self._read_cell(run)
+        # From now on the cell is its graph: training again must not run the file that the run names.
+        self.options = self.options_ = self.options_.model_copy(update={"cell": cell})
+        self.tokenizer_ = self._read_tokenizer(run)
+        self.network_ = self._build_network(cell)
         run.read_model(self.network_)
         self.network_.eval()
         self._ngram = None
@@ -182,7 +207,8 @@ class LanguageModel(Task):
 
     def _clear(self, run: RunFolder) -> None:
         del self._train, self._valid
-        shutil.rmtree(run.path / TOKENS, ignore_errors=True)
+        if run.writes:
+            shutil.rmtree(run.path / TOKENS, ignore_errors=True)
 
     # Figures
 
@@ -226,6 +252,7 @@ class LanguageModel(Task):
         A beam search knows its text only at the end: then the record comes alone.
         """
         chosen = self._read_settings(settings)
+        self._check_input(item)
         if chosen.beam > 1:
             yield self._completer().search(item, chosen)
         else:
@@ -246,6 +273,12 @@ class LanguageModel(Task):
         """The token before a text: a line end, or else the most frequent token."""
         ids = self.tokenizer_.encode("\n")
         return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer_.unknown_id else 0
+
+
+def _await(path: Path) -> None:
+    """Wait for a file of the main process; should that one fail, the launcher ends this one too."""
+    while not path.exists():
+        time.sleep(0.1)
 
 
 def _figures(total: float, count: int, characters: int) -> dict[str, float]:

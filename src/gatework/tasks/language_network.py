@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gatework.graph import Cell
 from gatework.layers import Recurrent, reorder_state
 from gatework.layers.softmax import INITIAL_RANGE, AdaptiveSoftmax, Softmax
 
@@ -22,23 +23,28 @@ class LanguageNetwork(nn.Module):
     layer projects the hidden vectors to the embedding's.
 
     Args:
-        cell: a cell, or the name of one in the catalogue.
+        cell: reads the embedded tokens.
         vocabulary_size: number of tokens V, in order of falling frequency for the adaptive softmax.
         cutoffs: where the tail clusters of the adaptive softmax begin; empty for the plain softmax.
         embedding_dropout, dropout, output_dropout: shares of the units dropped after the embedding,
             between the layers and before the softmax; one mask a sequence (Gal & Ghahramani 2016) for the
             first and the last.
-        recurrent_dropout, zoneout: as for `gatework.Recurrent`.
+        hidden_size, num_layers, proj_size, residual, recurrent_dropout, zoneout: as for `gatework.Recurrent`.
+
+    Raises:
+        ValueError: the cell reads more than the tokens, or needs a size that was not given.
     """
 
     def __init__(
         self,
-        cell: Any,
+        cell: Cell,
         *,
         vocabulary_size: int,
         embedding_size: int,
         hidden_size: int,
         num_layers: int,
+        proj_size: int,
+        residual: bool,
         tie_weights: bool,
         cutoffs: Sequence[int],
         embedding_dropout: float,
@@ -52,18 +58,26 @@ class LanguageNetwork(nn.Module):
         self.output_dropout = output_dropout
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         nn.init.uniform_(self.embedding.weight, -INITIAL_RANGE, INITIAL_RANGE)
+        reads = [each.name for each in cell.graph.inputs]
+        if len(reads) > 1:
+            raise ValueError(
+                f"the cell reads {', '.join(reads[1:])} beside its input, and a text has no such thing"
+            )
         self.recurrent = Recurrent(
             cell,
             embedding_size,
             hidden_size,
             num_layers,
             dropout=dropout if num_layers > 1 else 0.0,
+            proj_size=proj_size,
+            residual=residual,
             recurrent_dropout=recurrent_dropout,
             zoneout=zoneout,
         )
-        project = tie_weights and hidden_size != embedding_size
-        self.projection = nn.Linear(hidden_size, embedding_size) if project else None
-        width = embedding_size if tie_weights else hidden_size
+        output_size = self.recurrent.output_size
+        project = tie_weights and output_size != embedding_size
+        self.projection = nn.Linear(output_size, embedding_size) if project else None
+        width = embedding_size if tie_weights else output_size
         shared = self.embedding.weight if tie_weights else None
         self.softmax: Softmax
         if cutoffs:
@@ -85,6 +99,8 @@ class LanguageNetwork(nn.Module):
         """What the softmax reads: inputs (T, B) -> (T, B, width of the softmax), and the new state."""
         embedded = _drop_units(self.embedding(inputs), self.embedding_dropout, self.training)
         output, state = self.recurrent(embedded, state)  # (T, B, H)
+        if isinstance(output, dict):  # of a cell that emits more than its state
+            output = output["output"]
         if self.projection is not None:
             output = self.projection(output)
         return _drop_units(output, self.output_dropout, self.training), state

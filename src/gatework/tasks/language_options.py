@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import (
@@ -14,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from gatework.errors import InputError
 from gatework.layers.softmax import default_cutoffs
 from gatework.training import TrainingOptions
 
@@ -51,6 +53,8 @@ STRUCTURE = (
     "cell",
     "hidden_size",
     "num_layers",
+    "proj_size",
+    "residual",
     "embedding_size",
     "tie_weights",
     "adaptive_softmax",
@@ -72,6 +76,8 @@ class LanguageModelOptions(TrainingOptions):
     cell: Any = Field("lstm", description="a cell of the catalogue, or FILE.py:NAME")
     hidden_size: int = Field(384, ge=1, description="units of a recurrent layer (word: 512)")
     num_layers: int = Field(2, ge=1, description="recurrent layers")
+    proj_size: int = Field(0, ge=0, description="units of the states that a cell projects; 0: none")
+    residual: bool = Field(False, description="every layer but the first adds its input to its output")
     embedding_size: int = Field(64, ge=1, description="width of a token's vector (bpe, word: 256)")
     tie_weights: bool = Field(False, description="one matrix for embedding and softmax (bpe, word: true)")
     adaptive_softmax: Literal["auto", "on", "off"] = Field(
@@ -110,11 +116,19 @@ class LanguageModelOptions(TrainingOptions):
         return cell if isinstance(cell, str) else cell.name
 
     def softmax_cutoffs(self, vocabulary_size: int) -> list[int]:
-        """The adaptive softmax's cutoffs for this vocabulary; empty for the plain softmax."""
+        """The adaptive softmax's cutoffs for this vocabulary; empty for the plain softmax.
+
+        Raises:
+            InputError: the option's cutoffs do not fit the vocabulary.
+        """
         large = vocabulary_size >= LARGE_VOCABULARY
         if self.adaptive_softmax == "off" or (self.adaptive_softmax == "auto" and not large):
             return []
-        return default_cutoffs(vocabulary_size) if self.cutoffs is None else self.cutoffs
+        cutoffs = default_cutoffs(vocabulary_size) if self.cutoffs is None else self.cutoffs
+        if not cutoffs or any(low >= high for low, high in pairwise([0, *cutoffs, vocabulary_size])):
+            what = f"{cutoffs} do not rise between 0 and the vocabulary's {vocabulary_size} tokens"
+            raise InputError("option cutoffs", what, "Give others, or adaptive_softmax=off.")
+        return cutoffs
 
 
 class CompletionSettings(BaseModel):
