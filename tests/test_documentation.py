@@ -1,8 +1,9 @@
 """The code in README.md and in the tutorials runs, and prints what the page says it prints.
 
 The Python blocks of one page run in order, in one namespace and an empty folder. A ```text block that
-directly follows a Python block is that block's exact output. The `gatework` commands of ```sh blocks are read
-by the real command line (their flags must exist), `make` targets must be in the Makefile.
+directly follows a Python block is that block's exact output. The `gatework` commands of ```sh blocks run in order as
+well, on small files of the names that they mention and with a few steps of training; `make` targets must be
+in the Makefile.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from gatework.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
@@ -74,6 +78,55 @@ def test_a_page_that_lies_is_found() -> None:
         run_page("```python\nx = 1\n```\nwords\n```python\nprint(x)\n```\n\n```text\n1\n```\n", "planted")
         == 2
     )
+
+
+# What a page trains in a quarter of an hour, the tests train for three steps.
+BRIEF = ["max_steps=3", "hidden_size=16", "num_layers=1", "batch_size=2", "steps=16", "ngram_order=2"]
+
+
+def gatework_commands(page: str) -> list[tuple[str, list[str]]]:
+    """The `gatework` commands of a page, each with the text that `echo` pipes into it."""
+    found = []
+    for block in blocks(page):
+        for line in block.text.replace("\\\n", " ").splitlines() if block.language == "sh" else ():
+            before, _, command = line.rpartition(" | ")
+            words = shlex.split(command, comments=True)
+            if words[:1] == ["gatework"]:
+                assert not before or before.startswith("echo "), f"the tests cannot run: {line}"
+                found.append((" ".join(shlex.split(before)[1:]), words[1:]))
+    return found
+
+
+def run_commands(page: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Runs the commands of a page in this process; how many there were."""
+    commands = [
+        (given, words) for given, words in gatework_commands(page) if words[:1] not in (["demo"], ["bench"])
+    ]
+    for given, words in commands:
+        for name in re.findall(r"\S+\.txt\b", " ".join(words)):
+            if not Path(name).exists():
+                Path(name).write_text("Once upon a time there was a small book of few words.\n" * 40)
+        if words[0] == "train":
+            words = [*words, *(part for option in BRIEF for part in ("--set", option))]
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{given}\n".encode())))
+        assert main(words) == 0, f"gatework {' '.join(words)}"
+    return len(commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text("utf-8")
+    for name, code in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        Path(name).write_text(code)  # a file that the page shows and then uses
+    count = run_commands(text, monkeypatch)
+    assert count > 0 or page.stem in ("layers",)
+
+
+def test_a_command_that_does_not_exist_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AssertionError, match="nonsense"):
+        run_commands("```sh\ngatework cells nonsense\n```\n", monkeypatch)
+    assert run_commands("```sh\ngatework cells lstm --latex   # the equations\n```\n", monkeypatch) == 1
 
 
 def test_the_makefile_has_every_target_that_pages_name() -> None:
