@@ -265,6 +265,7 @@ def test_any_cell_trains_and_loads_without_its_file(corpus, tmp_path):
         assert json.loads((out / "config.json").read_text())["options"]["cell"] == cell
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_cells_that_do_not_fit_are_refused(corpus):
     @gw.cell
     def attending(x, h, memory: gw.Memory):
