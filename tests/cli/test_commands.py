@@ -164,6 +164,40 @@ def test_python_dash_m():
 
 
 @pytest.mark.slow
+def test_two_processes_train_as_one(gatework, corpus, tmp_path):
+    arguments = [
+        "train",
+        "language-model",
+        corpus,
+        *SMALL,
+        "--set",
+        "max_steps=10",
+        "--set",
+        "output_dropout=0",
+    ]
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "-m",
+        "gatework",
+    ]
+    command = [*launch, *arguments, "--out", tmp_path / "two"]
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("perplexity") == 1  # one process speaks for all
+    assert gatework(*arguments, "--out", tmp_path / "one").code == 0
+    one, two = (json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("one", "two"))
+    assert two["model"]["loss"] == pytest.approx(one["model"]["loss"], abs=1e-4)
+    assert two["examples"] == one["examples"]
+
+
+@pytest.mark.slow
 def test_demo_twice(gatework, tmp_path, monkeypatch):
     from gatework.cli import demo
 

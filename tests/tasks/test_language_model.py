@@ -241,8 +241,14 @@ def test_a_run_goes_on_from_anothers_weights(trained, tmp_path):
     assert model.evaluate(other)["model"]["loss"] == pytest.approx(
         trained.evaluate(other)["model"]["loss"], abs=1e-4
     )
-    with pytest.raises(InputError, match="hidden_size: 25 differs from 24"):
-        LanguageModel(hidden_size=25).fit(other, from_run=trained.run_.path, out=tmp_path / "no")
+    again = LanguageModel(cell="lstm", max_steps=1, batch_size=4, steps=8)
+    again.fit(other, from_run=trained.run_.path)
+    for options, message in (
+        ({"hidden_size": 25}, "25 differs from 24"),
+        ({"cell": "gru"}, "gru differs from lstm"),
+    ):
+        with pytest.raises(InputError, match=message):
+            LanguageModel(**options).fit(other, from_run=trained.run_.path, out=tmp_path / "no")
     assert not (tmp_path / "no").exists()
 
 

@@ -79,11 +79,11 @@ def train(
     model = kind(**options)
     model.fit(data, valid=valid, out=out, columns=read_columns(columns), resume=resume, from_run=from_run)
     if model.result_.stopped == "interrupted":
-        printing.note(
-            f"Interrupted and saved at step {model.result_.steps}. Go on with:\n  {resume_command()}"
-        )
+        if model.run_.writes:  # under `accelerate launch` one process speaks for all
+            note = f"Interrupted and saved at step {model.result_.steps}. Go on with:"
+            printing.note(f"{note}\n  {resume_command()}")
         return 130
-    if model.run_.writes:  # under `accelerate launch` one process speaks for all
+    if model.run_.writes:
         printing.figures(model.metrics_, title=f"{task} in {out}, on the validation data")
     return 0
 

@@ -86,10 +86,10 @@ class LanguageModel(Task):
             return KIND_DEFAULTS[given.get("tokenizer", "character")]
         shared = {name: getattr(parent.options_, name) for name in STRUCTURE}
         for name, value in shared.items():
-            if name in given and given[name] != value:
+            if name in given and _shown(given[name]) != _shown(value):
                 raise InputError(
                     f"option {name}",
-                    f"{given[name]!r} differs from {value!r} of the run that is started from",
+                    f"{_shown(given[name])} differs from {_shown(value)} of the run that is started from",
                     "Leave it out: the network and its tokens are that run's.",
                 )
         kind = KIND_DEFAULTS[parent.options_.tokenizer]
@@ -120,7 +120,7 @@ class LanguageModel(Task):
         run.write_text("tokenizer.json", self.tokenizer_.to_json())
 
         train = self._stream(run, "train", data, column)
-        if valid is None:
+        if valid is None and not (run.path / TOKENS / "valid").exists():
             train, held = train.split(HELD_BACK)
             self._say(f"No validation data: the last {HELD_BACK:.0%} are held back ({len(held):,} tokens).")
         else:
@@ -273,6 +273,11 @@ class LanguageModel(Task):
         """The token before a text: a line end, or else the most frequent token."""
         ids = self.tokenizer_.encode("\n")
         return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer_.unknown_id else 0
+
+
+def _shown(value: Any) -> str:
+    """An option's value as text; a cell by its name, whether it comes from a file or not."""
+    return value.name if isinstance(value, Cell) else str(value).rpartition(".py:")[2]
 
 
 def _await(path: Path) -> None:
