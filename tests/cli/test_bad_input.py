@@ -200,7 +200,7 @@ def start(*arguments):
 @pytest.mark.slow
 def test_interrupting_saves_and_resuming_gives_the_same_weights(corpus, tmp_path):
     straight, broken = tmp_path / "straight", tmp_path / "broken run"
-    arguments = ["train", "language-model", corpus, "--epochs", 40, *SMALL, "--set", "record_every=5"]
+    arguments = ["train", "language-model", corpus, "--epochs", 25, *SMALL, "--set", "record_every=5"]
     whole = start(*arguments, "--out", straight)
     assert whole.wait(120) == 0, whole.communicate()
     process = start(*arguments, "--out", broken)

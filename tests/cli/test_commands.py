@@ -146,6 +146,20 @@ def test_cells_lists_and_prints(gatework):
     assert gatework("cells", "gru", "--latex").out.strip() == cells.get("gru").latex().strip()
 
 
+def test_bench_runs_a_suite_of_the_checkout(gatework, tmp_path, monkeypatch):
+    import gatework as package
+
+    monkeypatch.setattr(package, "__file__", str(tmp_path / "src" / "gatework" / "__init__.py"))
+    refusal = gatework("bench", "three")
+    assert refusal.code == 2
+    assert "Clone the project" in refusal.err
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "three.py").write_text("raise SystemExit(3)")
+    assert gatework("bench", "three").code == 3
+    assert "Did you mean 'three'" in gatework("bench", "thre").err
+
+
 def test_help_imports_no_task():
     program = (
         "import sys; from gatework.cli import main; main(['--help']); "

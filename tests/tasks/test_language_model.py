@@ -331,6 +331,17 @@ def test_a_finished_run_trains_on_for_longer(trained, corpus, tmp_path):
     assert tasks.load(folder).predict("a", seed=1) == longer.predict("a", seed=1)  # still whole
 
 
+def test_a_run_that_was_killed_while_it_read_its_data_resumes(corpus, tmp_path):
+    straight = LanguageModel(**SMALL, max_steps=4).fit(corpus, out=tmp_path / "straight")
+    run = RunFolder.create(tmp_path / "killed")
+    run.write_config(json.loads((tmp_path / "straight" / "config.json").read_text()))
+    (run.path / "tokens").mkdir()
+    (run.path / "tokens" / ".train.part").write_bytes(b"half a")
+    resumed = LanguageModel().fit(corpus, out=run.path, resume=True)
+    assert resumed.metrics_ == straight.metrics_
+    assert not (run.path / "tokens").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
