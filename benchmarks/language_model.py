@@ -15,16 +15,16 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from machine import machine
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("GATEWORK_DATA", HERE.parent.parent / "shared" / "data")) / "language_modelling"
@@ -103,31 +103,8 @@ def measure(name: str, runs: Path, max_minutes: float | None) -> dict[str, Any]:
         "figures": figures,
         "training_seconds": round(seconds, 1),
         "validations": [record for record in history if record.get("kind") == "validation"],
-        **machine(),
+        "machine": machine(),
     }
-
-
-def machine() -> dict[str, Any]:
-    """What a figure depends on beside the program."""
-    cpu = next(
-        (line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if "model name" in line),
-        platform.processor(),
-    )
-    git = ["git", "-C", str(HERE)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "--", ".."], capture_output=True, text=True, check=False
-    )
-    return {
-        "machine": {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform()},
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in ("gatework", "torch")}},
-        "commit": commit.strip() + ("+changes" if changed.stdout else ""),
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def main() -> None:

@@ -155,9 +155,11 @@ def test_bench_runs_a_suite_of_the_checkout(gatework, tmp_path, monkeypatch):
     assert "Clone the project" in refusal.err
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "benchmarks" / "three.py").write_text("raise SystemExit(3)")
+    (tmp_path / "benchmarks" / "part.py").touch()
+    (tmp_path / "benchmarks" / "three.py").write_text('if __name__ == "__main__":\n    raise SystemExit(3)\n')
     assert gatework("bench", "three").code == 3
     assert "Did you mean 'three'" in gatework("bench", "thre").err
+    assert "Known: three." in gatework("bench", "part").err
 
 
 def test_help_imports_no_task():

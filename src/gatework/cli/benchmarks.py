@@ -11,6 +11,8 @@ from gatework.errors import InputError, nearest
 
 __all__ = ["run_suite"]
 
+PROGRAM = 'if __name__ == "__main__":'  # a file without it is a part of the others
+
 
 def run_suite(name: str) -> int:
     """Run `benchmarks/NAME.py` of the checkout that this package is installed from; returns its exit code.
@@ -26,7 +28,7 @@ def run_suite(name: str) -> int:
             "the benchmarks are not part of the installed package",
             "Clone the project and run make bench in it.",
         )
-    suites = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    suites = sorted(path.stem for path in folder.glob("*.py") if PROGRAM in path.read_text("utf-8"))
     if name not in suites:
         raise InputError("bench", f"there is no suite {name!r}", nearest(name, suites))
     return subprocess.run([sys.executable, folder / f"{name}.py"], check=False).returncode
