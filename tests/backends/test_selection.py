@@ -1,0 +1,96 @@
+"""Which backend runs: what is asked for, what `auto` takes, and what is said about it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+import torch
+
+import gatework as gw
+from gatework import linear, sigmoid, tanh
+
+
+def test_auto_takes_torch_for_what_it_knows_and_says_why() -> None:
+    for layer in (
+        gw.LSTM(2, 3),
+        gw.LSTM(2, 3, proj_size=2),
+        gw.GRU(2, 3),
+        gw.RNN(2, 3),
+        gw.RNN(2, 3, nonlinearity="relu"),
+    ):
+        assert gw.explain(layer).name == "torch"
+        assert "fused" in gw.explain(layer).reason
+    for layer in (
+        gw.Recurrent("gru_original", 2, 3),
+        gw.LSTM(2, 3, zoneout=0.1),
+        gw.GRU(2, 3, recurrent_dropout=0.1),
+    ):
+        assert gw.explain(layer).name == "eager"
+    assert gw.explain(gw.GRU(2, 3), torch.zeros(0, 1, 2)).name == "eager"
+    assert gw.explain(gw.GRU(2, 3, recurrent_dropout=0.1).eval()).name == "torch"
+
+
+def test_equations_are_recognised_whatever_their_names() -> None:
+    @gw.cell
+    def mine(u: Any, state: Any, memory: Any) -> Any:
+        a = sigmoid(linear("alpha", u, state))
+        b = sigmoid(linear("beta", u, state))
+        g = tanh(linear("gamma", u, state))
+        d = sigmoid(linear("delta", u, state))
+        memory = b * memory + a * g
+        return d * tanh(memory), memory
+
+    @gw.cell
+    def swapped(u: Any, state: Any, memory: Any) -> Any:
+        a = sigmoid(linear("alpha", u, state))
+        b = sigmoid(linear("beta", u, state))
+        g = tanh(linear("gamma", u, state))
+        d = sigmoid(linear("delta", u, state))
+        memory = a * memory + b * g  # input and forget gate the other way round: no LSTM of torch's layout
+        return d * tanh(memory), memory
+
+    assert gw.explain(gw.Recurrent(mine, 2, 3)).name == "torch"
+    assert gw.explain(gw.Recurrent(swapped, 2, 3)).name == "eager"
+
+
+def test_a_named_backend_that_cannot_serve_says_why() -> None:
+    layer = gw.Recurrent("slstm", 2, 3)
+    with gw.backend("torch"), pytest.raises(gw.BackendError, match="slstm"):
+        layer(torch.zeros(1, 1, 2))
+    assert layer(torch.zeros(1, 1, 2))[0].shape == (1, 1, 3)
+
+
+def test_an_unknown_backend_gets_the_nearest_right_one() -> None:
+    with pytest.raises(ValueError, match="Did you mean 'eager'"):
+        gw.backend("eagre")
+
+
+def test_the_choice_ends_with_its_block_even_after_an_error() -> None:
+    layer = gw.GRU(2, 3)
+    with gw.backend("eager"):
+        assert gw.explain(layer).name == "eager"
+        with pytest.raises(ValueError, match="input_size"), gw.backend("torch"):
+            layer(torch.zeros(1, 1, 7))
+        assert gw.explain(layer).name == "eager"
+    assert gw.explain(layer).reason.startswith("torch has")
+
+
+def test_as_a_function_it_holds_from_there_on() -> None:
+    layer = gw.GRU(2, 3)
+    gw.backend("eager")
+    try:
+        assert gw.explain(layer).name == "eager"
+    finally:
+        gw.backend("auto")
+    assert gw.explain(layer).name == "torch"
+
+
+def test_the_choice_belongs_to_its_thread() -> None:
+    layer, seen = gw.GRU(2, 3), []
+    with gw.backend("eager"):
+        thread = threading.Thread(target=lambda: seen.append(gw.explain(layer).name))
+        thread.start()
+        thread.join()
+    assert seen == ["torch"]

@@ -1,0 +1,189 @@
+"""Each cell of the catalogue against one step written by hand from its paper, with weights taken by gate name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import gatework as gw
+from gatework.cells.catalogue import CATALOGUE
+
+INPUT, HIDDEN, PROJECTED, BATCH = 3, 5, 2, 4
+
+
+class Weights:
+    """A layer's weights by slot and gate: `w.linear("ih", "forget", x)` is that gate's W x + b."""
+
+    def __init__(self, layer: gw.Recurrent) -> None:
+        self.vectors = {name.removesuffix("_l0"): p.detach() for name, p in layer.named_parameters()}
+        self.rows: dict[tuple[str, str], slice] = {}
+        for slot, blocks in layer.cell.graph.slots().items():
+            start = 0
+            for block in blocks:
+                size = PROJECTED if block.rows == "proj_size" else HIDDEN
+                self.rows[slot, block.gate] = slice(start, start + size)
+                start += size
+
+    def linear(self, slot: str, gate: str, operand: Tensor) -> Tensor:
+        rows = self.rows[slot, gate]
+        bias = self.vectors.get(f"bias_{slot}")
+        return F.linear(operand, self.vectors[f"weight_{slot}"][rows], None if bias is None else bias[rows])
+
+    def both(self, gate: str, x: Tensor, h: Tensor) -> Tensor:
+        return self.linear("ih", gate, x) + self.linear("hh", gate, h)
+
+    def norm(self, name: str, *parts: Tensor) -> list[Tensor]:
+        """Ba et al. 2016, equations 3 and 4, over the parts taken together, each with its gain and bias."""
+        joined = torch.cat(parts, -1)
+        mean = joined.mean(-1, keepdim=True)
+        deviation = (joined.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        names = [name] if len(parts) == 1 else [f"{name}_{number}" for number in range(len(parts))]
+        return [
+            self.vectors[f"norm_gain_{n}"] * (part - mean) / deviation + self.vectors[f"norm_bias_{n}"]
+            for n, part in zip(names, parts, strict=True)
+        ]
+
+
+def elman(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    return (torch.tanh(w.both("hidden", x, h)),)
+
+
+def lstm(w: Weights, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+    i, f, o = (torch.sigmoid(w.both(gate, x, h)) for gate in ("input", "forget", "output"))
+    c = f * c + i * torch.tanh(w.both("candidate", x, h))
+    return o * torch.tanh(c), c
+
+
+def projected_lstm(w: Weights, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+    wide, c = lstm(w, x, h, c)
+    return F.linear(wide, w.vectors["weight_hr"]), c
+
+
+def gru(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    r, z = (torch.sigmoid(w.both(gate, x, h)) for gate in ("reset", "update"))
+    n = torch.tanh(w.linear("ih", "candidate", x) + r * w.linear("hh", "candidate", h))
+    return ((1 - z) * n + z * h,)
+
+
+def gru_original(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    r, z = (torch.sigmoid(w.both(gate, x, h)) for gate in ("reset", "update"))
+    return (z * h + (1 - z) * torch.tanh(w.both("candidate", x, r * h)),)
+
+
+def peephole_lstm(w: Weights, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+    i = torch.sigmoid(w.both("input", x, h) + w.vectors["peephole_input"] * c)
+    f = torch.sigmoid(w.both("forget", x, h) + w.vectors["peephole_forget"] * c)
+    c = f * c + i * torch.tanh(w.both("candidate", x, h))
+    o = torch.sigmoid(w.both("output", x, h) + w.vectors["peephole_output"] * c)
+    return o * torch.tanh(c), c
+
+
+def coupled_lstm(w: Weights, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+    f, o = (torch.sigmoid(w.both(gate, x, h)) for gate in ("forget", "output"))
+    c = f * c + (1 - f) * torch.tanh(w.both("candidate", x, h))
+    return o * torch.tanh(c), c
+
+
+def layer_norm_lstm(w: Weights, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+    gates = ("input", "forget", "candidate", "output")
+    from_x = w.norm("input", *(w.linear("ih", gate, x) for gate in gates))
+    from_h = w.norm("state", *(w.linear("hh", gate, h) for gate in gates))
+    i, f, g, o = (a + b for a, b in zip(from_x, from_h, strict=True))
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    (normal,) = w.norm("cell", c)
+    return torch.sigmoid(o) * torch.tanh(normal), c
+
+
+def layer_norm_gru(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    from_x = w.norm("input", *(w.linear("ih", gate, x) for gate in ("reset", "update")))
+    from_h = w.norm("state", *(w.linear("hh", gate, h) for gate in ("reset", "update")))
+    r, z = (torch.sigmoid(a + b) for a, b in zip(from_x, from_h, strict=True))
+    (side,) = w.norm("candidate_input", w.linear("ih", "candidate", x))
+    (past,) = w.norm("candidate_state", w.linear("hh", "candidate", h))
+    return ((1 - z) * torch.tanh(side + r * past) + z * h,)
+
+
+def minimal_gated_unit(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    f = torch.sigmoid(w.both("forget", x, h))
+    return ((1 - f) * h + f * torch.tanh(w.both("candidate", x, f * h)),)
+
+
+def ind_rnn(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    return (torch.relu(w.linear("ih", "hidden", x) + w.vectors["recurrence"] * h),)
+
+
+def ctrnn(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    gate = next(gate for slot, gate in w.rows if slot == "hh")
+    return (h + 0.1 * (torch.tanh(w.both(gate, x, h)) - h),)
+
+
+def slstm(w: Weights, x: Tensor, h: Tensor, c: Tensor, n: Tensor, m: Tensor) -> tuple[Tensor, ...]:
+    """Without the stabiliser, as the paper defines it: i = exp(·), f = sigmoid(·), h = o c / n."""
+    i = torch.exp(w.both("input", x, h))
+    f = torch.sigmoid(w.both("forget", x, h))
+    z, o = torch.tanh(w.both("candidate", x, h)), torch.sigmoid(w.both("output", x, h))
+    # the states that the stabilised form keeps are these, divided by exp(m)
+    c, n = f * c * torch.exp(m) + i * z, f * n * torch.exp(m) + i
+    new = torch.maximum(torch.log(f) + m, torch.log(i))
+    return o * c / n, c / torch.exp(new), n / torch.exp(new), new
+
+
+STEPS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    f.__name__: f
+    for f in (
+        elman,
+        lstm,
+        projected_lstm,
+        gru,
+        gru_original,
+        peephole_lstm,
+        coupled_lstm,
+        layer_norm_lstm,
+        layer_norm_gru,
+        minimal_gated_unit,
+        ind_rnn,
+        ctrnn,
+        slstm,
+    )
+}
+
+
+def test_every_cell_has_a_step_here() -> None:
+    assert set(STEPS) == set(CATALOGUE) == set(gw.cells.names())
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_cell_is_its_paper(name: str) -> None:
+    proj = {"proj_size": PROJECTED} if name == "projected_lstm" else {}
+    layer = gw.Recurrent(name, INPUT, HIDDEN, dtype=torch.float64, **proj)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(0.7 * torch.randn_like(parameter))
+    specs = layer.cell.graph.states
+    sizes = [PROJECTED if spec.size == "proj_size" else HIDDEN for spec in specs]
+    states = tuple(0.3 + torch.rand(BATCH, size, dtype=torch.float64) for size in sizes)
+    x = torch.randn(6, BATCH, INPUT, dtype=torch.float64)
+    hx = tuple(s[None] for s in states)
+    with torch.no_grad(), gw.backend("eager"):
+        output, last = layer(x, hx if len(hx) > 1 else hx[0])
+    weights, expected = Weights(layer), []
+    for step in x:
+        states = STEPS[name](weights, step, *states)
+        expected.append(states[0])
+    torch.testing.assert_close(output, torch.stack(expected), rtol=1e-10, atol=1e-12)
+    for mine, theirs in zip(last if len(hx) > 1 else (last,), states, strict=True):
+        torch.testing.assert_close(mine[0], theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_slstm_survives_large_gates() -> None:
+    """exp of a hundred overflows in float32; the stabiliser keeps it away."""
+    layer = gw.Recurrent("slstm", INPUT, HIDDEN)
+    with torch.no_grad():
+        layer.bias_ih_l0.fill_(120.0)
+    output, state = layer(torch.randn(50, 2, INPUT))
+    assert output.isfinite().all()
+    assert all(s.isfinite().all() for s in state)

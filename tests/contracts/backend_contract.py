@@ -1,0 +1,63 @@
+"""What every backend must pass: `check_backend(name, layer)` compares it with the float64 reference, directly."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import gatework as gw
+from tests.contracts.cell_contract import flat, like
+
+# One table, by dtype: the difference allowed, relative to the largest entry of the reference.
+TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-10}
+SHAPES = ((1, 1, None), (7, 3, None), (9, 7, (9, 0, 4, 1, 9, 3, 7)), (2, 4, (0, 0, 0, 0)))  # T, B, lengths
+
+
+def check_backend(name: str, layer: gw.Recurrent, dtype: torch.dtype) -> None:
+    """Outputs, final states and every gradient of a layer on a backend are the reference's.
+
+    Inputs are not contiguous, and NaN stands in their padding.
+
+    Raises:
+        AssertionError: a value differs; the message says which.
+    """
+    reference = copy.deepcopy(layer).double()
+    layer = copy.deepcopy(layer).to(dtype)
+    for steps, rows, lengths in SHAPES:
+        generator = torch.Generator().manual_seed(steps)
+        x = torch.randn(rows, layer.input_size, steps, generator=generator, dtype=torch.float64).permute(
+            2, 0, 1
+        )
+        if lengths is not None:
+            past = torch.arange(steps)[:, None] >= torch.tensor(lengths)
+            x = x.masked_fill(past[..., None], float("nan"))
+        start = [torch.rand(s.shape, generator=generator).double() for s in flat(layer.initial_state(rows))]
+        expected = values_and_gradients("eager", reference, x, start, lengths)
+        got = values_and_gradients(name, layer, x.to(dtype), [s.to(dtype) for s in start], lengths)
+        assert list(got) == list(expected)
+        for key, value in expected.items():
+            scale = value.abs().max().clamp_min(1e-12) if value.numel() else torch.tensor(1.0)
+            difference = ((got[key].double() - value).abs() / scale).max().item() if value.numel() else 0.0
+            where = f"{name}, {layer}, T={steps}, B={rows}, lengths={lengths}: {key}"
+            assert difference <= TOLERANCE[dtype], f"{where} differs by {difference:.1e}"  # NaN fails too
+
+
+def values_and_gradients(
+    name: str, layer: gw.Recurrent, x: Tensor, start: list[Tensor], lengths: Any
+) -> dict[str, Tensor]:
+    """Everything that a call of a layer gives, and the gradients of a weighted sum of it, by name."""
+    x = x.detach().clone().requires_grad_()
+    start = [s.clone().requires_grad_() for s in start]
+    with gw.backend(name):
+        output, state = layer(x, like(layer.initial_state(x.shape[1]), iter(start)), lengths=lengths)
+    values = {"output": output, **{f"state {n}": s for n, s in enumerate(flat(state))}}
+    loss = torch.stack(
+        [(v * torch.linspace(0.5, 1.5, v.numel()).to(v).view_as(v)).sum() for v in values.values()]
+    ).sum()
+    leaves = {"input": x, **{f"start {n}": s for n, s in enumerate(start)}, **dict(layer.named_parameters())}
+    gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+    found = {f"gradient of {key}": g for key, g in zip(leaves, gradients, strict=True)}
+    return {key: value.detach() for key, value in {**values, **found}.items()}

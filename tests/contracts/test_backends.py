@@ -1,0 +1,66 @@
+"""Every backend against the float64 reference, for each cell that it does not refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import gatework as gw
+from gatework.backends import BACKENDS, SequenceInput, SequenceOutput, eager, selection
+from tests.contracts.backend_contract import check_backend
+
+OPTIONS: list[dict[str, Any]] = [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}]
+CELLS = {name: gw.cells.get(name) for name in gw.cells.names()}
+CELLS["elman_relu"] = gw.elman.with_options(activation=gw.relu)
+
+
+TAKES = {"torch": ["elman", "lstm", "projected_lstm", "gru", "elman_relu"]}  # the others take every cell
+
+
+def layer_of(name: str, hidden_size: int = 5, **options: Any) -> gw.Recurrent:
+    cell = CELLS[name]
+    if "proj_size" in cell.graph.sizes():
+        options["proj_size"] = 2
+    torch.manual_seed(2)
+    return gw.Recurrent(cell, 3, hidden_size, **options)
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # torch's own
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("backend", [*BACKENDS, "auto"])
+def test_a_backend_equals_the_reference(backend: str, name: str, dtype: torch.dtype) -> None:
+    for options in OPTIONS:
+        layer = layer_of(name, **options)
+        if name not in TAKES.get(backend, CELLS):
+            with gw.backend(backend), pytest.raises(gw.BackendError, match=backend):
+                layer(torch.zeros(2, 1, 3))
+            continue
+        check_backend(backend, layer, dtype)
+
+
+@pytest.mark.parametrize("hidden_size", [1, 7, 63, 100])
+def test_odd_sizes(hidden_size: int) -> None:
+    for backend in BACKENDS:
+        check_backend(backend, layer_of("lstm", hidden_size), torch.float32)
+
+
+def test_a_fault_in_a_backend_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(
+        graph: Any, parameters: Any, sequence: SequenceInput, *, record: bool = False
+    ) -> SequenceOutput:
+        swapped = dict(parameters, weight_hh=parameters["weight_hh"].roll(5, 0))
+        return eager.run(graph, swapped, sequence, record=record)
+
+    class Faulty:
+        name = "faulty"
+        run = staticmethod(faulty)
+        refusal = staticmethod(eager.refusal)
+
+    monkeypatch.setitem(BACKENDS, "faulty", Faulty)  # type: ignore[arg-type]
+    monkeypatch.setattr(selection, "NAMES", (*selection.NAMES, "faulty"))
+    layer = gw.Recurrent(gw.minimal_gated_unit, 3, 5)
+    with pytest.raises(AssertionError, match="differs by"):
+        check_backend("faulty", layer, torch.float64)

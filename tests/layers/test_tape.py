@@ -1,0 +1,165 @@
+"""`gw.record`: what is on the tape, under which names, in which order of steps and rows, with which gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gatework as gw
+
+T, B, INPUT, H = 6, 3, 4, 5
+LENGTHS = torch.tensor([2, 6, 0])
+
+
+def lstm_by_hand(layer: gw.LSTM, x: Tensor) -> dict[str, list[Tensor]]:
+    """Gates and states of one row, (T, I), from torch's documentation of nn.LSTM."""
+    h = c = torch.zeros(H)
+    found: dict[str, list[Tensor]] = {
+        name: [] for name in ("input", "forget", "candidate", "output", "h", "c")
+    }
+    for step in x:
+        packed = layer.weight_ih_l0 @ step + layer.bias_ih_l0 + layer.weight_hh_l0 @ h + layer.bias_hh_l0
+        i, f, g, o = packed.chunk(4)
+        i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+        c = f * c + i * g
+        h = o * c.tanh()
+        for name, value in zip(found, (i, f, g, o, h, c), strict=True):
+            found[name].append(value)
+    return found
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gates_and_states_are_those_of_the_equations(training: bool) -> None:
+    layer = gw.LSTM(INPUT, H).train(training)
+    x = torch.randn(T, B, INPUT)
+    with gw.record(layer) as tape, torch.no_grad():
+        layer(x, lengths=LENGTHS)
+    for row, length in enumerate(LENGTHS.tolist()):
+        for name, values in lstm_by_hand(layer, x[:length, row]).items():
+            if length:
+                torch.testing.assert_close(tape[name][:length, row], torch.stack(values).detach())
+            assert not tape[name][length:, row].any()
+            assert tape[name].shape == (T, B, H)
+
+
+def test_the_backward_direction_stands_in_the_inputs_order() -> None:
+    layer = gw.LSTM(INPUT, H, bidirectional=True)
+    x = torch.randn(T, B, INPUT)
+    with gw.record(layer) as tape:
+        output, _ = layer(x, lengths=LENGTHS)
+    torch.testing.assert_close(tape["l0.h"], output[..., :H])
+    torch.testing.assert_close(tape["l0_reverse.h"], output[..., H:])
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2}, {"bidirectional": True}])
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_gradients_at_every_state(options: dict[str, Any], lengths: Tensor | None) -> None:
+    """The gradient at h_t is what a small push of h_t does to the loss: through the output and all later steps."""
+    layer = gw.GRU(INPUT, H, dtype=torch.float64, **options)
+    x = torch.randn(T, B, INPUT, dtype=torch.float64)
+    weights = torch.randn(T, B, H * (2 if layer.bidirectional else 1), dtype=torch.float64)
+    with gw.record(layer) as tape:
+        output, _ = layer(x, lengths=lengths)
+        (output * weights).sum().backward()
+    gradient = tape.gradient("h")
+    assert gradient.shape == (T, B, H)
+
+    # the last layer's h_t by hand: d loss / d h_t = weights_t + (d h_{t+1} / d h_t)^T d loss / d h_{t+1}
+    top = gw.GRU(INPUT, H, dtype=torch.float64)
+    if layer.num_layers == 1:
+        names = top.state_dict()
+        top.load_state_dict({name: layer.state_dict()[name] for name in names})
+        for row in range(B):
+            last = T if lengths is None else int(lengths[row])
+            flowing = torch.zeros(H, dtype=torch.float64)
+            for t in reversed(range(last)):
+                flowing = flowing + weights[t, row, :H]
+                torch.testing.assert_close(gradient[t, row], flowing)
+                h = tape["h"][t - 1, row].detach().clone().requires_grad_() if t else torch.zeros(H).double()
+                if t:
+                    new, _ = top(x[t : t + 1, row], h[None])
+                    (flowing,) = torch.autograd.grad(new[0] @ flowing, h)
+            assert not gradient[last:, row].any()
+
+
+def test_gradients_of_each_layer_are_there() -> None:
+    layer = gw.LSTM(INPUT, H, num_layers=2, bidirectional=True)
+    with gw.record(layer) as tape:
+        layer(torch.randn(T, B, INPUT))[0].sum().backward()
+    for name in ("l0", "l0_reverse", "l1", "l1_reverse"):
+        assert tape.gradient(f"{name}.h").abs().sum() > 0
+
+
+def test_a_tape_covers_what_is_inside_a_module_and_each_call() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = gw.GRU(INPUT, H)
+            self.decoder = gw.LSTM(H, H)
+            self.outside = nn.LSTM(H, H)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y, _ = self.encoder(x)
+            y, _ = self.encoder(torch.cat([y[..., :INPUT]], -1))
+            return self.outside(self.decoder(y)[0])[0]
+
+    model, bystander = Model(), gw.GRU(INPUT, H)
+    x = torch.randn(T, B, INPUT)
+    with gw.record(model) as tape:
+        model(x)
+        bystander(x)
+    model(x)
+    assert [call.module for call in tape.calls] == ["encoder", "encoder", "decoder"]
+    assert tape["decoder.forget"].shape == (T, B, H)
+    assert tape["encoder.l0.reset"].shape == (T, B, H)
+    assert "encoder.l0.reset" in tape.names()
+    torch.testing.assert_close(tape.calls[0].layers["l0"].values["h"], model.encoder(x)[0])
+
+
+def test_names_choose_what_is_kept() -> None:
+    layer = gw.LSTM(INPUT, H)
+    with gw.record(layer, names=["forget", "c"]) as tape:
+        layer(torch.randn(T, B, INPUT))
+    assert tape.names() == ["l0.c", "l0.forget"]
+
+
+def test_unknown_names_and_missing_gradients_are_said() -> None:
+    layer = gw.LSTM(INPUT, H)
+    with gw.record(layer) as tape:
+        with pytest.raises(KeyError, match="empty"):
+            tape["forget"]
+        layer(torch.randn(T, B, INPUT))
+    with pytest.raises(KeyError, match="forget"):
+        tape["l0.forgot"]
+    with pytest.raises(RuntimeError, match="backward"):
+        tape.gradient("h")
+    with pytest.raises(KeyError):
+        tape.gradient("forget")
+    with pytest.raises(TypeError, match="Module"), gw.record("layer"):  # type: ignore[arg-type]
+        pass
+
+
+def test_two_tapes_at_once_and_none_after_an_error() -> None:
+    layer = gw.GRU(INPUT, H)
+    x = torch.randn(T, B, INPUT)
+    with gw.record(layer) as outer:
+        with gw.record(layer) as inner:
+            layer(x)
+        layer(x)
+    assert (len(outer.calls), len(inner.calls)) == (2, 1)
+    with pytest.raises(ValueError), gw.record(layer) as broken:
+        layer(torch.randn(T, B, INPUT + 1))
+    layer(x)
+    assert broken.calls == []
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch", "eager"])
+def test_every_backend_records_and_says_what_ran(backend: str) -> None:
+    layer = gw.GRU(INPUT, H)
+    with gw.backend(backend), gw.record(layer) as tape:
+        layer(torch.randn(T, B, INPUT))
+    assert tape.calls[0].backend.startswith("eager")
+    assert tape["reset"].shape == (T, B, H)
