@@ -83,10 +83,10 @@ def choose(graph: Graph, sizes: Mapping[str, int], *, record: bool, empty: bool 
         BackendError: the backend asked for by name cannot serve.
     """
     asked = _chosen.get()
+    if empty:
+        return Choice("eager", "there is nothing to compute")
     if asked == "auto":
-        why_not = (
-            "there is nothing to run" if empty else torch_fused.refusal(graph, record=record, sizes=sizes)
-        )
+        why_not = torch_fused.refusal(graph, record=record, sizes=sizes)
         if why_not is None:
             return Choice("torch", f"torch has a fused operator for the equations of {graph.name}")
         return Choice("eager", why_not)
