@@ -12,6 +12,7 @@ import torch
 # Tests compute small things: waking a second thread for each operation costs more than it gives, and a great
 # deal more where the suite shares its cores.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # and so for the programs that tests start
 
 ROOT = Path(__file__).resolve().parent.parent
 
