@@ -187,6 +187,17 @@ def test_words_and_byte_pairs_with_tied_weights(kind, corpus, tmp_path):
         assert record["output"][0] in " \n"  # goes on after the word
 
 
+@pytest.mark.parametrize("tie_weights", [False, True])
+def test_the_layers_read_inputs_of_unit_variance(tie_weights, corpus):
+    model = LanguageModel(**(SMALL | {"embedding_size": 64, "tie_weights": tie_weights}), max_steps=1)
+    network = model.fit(corpus, valid=corpus).network_
+    read = []
+    network.recurrent.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+    network.hidden(torch.arange(model.tokenizer_.vocabulary_size)[:, None])
+    assert read[0].std().item() == pytest.approx(1, abs=0.15)
+    assert network.softmax.weight.std().item() < 0.2  # and the softmax begins undecided
+
+
 def test_defaults_follow_the_tokenizer_and_given_options_win():
     resolve = lambda **given: LanguageModel(**given)._resolve_options(None)  # noqa: E731
     assert resolve().steps == 128

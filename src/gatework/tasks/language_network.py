@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from gatework.graph import Cell
 from gatework.layers import Recurrent, reorder_state
-from gatework.layers.softmax import INITIAL_RANGE, AdaptiveSoftmax, Softmax
+from gatework.layers.softmax import AdaptiveSoftmax, Softmax
 
 __all__ = ["LanguageNetwork"]
 
@@ -57,7 +57,10 @@ class LanguageNetwork(nn.Module):
         self.embedding_dropout = embedding_dropout
         self.output_dropout = output_dropout
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
-        nn.init.uniform_(self.embedding.weight, -INITIAL_RANGE, INITIAL_RANGE)
+        # The recurrent layers learn much sooner from inputs of unit variance, the softmax from small rows:
+        # shared rows are small, and multiplied on their way in (Vaswani et al. 2017, section 3.4).
+        self.embedding_scale = embedding_size**0.5 if tie_weights else 1.0
+        nn.init.normal_(self.embedding.weight, std=1 / self.embedding_scale)
         reads = [each.name for each in cell.graph.inputs]
         if len(reads) > 1:
             raise ValueError(
@@ -97,7 +100,8 @@ class LanguageNetwork(nn.Module):
 
     def hidden(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """What the softmax reads: inputs (T, B) -> (T, B, width of the softmax), and the new state."""
-        embedded = _drop_units(self.embedding(inputs), self.embedding_dropout, self.training)
+        embedded = self.embedding(inputs) * self.embedding_scale
+        embedded = _drop_units(embedded, self.embedding_dropout, self.training)
         output, state = self.recurrent(embedded, state)  # (T, B, H)
         if isinstance(output, dict):  # of a cell that emits more than its state
             output = output["output"]
