@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +25,7 @@ from typing import Any
 
 import accelerate  # noqa: F401  # imported before the fork, so that no moment is spent on it
 import torch
+from machine import machine
 from torch import Tensor
 from torch.nn import functional
 
@@ -174,22 +173,6 @@ def run_kills(root: Path, kills: int, seed: int) -> dict[str, Any]:
         "uninterrupted_seconds": seconds,
         "steps": max(record["step"] for record in history),
         "rows": rows,
-    }
-
-
-def machine() -> dict[str, Any]:
-    """What the result was obtained on, and with which code."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "cpu": names[0] if names else platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "commit": commit.stdout.strip() or None,
-        "command": " ".join(["python", *sys.argv]),
     }
 
 

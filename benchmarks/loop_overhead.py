@@ -12,18 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from machine import machine
 from torch import Tensor
 from torch.nn import functional
 
@@ -88,6 +85,16 @@ class Problem:
         return {"loss": 0.0}  # the cost of a validation is the model's, not the loop's
 
 
+class Times(NamedTuple):
+    """Seconds on the clock, and of processor time, which another program's load disturbs less."""
+
+    wall: float
+    cpu: float
+
+
+Train = Callable[[Problem, int], None]
+
+
 def train_bare(problem: Problem, steps: int) -> None:
     """The loop that everybody writes, without anything that can be left out."""
     model, done = problem.model, 0
@@ -116,12 +123,12 @@ def train_fit(problem: Problem, steps: int) -> None:
         fit(problem, options, RunFolder.create(Path(folder) / "run"))
 
 
-def timed(train: Any, shape: Shape, steps: int) -> float:
-    """Seconds that `steps` steps take."""
+def timed(train: Train, shape: Shape, steps: int) -> Times:
+    """What `steps` steps take."""
     problem = Problem(shape)
-    start = time.perf_counter()
+    wall, cpu = time.perf_counter(), time.process_time()
     train(problem, steps)
-    return time.perf_counter() - start
+    return Times(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def check(shape: Shape) -> None:
@@ -137,39 +144,20 @@ def check(shape: Shape) -> None:
 def measure(shape: Shape, pairs: int, seconds: float) -> dict[str, Any]:
     """Medians over interleaved pairs of runs of about `seconds` each."""
     check(shape)
-    steps = max(50, round(50 * seconds / timed(train_bare, shape, 50)))
-    rows = []
+    steps = max(50, round(50 * seconds / timed(train_bare, shape, 50).wall))
+    rows: list[tuple[Times, Times]] = []
     for pair in range(pairs):
-        order = (train_bare, train_fit) if pair % 2 == 0 else (train_fit, train_bare)
+        order: tuple[Train, Train] = (train_bare, train_fit) if pair % 2 == 0 else (train_fit, train_bare)
         times = {train: timed(train, shape, steps) for train in order}
         rows.append((times[train_bare], times[train_fit]))
     return {
         "steps": steps,
         "pairs": pairs,
-        "bare_ms_per_step": 1e3 * statistics.median(bare for bare, _ in rows) / steps,
-        "fit_ms_per_step": 1e3 * statistics.median(fitted for _, fitted in rows) / steps,
-        "ratio": statistics.median(fitted / bare for bare, fitted in rows),
-        "ratios": [fitted / bare for bare, fitted in rows],
-    }
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on, and with which code."""
-    cpu = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].partition(":")[2].strip() if names else cpu
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "commit": commit.stdout.strip() or None,
-        "command": " ".join(["python", *sys.argv]),
+        "bare_ms_per_step": 1e3 * statistics.median(bare.wall for bare, _ in rows) / steps,
+        "fit_ms_per_step": 1e3 * statistics.median(fitted.wall for _, fitted in rows) / steps,
+        "ratio": statistics.median(fitted.wall / bare.wall for bare, fitted in rows),
+        "cpu_ratio": statistics.median(fitted.cpu / bare.cpu for bare, fitted in rows),
+        "ratios": [fitted.wall / bare.wall for bare, fitted in rows],
     }
 
 
@@ -188,7 +176,7 @@ def main() -> None:
         result["shapes"][name] = figures
         print(
             f"{name}: bare {figures['bare_ms_per_step']:.3f} ms/step, fit {figures['fit_ms_per_step']:.3f} "
-            f"ms/step, ratio {figures['ratio']:.4f}"
+            f"ms/step, ratio {figures['ratio']:.4f} (processor time {figures['cpu_ratio']:.4f})"
         )
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -155,6 +155,17 @@ def test_minutes_end_a_training_and_it_is_validated(tmp_path: Path) -> None:
     assert rates[-1] < 0.1 * max(rates)  # the cosine is through
 
 
+def test_the_least_training_is_one_step(tmp_path: Path) -> None:
+    result, _ = train(tmp_path / "run", epochs=None, max_minutes=1e-9)
+    assert (result.stopped, result.steps, result.best_at) == ("max_minutes", 1, 1)
+
+
+def test_a_run_opened_for_reading_is_not_trained_into(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, writes=False)
+    with pytest.raises(ValueError, match=r"RunFolder\.create"):
+        fit(TinyProblem(), TrainingOptions(epochs=1, device="cpu"), run, progress=Heard())
+
+
 def test_two_trainings_with_one_seed_are_the_same_and_with_another_not(tmp_path: Path) -> None:
     first, a = train(tmp_path / "a", seed=3)
     second, b = train(tmp_path / "b", seed=3)

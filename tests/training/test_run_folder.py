@@ -77,6 +77,7 @@ def test_a_resumed_run_is_unfinished_again(finished: Path) -> None:
 
 
 def test_other_processes_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("RANK", "1")
     run = RunFolder.create(tmp_path / "run")
     run.write_config({})
@@ -86,6 +87,12 @@ def test_other_processes_write_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     run.append_history({})
     run.complete()
     assert not run.path.exists()
+
+
+def test_a_rank_without_a_launcher_means_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setenv("RANK", "1")  # left over in somebody's shell
+    assert RunFolder.create(tmp_path / "run").writes
 
 
 def test_open_refuses_what_is_no_run(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ class Training:
             return "finished"
         if options.max_steps is not None and state.step >= options.max_steps:
             return "finished"
-        if options.max_minutes is not None and state.seconds >= 60 * options.max_minutes:
+        if options.max_minutes is not None and state.seconds >= 60 * options.max_minutes and state.step > 0:
             return "max_minutes"
         return None
 

@@ -30,13 +30,14 @@ class DivergedError(InputError):
     ) -> None:
         self.step, self.loss, self.norm = step, loss, norm
         self.checkpoint, self.learning_rate = checkpoint, learning_rate
-        kept = (
-            f"the last good checkpoint is {checkpoint}" if checkpoint else "there was no checkpoint before it"
-        )
+        if checkpoint:
+            kept, again = f"the last good checkpoint is {checkpoint}", "go on with --resume"
+        else:
+            kept, again = "there was no checkpoint before it", "start anew"
         super().__init__(
             f"step {step}",
             f"training diverged: the loss is {loss:.4g} and the gradient norm {norm:.4g}; {kept}",
-            f"Lower learning_rate (it was {learning_rate:.3g}) or clip_norm, or raise warmup.",
+            f"Lower learning_rate (it was {learning_rate:.3g}) or clip_norm and {again}.",
         )
 
     def __reduce__(self) -> tuple[type[DivergedError], tuple[int, float, float, Path | None, float]]:  # type: ignore[override]

@@ -23,7 +23,8 @@ class Interruption:
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
             for number in self.SIGNALS:
-                self._previous[number] = signal.signal(number, self._request)
+                # None: a handler that was not set from Python, which Python cannot set again either.
+                self._previous[number] = signal.signal(number, self._request) or signal.SIG_DFL
         return self
 
     def _request(self, number: int, frame: FrameType | None) -> None:

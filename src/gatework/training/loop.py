@@ -48,6 +48,8 @@ def fit(
         RunError: no checkpoint verifies.
     """
     processes = Processes(options)
+    if run.writes != processes.is_main:
+        raise ValueError(f"{run} is not the folder that RunFolder.create gave this process")
     if progress is None or not processes.is_main:
         progress = default_progress() if processes.is_main else SilentProgress()
     seed_everything(options.seed + processes.rank)

@@ -60,8 +60,7 @@ class RunFolder:
             RunError: `path` holds something already (without `resume`), or is not there (with it), or
                 belongs to a newer format.
         """
-        # The launcher (torchrun's convention) tells the rank before torch.distributed is set up.
-        run = cls(path, writes=int(os.environ.get("RANK", "0")) == 0)
+        run = cls(path, writes=_launched_rank() == 0)
         if not run.writes:
             return run
         where = str(run.path)
@@ -238,3 +237,10 @@ class RunFolder:
         lines = files.read_text(path).splitlines(keepends=True)
         if len(lines) > records:
             files.write_text(path, "".join(lines[:records]))
+
+
+def _launched_rank() -> int:
+    """This process's number among those of its launcher, before torch.distributed is set up."""
+    if "LOCAL_RANK" in os.environ:  # torchrun, and accelerate launch
+        return int(os.environ.get("RANK", "0"))
+    return int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))  # mpirun
