@@ -43,9 +43,7 @@ class MissingExtraError(GateworkError, ImportError):
     def __init__(self, package: str, extra: str) -> None:
         self.package = package
         self.extra = extra
-        super().__init__(
-            f"{package} is needed for this. Install it with: pip install 'gatework[{extra}]'"
-        )
+        super().__init__(f"{package} is needed for this. Install it with: pip install 'gatework[{extra}]'")
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
         return type(self), (self.package, self.extra)
