@@ -6,7 +6,7 @@ from gatework.graph.language import gate, layer_norm, linear, sigmoid, tanh
 
 @cell
 def layer_norm_gru(x: Expr, h: Expr) -> Expr:
-    """GRU with layer normalisation (Ba, Kiros & Hinton 2016, equations 24 to 26): of the two gates' input and
+    """GRU with layer normalisation (Ba, Kiros & Hinton 2016, supplement): of the two gates' input and
     recurrent products, and of the candidate's, each before the reset gate acts."""
     names = ("reset", "update")
     from_input = layer_norm("input", *(linear(name, x) for name in names))

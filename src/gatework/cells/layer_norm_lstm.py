@@ -6,7 +6,7 @@ from gatework.graph.language import gate, layer_norm, linear, sigmoid, tanh
 
 @cell
 def layer_norm_lstm(x: Expr, h: Expr, c: Expr) -> tuple[Expr, Expr]:
-    """LSTM with layer normalisation (Ba, Kiros & Hinton 2016, equations 20 to 22): of the four gates' input products
+    """LSTM with layer normalisation (Ba, Kiros & Hinton 2016, supplement): of the four gates' input products
     together, of their recurrent products together, and of the memory cell on its way to the output."""
     names = ("input", "forget", "candidate", "output")
     from_input = layer_norm("input", *(linear(name, x) for name in names))

@@ -6,7 +6,7 @@ from gatework.graph.language import linear, sigmoid, tanh
 
 @cell
 def minimal_gated_unit(x: Expr, h: Expr) -> Expr:
-    """Minimal gated unit: one gate that forgets and resets (Zhou et al. 2016, equations 8 to 10)."""
+    """Minimal gated unit: one gate that forgets and resets (Zhou et al. 2016)."""
     f = sigmoid(linear("forget", x, h))
     n = tanh(linear("candidate", x, f * h))
     return (1 - f) * h + f * n

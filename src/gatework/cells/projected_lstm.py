@@ -6,7 +6,7 @@ from gatework.graph.language import linear, project, sigmoid, tanh
 
 @cell
 def projected_lstm(x: Expr, h: State(size="proj_size"), c: Expr) -> tuple[Expr, Expr]:
-    """LSTM whose output is projected to a narrower state (Sak et al. 2014, equations 1 to 7, without peepholes)."""
+    """LSTM whose output is projected to a narrower state (Sak et al. 2014), without peepholes."""
     i = sigmoid(linear("input", x, h))
     f = sigmoid(linear("forget", x, h))
     g = tanh(linear("candidate", x, h))

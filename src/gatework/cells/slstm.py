@@ -7,7 +7,7 @@ from gatework.graph.language import exp, gate, linear, log_sigmoid, maximum, sig
 @cell
 def slstm(x: Expr, h: Expr, c: Expr, n: Expr, m: State(init=-1e30)) -> tuple[Expr, Expr, Expr, Expr]:
     """LSTM with exponential input gate, normaliser state n and stabiliser state m (Beck et al. 2024, "xLSTM",
-    equations 8 to 17, one head). Before the first step m stands for minus infinity, so that the first
+    section 2.2, one head). Before the first step m stands for minus infinity, so that the first
     stabilised input gate is 1."""
     input_drive = linear("input", x, h)
     forget_drive = log_sigmoid(linear("forget", x, h))

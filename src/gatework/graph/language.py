@@ -386,12 +386,13 @@ def minimum(a: Operand, b: Operand) -> Expr:
 
 def clip(e: Operand, low: float, high: float) -> Expr:
     """e held between two numbers; the gradient passes at the bounds themselves, as torch.clamp's does."""
-    if not (isinstance(low, int | float) and isinstance(high, int | float)):
-        raise TraceError(
-            f"The bounds of clip are {low!r} and {high!r}: they must be Python numbers.",
-            "clip(c, -limit, limit)           # limit is an expression",
-            "maximum(-limit, minimum(c, limit))",
-        )
+    for bound in (low, high):
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or bound != bound:
+            raise TraceError(
+                f"One of the bounds of clip is {bound!r}: they must be Python numbers.",
+                "clip(c, -limit, limit)           # limit is an expression",
+                "maximum(-limit, minimum(c, limit))",
+            )
     if low > high:
         raise TraceError(
             f"clip has its bounds the wrong way round: {low} > {high}.", "clip(c, 1, -1)", "clip(c, -1, 1)"

@@ -192,7 +192,7 @@ class Tracer(Builder):
             if node.op in ("input", "static", "state", "memory"):
                 name = node.text("name")
                 if name not in values:  # an alignment that the inner cell carries
-                    memory = values[next(spec.name for spec in graph.inputs if spec.kind == "memory")]
+                    memory = values[str(node.width).removesuffix("_steps")]
                     values[name] = self.carry_alignment(named(name.removesuffix("_alignment")), memory)
                 placed.append(values[name])
                 continue

@@ -74,7 +74,7 @@ def with_recurrent_dropout(graph: Graph) -> Graph:
 
 
 def with_zoneout(graph: Graph, rates: Mapping[str, float], *, training: bool) -> Graph:
-    """States that keep their previous value at random (Krueger et al. 2016, equations 2 and 3).
+    """States that keep their previous value at random (Krueger et al. 2016).
 
     Args:
         rates: state names to the probability that a unit keeps its value.

@@ -76,7 +76,7 @@ class Call:
 
     def _states(self, hx: State | None, rows: int) -> tuple[Tensor, ...]:
         graph = self.layer._graph
-        memory_steps = next((memory.values.shape[0] for memory in self.memories.values()), None)
+        memory_steps = {name: memory.values.shape[0] for name, memory in self.memories.items()}
         expected = self.layer._initial_states(rows, self.x, memory_steps)
         if hx is None:
             return expected

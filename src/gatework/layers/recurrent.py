@@ -252,6 +252,7 @@ class Recurrent(nn.Module):
             recorded[_suffix(layer, direction)[1:]] = RecordedLayer(
                 {name: align(value) for name, value in result.gates.items()},
                 result.step_states,
+                result.output.shape,
                 graph.states[0].name,
                 align,
             )
@@ -311,30 +312,26 @@ class Recurrent(nn.Module):
                 masks[spec.name] = x.new_empty(shape).bernoulli_(rates[spec.name.removeprefix(ZONEOUT)])
         return masks
 
-    def initial_state(self, batch_size: int, memory_steps: int | None = None) -> State:
+    def initial_state(self, batch_size: int, memory_steps: Mapping[str, int] | None = None) -> State:
         """The states before the first step: the cell's start, (L * directions, batch_size, size) each.
 
         Args:
-            memory_steps: S, needed by a cell that carries an alignment.
+            memory_steps: S of each memory by name, needed by a cell that carries an alignment.
         """
         like = next(self.parameters())
-        states = self._initial_states(batch_size, like, memory_steps)
+        states = self._initial_states(batch_size, like, memory_steps or {})
         return states if len(states) > 1 else states[0]
 
-    def _initial_states(self, rows: int, like: Tensor, memory_steps: int | None) -> tuple[Tensor, ...]:
+    def _initial_states(self, rows: int, like: Tensor, memory_steps: Mapping[str, int]) -> tuple[Tensor, ...]:
         count = self.num_layers * self.num_directions
+        sizes = {**self._sizes, **{f"{name}_steps": steps for name, steps in memory_steps.items()}}
         states = []
         for state in self._graph.states:
-            size = (
-                memory_steps
-                if carries_alignment(self._graph, state.size)
-                else resolve(state.size, self._sizes)
-            )
-            if size is None:
+            if state.size not in sizes and isinstance(state.size, str):
                 raise ValueError(
-                    f"The state {state.name} is an alignment: give the number of steps of the memory."
+                    f"The state {state.name} is an alignment: give memory_steps, the steps of its memory."
                 )
-            states.append(like.new_full((count, rows, size), state.init))
+            states.append(like.new_full((count, rows, resolve(state.size, sizes)), state.init))
         return tuple(states)
 
     def stream(

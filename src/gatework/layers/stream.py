@@ -58,7 +58,7 @@ class Stream:
             self._memories = check_memories(layer, memory, memory_lengths, batch_size)
         elif memory is not None:
             raise ValueError(f"{layer.cell.name} attends to no memory: leave memory out.")
-        steps = next((value.values.shape[0] for value in self._memories.values()), None)
+        steps = {name: value.values.shape[0] for name, value in self._memories.items()}
         self._start = layer._initial_states(batch_size, like, steps)
         self._states = self._start
         self._buffer = like.new_empty((batch_size, layer.output_size))

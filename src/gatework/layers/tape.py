@@ -26,7 +26,8 @@ class RecordedLayer:
 
     values: dict[str, Tensor]
     _step_states: list[Tensor] = field(repr=False)
-    _first_state: str
+    _shape: torch.Size = field(repr=False)
+    _first_state: str = field(repr=False)
     _align: Align = field(repr=False)
 
     def gradient(self, name: str) -> Tensor:
@@ -50,8 +51,7 @@ class RecordedLayer:
                 "No gradient has reached the recorded states: call backward() on a loss that depends on this layer's "
                 "output, outside torch.no_grad()."
             )
-        like = self.values[name]
-        whole = torch.zeros_like(like)
+        whole = found.new_zeros(self._shape)
         for t, gradient in enumerate(gradients):
             if gradient is not None:
                 whole[t, : gradient.shape[0]] = gradient
@@ -111,7 +111,7 @@ class Tape:
 
     def gradient(self, name: str = "h") -> Tensor:
         """The gradient at every step's first state, (T, B, size), by the same names as `tape[…]`."""
-        layer, value = self._find(name)
+        layer, value = self._find(name, gradient=True)
         return layer.gradient(value)
 
     def names(self) -> list[str]:
@@ -124,14 +124,14 @@ class Tape:
         }
         return sorted(found)
 
-    def _find(self, name: str) -> tuple[RecordedLayer, str]:
+    def _find(self, name: str, *, gradient: bool = False) -> tuple[RecordedLayer, str]:
         *path, value = name.split(".")
         layer = path.pop() if path and path[-1].startswith("l") and path[-1][1:2].isdigit() else "l0"
         module = ".".join(path)
         for call in reversed(self.calls):
             if (not path or call.module == module) and layer in call.layers:
                 recorded = call.layers[layer]
-                if value in recorded.values:
+                if gradient or value in recorded.values:
                     return recorded, value
         known = self.names()
         raise KeyError(
