@@ -103,7 +103,10 @@ class Checkpoints:
                 manifest = Manifest(
                     format_version=FORMAT_VERSION, state=state, options=dict(options), sha256=hashes
                 )
-                files.write_json(temporary / "state.json", manifest.model_dump())
+                text = json.dumps(manifest.model_dump(), indent=2, allow_nan=False)
+                (temporary / "state.json").write_text(text + "\n", encoding="utf-8")
+                files.sync(temporary / "state.json")
+                files.sync(temporary)
                 self._delete(self.path / name)  # there only where it was damaged, and passed over
                 os.rename(temporary, self.path / name)
                 files.sync(self.path)
@@ -122,11 +125,15 @@ class Checkpoints:
         moments: dict[str, Tensor],
         ranks: Sequence[bytes],
     ) -> dict[str, str]:
-        files.write_model(folder / "model.safetensors", model)
-        files.write_tensors(folder / "optimiser.safetensors", moments)
+        # Written in place: nobody looks into the folder before it is renamed.
+        safetensors.torch.save_model(model, str(folder / "model.safetensors"))
+        safetensors.torch.save_file(moments, folder / "optimiser.safetensors")
         for rank, data in enumerate(ranks):
-            files.write_bytes(folder / f"rank-{rank}.safetensors", data)
-        hashes = {path.name: files.sha256(path) for path in sorted(folder.iterdir())}
+            (folder / f"rank-{rank}.safetensors").write_bytes(data)
+        hashes = {}
+        for path in sorted(folder.iterdir()):
+            files.sync(path)
+            hashes[path.name] = files.sha256(path)
         for step in needed(state):
             name = validated_name(step)
             if step == state.step:
@@ -137,7 +144,6 @@ class Checkpoints:
                 raise RuntimeError(f"step {step} was validated, but no checkpoint holds its weights")
             _link(source, folder / name)
             hashes[name] = digest
-        files.sync(folder)
         return hashes
 
     def _folders(self) -> list[Path]:
