@@ -317,7 +317,7 @@ def softplus(e: Operand) -> Expr:
 
 
 def softsign(e: Operand) -> Expr:
-    """e / (1 + |e|)"""
+    """e / (1 + abs(e))"""
     return _unary("softsign", e)
 
 

@@ -170,9 +170,9 @@ class Recurrent(nn.Module):
             inputs: further input streams, shaped as `input`, and static vectors, (B, size), by name.
 
         Returns:
-            output: (T, B, directions * H), shaped as `input`; a dict with the key `output` and one key for each
-                emitted value, for a cell that emits.
-            state: after each sequence's last step, shaped as `hx`.
+            The output, (T, B, directions * H), shaped as `input` (for a cell that emits a dict with the key
+            `output` and one key for each emitted value), and the state after each sequence's last step, shaped
+            as `hx`.
 
         Raises:
             ValueError: a shape or length that does not fit; the message has the one received.

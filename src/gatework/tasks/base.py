@@ -135,8 +135,8 @@ class Task(ABC):
         """Figures on data of the kinds that `fit` takes, beside those of the baselines.
 
         Returns:
-            `{"model": {…}, "baseline": {…}, "baselines": {name: {…}}, "examples": n}`, where `baseline`
-            is the strongest one.
+            The figures under `model`, those of each baseline by name under `baselines`, the strongest of them
+            again under `baseline`, and the number of `examples`.
         """
         self._check_fitted()
         return self._evaluate(_repeatable(data), self._check_columns(columns))
