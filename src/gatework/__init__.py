@@ -1,108 +1,112 @@
 """Gatework: recurrent sequence models written as their equations.
 
-The words of the equations (`linear`, `sigmoid`, …), the catalogue of cells (`lstm`, `gru`, …) and the layers
-(`LSTM`, `Recurrent`, …) are here. Tasks are imported when they are first asked for, since they need more
-packages than the core.
+The words of the equations (`linear`, `sigmoid`, …), the catalogue of cells (`lstm`, `gru`, …), the layers
+(`LSTM`, `Recurrent`, …) and the tasks (`LanguageModel`, …) are here. Each is imported when it is first asked
+for: the command line answers before torch is loaded, and a layer needs none of what a task needs.
 """
 
 from __future__ import annotations
 
+import importlib
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
-from gatework.backends import BackendError, Choice, backend
-from gatework.cells import (
-    coupled_lstm,
-    ctrnn,
-    elman,
-    gru,
-    gru_original,
-    ind_rnn,
-    layer_norm_gru,
-    layer_norm_lstm,
-    lstm,
-    minimal_gated_unit,
-    peephole_lstm,
-    projected_lstm,
-    slstm,
-)
-from gatework.errors import GateworkError, InputError, RunError
-from gatework.graph import Cell, GraphError, Input, Memory, State, Static, TraceError, cell, show
-from gatework.graph.language import (
-    abs,
-    attend,
-    clip,
-    cos,
-    elu,
-    emit,
-    exp,
-    gate,
-    hard_sigmoid,
-    layer_norm,
-    leaky_relu,
-    linear,
-    log,
-    log_sigmoid,
-    maximum,
-    minimum,
-    project,
-    relu,
-    sigmoid,
-    sin,
-    softmax,
-    softplus,
-    softsign,
-    sqrt,
-    stop_gradient,
-    tanh,
-    vector,
-    where,
-)
-from gatework.layers import (
-    GRU,
-    LSTM,
-    RNN,
-    GRUCell,
-    LSTMCell,
-    Recurrent,
-    RecurrentCell,
-    RNNCell,
-    Stream,
-    Tape,
-    record,
-    replace,
-)
-
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from gatework.backends import BackendError, Choice, backend
+    from gatework.cells import (  # type: ignore[no-redef]  # each is a module of its name as well
+        coupled_lstm,
+        ctrnn,
+        elman,
+        gru,
+        gru_original,
+        ind_rnn,
+        layer_norm_gru,
+        layer_norm_lstm,
+        lstm,
+        minimal_gated_unit,
+        peephole_lstm,
+        projected_lstm,
+        slstm,
+    )
+    from gatework.errors import GateworkError, InputError, RunError
+    from gatework.graph import Cell, GraphError, Input, Memory, State, Static, TraceError, cell, show
+    from gatework.graph.language import (
+        abs,
+        attend,
+        clip,
+        cos,
+        elu,
+        emit,
+        exp,
+        gate,
+        hard_sigmoid,
+        layer_norm,
+        leaky_relu,
+        linear,
+        log,
+        log_sigmoid,
+        maximum,
+        minimum,
+        project,
+        relu,
+        sigmoid,
+        sin,
+        softmax,
+        softplus,
+        softsign,
+        sqrt,
+        stop_gradient,
+        tanh,
+        vector,
+        where,
+    )
+    from gatework.layers import (  # type: ignore[no-redef]
+        GRU,
+        LSTM,
+        RNN,
+        GRUCell,
+        LSTMCell,
+        Recurrent,
+        RecurrentCell,
+        RNNCell,
+        Stream,
+        Tape,
+        explain,
+        record,
+        replace,
+    )
     from gatework.tasks import load
     from gatework.tasks.language_model import LanguageModel
 
 __version__ = _version("gatework")
 
-_LAZY = {"load": "gatework.tasks", "LanguageModel": "gatework.tasks.language_model"}
+# Where the names of __all__ live, in the order of the import chain: torch comes with the backends.
+_HOMES = (
+    "gatework.errors",
+    "gatework.graph",
+    "gatework.graph.language",
+    "gatework.cells",
+    "gatework.backends",
+    "gatework.layers",
+)
+_TASKS = {"load": "gatework.tasks", "LanguageModel": "gatework.tasks.language_model"}
+_PARTS = ("backends", "cells", "data", "errors", "graph", "layers", "seq2seq", "tasks", "training")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        import importlib
-
-        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _PARTS:
+        return importlib.import_module(f"gatework.{name}")
+    if name in __all__:
+        for home in [_TASKS[name]] if name in _TASKS else _HOMES:
+            module = importlib.import_module(home)
+            if hasattr(module, name):
+                globals()[name] = getattr(module, name)  # asked once
+                return globals()[name]
     raise AttributeError(f"module 'gatework' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
-
-
-def explain(layer: Recurrent, input: Tensor | None = None) -> Choice:
-    """The backend that a call of a layer would take now, and why.
-
-    Args:
-        input: what the layer would be called with.
-    """
-    return layer.explain(input)
+    return sorted({*globals(), *__all__, *_PARTS})
 
 
 __all__ = [

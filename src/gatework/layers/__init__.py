@@ -1,6 +1,6 @@
 """torch modules over a cell: any cell over time, torch.nn's layers, single steps, streams, the tape."""
 
-from gatework.layers.recurrent import Recurrent
+from gatework.layers.recurrent import Recurrent, explain
 from gatework.layers.replace import replace
 from gatework.layers.single_step import GRUCell, LSTMCell, RecurrentCell, RNNCell
 from gatework.layers.softmax import AdaptiveSoftmax
@@ -22,6 +22,7 @@ __all__ = [
     "Stream",
     "Tape",
     "detach_state",
+    "explain",
     "map_state",
     "record",
     "reorder_state",

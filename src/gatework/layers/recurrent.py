@@ -441,3 +441,12 @@ def _zoneout_rates(graph: Graph, zoneout: float | Mapping[str, float]) -> tuple[
             )
         _check_rate(f"zoneout of {name}", rate)
     return tuple((name, float(rate)) for name, rate in rates.items() if rate)
+
+
+def explain(layer: Recurrent, input: Tensor | None = None) -> Choice:
+    """The backend that a call of a layer would take now, and why.
+
+    Args:
+        input: what the layer would be called with.
+    """
+    return layer.explain(input)
