@@ -22,7 +22,7 @@ OPTIONS: dict[str, Any] = {
     "batch_size": 16,
     "steps": 32,
     "learning_rate": 0.005,
-    "output_dropout": 0.2,
+    "tie_weights": False,
     "max_minutes": 0.9,
 }
 SENTENCES = ("The statement", "A class is", "If an exception is raised")
