@@ -17,7 +17,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError as error:
-            raise MissingExtraError("tensorboard", "dev") from error
+            raise MissingExtraError("tensorboard", "tensorboard") from error
         self.writer = SummaryWriter(str(run / FOLDER), purge_step=step + 1 if step else None)
 
     def record(self, record: dict[str, Any]) -> None:
