@@ -415,7 +415,7 @@ class Training:
             raise InputError(
                 where,
                 f"was trained by {world} processes and cannot be resumed by {self.processes.world}",
-                f"Start it with accelerate launch --num_processes {world} (on a CPU: torchrun --nproc_per_node {world}).",
+                f"Start {world}: accelerate launch --num_processes {world}, or torchrun --nproc_per_node {world}.",
             )
         before, now = checkpoint.manifest.options, self.options.model_dump(mode="json")
         for name in now:
