@@ -1,4 +1,4 @@
-"""Graphs to numbers: the eager reference, and torch's fused operators."""
+"""Graphs to numbers: the eager reference, torch's fused operators, and the engine."""
 
 from gatework.backends.program import Backend, MemoryValue, SequenceInput, SequenceOutput
 from gatework.backends.selection import BACKENDS, BackendError, Choice, backend, choose

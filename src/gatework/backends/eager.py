@@ -25,7 +25,9 @@ from gatework.graph.node import Width, resolve
 name = "eager"
 
 
-def refusal(graph: Graph, *, record: bool, sizes: Mapping[str, int]) -> str | None:
+def refusal(
+    graph: Graph, *, record: bool, sizes: Mapping[str, int], like: Tensor | None = None
+) -> str | None:
     """None: the reference runs everything."""
     return None
 
@@ -170,7 +172,7 @@ class _Evaluator:
         self.parameters = parameters
         self.sequence = sequence
         self.like = next(iter(sequence.inputs.values()))
-        self.sizes = _sizes(graph, parameters, sequence)
+        self.sizes = sizes_of(graph, parameters, sequence)
         self.rows = {slot: gate_rows(graph, slot, self.sizes) for slot in graph.slots()}
         self.keys: dict[str, Tensor] = {}
         self.values: list[Tensor] = [self.like] * len(graph.nodes)
@@ -295,7 +297,7 @@ def _rows(packed: Tensor, rows: list[tuple[int, int]]) -> Tensor:
     return torch.cat([packed[first:last] for first, last in rows])
 
 
-def _sizes(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> dict[str, int]:
+def sizes_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> dict[str, int]:
     """The named sizes, read off the tensors at hand."""
     sizes: dict[str, int] = {}
 

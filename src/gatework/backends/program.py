@@ -74,8 +74,14 @@ class Backend(Protocol):
 
     name: str
 
-    def refusal(self, graph: Graph, *, record: bool, sizes: Mapping[str, int]) -> str | None:
-        """Why this backend cannot run a graph with these sizes; None where it can."""
+    def refusal(
+        self, graph: Graph, *, record: bool, sizes: Mapping[str, int], like: Tensor | None = None
+    ) -> str | None:
+        """Why this backend cannot run a graph with these sizes; None where it can.
+
+        Args:
+            like: a tensor of the call's device and dtype; None where they are not known yet.
+        """
         ...
 
     def run(

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import cast
 
-from gatework.backends import eager, torch_fused
+from torch import Tensor
+
+from gatework.backends import eager, llvm, torch_fused
 from gatework.backends.program import Backend
 from gatework.errors import GateworkError, nearest
 from gatework.graph import Graph
 
-BACKENDS: dict[str, ModuleType] = {"eager": eager, "torch": torch_fused}
+BACKENDS: dict[str, ModuleType] = {"eager": eager, "torch": torch_fused, "llvm": llvm}
 NAMES = ("auto", *BACKENDS)
 _chosen: ContextVar[str] = ContextVar("gatework_backend", default="auto")
 
@@ -29,7 +31,7 @@ class backend:
 
     Args:
         name: `auto` takes torch's fused operators for the cells that they know and the eager reference for
-            the rest. A backend named outright raises BackendError where it cannot serve.
+            the rest; `llvm`, the engine, runs where it is named. A backend named outright raises BackendError where it cannot serve.
 
     Raises:
         ValueError: there is no such backend.
@@ -68,16 +70,24 @@ class Choice:
 
     @property
     def backend(self) -> Backend:
-        return cast(Backend, BACKENDS[self.name])
+        return _backend(self.name)
 
 
-def choose(graph: Graph, sizes: Mapping[str, int], *, record: bool, empty: bool = False) -> Choice:
+def choose(
+    graph: Graph,
+    sizes: Mapping[str, int],
+    *,
+    record: bool,
+    like: Tensor,
+    empty: bool = False,
+) -> Choice:
     """The backend that runs a graph.
 
     Args:
         sizes: values of the sizes that the graph names.
         record: gates are to be kept.
-        empty: there are no steps or no rows, which torch's operators refuse.
+        like: a tensor of the call's device and dtype.
+        empty: there are no steps or no rows.
 
     Raises:
         BackendError: the backend asked for by name cannot serve.
@@ -86,13 +96,17 @@ def choose(graph: Graph, sizes: Mapping[str, int], *, record: bool, empty: bool 
     if empty:
         return Choice("eager", "there is nothing to compute")
     if asked == "auto":
-        why_not = torch_fused.refusal(graph, record=record, sizes=sizes)
+        why_not = torch_fused.refusal(graph, record=record, sizes=sizes, like=like)
         if why_not is None:
             return Choice("torch", f"torch has a fused operator for the equations of {graph.name}")
         return Choice("eager", why_not)
-    if record and asked == "torch":
-        return Choice("eager", "torch's fused operators keep no gates, and a tape is recording")
-    why_not = cast(Backend, BACKENDS[asked]).refusal(graph, record=record, sizes=sizes)
+    if record and asked != "eager":
+        return Choice("eager", f"the backend {asked!r} keeps no gates, and a tape is recording")
+    why_not = _backend(asked).refusal(graph, record=record, sizes=sizes, like=like)
     if why_not is not None:
         raise BackendError(f"The backend {asked!r} was asked for and cannot serve: {why_not}.")
     return Choice(asked, "it was asked for by name")
+
+
+def _backend(name: str) -> Backend:
+    return cast(Backend, BACKENDS[name])

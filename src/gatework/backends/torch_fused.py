@@ -23,7 +23,9 @@ Kind = Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
 name = "torch"
 
 
-def refusal(graph: Graph, *, record: bool, sizes: Mapping[str, int]) -> str | None:
+def refusal(
+    graph: Graph, *, record: bool, sizes: Mapping[str, int], like: Tensor | None = None
+) -> str | None:
     """Why torch's operators cannot run a graph; None where they can."""
     if fused_kind(graph) is None:
         return f"torch has no fused operator for the equations of {graph.name}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from gatework.errors import nearest
 from gatework.graph import printing
+from gatework.graph.backward import backward
 from gatework.graph.cell import Cell
 from gatework.graph.derive import derive
 from gatework.graph.expand import expand
+from gatework.graph.hoist import hoist
 from gatework.graph.node import Graph
 from gatework.graph.simplify import simplify
 
@@ -29,12 +31,32 @@ def lower(graph: Graph, stage: Stage) -> Graph:
         ValueError: there is no such stage.
     """
     if stage not in STAGES:
-        raise ValueError(f"There is no stage {stage!r} of a graph. {nearest(stage, STAGES)}")
+        raise ValueError(
+            f"There is no stage {stage!r} of a graph. {nearest(stage, (*STAGES, 'hoist', 'backward'))}"
+        )
     for name in STAGES[1 : STAGES.index(stage) + 1]:
         graph = _PASSES[name](graph)
     return graph
 
 
-def show(cell: Cell, stage: Stage = "trace") -> str:
-    """The equations of a cell after a pass, as text: what the passes made of what was written."""
-    return printing.text(lower(cell.graph, stage))
+def show(cell: Cell, stage: str = "trace") -> str:
+    """The equations of a cell after a pass, as text: what the passes made of what was written.
+
+    Args:
+        stage: one of STAGES; or `hoist`, what leaves the loop over time and what stays; or `backward`, the loop
+            that training runs from the last step to the first.
+
+    Raises:
+        ValueError: there is no such stage.
+    """
+    if stage not in ("hoist", "backward"):
+        return printing.text(lower(cell.graph, cast(Stage, stage)))
+    parts = hoist(lower(cell.graph, "expand"))
+    if stage == "backward":
+        return printing.text(backward(parts.loop).loop)
+    outer = "" if parts.outer is None else f"for all steps:\n{_indented(parts.outer)}\n"
+    return f"{outer}for each step:\n{_indented(parts.loop)}"
+
+
+def _indented(graph: Graph) -> str:
+    return "\n".join(f"    {line}" for line in printing.text(graph).splitlines())

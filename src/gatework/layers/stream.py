@@ -40,7 +40,6 @@ class Stream:
             raise ValueError(f"batch_size={batch_size}: it must be 1 or more.")
         self.batch_size = batch_size
         self._graph = variant(layer.cell.graph, bias=layer.bias, zoneout=layer._zoneout)
-        self._choice = choose(self._graph, layer._sizes, record=False)
         self._parameters = [
             {name: value.detach().clone() for name, value in layer._parameters_of(number, 0).items()}
             for number in range(layer.num_layers)
@@ -54,6 +53,7 @@ class Stream:
         }
         self._memories: dict[str, MemoryValue] = {}
         like = next(iter(self._parameters[0].values()))
+        self._choice = choose(self._graph, layer._sizes, record=False, like=like)
         if self._graph.inputs_of_kind("memory"):
             self._memories = check_memories(layer, memory, memory_lengths, batch_size)
         elif memory is not None:

@@ -1,0 +1,51 @@
+"""The backend `llvm`: a cell's own equations, compiled for the processor at hand.
+
+The step graph falls into what leaves the loop and what stays (`graph/hoist.py`), the stages of each are
+scheduled (`graph/schedule.py`), lowered to LLVM IR (`lower.py`, over `product.py`'s tiles and
+`mathematics.py`'s functions), compiled and kept on disk (`native.py`), and run (`runtime.py`); `sequence.py`
+is a layer in torch's autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from gatework.backends.program import SequenceInput, SequenceOutput
+from gatework.graph import Graph
+from gatework.graph.ops import OPS
+
+name = "llvm"
+
+
+def refusal(
+    graph: Graph, *, record: bool, sizes: Mapping[str, int], like: Tensor | None = None
+) -> str | None:
+    """Why the engine cannot run a graph; None where it can."""
+    if record:
+        return "the engine keeps no gates"
+    for node in graph.nodes:
+        if OPS[node.op].sort == "attention":
+            return "the engine has no attention yet"
+        if (
+            OPS[node.op].sort in ("composite", "reduction")
+            and len({graph.nodes[arg].width for arg in node.args}) > 1
+        ):
+            return f"{node.op} over values of different widths"
+    if like is not None and like.device.type != "cpu":
+        return f"the engine runs on the CPU, and the input is on {like.device}"
+    if like is not None and like.dtype not in (torch.float32, torch.float64):
+        return f"the engine computes in float32 and float64, and the input is {like.dtype}"
+    return None
+
+
+def run(
+    graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool = False
+) -> SequenceOutput:
+    """One layer over a dense batch; see `gatework.backends.program.Backend.run`."""
+    from gatework.backends.eager import sizes_of
+    from gatework.backends.llvm.sequence import run_sequence
+
+    return run_sequence(graph, parameters, sequence, sizes_of(graph, parameters, sequence))

@@ -1,0 +1,204 @@
+"""Writing LLVM IR: a thin layer over llvmlite's builder with loops, vectors and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+
+from gatework.backends.llvm.target import Target
+
+I1, I32, I64, POINTER, VOID = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.PointerType(), ir.VoidType()
+Value = Any
+
+
+class Emitter:
+    """A function under construction, for one target and one dtype.
+
+    Attributes:
+        number: the scalar type, `float` or `double`.
+        vector: the type of one register of numbers.
+        lanes: numbers in it.
+    """
+
+    def __init__(self, module: ir.Module, target: Target, dtype: str, function: ir.Function) -> None:
+        self.module = module
+        self.target = target
+        self.dtype = dtype
+        self.number = ir.FloatType() if dtype == "float32" else ir.DoubleType()
+        self.item = 4 if dtype == "float32" else 8
+        self.integer = ir.IntType(8 * self.item)
+        self.lanes = target.lanes(self.item)
+        self.vector = ir.VectorType(self.number, self.lanes)
+        self.integers = ir.VectorType(self.integer, self.lanes)
+        self.mask = ir.VectorType(I1, self.lanes)
+        self.function = function
+        self.entry = function.append_basic_block("entry")
+        self.b = ir.IRBuilder(self.entry)
+
+    # -- constants
+
+    def whole(self, value: int) -> Value:
+        return ir.Constant(I64, value)
+
+    def const(self, value: float) -> Value:
+        """A number in every lane."""
+        return ir.Constant(self.vector, [ir.Constant(self.number, value)] * self.lanes)
+
+    def bits(self, value: int) -> Value:
+        """An integer in every lane."""
+        return ir.Constant(self.integers, [ir.Constant(self.integer, value)] * self.lanes)
+
+    def scalar(self, value: float) -> Value:
+        return ir.Constant(self.number, value)
+
+    # -- memory
+
+    def at(self, base: Value, index: Value) -> Value:
+        """The address of a number."""
+        return self.b.gep(base, [index], source_etype=self.number)
+
+    def load(self, address: Value) -> Value:
+        return self.b.load(address, typ=self.number, align=self.item)
+
+    def store(self, value: Value, address: Value) -> None:
+        self.b.store(value, address, align=self.item)
+
+    def load_vector(self, address: Value, mask: Value | None = None) -> Value:
+        """Neighbouring numbers; with a mask those outside it are 0 and their memory is not touched."""
+        if mask is None:
+            return self.b.load(address, typ=self.vector, align=self.item)
+        name = f"llvm.masked.load.v{self.lanes}f{8 * self.item}.p0"
+        function = self.declare(name, self.vector, [POINTER, I32, self.mask, self.vector])
+        return self.b.call(function, [address, ir.Constant(I32, self.item), mask, self.const(0.0)])
+
+    def store_vector(self, value: Value, address: Value, mask: Value | None = None) -> None:
+        if mask is None:
+            self.b.store(value, address, align=self.item)
+            return
+        name = f"llvm.masked.store.v{self.lanes}f{8 * self.item}.p0"
+        function = self.declare(name, VOID, [self.vector, POINTER, I32, self.mask])
+        self.b.call(function, [value, address, ir.Constant(I32, self.item), mask])
+
+    def tail_mask(self, count: Value) -> Value:
+        """True in the first `count` lanes."""
+        wide = ir.VectorType(I64, self.lanes)
+        order = ir.Constant(wide, [ir.Constant(I64, lane) for lane in range(self.lanes)])
+        return self.b.icmp_signed("<", order, self.splat_int(count, wide))
+
+    def splat(self, value: Value) -> Value:
+        """A scalar in every lane."""
+        empty = ir.Constant(self.vector, ir.Undefined)
+        first = self.b.insert_element(empty, value, ir.Constant(I32, 0))
+        zeros = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        return self.b.shuffle_vector(first, empty, zeros)
+
+    def splat_int(self, value: Value, kind: ir.VectorType) -> Value:
+        empty = ir.Constant(kind, ir.Undefined)
+        first = self.b.insert_element(empty, value, ir.Constant(I32, 0))
+        return self.b.shuffle_vector(
+            first, empty, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count)
+        )
+
+    # -- arithmetic
+
+    def declare(self, name: str, returns: Any, args: list[Any]) -> ir.Function:
+        known = self.module.globals.get(name)
+        return known if known is not None else ir.Function(self.module, ir.FunctionType(returns, args), name)
+
+    def intrinsic(self, name: str, *args: Value) -> Value:
+        """An intrinsic over values of one type, such as `fabs` or `maximum`."""
+        kind = args[0].type
+        suffix = f"f{8 * self.item}" if kind == self.number else f"v{self.lanes}f{8 * self.item}"
+        function = self.declare(f"llvm.{name}.{suffix}", kind, [kind] * len(args))
+        return self.b.call(function, list(args))
+
+    def fma(self, a: Value, b: Value, c: Value) -> Value:
+        """a * b + c, rounded once where the target can."""
+        if self.target.fma:
+            return self.intrinsic("fma", a, b, c)
+        return self.b.fadd(self.b.fmul(a, b), c)
+
+    def polynomial(self, x: Value, coefficients: list[float]) -> Value:
+        """Horner's scheme; coefficients by rising power."""
+        total = self.like(x, coefficients[-1])
+        for coefficient in reversed(coefficients[:-1]):
+            total = self.fma(total, x, self.like(x, coefficient))
+        return total
+
+    def like(self, value: Value, number: float) -> Value:
+        return self.scalar(number) if value.type == self.number else self.const(number)
+
+    def select(self, condition: Value, yes: Value, no: Value) -> Value:
+        return self.b.select(condition, yes, no)
+
+    # -- control
+
+    @contextmanager
+    def loop(
+        self, start: Value, stop: Value, step: int = 1, carried: list[Value] | None = None
+    ) -> Iterator[Any]:
+        """`for i in range(start, stop, step)`: yields (i, loop); `loop.values` are carried from turn to turn."""
+        before = self.b.block
+        head = self.function.append_basic_block("head")
+        body = self.function.append_basic_block("body")
+        after = self.function.append_basic_block("after")
+        self.b.branch(head)
+        self.b.position_at_end(head)
+        index = self.b.phi(I64)
+        index.add_incoming(start, before)
+        state = _Loop([self.b.phi(value.type) for value in carried or []])
+        for phi, value in zip(state.values, carried or [], strict=True):
+            phi.add_incoming(value, before)
+        self.b.cbranch(self.b.icmp_signed("<", index, stop), body, after)
+        self.b.position_at_end(body)
+        yield index, state
+        end = self.b.block
+        index.add_incoming(self.b.add(index, self.whole(step)), end)
+        for phi, value in zip(state.values, state.next, strict=True):
+            phi.add_incoming(value, end)
+        self.b.branch(head)
+        self.b.position_at_end(after)
+
+    @contextmanager
+    def when(self, condition: Value) -> Iterator[None]:
+        with self.b.if_then(condition):
+            yield
+
+    def smaller(self, a: Value, b: Value) -> Value:
+        return self.b.select(self.b.icmp_signed("<", a, b), a, b)
+
+    def ceil_div(self, a: Value, b: Value) -> Value:
+        return self.b.sdiv(self.b.sub(self.b.add(a, b), self.whole(1)), b)
+
+
+class _Loop:
+    """Values that a loop carries: `values` of this turn, `next` for the one after."""
+
+    def __init__(self, values: list[Value]) -> None:
+        self.values = values
+        self.next: list[Value] = list(values)
+
+
+def function(
+    module: ir.Module,
+    name: str,
+    args: list[tuple[str, Any]],
+    target: Target,
+    dtype: str,
+    *,
+    inline: bool = False,
+) -> Emitter:
+    """A new function without a result."""
+    made = ir.Function(module, ir.FunctionType(VOID, [kind for _, kind in args]), name)
+    for arg, (label, _) in zip(made.args, args, strict=True):
+        arg.name = label
+    if inline:
+        made.attributes.add("alwaysinline")
+        made.linkage = "internal"
+    return Emitter(module, target, dtype, made)
+
+
+Unary = Callable[[Emitter, Value], Value]

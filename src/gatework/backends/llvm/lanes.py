@@ -1,0 +1,316 @@
+"""The elementwise operations of a piece: values of one block of units of one row, in registers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llvmlite import ir
+
+from gatework.backends.llvm import mathematics
+from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value
+from gatework.graph.node import Node, Width
+from gatework.graph.ops import OPS
+from gatework.graph.schedule import Piece
+
+if TYPE_CHECKING:
+    from gatework.backends.llvm.lower import Program
+
+
+class Access:
+    """The argument arrays as one function sees them: each entry is read once, where it is first needed."""
+
+    def __init__(self, program: Program, e: Emitter, pointers: Value, numbers: Value) -> None:
+        self.program = program
+        self.e = e
+        self.pointers = pointers
+        self.numbers = numbers
+        self._read: dict[str, Value] = {}
+
+    def _at_entry(self, key: str, base: Value, index: int, kind: ir.Type) -> Value:
+        if key not in self._read:
+            before = self.e.b.block
+            entry = self.e.function.entry_basic_block
+            builder = ir.IRBuilder(entry)
+            if entry.is_terminated:
+                builder.position_before(entry.terminator)
+            else:
+                builder.position_at_end(entry)
+            address = builder.gep(base, [ir.Constant(I64, index)], source_etype=kind)
+            self._read[key] = builder.load(address, typ=kind)
+            if before is not entry:
+                self.e.b.position_at_end(before)
+            else:
+                self.e.b.position_at_end(entry)
+        return self._read[key]
+
+    def pointer(self, name: str) -> Value:
+        return self._at_entry(name, self.pointers, self.program.layout.pointer(name), POINTER)
+
+    def number(self, name: str) -> Value:
+        return self._at_entry(name, self.numbers, self.program.layout.number(name), I64)
+
+    def width(self, width: Width) -> Value:
+        return self.e.whole(width) if isinstance(width, int) else self.number(f"size:{width}")
+
+    def time(self, step: Value) -> Value:
+        """The position of a step in its streams."""
+        return self.e.b.add(self.number("begin"), self.e.b.mul(step, self.number("direction")))
+
+    def row(self, name: str, width: Width, step: Value, row: Value, *, new: bool = False) -> Value:
+        """The address of a row of a named array, at a step; `new` for what a state becomes."""
+        e = self.e
+        kind = name.partition(":")[0]
+        base = self.pointer(name)
+        if kind == "stream":
+            row = e.b.add(e.b.mul(self.time(step), self.number("rows")), row)
+        elif kind == "state":
+            turn = e.b.add(step, e.whole(1)) if new else step
+            turn = e.b.and_(turn, self.number(f"mask:{name.partition(':')[2]}"))
+            row = e.b.add(e.b.mul(turn, self.number("rows")), row)
+        return e.at(base, e.b.mul(row, self.width(width)))
+
+    def leaf(self, node: Node) -> str:
+        """The array that a leaf is read from."""
+        match node.op:
+            case "input":
+                return f"stream:{node['name']}"
+            case "state" | "static" | "vector":
+                return f"{node.op}:{node['name']}"
+            case "bias":
+                return f"bias:{node['slot']}:{node['gate']}"
+            case _:
+                raise ValueError(f"{node.op} is read from no array")
+
+    def matrix(self, index: int, step: Value, row: Value) -> tuple[Value, Value]:
+        """The rows of an operand from `row` on, and its width."""
+        node = self.program.node(index)
+        width = self.width(node.width)
+        if OPS[node.op].sort == "leaf":
+            return self.row(self.leaf(node), node.width, step, row), width
+        place = self.program.places[index][0]
+        return self.row(place, node.width, step, row, new=True), width
+
+
+class Lanes:
+    """The values of one block of units of one row."""
+
+    def __init__(
+        self,
+        program: Program,
+        e: Emitter,
+        access: Access,
+        piece: Piece,
+        stage: int,
+        step: Value,
+        unit: Value,
+        mask: Value | None,
+    ) -> None:
+        self.program, self.e, self.access = program, e, access
+        self.piece, self.stage, self.step, self.unit, self.mask = piece, stage, step, unit, mask
+        self.positions = {a.node: position for position, a in enumerate(piece.accumulations)}
+        self.fixed: dict[int, Value] = {}
+        self.values: dict[int, Value] = {}
+
+    def prepare(self) -> None:
+        """Reads what is the same for every row: learned vectors, biases."""
+        for index, node in enumerate(self.program.graph.nodes):
+            if node.op in ("vector", "bias") and self.needed(index):
+                address = self.access.pointer(self.access.leaf(node))
+                if node.width == 1:
+                    self.fixed[index] = self.e.splat(self.e.load(address))
+                else:
+                    self.fixed[index] = self.e.load_vector(self.e.at(address, self.unit), self.mask)
+
+    def needed(self, index: int) -> bool:
+        """Whether this piece computes with a value."""
+        return index in self._closure()
+
+    def _closure(self) -> set[int]:
+        if not hasattr(self, "_needed"):
+            found: set[int] = set()
+            sums = [arg for s in self.piece.sums for arg in self.program.node(s).args]
+            waiting = [*self.piece.stores, *sums]
+            while waiting:
+                index = self.program.holder(waiting.pop())
+                if index in found:
+                    continue
+                found.add(index)
+                if self.computed_here(index):
+                    waiting += self.program.node(index).args
+            self._needed = found
+        return self._needed
+
+    def computed_here(self, index: int) -> bool:
+        node = self.program.node(index)
+        sort = OPS[node.op].sort
+        if sort in ("leaf", "product", "reduction"):
+            return False
+        stage = self.program.schedule.stage_of[index]
+        if node.width == 1 and self.piece.width != 1 and stage is not None:
+            return False  # a scalar of the row, computed before the pieces
+        return stage is None or stage == self.stage
+
+    def row(self, row: Value, sums: Value, group: Value) -> None:
+        """Emits the loads, operations and stores of one row."""
+        e, program = self.e, self.program
+        self.values = dict(self.fixed)
+        self.row_number, self.sums, self.group = row, sums, group
+        for index in self.piece.stores:
+            value = self.value(index)
+            node = program.node(index)
+            places = program.places.get(index, [])
+            for place in places:
+                address = self.access.row(place, node.width, self.step, row, new=True)
+                self.put(value, address, node.width)
+            if node.width == 1 and program.schedule.stage_of[index] is not None:
+                first = e.b.extract_element(value, ir.Constant(ir.IntType(32), 0))
+                e.store(first, e.at(self.access.pointer(f"scalar:{index}"), row))
+        for index in self.piece.sums:
+            self.share(index, row)
+
+    def put(self, value: Value, address: Value, width: Width) -> None:
+        if width == 1:
+            self.e.store(self.e.b.extract_element(value, ir.Constant(ir.IntType(32), 0)), address)
+        else:
+            self.e.store_vector(value, self.e.at(address, self.unit), self.mask)
+
+    def share(self, index: int, row: Value) -> None:
+        """This block's part of a reduction over the units."""
+        e = self.e
+        node = self.program.node(index)
+        largest = node.op == "largest"
+        neutral = e.const(float("-inf") if largest else 0.0)
+        total: Value | None = None
+        for arg in node.args:
+            value = self.value(arg)
+            if self.mask is not None:
+                value = e.select(self.mask, value, neutral)
+            if total is None:
+                total = value
+            else:
+                total = e.intrinsic("maximum", total, value) if largest else e.b.fadd(total, value)
+        assert total is not None
+        part = _across(e, total, largest)
+        blocks = self.blocks(self.piece.width)
+        place = e.b.add(e.b.mul(row, blocks), e.b.sdiv(self.unit, e.whole(e.lanes)))
+        self.program.layout.scratch[f"sum:{index}"] = self.piece.width
+        e.store(part, e.at(self.access.pointer(f"sum:{index}"), place))
+
+    def blocks(self, width: Width) -> Value:
+        return self.e.ceil_div(self.access.width(width), self.e.whole(self.e.lanes))
+
+    def reduced(self, index: int) -> Value:
+        """A reduction from its parts, in their order."""
+        e = self.e
+        node = self.program.node(index)
+        width = next(
+            (self.program.node(arg).width for arg in node.args if self.program.node(arg).width != 1), 1
+        )
+        blocks = self.blocks(width)
+        base = e.at(self.access.pointer(f"sum:{index}"), e.b.mul(self.row_number, blocks))
+        largest = node.op == "largest"
+        with e.loop(e.whole(1), blocks, 1, [e.load(base)]) as (block, turn):
+            part = e.load(e.at(base, block))
+            old = turn.values[0]
+            turn.next = [e.intrinsic("maximum", old, part) if largest else e.b.fadd(old, part)]
+        return e.splat(turn.values[0])
+
+    def value(self, index: int) -> Value:
+        index = self.program.holder(index)
+        if index not in self.values:
+            self.values[index] = self._value(index)
+        return self.values[index]
+
+    def _value(self, index: int) -> Value:
+        e, program = self.e, self.program
+        node = program.node(index)
+        sort = OPS[node.op].sort
+        if node.op == "constant":
+            return e.const(node.number("value"))
+        if node.op == "size":
+            of = node["of"]
+            count = self.access.width(of if isinstance(of, str) else int(of))
+            return e.splat(e.b.sitofp(count, e.number))
+        if sort == "leaf":
+            address = self.access.row(self.access.leaf(node), node.width, self.step, self.row_number)
+            if node.width == 1:
+                return e.splat(e.load(address))
+            return e.load_vector(e.at(address, self.unit), self.mask)
+        if index in self.positions:
+            place = e.b.mul(self.group, e.whole(self.positions[index]))
+            return e.load_vector(e.at(self.sums, place))
+        if sort == "reduction":
+            return self.reduced(index)
+        if self.computed_here(index):
+            return apply(e, node, [self.value(arg) for arg in node.args])
+        if node.width == 1 and program.schedule.stage_of[index] is not None and sort != "product":
+            return e.splat(e.load(e.at(self.access.pointer(f"scalar:{index}"), self.row_number)))
+        place = program.places[index][0]
+        address = self.access.row(place, node.width, self.step, self.row_number, new=True)
+        if node.width == 1:
+            return e.splat(e.load(address))
+        return e.load_vector(e.at(address, self.unit), self.mask)
+
+
+def _across(e: Emitter, value: Value, largest: bool) -> Value:
+    """The sum or the largest of a register's lanes, by halves."""
+    lanes = e.lanes
+    undefined = ir.Constant(e.vector, ir.Undefined)
+    while lanes > 1:
+        lanes //= 2
+        order = [lane + lanes if lane < lanes else lane for lane in range(e.lanes)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), e.lanes), order)
+        other = e.b.shuffle_vector(value, undefined, mask)
+        value = e.intrinsic("maximum", value, other) if largest else e.b.fadd(value, other)
+    return e.b.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+
+def apply(e: Emitter, node: Node, args: list[Value]) -> Value:
+    """One elementwise operation on registers."""
+    one, zero = e.const(1.0), e.const(0.0)
+    match node.op:
+        case "add":
+            return e.b.fadd(*args)
+        case "sub":
+            return e.b.fsub(*args)
+        case "mul":
+            return e.b.fmul(*args)
+        case "div":
+            return e.b.fdiv(*args)
+        case "neg":
+            return e.b.fneg(args[0])
+        case "broadcast" | "stop_gradient":
+            return args[0]
+        case "less":
+            return e.select(e.b.fcmp_ordered("<", *args), one, zero)
+        case "less_equal":
+            return e.select(e.b.fcmp_ordered("<=", *args), one, zero)
+        case "equal":
+            return e.select(e.b.fcmp_ordered("==", *args), one, zero)
+        case "where":
+            return e.select(e.b.fcmp_unordered("!=", args[0], zero), args[1], args[2])
+        case "maximum" | "minimum":
+            return e.intrinsic(node.op, *args)
+        case "relu":
+            return e.select(e.b.fcmp_ordered("<=", args[0], zero), zero, args[0])
+        case "abs":
+            return e.intrinsic("fabs", args[0])
+        case "sqrt":
+            return e.intrinsic("sqrt", args[0])
+        case "sigmoid" | "tanh" | "exp" | "expm1" | "log" | "softplus":
+            return getattr(mathematics, node.op)(e, args[0])
+        case "sin" | "cos":
+            return mathematics.by_lanes(node.op)(e, args[0])
+        case "pow":
+            return _power(e, args[0], node.number("exponent"))
+        case _:
+            raise ValueError(f"the engine has no operation {node.op}")
+
+
+def _power(e: Emitter, x: Value, exponent: float) -> Value:
+    if exponent.is_integer() and 0 <= abs(exponent) <= 16:
+        result = e.const(1.0)
+        for _ in range(int(abs(exponent))):
+            result = e.b.fmul(result, x)
+        return result if exponent >= 0 else e.b.fdiv(e.const(1.0), result)
+    return mathematics.by_lanes("pow")(e, x, e.const(exponent))

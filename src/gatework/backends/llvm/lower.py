@@ -1,0 +1,259 @@
+"""From a scheduled step to one native function for the whole sequence.
+
+The function is `run(pointers, numbers, first_row, last_row)`: for every step, every stage, every piece, products
+first, then the elementwise operations on their results, unit block by unit block. `Layout` says what stands
+where in the two argument arrays; the caller fills them. Different rows never meet, so that threads may share
+the rows among themselves as they like.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value, function
+from gatework.backends.llvm.lanes import Access, Lanes
+from gatework.backends.llvm.layout import MOST_COLUMNS, Factor, Group, Layout
+from gatework.backends.llvm.product import BLOCK_TYPE, linked_name
+from gatework.backends.llvm.target import Target
+from gatework.graph.node import Graph, Node
+from gatework.graph.schedule import Piece, Schedule
+
+PANEL = 24  # rows whose products stand in the scratch memory at a time
+
+STEP_ARGUMENTS = [
+    ("pointers", POINTER),
+    ("numbers", POINTER),
+    ("step", I64),
+    ("first_row", I64),
+    ("rows", I64),
+]
+PIECE_ARGUMENTS = [
+    *STEP_ARGUMENTS,
+    ("unit", I64),  # the block's first unit
+    ("sums", POINTER),  # products, sums[row * sums_row + accumulation * sums_group]
+    ("sums_row", I64),
+    ("sums_group", I64),
+]
+
+
+class Program:
+    """A scheduled step being lowered into a module."""
+
+    def __init__(self, module: ir.Module, schedule: Schedule, target: Target, dtype: str) -> None:
+        self.module = module
+        self.schedule = schedule
+        self.graph: Graph = schedule.graph
+        self.target = target
+        self.dtype = dtype
+        self.layout = Layout()
+        for name in ("steps", "rows", "begin", "direction"):
+            self.layout.number(name)
+        self.places: dict[int, list[str]] = {}
+        for name, index in self.graph.outputs:
+            kind, _, rest = name.partition(":")
+            index = self.holder(index)
+            self.places.setdefault(index, []).append(f"state:{rest}" if kind == "state" else f"stream:{rest}")
+        for index in sorted(schedule.stored):
+            if index not in self.places and self.node(index).width != 1:
+                name = f"scratch:{index}"
+                self.layout.scratch[name] = self.node(index).width
+                self.places[index] = [name]
+
+    def node(self, index: int) -> Node:
+        return self.graph.nodes[index]
+
+    def holder(self, index: int) -> int:
+        while index in self.schedule.same_as:
+            index = self.schedule.same_as[index]
+        return index
+
+    def emit(self, name: str) -> None:
+        """The whole program, as a function of this name."""
+        e = function(
+            self.module,
+            name,
+            [("pointers", POINTER), ("numbers", POINTER), ("first_row", I64), ("last_row", I64)],
+            self.target,
+            self.dtype,
+        )
+        pointers, numbers, first, last = e.function.args
+        access = Access(self, e, pointers, numbers)
+        rows = e.b.sub(last, first)
+        scratch = self._scratch(e)
+        with e.loop(e.whole(0), access.number("steps")) as (step, _):
+            for stage_number, stage in enumerate(self.schedule.stages):
+                if stage.scalars:
+                    scalars = self.emit_scalars(f"{name}_scalars_{stage_number}", stage.scalars, stage_number)
+                    e.b.call(scalars, [pointers, numbers, step, first, rows])
+                for piece_number, piece in enumerate(stage.pieces):
+                    label = f"{name}_{stage_number}_{piece_number}"
+                    self.emit_piece(e, access, label, piece, stage_number, step, first, rows, scratch)
+        e.b.ret_void()
+
+    def emit_task(self, name: str, run: str) -> None:
+        """`task(data)`: this thread's share of the rows; data is {pointers, numbers, rows}, 8 bytes each."""
+        e = function(self.module, name, [("data", POINTER)], self.target, self.dtype)
+        (data,) = e.function.args
+        fields = [
+            e.b.load(e.b.gep(data, [e.whole(i)], source_etype=I64), typ=kind)
+            for i, kind in enumerate((POINTER, POINTER, I64))
+        ]
+        i32 = ir.IntType(32)
+        own = e.b.sext(e.b.call(e.declare("omp_get_thread_num", i32, []), []), I64)
+        all_ = e.b.sext(e.b.call(e.declare("omp_get_num_threads", i32, []), []), I64)
+        first = e.b.sdiv(e.b.mul(fields[2], own), all_)
+        last = e.b.sdiv(e.b.mul(fields[2], e.b.add(own, e.whole(1))), all_)
+        e.b.call(self.module.globals[run], [fields[0], fields[1], first, last])
+        e.b.ret_void()
+
+    def _scratch(self, e: Emitter) -> Value:
+        most = 1
+        for stage in self.schedule.stages:
+            for piece in stage.pieces:
+                most = max(most, len(piece.accumulations) * MOST_COLUMNS)
+        kind = ir.ArrayType(e.vector, PANEL * most)
+        return e.b.alloca(kind)
+
+    def emit_piece(
+        self,
+        e: Emitter,
+        access: Access,
+        label: str,
+        piece: Piece,
+        stage: int,
+        step: Value,
+        first: Value,
+        rows: Value,
+        scratch: Value,
+    ) -> None:
+        whole = self.emit_units(f"{label}_whole", piece, stage, tail=False)
+        tail = self.emit_units(f"{label}_tail", piece, stage, tail=True)
+        units = access.width(piece.width)
+        pointers, numbers = access.pointers, access.numbers
+
+        def elementwise(
+            first: Value, rows: Value, unit: Value, sums: Value, sums_row: Value, group: Value
+        ) -> None:
+            args = [pointers, numbers, step, first, rows, unit, sums, sums_row, group]
+            fits = e.b.icmp_signed("<=", e.b.add(unit, e.whole(e.lanes)), units)
+            with e.b.if_else(fits) as (then, otherwise):
+                with then:
+                    e.b.call(whole, args)
+                with otherwise:
+                    e.b.call(tail, args)
+
+        nothing = ir.Constant(POINTER, None)
+        if not piece.accumulations:
+            with e.loop(e.whole(0), rows, 8) as (offset, _):
+                count = e.smaller(e.whole(8), e.b.sub(rows, offset))
+                with e.loop(e.whole(0), units, e.lanes) as (unit, _):
+                    elementwise(e.b.add(first, offset), count, unit, nothing, e.whole(0), e.whole(0))
+            return
+        groups = self.groups(label, piece)
+        together = access.number(f"together:{label}")  # unit blocks of one product
+        step_units = e.b.mul(together, e.whole(e.lanes))
+        columns = e.b.mul(together, e.whole(len(piece.accumulations)))
+        sums_row = e.b.mul(columns, e.whole(e.lanes))
+        blocks = e.ceil_div(units, step_units)
+        with e.loop(e.whole(0), blocks) as (block, _), e.loop(e.whole(0), rows, PANEL) as (offset, _):
+            here = e.b.add(first, offset)
+            count = e.smaller(e.whole(PANEL), e.b.sub(rows, offset))
+            for group in groups:
+                self.emit_products(e, access, group, block, step, here, count, together, scratch, sums_row)
+            with e.loop(e.whole(0), together) as (inner, _):
+                unit = e.b.add(e.b.mul(block, step_units), e.b.mul(inner, e.whole(e.lanes)))
+                with e.when(e.b.icmp_signed("<", unit, units)):
+                    sums = e.at(scratch, e.b.mul(inner, e.whole(e.lanes)))
+                    elementwise(here, count, unit, sums, sums_row, step_units)
+
+    def groups(self, label: str, piece: Piece) -> list[Group]:
+        """Accumulations with the same operands, at most four together."""
+        by_operands: dict[tuple[int, ...], list[int]] = {}
+        for position, accumulation in enumerate(piece.accumulations):
+            operands = tuple(self.holder(self.node(term).args[0]) for term in accumulation.terms)
+            by_operands.setdefault(operands, []).append(position)
+        groups = []
+        for operands, positions in by_operands.items():
+            adjacent: list[list[int]] = []
+            for position in positions:  # results of a group stand side by side
+                if adjacent and adjacent[-1][-1] == position - 1 and len(adjacent[-1]) < MOST_COLUMNS:
+                    adjacent[-1].append(position)
+                else:
+                    adjacent.append([position])
+            for members in adjacent:
+                names = tuple(f"packed:{label}:{members[0]}:{place}" for place in range(len(operands)))
+                factors = tuple(
+                    tuple(self.factor(piece.accumulations[member].terms[place]) for member in members)
+                    for place in range(len(operands))
+                )
+                groups.append(Group(members[0], factors, operands, names, piece.width))
+        self.layout.groups[label] = groups
+        return groups
+
+    def factor(self, index: int) -> Factor:
+        node = self.node(index)
+        return Factor(node.text("slot"), node.text("gate"), node.op == "product_transposed")
+
+    def emit_products(
+        self,
+        e: Emitter,
+        access: Access,
+        group: Group,
+        block: Value,
+        step: Value,
+        first: Value,
+        rows: Value,
+        together: Value,
+        scratch: Value,
+        sums_row: Value,
+    ) -> None:
+        size = group.size
+        columns = e.b.mul(together, e.whole(size * e.lanes))
+        start = e.b.mul(together, e.whole(group.first * e.lanes))
+        for place, (operand, packed) in enumerate(zip(group.operands, group.packed, strict=True)):
+            left, depth = access.matrix(operand, step, first)
+            right = e.at(access.pointer(packed), e.b.mul(block, e.b.mul(depth, columns)))
+            args = [
+                rows, left, depth, e.whole(1), right, columns, e.whole(e.lanes), depth,
+                e.at(scratch, start), sums_row, e.whole(int(place > 0)), e.whole(e.lanes),
+            ]  # fmt: skip
+            done = e.function.append_basic_block("multiplied")
+            switch = e.b.switch(together, done)
+            for blocks in range(1, MOST_COLUMNS // size + 1):
+                case = e.function.append_basic_block(f"together_{blocks}")
+                switch.add_case(e.whole(blocks), case)
+                e.b.position_at_end(case)
+                name = linked_name(blocks * size, self.dtype, self.target)
+                callee = self.module.globals.get(name) or ir.Function(self.module, BLOCK_TYPE, name)
+                e.b.call(callee, args)
+                e.b.branch(done)
+            e.b.position_at_end(done)
+
+    def emit_units(self, name: str, piece: Piece, stage: int, *, tail: bool) -> ir.Function:
+        """The elementwise operations of a piece, on one block of units of some rows."""
+        e = function(self.module, name, PIECE_ARGUMENTS, self.target, self.dtype)
+        e.function.linkage = "internal"
+        pointers, numbers, step, first, rows, unit, sums, sums_row, group = e.function.args
+        access = Access(self, e, pointers, numbers)
+        left = e.b.sub(access.width(piece.width), unit)
+        mask = e.tail_mask(left) if tail else None
+        lanes = Lanes(self, e, access, piece, stage, step, unit, mask)
+        lanes.prepare()
+        with e.loop(e.whole(0), rows) as (row, _):
+            base = e.at(sums, e.b.mul(row, sums_row)) if piece.accumulations else sums
+            lanes.row(e.b.add(first, row), base, group)
+        e.b.ret_void()
+        return e.function
+
+    def emit_scalars(self, name: str, nodes: tuple[int, ...], stage: int) -> ir.Function:
+        """Values of width 1, a row at a time."""
+        e = function(self.module, name, STEP_ARGUMENTS, self.target, self.dtype)
+        e.function.linkage = "internal"
+        pointers, numbers, step, first, rows = e.function.args
+        access = Access(self, e, pointers, numbers)
+        lanes = Lanes(self, e, access, Piece(1, (), nodes, ()), stage, step, e.whole(0), None)
+        lanes.prepare()
+        with e.loop(e.whole(0), rows) as (row, _):
+            lanes.row(e.b.add(first, row), ir.Constant(POINTER, None), e.whole(0))
+        e.b.ret_void()
+        return e.function

@@ -1,0 +1,62 @@
+"""Sharing rows among torch's own threads.
+
+torch brings an OpenMP library whose threads wait for its operators; using the same ones spares a second pool
+that would fight them. Where it is not found (other platforms), and in a forked child, programs run on the
+calling thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+from pathlib import Path
+
+import torch
+
+_forked = False
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True  # the parent's threads are not in the child, and the library does not know
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@cache
+def openmp() -> ctypes.CDLL | None:
+    """The OpenMP library that torch has loaded, if it is GNU's."""
+    folder = Path(torch.__file__).parent
+    for path in [*folder.glob("lib/libgomp*.so*"), *folder.parent.glob("torch.libs/libgomp*.so*")]:
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError:
+            continue
+        if hasattr(library, "GOMP_parallel"):
+            library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+            library.GOMP_parallel.restype = None
+            return library
+    return None
+
+
+def count(rows: int, work: int) -> int:
+    """Threads for so many rows: 1 where waking others would cost more than their help.
+
+    Args:
+        work: multiplications in all.
+    """
+    if _forked or openmp() is None or work < 400_000:
+        return 1
+    return max(1, min(torch.get_num_threads(), rows))
+
+
+def symbols() -> dict[str, int]:
+    """Addresses of what a task calls."""
+    library = openmp()
+    names = ("omp_get_thread_num", "omp_get_num_threads")
+    if library is None:
+        return {}
+    return {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names}

@@ -1,0 +1,74 @@
+"""The pass `hoist`: what needs no state leaves the loop over time.
+
+A step falls into two graphs. The outer one holds the products of inputs alone and what is computed from them;
+it runs once, over all steps as rows. The loop reads its results as further inputs, `hoisted_0`, `hoisted_1`, …
+Both are ordinary step graphs, so that derivatives and schedules need no notion of hoisting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gatework.graph.node import Graph, InputSpec, Node
+from gatework.graph.ops import OPS
+from gatework.graph.rewrite import drop_dead
+
+PREFIX = "hoisted_"
+
+
+@dataclass(frozen=True)
+class Hoisted:
+    """A step in two parts.
+
+    Attributes:
+        outer: outputs `hoisted_0`, …, each computed from inputs and parameters; None where nothing leaves.
+        loop: the step, with an input of the same name for each of them.
+    """
+
+    outer: Graph | None
+    loop: Graph
+
+
+def hoist(graph: Graph) -> Hoisted:
+    """Takes the products of inputs alone out of an expanded step graph."""
+    needs_state: list[bool] = []
+    has_product: list[bool] = []
+    for node in graph.nodes:
+        needs_state.append(
+            node.op in ("state", "memory", "cotangent") or any(needs_state[arg] for arg in node.args)
+        )
+        has_product.append(node.op == "product" or any(has_product[arg] for arg in node.args))
+    leaves = [has_product[i] and not needs_state[i] for i in range(len(graph.nodes))]
+    read = {arg for i, node in enumerate(graph.nodes) if not leaves[i] for arg in node.args}
+    read |= {index for _, index in graph.outputs + graph.gates}
+    boundary = [i for i in sorted(read) if leaves[i]]
+    if not boundary:
+        return Hoisted(None, graph)
+    names = {index: f"{PREFIX}{number}" for number, index in enumerate(boundary)}
+    outer = replace(
+        graph,
+        name=f"{graph.name}_outer",
+        states=(),
+        outputs=tuple((f"emit:{names[index]}", index) for index in boundary),
+        gates=(),
+    )
+    nodes = [
+        Node("input", (), (("name", names[i]),), node.width) if i in names else node
+        for i, node in enumerate(graph.nodes)
+    ]
+    inputs = graph.inputs + tuple(InputSpec(names[i], "input", graph.nodes[i].width) for i in boundary)
+    loop = replace(graph, name=f"{graph.name}_loop", nodes=tuple(nodes), inputs=inputs)
+    return Hoisted(drop_dead(outer), drop_dead(loop))
+
+
+def is_cheap(node: Node) -> bool:
+    """Whether an operation costs about as much as reading its result back from memory would."""
+    return OPS[node.op].sort == "elementwise" and node.op not in _TRANSCENDENTAL
+
+
+def is_transcendental(node: Node) -> bool:
+    """Whether an operation is a polynomial's worth of work a unit."""
+    return node.op in _TRANSCENDENTAL
+
+
+_TRANSCENDENTAL = frozenset(("sigmoid", "tanh", "softplus", "exp", "expm1", "log", "sin", "cos", "pow"))

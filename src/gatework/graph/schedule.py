@@ -1,0 +1,217 @@
+"""The pass `schedule`: the order in which a step's values are computed, for kernels that keep rows together.
+
+A step falls into stages. Within a stage each block of units is computed by itself: first the matrix products
+whose operands are complete, then the elementwise operations on them. What needs all units of a row (an operand
+of a product, a sum over the units, a scalar gate) ends a stage. Each stage has the row's scalars, then a piece
+for each width.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from gatework.graph.node import Graph, Width
+from gatework.graph.ops import OPS
+
+
+@dataclass(frozen=True)
+class Accumulation:
+    """Products that are summed in one accumulator.
+
+    Attributes:
+        node: the product that stands for the sum.
+        terms: the products, each with a weight block and an operand.
+    """
+
+    node: int
+    terms: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What a stage computes for the units of one width.
+
+    Attributes:
+        width: of every value here.
+        accumulations: matrix products, first of all.
+        stores: values that others read: later stages, later steps, the caller.
+        sums: reductions over the units that take their share here.
+    """
+
+    width: Width
+    accumulations: tuple[Accumulation, ...]
+    stores: tuple[int, ...]
+    sums: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the step that ends where all units of a row must be there.
+
+    Attributes:
+        scalars: values of width 1, in order, computed a row at a time before the pieces.
+        pieces: one for each width.
+    """
+
+    scalars: tuple[int, ...]
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A step in stages.
+
+    Attributes:
+        same_as: additions of a product that another accumulator holds already, to their other argument.
+        stage_of: node to stage; None for what follows from the step's inputs by elementwise operations alone,
+            and is computed wherever it is needed.
+        stored: nodes that have a place in memory.
+    """
+
+    graph: Graph
+    stages: tuple[Stage, ...]
+    same_as: dict[int, int]
+    stage_of: tuple[int | None, ...]
+    stored: frozenset[int]
+
+
+def schedule(graph: Graph) -> Schedule:
+    """The stages of an expanded step graph, forward or backward."""
+    nodes = graph.nodes
+    outputs = {index for _, index in graph.outputs}
+    uses = Counter(arg for node in nodes for arg in node.args)
+    uses.update(outputs)
+    stage_of = _stages(graph)
+    merged, same_as = _merge(graph, uses, stage_of)
+    count = 1 + max((stage for stage in stage_of if stage is not None), default=0)
+
+    stored: set[int] = set(outputs)
+    for index, node in enumerate(nodes):
+        for arg in node.args:
+            source = stage_of[arg]
+            if OPS[nodes[arg].op].sort == "leaf":
+                continue
+            if node.op in ("product", "product_transposed") or (
+                source is not None
+                and stage_of[index] is not None
+                and stage_of[index] != source
+                and OPS[nodes[arg].op].sort != "reduction"
+                and index not in same_as
+            ):
+                stored.add(arg)
+    stored = {_holder(index, same_as) for index in stored}
+
+    stages = []
+    for number in range(count):
+        scalars: list[int] = []
+        accumulations: dict[Width, list[Accumulation]] = {}
+        stores: dict[Width, list[int]] = {}
+        sums: dict[Width, list[int]] = {}
+        for index, node in enumerate(nodes):
+            sort = OPS[node.op].sort
+            if sort == "reduction":
+                taken_at = stage_of[index]
+                if taken_at is not None and taken_at - 1 == number:
+                    width = next((nodes[a].width for a in node.args if nodes[a].width != 1), 1)
+                    sums.setdefault(width, []).append(index)
+                continue
+            here = stage_of[index] if stage_of[index] is not None else 0
+            if here != number:
+                continue
+            if sort == "product":
+                if index in merged:
+                    accumulations.setdefault(node.width, []).append(Accumulation(index, merged[index]))
+                if index in stored:
+                    stores.setdefault(node.width, []).append(index)
+            elif node.width == 1 and sort != "leaf" and stage_of[index] is not None:
+                scalars.append(index)
+            elif index in stored and index not in same_as:
+                stores.setdefault(node.width, []).append(index)
+        widths = dict.fromkeys([*accumulations, *stores, *sums])
+        pieces = tuple(
+            Piece(
+                width,
+                tuple(accumulations.get(width, ())),
+                tuple(stores.get(width, ())),
+                tuple(sums.get(width, ())),
+            )
+            for width in widths
+        )
+        stages.append(Stage(tuple(scalars), pieces))
+    return Schedule(graph, tuple(stages), same_as, tuple(stage_of), frozenset(stored))
+
+
+def _holder(index: int, same_as: dict[int, int]) -> int:
+    """The node whose value an addition that was made needless has."""
+    while index in same_as:
+        index = same_as[index]
+    return index
+
+
+def _stages(graph: Graph) -> list[int | None]:
+    """The stage in which each value is computed (a reduction: in which it is complete)."""
+    stages: list[int | None] = []
+    for node in graph.nodes:
+        sort = OPS[node.op].sort
+        args = [(graph.nodes[arg], stages[arg]) for arg in node.args]
+        if sort == "leaf":
+            stages.append(None)
+        elif sort == "product":
+            operand, stage = args[0]
+            computed = OPS[operand.op].sort != "leaf"
+            stages.append((stage or 0) + 1 if computed else 0)
+        elif sort == "reduction":
+            stages.append(max((stage or 0) for _, stage in args) + 1)
+        else:
+            needs = []
+            for arg, stage in args:
+                if stage is None:
+                    continue
+                scalar_product = OPS[arg.op].sort == "product" and arg.width == 1
+                needs.append(stage + 1 if scalar_product else stage)
+            stages.append(max(needs) if needs else None)
+    return stages
+
+
+def _merge(
+    graph: Graph, uses: Counter[int], stage_of: list[int | None]
+) -> tuple[dict[int, tuple[int, ...]], dict[int, int]]:
+    """Products summed with one another in one accumulator, and the additions that this makes needless."""
+    nodes = graph.nodes
+    merged: dict[int, tuple[int, ...]] = {
+        i: (i,) for i, node in enumerate(nodes) if OPS[node.op].sort == "product"
+    }
+    same_as: dict[int, int] = {}
+
+    def first_product(index: int) -> int | None:
+        """The product at the bottom of a chain of additions whose parts nothing else reads."""
+        while uses[index] == 1:
+            node = nodes[index]
+            if OPS[node.op].sort == "product":
+                return index
+            if node.op != "add":
+                return None
+            left, right = node.args
+            if right in merged and uses[right] == 1 and index not in same_as:
+                return right
+            index = left
+        return None
+
+    for index, node in enumerate(nodes):
+        if node.op != "add":
+            continue
+        left, right = node.args
+        if right not in merged or uses[right] != 1:
+            continue
+        other = first_product(left)
+        if (
+            other is None
+            or other not in merged
+            or stage_of[other] != stage_of[right]
+            or nodes[other].width == 1
+        ):
+            continue
+        merged[other] += merged.pop(right)
+        same_as[index] = left
+    return merged, same_as

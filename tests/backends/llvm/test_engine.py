@@ -1,0 +1,128 @@
+"""What the backend contract does not ask of the engine: targets, threads, bits, the cache, second derivatives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import gatework as gw
+from gatework.backends.llvm import native, sequence, threads
+from tests.backends.llvm.test_mathematics import TARGETS, target
+from tests.contracts.backend_contract import check_backend
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWORK_CACHE", str(tmp_path_factory.getbasetemp() / "kernels"))
+
+
+@pytest.mark.parametrize("on", TARGETS)
+@pytest.mark.parametrize("cell", ["lstm", "gru_original", "layer_norm_gru"])
+def test_every_target_gives_the_references_numbers(
+    cell: str, on: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = target(on)
+    monkeypatch.setattr(native, "host", lambda: chosen)
+    torch.manual_seed(0)
+    for dtype in (torch.float32, torch.float64):
+        check_backend("llvm", gw.Recurrent(cell, 3, 21), dtype)
+
+
+def run(layer: gw.Recurrent, x: torch.Tensor) -> list[torch.Tensor]:
+    layer.zero_grad()
+    x = x.clone().requires_grad_()
+    with gw.backend("llvm"):
+        output, _ = layer(x)
+    output.pow(2).sum().backward()
+    assert x.grad is not None
+    return [output.detach(), x.grad, *(p.grad.clone() for p in layer.parameters() if p.grad is not None)]
+
+
+@pytest.mark.skipif(threads.openmp() is None, reason="torch's OpenMP library was not found: one thread only")
+def test_the_bits_do_not_depend_on_the_threads() -> None:
+    torch.manual_seed(0)
+    layer, x = gw.LSTM(40, 70), torch.randn(11, 13, 40)
+    assert threads.count(13, 11 * 13 * 4 * 70 * 70) > 0
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = run(layer, x)
+        torch.set_num_threads(3)
+        assert threads.count(13, 11 * 13 * 4 * 70 * 70) == 3
+        three = run(layer, x)
+    finally:
+        torch.set_num_threads(before)
+    for index, (a, b) in enumerate(zip(one, three, strict=True)):
+        if index < 2:  # the sums over rows and steps are torch's still
+            assert torch.equal(a, b)
+        torch.testing.assert_close(a, b)
+
+
+def test_rows_split_sequences_and_inference_have_the_same_bits() -> None:
+    torch.manual_seed(0)
+    layer, x = gw.Recurrent("layer_norm_lstm", 9, 33), torch.randn(8, 6, 9)
+    with gw.backend("llvm"):
+        trained, state = layer(x)
+        with torch.no_grad():
+            whole, final = layer(x)
+            order = torch.tensor([4, 1, 5, 0, 3, 2])
+            shuffled, _ = layer(x[:, order])
+            first, middle = layer(x[:3])
+            second, last = layer(x[3:], middle)
+            alone, _ = layer(x[:, :1])
+    assert torch.equal(trained, whole)
+    assert torch.equal(shuffled, whole[:, order])
+    assert torch.equal(torch.cat([first, second]), whole)
+    assert all(torch.equal(a, b) for a, b in zip(last, final, strict=True))
+    assert all(torch.equal(a.detach(), b) for a, b in zip(state, final, strict=True))
+    assert torch.equal(alone, whole[:, :1])
+
+
+def test_second_derivatives_come_from_the_reference() -> None:
+    torch.manual_seed(0)
+    layer = gw.Recurrent("peephole_lstm", 2, 3, dtype=torch.float64)
+    x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
+    with gw.backend("llvm"):
+        assert torch.autograd.gradcheck(lambda x: layer(x)[0], x)
+        assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], x)
+
+
+def test_forward_mode_raises_rather_than_giving_zero() -> None:
+    layer, x = gw.GRU(2, 3), torch.randn(4, 1, 2)
+    with gw.backend("llvm"), pytest.raises(RuntimeError):
+        torch.func.jvp(lambda x: layer(x)[0], (x,), (torch.ones_like(x),))
+
+
+def test_a_changed_output_is_noticed() -> None:
+    layer, x = gw.GRU(2, 3), torch.randn(4, 1, 2)
+    with gw.backend("llvm"):
+        output, _ = layer(x)
+    output.data.add_(0)  # no version: harmless
+    loss = output.sum()
+    with torch.no_grad():
+        layer.weight_hh_l0.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_damaged_file_of_the_cache_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWORK_CACHE", str(tmp_path / "kernels"))
+    graph = sequence.plan(gw.minimal_gated_unit.graph).loop
+    native.native_for.cache_clear()
+    native.native(graph, torch.float32)
+    assert (tmp_path / "kernels").stat().st_mode & 0o777 == 0o700
+    [file] = [path for path in (tmp_path / "kernels").iterdir() if b"hoisted_0" in path.read_bytes()[:4000]]
+    good = file.read_bytes()
+    for damaged in (b"", good[:-7], good[:100] + b"x" + good[101:], b"{}\n" + good):
+        file.write_bytes(damaged)
+        native.native_for.cache_clear()
+        native.native(graph, torch.float32)
+        assert file.read_bytes() == good
+
+
+def test_what_the_engine_cannot_do_is_said() -> None:
+    layer = gw.GRU(2, 3)
+    with gw.backend("llvm"), pytest.raises(gw.BackendError, match="float32 and float64"):
+        layer.to(torch.bfloat16)(torch.zeros(2, 1, 2, dtype=torch.bfloat16))
