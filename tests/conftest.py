@@ -17,6 +17,12 @@ os.environ["OMP_NUM_THREADS"] = "1"  # and so for the programs that tests start
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _machine_code_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled kernels go to the run's own folder: nobody's cache is read or written."""
+    os.environ["GATEWORK_CACHE"] = str(tmp_path_factory.mktemp("kernels"))
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of outside data sets: `GATEWORK_DATA`, or `../shared/data` beside the checkout."""

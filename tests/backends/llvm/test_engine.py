@@ -13,11 +13,6 @@ from tests.backends.llvm.test_mathematics import TARGETS, target
 from tests.contracts.backend_contract import check_backend
 
 
-@pytest.fixture(autouse=True)
-def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GATEWORK_CACHE", str(tmp_path_factory.getbasetemp() / "kernels"))
-
-
 @pytest.mark.parametrize("on", TARGETS)
 @pytest.mark.parametrize("cell", ["lstm", "gru_original", "layer_norm_gru"])
 def test_every_target_gives_the_references_numbers(
