@@ -31,7 +31,8 @@ class backend:
 
     Args:
         name: `auto` takes torch's fused operators for the cells that they know and the eager reference for
-            the rest; `llvm`, the engine, runs where it is named. A backend named outright raises BackendError where it cannot serve.
+            the rest; `llvm`, the engine, runs where it is named. A backend named outright raises BackendError
+            where it cannot serve.
 
     Raises:
         ValueError: there is no such backend.
