@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from gatework.graph.builder import Builder, Expr
 from gatework.graph.derive import derive
-from gatework.graph.hoist import is_cheap, is_transcendental
 from gatework.graph.node import Graph, InputSpec, Node, StateSpec
 from gatework.graph.ops import OPS
 from gatework.graph.rewrite import drop_dead
@@ -19,6 +18,7 @@ from gatework.graph.simplify import simplify
 
 SAVED = "saved_"
 GRADIENT = "gradient_"
+_TRANSCENDENTAL = frozenset(("sigmoid", "tanh", "softplus", "exp", "expm1", "log", "sin", "cos", "pow"))
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ def _choose_saved(graph: Graph, derived: Graph, flows: list[bool]) -> dict[int, 
         node = derived.nodes[index]
         if index in at_hand:
             return True
-        if is_transcendental(node):
+        if _is_transcendental(node):
             return all(arg in at_hand for arg in node.args)
-        return (is_cheap(node) or node.op == "broadcast") and all(computed_again(arg) for arg in node.args)
+        return (_is_cheap(node) or node.op == "broadcast") and all(computed_again(arg) for arg in node.args)
 
     for index, state in news.items():
         if index in _ancestors(derived, used):
@@ -117,6 +117,16 @@ def _choose_saved(graph: Graph, derived: Graph, flows: list[bool]) -> dict[int, 
         ensure(index)
     needed = _ancestors(derived, used, stop=set(saved))
     return {index: name for index, name in saved.items() if index in needed or index in used}
+
+
+def _is_cheap(node: Node) -> bool:
+    """Whether an operation costs about as much as reading its result back from memory would."""
+    return OPS[node.op].sort == "elementwise" and node.op not in _TRANSCENDENTAL
+
+
+def _is_transcendental(node: Node) -> bool:
+    """Whether an operation is a polynomial's worth of work a unit."""
+    return node.op in _TRANSCENDENTAL
 
 
 def _positions(graph: Graph, derived: Graph) -> dict[int, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gatework.graph.node import Graph, InputSpec, Node
-from gatework.graph.ops import OPS
 from gatework.graph.rewrite import drop_dead
 
 PREFIX = "hoisted_"
@@ -59,16 +58,3 @@ def hoist(graph: Graph) -> Hoisted:
     inputs = graph.inputs + tuple(InputSpec(names[i], "input", graph.nodes[i].width) for i in boundary)
     loop = replace(graph, name=f"{graph.name}_loop", nodes=tuple(nodes), inputs=inputs)
     return Hoisted(drop_dead(outer), drop_dead(loop))
-
-
-def is_cheap(node: Node) -> bool:
-    """Whether an operation costs about as much as reading its result back from memory would."""
-    return OPS[node.op].sort == "elementwise" and node.op not in _TRANSCENDENTAL
-
-
-def is_transcendental(node: Node) -> bool:
-    """Whether an operation is a polynomial's worth of work a unit."""
-    return node.op in _TRANSCENDENTAL
-
-
-_TRANSCENDENTAL = frozenset(("sigmoid", "tanh", "softplus", "exp", "expm1", "log", "sin", "cos", "pow"))

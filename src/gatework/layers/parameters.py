@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.nn import init
 
 from gatework.errors import nearest
 from gatework.graph import Graph
-from gatework.graph.layout import gate_rows
+from gatework.graph.layout import gate_rows, layout_metadata
 
 Initialisation = Literal["torch", "keras"]
 
@@ -105,3 +105,37 @@ def reorder_rows(
     if start != packed.shape[0]:
         raise ValueError(f"{where} has {packed.shape[0]} rows; its gates {names} need {start}.")
     return torch.cat([pieces[gate] for gate in rows])
+
+
+def load_by_gate(
+    state_dict: dict[str, Any],
+    prefix: str,
+    suffix: str,
+    metadata: Mapping[str, Any],
+    graph: Graph,
+    sizes: Mapping[str, int],
+) -> None:
+    """Brings one layer's packed tensors of a state dict into this layer's order of gates, in place.
+
+    Args:
+        prefix, suffix: what stands before and after the parameters' names.
+        metadata: of the module that was saved; one of torch.nn's has no layout, and torch.nn's order.
+
+    Raises:
+        ValueError: the stored gates are others.
+    """
+    for slot, stored in metadata.get("layout", {}).items():
+        if slot not in graph.slots():
+            continue  # torch's own check names the unexpected key
+        rows = gate_rows(graph, slot, sizes)
+        for part in ("weight", "bias"):
+            key = f"{prefix}{part}_{slot}{suffix}"
+            if key in state_dict:
+                state_dict[key] = reorder_rows(state_dict[key], stored, rows, key)
+
+
+def store_layout(destination: Any, prefix: str, graph: Graph) -> None:
+    """Notes the order of gates beside the tensors of a state dict, where torch.nn does not look."""
+    metadata = getattr(destination, "_metadata", None)
+    if metadata is not None:
+        metadata[prefix[:-1]]["layout"] = layout_metadata(graph)

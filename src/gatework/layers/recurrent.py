@@ -20,11 +20,11 @@ from gatework.backends import Choice, SequenceInput, SequenceOutput, choose, tor
 from gatework.cells import get
 from gatework.errors import nearest
 from gatework.graph import Cell, Graph
-from gatework.graph.layout import gate_rows, layout_metadata, parameter_shapes
+from gatework.graph.layout import parameter_shapes
 from gatework.graph.node import resolve
 from gatework.graph.variants import DROPOUT, ZONEOUT, variant
 from gatework.layers.call import Call, Output, State, carries_alignment
-from gatework.layers.parameters import Initialisation, initialise, reorder_rows
+from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
 from gatework.layers.ragged import run_pieces
 from gatework.layers.stream import Stream
 from gatework.layers.tape import RecordedLayer, Tape, tapes_of
@@ -402,25 +402,15 @@ class Recurrent(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
     ) -> None:
-        layout = local_metadata.get("layout")
-        if layout is not None:
-            for layer in range(self.num_layers):
-                for slot, stored in layout.items():
-                    if slot not in self._graph.slots():
-                        continue  # torch's own check names the unexpected key
-                    rows = gate_rows(self._graph, slot, self._layer_sizes(layer))
-                    for direction in range(self.num_directions):
-                        for part in ("weight", "bias"):
-                            key = f"{prefix}{part}_{slot}{_suffix(layer, direction)}"
-                            if key in state_dict:
-                                state_dict[key] = reorder_rows(state_dict[key], stored, rows, key)
+        for layer in range(self.num_layers):
+            for direction in range(self.num_directions):
+                suffix, sizes = _suffix(layer, direction), self._layer_sizes(layer)
+                load_by_gate(state_dict, prefix, suffix, local_metadata, self._graph, sizes)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        metadata = getattr(destination, "_metadata", None)
-        if metadata is not None:  # beside the tensors, so that torch.nn can load them
-            metadata[prefix[:-1]]["layout"] = layout_metadata(self._graph)
+        store_layout(destination, prefix, self._graph)
 
 
 def _suffix(layer: int, direction: int) -> str:

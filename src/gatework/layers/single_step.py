@@ -12,10 +12,10 @@ from gatework import cells
 from gatework.backends import SequenceInput, choose
 from gatework.cells import get
 from gatework.graph import Cell
-from gatework.graph.layout import gate_rows, layout_metadata, parameter_shapes
+from gatework.graph.layout import parameter_shapes
 from gatework.graph.node import resolve
 from gatework.graph.variants import variant
-from gatework.layers.parameters import Initialisation, initialise, reorder_rows
+from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
 from gatework.layers.torch_like import elman_cell
 
 
@@ -131,20 +131,12 @@ class RecurrentCell(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
     ) -> None:
-        for slot, stored in local_metadata.get("layout", {}).items():
-            if slot in self._graph.slots():
-                rows = gate_rows(self._graph, slot, self._sizes)
-                for part in ("weight", "bias"):
-                    key = f"{prefix}{part}_{slot}"
-                    if key in state_dict:
-                        state_dict[key] = reorder_rows(state_dict[key], stored, rows, key)
+        load_by_gate(state_dict, prefix, "", local_metadata, self._graph, self._sizes)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        metadata = getattr(destination, "_metadata", None)
-        if metadata is not None:
-            metadata[prefix[:-1]]["layout"] = layout_metadata(self._graph)
+        store_layout(destination, prefix, self._graph)
 
 
 class RNNCell(RecurrentCell):

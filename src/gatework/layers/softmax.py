@@ -134,10 +134,6 @@ class AdaptiveSoftmax(Softmax):
         return head, list(zip(weights[1:], biases[1:], strict=True))
 
 
-def _initial(rows: int, width: int) -> nn.Parameter:
-    return nn.Parameter(torch.empty(rows, width).uniform_(-INITIAL_RANGE, INITIAL_RANGE))
-
-
 def default_cutoffs(vocabulary_size: int) -> list[int]:
     """Two cutoffs, at 1/16 and 5/16 of the vocabulary: a balance of work for words of Zipf's law."""
     return [max(1, vocabulary_size // 16), max(2, vocabulary_size * 5 // 16)]

@@ -35,15 +35,8 @@ def pack(blocks: list[Tensor], lanes: int, count: int) -> Tensor:
     whole = -(-units // size) * size
     packed = blocks[0].new_zeros((whole // size, depth, len(blocks), size))
     for position, block in enumerate(blocks):
-        if whole == units:
-            packed[:, :, position] = (
-                block.view(depth, -1, size).transpose(0, 1)
-                if block.is_contiguous()
-                else (block.reshape(depth, -1, size).transpose(0, 1))
-            )
-        else:
-            padded = torch.nn.functional.pad(block, (0, whole - units))
-            packed[:, :, position] = padded.view(depth, -1, size).transpose(0, 1)
+        padded = block if whole == units else torch.nn.functional.pad(block, (0, whole - units))
+        packed[:, :, position] = padded.reshape(depth, -1, size).transpose(0, 1)
     return packed
 
 
