@@ -254,14 +254,14 @@ class _Layer(torch.autograd.Function):
         arrays = _Arrays(shape.graph, parameters, dict(shape.sizes), like)
         result, left = _forward(shape.graph, arrays, sequence, training=True)
         ctx.shape, ctx.left, ctx.arrays = shape, left, arrays
-        ctx.save_for_backward(*tensors)
+        ctx.save_for_backward(*tensors, result.output)  # the backward loop reads the output again
         return (result.output, *result.emits.values(), *result.states)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         shape: _Shape = ctx.shape
         if torch.is_grad_enabled():  # a derivative of the derivative: the reference has it
-            return None, *_again(shape, ctx.saved_tensors, gradients)
+            return None, *_again(shape, ctx.saved_tensors[:-1], gradients)
         _ = ctx.saved_tensors  # raises if one of them was changed in place since
         emits = len(shape.graph.emits())
         rows = ctx.left.histories[shape.graph.states[0].name].shape
