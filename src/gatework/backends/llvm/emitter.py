@@ -170,6 +170,11 @@ class Emitter:
     def smaller(self, a: Value, b: Value) -> Value:
         return self.b.select(self.b.icmp_signed("<", a, b), a, b)
 
+    def share(self, count: Value, part: Value, parts: Value) -> tuple[Value, Value]:
+        """The first and one past the last of `count` things that fall to one of equal parts."""
+        first = self.b.sdiv(self.b.mul(count, part), parts)
+        return first, self.b.sdiv(self.b.mul(count, self.b.add(part, self.whole(1))), parts)
+
     def ceil_div(self, a: Value, b: Value) -> Value:
         return self.b.sdiv(self.b.sub(self.b.add(a, b), self.whole(1)), b)
 

@@ -49,7 +49,7 @@ class Layout:
         pointers: names in order. `stream:NAME` (T, B, W); `state:NAME` (T + 1 or 2, B, W); `static:NAME` (B, W);
             `vector:NAME`, `bias:SLOT:GATE` (W); `packed:…` weights; `scratch:K` (B, W); `sum:K` (B, blocks);
             `scalar:K` (B).
-        numbers: names in order: `steps`, `rows`, `begin`, `direction`, `mask:STATE`, `size:WIDTH`,
+        numbers: names in order: `rows`, `begin`, `direction`, `mask:STATE`, `size:WIDTH`,
             `together:PIECE` (unit blocks of one product).
         groups: what is to be packed, by piece.
         scratch: widths of the scratch arrays and of what sums run over.
@@ -94,6 +94,6 @@ class Layout:
         return cls(pointers, numbers, read, scratch)
 
 
-def together(group: int, units: int, lanes: int) -> int:
-    """Unit blocks of one product: as many as fill a tile's columns, and no more than there are."""
-    return max(1, min(MOST_COLUMNS // group, -(-units // lanes)))
+def together(group: int, units: int, lanes: int, parts: int) -> int:
+    """Unit blocks of one product: as many as fill a tile's columns, and few enough that each part has some."""
+    return max(1, min(MOST_COLUMNS // group, -(-units // (lanes * parts))))

@@ -1,15 +1,18 @@
 """From a scheduled step to one native function for the whole sequence.
 
-The function is `run(pointers, numbers, first_row, last_row)`: for every step, every stage, every piece, products
-first, then the elementwise operations on their results, unit block by unit block. `Layout` says what stands
-where in the two argument arrays; the caller fills them. Different rows never meet, so that threads may share
-the rows among themselves as they like.
+The function is `run(pointers, numbers, first_step, last_step, first_row, last_row, part, parts, barrier)`: for
+every step, every stage, every piece, products first, then the elementwise operations on their results, unit
+block by unit block. `Layout` says what stands where in the two argument arrays; the caller fills them.
+
+Different rows never meet, so that threads may share the rows among themselves as they like. Or they share the
+units: each takes its `part` of the unit blocks of all rows, and they meet at a barrier after every stage.
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
 
+from gatework.backends.llvm.driver import BARRIER, BARRIER_TYPE
 from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value, function
 from gatework.backends.llvm.lanes import Access, Lanes
 from gatework.backends.llvm.layout import MOST_COLUMNS, Factor, Group, Layout
@@ -20,6 +23,18 @@ from gatework.graph.schedule import Piece, Schedule
 
 PANEL = 24  # rows whose products stand in the scratch memory at a time
 
+RUN_ARGUMENTS = [
+    ("pointers", POINTER),
+    ("numbers", POINTER),
+    ("first_step", I64),
+    ("last_step", I64),
+    ("first_row", I64),
+    ("last_row", I64),
+    ("part", I64),  # of the unit blocks
+    ("parts", I64),
+    ("barrier", POINTER),
+]
+RUN_TYPE = ir.FunctionType(ir.VoidType(), [kind for _, kind in RUN_ARGUMENTS])
 STEP_ARGUMENTS = [
     ("pointers", POINTER),
     ("numbers", POINTER),
@@ -46,7 +61,7 @@ class Program:
         self.target = target
         self.dtype = dtype
         self.layout = Layout()
-        for name in ("steps", "rows", "begin", "direction"):
+        for name in ("rows", "begin", "direction"):
             self.layout.number(name)
         self.places: dict[int, list[str]] = {}
         for name, index in self.graph.outputs:
@@ -69,41 +84,25 @@ class Program:
 
     def emit(self, name: str) -> None:
         """The whole program, as a function of this name."""
-        e = function(
-            self.module,
-            name,
-            [("pointers", POINTER), ("numbers", POINTER), ("first_row", I64), ("last_row", I64)],
-            self.target,
-            self.dtype,
-        )
-        pointers, numbers, first, last = e.function.args
+        e = function(self.module, name, RUN_ARGUMENTS, self.target, self.dtype)
+        pointers, numbers, first_step, last_step, first, last, part, parts, barrier = e.function.args
         access = Access(self, e, pointers, numbers)
         rows = e.b.sub(last, first)
         scratch = self._scratch(e)
-        with e.loop(e.whole(0), access.number("steps")) as (step, _):
+        meet = ir.Function(self.module, BARRIER_TYPE, BARRIER)
+        shared = e.b.icmp_signed(">", parts, e.whole(1))
+        with e.loop(first_step, last_step) as (step, _):
             for stage_number, stage in enumerate(self.schedule.stages):
                 if stage.scalars:
                     scalars = self.emit_scalars(f"{name}_scalars_{stage_number}", stage.scalars, stage_number)
                     e.b.call(scalars, [pointers, numbers, step, first, rows])
                 for piece_number, piece in enumerate(stage.pieces):
                     label = f"{name}_{stage_number}_{piece_number}"
-                    self.emit_piece(e, access, label, piece, stage_number, step, first, rows, scratch)
-        e.b.ret_void()
-
-    def emit_task(self, name: str, run: str) -> None:
-        """`task(data)`: this thread's share of the rows; data is {pointers, numbers, rows}, 8 bytes each."""
-        e = function(self.module, name, [("data", POINTER)], self.target, self.dtype)
-        (data,) = e.function.args
-        fields = [
-            e.b.load(e.b.gep(data, [e.whole(i)], source_etype=I64), typ=kind)
-            for i, kind in enumerate((POINTER, POINTER, I64))
-        ]
-        i32 = ir.IntType(32)
-        own = e.b.sext(e.b.call(e.declare("omp_get_thread_num", i32, []), []), I64)
-        all_ = e.b.sext(e.b.call(e.declare("omp_get_num_threads", i32, []), []), I64)
-        first = e.b.sdiv(e.b.mul(fields[2], own), all_)
-        last = e.b.sdiv(e.b.mul(fields[2], e.b.add(own, e.whole(1))), all_)
-        e.b.call(self.module.globals[run], [fields[0], fields[1], first, last])
+                    self.emit_piece(
+                        e, access, label, piece, stage_number, step, first, rows, (part, parts), scratch
+                    )
+                with e.when(shared):
+                    e.b.call(meet, [barrier, parts])
         e.b.ret_void()
 
     def _scratch(self, e: Emitter) -> Value:
@@ -124,6 +123,7 @@ class Program:
         step: Value,
         first: Value,
         rows: Value,
+        share: tuple[Value, Value],
         scratch: Value,
     ) -> None:
         whole = self.emit_units(f"{label}_whole", piece, stage, tail=False)
@@ -144,9 +144,11 @@ class Program:
 
         nothing = ir.Constant(POINTER, None)
         if not piece.accumulations:
+            begin, end = e.share(e.ceil_div(units, e.whole(e.lanes)), *share)
             with e.loop(e.whole(0), rows, 8) as (offset, _):
                 count = e.smaller(e.whole(8), e.b.sub(rows, offset))
-                with e.loop(e.whole(0), units, e.lanes) as (unit, _):
+                with e.loop(begin, end) as (block, _):
+                    unit = e.b.mul(block, e.whole(e.lanes))
                     elementwise(e.b.add(first, offset), count, unit, nothing, e.whole(0), e.whole(0))
             return
         groups = self.groups(label, piece)
@@ -154,8 +156,8 @@ class Program:
         step_units = e.b.mul(together, e.whole(e.lanes))
         columns = e.b.mul(together, e.whole(len(piece.accumulations)))
         sums_row = e.b.mul(columns, e.whole(e.lanes))
-        blocks = e.ceil_div(units, step_units)
-        with e.loop(e.whole(0), blocks) as (block, _), e.loop(e.whole(0), rows, PANEL) as (offset, _):
+        begin, end = e.share(e.ceil_div(units, step_units), *share)
+        with e.loop(begin, end) as (block, _), e.loop(e.whole(0), rows, PANEL) as (offset, _):
             here = e.b.add(first, offset)
             count = e.smaller(e.whole(PANEL), e.b.sub(rows, offset))
             for group in groups:

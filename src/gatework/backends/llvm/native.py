@@ -17,7 +17,7 @@ import torch
 
 from gatework.backends.llvm import threads
 from gatework.backends.llvm.layout import Layout
-from gatework.backends.llvm.target import Target, host
+from gatework.backends.llvm.target import Target
 from gatework.graph.node import Graph
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
@@ -28,61 +28,71 @@ class Native:
     """A program in memory.
 
     Attributes:
-        run: address of `run(pointers, numbers, first_row, last_row)`.
-        task: address of `task(data)`, a thread's share of it; 0 where there are no threads to share with.
+        run: address of `run(pointers, numbers, …)`, see `lower.RUN_ARGUMENTS`.
         layout: of the argument arrays.
         engine: keeps the machine code alive.
     """
 
     run: int
-    task: int
     layout: Layout
     engine: object
     target: Target
 
 
-def native(graph: Graph, dtype: torch.dtype) -> Native:
-    """The machine code of an expanded step graph for this machine, from the cache on disk or compiled now."""
-    return native_for(graph, dtype, host())
-
-
 @lru_cache(maxsize=512)
-def native_for(graph: Graph, dtype: torch.dtype, target: Target) -> Native:
-    """The machine code of an expanded step graph for a target."""
+def native(graph: Graph, dtype: torch.dtype, target: Target) -> Native:
+    """The machine code of an expanded step graph, from the cache on disk or compiled now."""
     name = _DTYPES[dtype]
-    _products(target, name)
+    driver(dtype, target)
     key = (graph.nodes, graph.inputs, graph.states, graph.blocks, graph.vectors, graph.outputs, name)
     layout, code = _cached(repr(key), target, lambda: _compile_program(graph, target, name))
     engine = _load(code, target)
-    task = engine.get_function_address("task") if threads.openmp() is not None else 0
-    return Native(engine.get_function_address("run"), task, Layout.from_json(layout), engine, target)
+    return Native(engine.get_function_address("run"), Layout.from_json(layout), engine, target)
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What walks through work lists, in memory.
+
+    Attributes:
+        task: address of `task(data)` for each thread of a team.
+        alone: address of `alone(data)` for one thread.
+    """
+
+    task: int
+    alone: int
+    target: Target
+    engine: object
 
 
 @cache
-def _products(target: Target, dtype: str) -> object:
-    """The tiles that every program calls, under names that programs are linked with."""
+def driver(dtype: torch.dtype, target: Target) -> Driver:
+    """The driver, from the cache on disk or compiled now; its tiles get the names that programs are linked with."""
     import llvmlite.binding as llvm
 
-    from gatework.backends.llvm import product
+    from gatework.backends.llvm import driver, product
 
-    _, code = _cached(f"products {dtype}", target, lambda: _compile_products(target, dtype))
+    number = _DTYPES[dtype]
+    for name, address in threads.symbols().items():
+        llvm.add_symbol(name, address)
+    _, code = _cached(f"driver {number}", target, lambda: _compile_driver(target, number))
     engine = _load(code, target)
     for columns in product.COLUMNS:
         name = product.block_name(columns, False)
-        llvm.add_symbol(product.linked_name(columns, dtype, target), engine.get_function_address(name))
-    for name, address in threads.symbols().items():
-        llvm.add_symbol(name, address)
-    return engine
+        llvm.add_symbol(product.linked_name(columns, number, target), engine.get_function_address(name))
+    llvm.add_symbol(driver.BARRIER, engine.get_function_address(driver.BARRIER))
+    task, alone = engine.get_function_address("task"), engine.get_function_address("alone")
+    return Driver(task, alone, target, engine)
 
 
-def _compile_products(target: Target, dtype: str) -> tuple[str, bytes]:
+def _compile_driver(target: Target, dtype: str) -> tuple[str, bytes]:
     from llvmlite import ir
 
-    from gatework.backends.llvm import product
+    from gatework.backends.llvm import driver
 
-    module = ir.Module("products")
+    module = ir.Module("driver")
     module.triple = target.triple
-    product.emit_products(module, target, dtype)
+    driver.emit_driver(module, target, dtype)
     return "", _object(str(module), target)
 
 
@@ -96,8 +106,6 @@ def _compile_program(graph: Graph, target: Target, dtype: str) -> tuple[str, byt
     module.triple = target.triple
     program = Program(module, schedule(graph), target, dtype)
     program.emit("run")
-    if threads.openmp() is not None:
-        program.emit_task("task", "run")
     return program.layout.to_json(), _object(str(module), target)
 
 

@@ -1,4 +1,4 @@
-"""Sharing rows among torch's own threads.
+"""Sharing work among torch's own threads.
 
 torch brings an OpenMP library whose threads wait for its operators; using the same ones spares a second pool
 that would fight them. Where it is not found (other platforms), and in a forked child, programs run on the
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -42,21 +43,34 @@ def openmp() -> ctypes.CDLL | None:
     return None
 
 
-def count(rows: int, work: int) -> int:
-    """Threads for so many rows: 1 where waking others would cost more than their help.
+def team(work: int) -> int:
+    """Threads for so much work: 1 where waking others would cost more than their help.
 
     Args:
         work: multiplications in all.
     """
     if _forked or openmp() is None or work < 400_000:
         return 1
-    return max(1, min(torch.get_num_threads(), rows))
+    return max(1, torch.get_num_threads())
+
+
+def run_team(task: int, alone: Callable[[int], None], data: int, size: int) -> None:
+    """Calls `task(data)` in so many threads at once, or `alone(data)` in this one."""
+    library = openmp() if size > 1 else None
+    if library is None:
+        alone(data)
+    else:
+        library.GOMP_parallel(task, data, size, 0)
+
+
+_PLAIN = ctypes.CFUNCTYPE(ctypes.c_int)
+_nobody = {"omp_get_thread_num": _PLAIN(lambda: 0), "omp_get_num_threads": _PLAIN(lambda: 1)}
 
 
 def symbols() -> dict[str, int]:
-    """Addresses of what a task calls."""
+    """Addresses of what a task calls; stand-ins where there is no library, and so no team."""
     library = openmp()
-    names = ("omp_get_thread_num", "omp_get_num_threads")
-    if library is None:
-        return {}
-    return {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names}
+    return {
+        name: ctypes.cast(getattr(library, name) if library else stand_in, ctypes.c_void_p).value or 0
+        for name, stand_in in _nobody.items()
+    }

@@ -1,0 +1,293 @@
+"""The native side of a work list: every thread of a team walks through the same commands.
+
+A command is a row of whole numbers: its kind, then its arguments. Addresses are written as places in a table of
+addresses, so that a list can be kept and used again with other tensors. Each command says how the threads
+share it: `RUN` and `COPY` by rows, or `RUN` by units; `PACK` by unit blocks; `OUTER` by the rows or the columns
+of its result. Where one thread reads what another wrote, the list has a `BARRIER`.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from gatework.backends.llvm.emitter import I64, POINTER, VOID, Emitter, Value, function
+from gatework.backends.llvm.product import COLUMNS, block_name, emit_products
+from gatework.backends.llvm.target import Target
+
+FIELDS = 14  # whole numbers of a command
+RUN, COPY, PACK, OUTER, BARRIER_COMMAND = range(5)
+
+BARRIER = "gatework_barrier"
+BARRIER_TYPE = ir.FunctionType(VOID, [POINTER, I64])
+BARRIER_BYTES = 128
+_SPINS = 2000  # between two offers of the processor to others
+
+_K_BLOCK = 384  # rows of an outer product's operands that stay in the second cache
+_RUN_TYPE = ir.FunctionType(VOID, [POINTER, POINTER, I64, I64, I64, I64, I64, I64, POINTER])
+
+# What `task` is handed: {commands, count, addresses, numbers, barrier}, 8 bytes each.
+DATA_FIELDS = 5
+
+
+def emit_driver(module: ir.Module, target: Target, dtype: str) -> None:
+    """`task(data)` for a team of OpenMP threads, `alone(data)` for one, and all that they call."""
+    emit_products(module, target, dtype)
+    _emit_barrier(module, target, dtype)
+    _emit_copy(module, target, dtype)
+    _emit_pack(module, target, dtype)
+    _emit_outer(module, target, dtype)
+    walk = _emit_walk(module, target, dtype)
+    for name, team in (("alone", False), ("task", True)):
+        e = function(module, name, [("data", POINTER)], target, dtype)
+        i32 = ir.IntType(32)
+        own, all_ = e.whole(0), e.whole(1)
+        if team:
+            own = e.b.sext(e.b.call(e.declare("omp_get_thread_num", i32, []), []), I64)
+            all_ = e.b.sext(e.b.call(e.declare("omp_get_num_threads", i32, []), []), I64)
+        e.b.call(walk, [e.function.args[0], own, all_])
+        e.b.ret_void()
+
+
+def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
+    """`walk(data, own, all)`: the commands one after another, this thread's share of each."""
+    e = function(module, "walk", [("data", POINTER), ("own", I64), ("all", I64)], target, dtype)
+    e.function.linkage = "internal"
+    data, own, all_ = e.function.args
+    commands, count, addresses, numbers, barrier = (
+        e.b.load(e.b.gep(data, [e.whole(i)], source_etype=I64), typ=kind)
+        for i, kind in enumerate((POINTER, I64, POINTER, POINTER, POINTER))
+    )
+    functions = module.globals
+    with e.loop(e.whole(0), count) as (index, _):
+        command = e.b.gep(commands, [e.b.mul(index, e.whole(FIELDS))], source_etype=I64)
+
+        def field(place: int) -> Value:
+            return e.b.load(e.b.gep(command, [e.whole(place)], source_etype=I64), typ=I64)
+
+        def address(place: int) -> Value:
+            return e.b.load(e.b.gep(addresses, [field(place)], source_etype=I64), typ=POINTER)
+
+        done = e.function.append_basic_block("done")
+        switch = e.b.switch(field(0), done)
+
+        def case(kind: int) -> None:
+            block = e.function.append_basic_block(f"command_{kind}")
+            switch.add_case(e.whole(kind), block)
+            e.b.position_at_end(block)
+
+        case(RUN)
+        program = e.b.inttoptr(field(1), _RUN_TYPE.as_pointer())
+        table = e.b.gep(addresses, [field(2)], source_etype=I64)
+        sizes = e.b.gep(numbers, [field(3)], source_etype=I64)
+        rows = field(6)
+        by_units = e.b.icmp_signed("!=", field(7), e.whole(0))
+        first, last = e.share(rows, own, all_)
+        first, last = e.select(by_units, e.whole(0), first), e.select(by_units, rows, last)
+        part, parts = e.select(by_units, own, e.whole(0)), e.select(by_units, all_, e.whole(1))
+        arguments = [table, sizes, field(4), field(5), first, last, part, parts, barrier]
+        e.b.call(program, arguments)
+        e.b.branch(done)
+
+        case(COPY)
+        first, last = e.share(field(4), own, all_)
+        zero = e.b.icmp_signed("<", field(1), e.whole(0))
+        source = e.select(zero, e.whole(0), field(1))
+        source = e.b.load(e.b.gep(addresses, [source], source_etype=I64), typ=POINTER)
+        source = e.select(zero, ir.Constant(POINTER, None), source)
+        e.b.call(functions["copy"], [source, address(2), field(3), first, last])
+        e.b.branch(done)
+
+        case(PACK)
+        first, last = e.share(field(10), own, all_)
+        arguments = [address(1), *(field(i) for i in range(2, 6)), address(6), field(7), field(8)]
+        e.b.call(functions["pack"], [*arguments, first, last])
+        e.b.branch(done)
+
+        case(OUTER)
+        arguments = [address(1), field(2), field(3), address(4), field(5), *(field(i) for i in range(6, 9))]
+        e.b.call(
+            functions["outer"],
+            [*arguments, address(9), field(10), field(11), field(12), field(13), own, all_],
+        )
+        e.b.branch(done)
+
+        case(BARRIER_COMMAND)
+        with e.when(e.b.icmp_signed(">", all_, e.whole(1))):
+            e.b.call(functions[BARRIER], [barrier, all_])
+        e.b.branch(done)
+        e.b.position_at_end(done)
+    e.b.ret_void()
+    return e.function
+
+
+def _emit_barrier(module: ir.Module, target: Target, dtype: str) -> None:
+    """`gatework_barrier(state, threads)`: nobody leaves before all have come.
+
+    The state is a count and, on a cache line of its own, a generation. Those who wait spin, and offer the processor
+    now and then, in case the one they wait for has none.
+    """
+    args = [("state", POINTER), ("threads", I64)]
+    e = function(module, BARRIER, args, target, dtype)
+    state, threads = e.function.args
+    generation = e.b.gep(state, [e.whole(BARRIER_BYTES // 16)], source_etype=I64)
+    mine = e.b.load_atomic(generation, "acquire", 8, typ=I64)
+    before = e.b.atomic_rmw("add", state, e.whole(1), "acq_rel")
+    is_last = e.b.icmp_signed("==", before, e.b.sub(threads, e.whole(1)))
+    last, wait, spin, leave = (e.function.append_basic_block(n) for n in ("last", "wait", "spin", "leave"))
+    e.b.cbranch(is_last, last, wait)
+    e.b.position_at_end(last)
+    e.b.atomic_rmw("xchg", state, e.whole(0), "monotonic")
+    e.b.atomic_rmw("xchg", generation, e.b.add(mine, e.whole(1)), "release")
+    e.b.branch(leave)
+    e.b.position_at_end(wait)
+    spins = e.b.phi(I64)
+    spins.add_incoming(e.whole(1), e.entry)
+    now = e.b.load_atomic(generation, "acquire", 8, typ=I64)
+    e.b.cbranch(e.b.icmp_signed("!=", now, mine), leave, spin)
+    e.b.position_at_end(spin)
+    if target.triple.startswith(("x86", "i686")):
+        e.b.call(e.declare("llvm.x86.sse2.pause", VOID, []), [])
+    with e.when(e.b.icmp_signed("==", e.b.urem(spins, e.whole(_SPINS)), e.whole(0))):
+        e.b.call(e.declare("sched_yield", ir.IntType(32), []), [])
+    spins.add_incoming(e.b.add(spins, e.whole(1)), e.b.block)
+    e.b.branch(wait)
+    e.b.position_at_end(leave)
+    e.b.ret_void()
+
+
+def _emit_copy(module: ir.Module, target: Target, dtype: str) -> None:
+    """`copy(source, to, numbers, first, last)`: these rows of so many numbers; zeros where there is no source."""
+    args = [("source", POINTER), ("to", POINTER), ("numbers", I64), ("first", I64), ("last", I64)]
+    e = function(module, "copy", args, target, dtype)
+    e.function.linkage = "internal"
+    source, to, numbers, first, last = e.function.args
+    begin = e.b.mul(first, numbers)
+    size = e.b.mul(e.b.sub(e.b.mul(last, numbers), begin), e.whole(e.item))
+    i1, i8 = ir.IntType(1), ir.IntType(8)
+    absent = e.b.icmp_unsigned("==", e.b.ptrtoint(source, I64), e.whole(0))
+    with e.b.if_else(absent) as (then, otherwise):
+        with then:
+            clear = e.declare("llvm.memset.p0.i64", VOID, [POINTER, i8, I64, i1])
+            e.b.call(clear, [e.at(to, begin), ir.Constant(i8, 0), size, ir.Constant(i1, 0)])
+        with otherwise:
+            move = e.declare("llvm.memcpy.p0.p0.i64", VOID, [POINTER, POINTER, I64, i1])
+            e.b.call(move, [e.at(to, begin), e.at(source, begin), size, ir.Constant(i1, 0)])
+    e.b.ret_void()
+
+
+def _emit_pack(module: ir.Module, target: Target, dtype: str) -> None:
+    """`pack(…)`: a weight block, as tiles read it.
+
+    Unit blocks first to last of packed[block group][k][columns], each padded with zeros to a whole register. The
+    source is read at [unit * unit_stride + k * k_stride], one of the two being 1.
+    """
+    args = [
+        ("source", POINTER), ("unit_stride", I64), ("k_stride", I64), ("units", I64), ("depth", I64),
+        ("packed", POINTER), ("columns", I64), ("size", I64), ("first", I64), ("last", I64),
+    ]  # fmt: skip
+    e = function(module, "pack", args, target, dtype)
+    e.function.linkage = "internal"
+    source, unit_stride, k_stride, units, depth, packed, columns, size, first, last = e.function.args
+    with e.loop(first, last) as (block, _):
+        unit = e.b.mul(block, e.whole(e.lanes))
+        group = e.b.mul(e.b.sdiv(unit, size), e.b.mul(depth, columns))
+        to = e.at(packed, e.b.add(group, e.b.srem(unit, size)))
+        exists = e.tail_mask(e.b.sub(units, unit))
+        with e.b.if_else(e.b.icmp_signed("==", k_stride, e.whole(1))) as (turned, straight):
+            with turned, e.loop(e.whole(0), depth, e.lanes) as (k, _):
+                inside = e.tail_mask(e.b.sub(depth, k))
+                rows = []
+                for lane in range(e.lanes):
+                    there = e.b.icmp_signed("<", e.b.add(unit, e.whole(lane)), units)
+                    mask = e.select(there, inside, ir.Constant(e.mask, [0] * e.lanes))
+                    row = e.b.mul(e.b.add(unit, e.whole(lane)), unit_stride)
+                    rows.append(e.load_vector(e.at(source, e.b.add(row, k)), mask))
+                for lane, row in enumerate(_transposed(e, rows)):
+                    at = e.b.add(k, e.whole(lane))
+                    with e.when(e.b.icmp_signed("<", at, depth)):
+                        e.store_vector(row, e.at(to, e.b.mul(at, columns)))
+            with straight, e.loop(e.whole(0), depth) as (k, _):
+                row = e.load_vector(e.at(source, e.b.add(e.b.mul(k, k_stride), unit)), exists)
+                e.store_vector(row, e.at(to, e.b.mul(k, columns)))
+    e.b.ret_void()
+
+
+def _transposed(e: Emitter, rows: list[Value]) -> list[Value]:
+    """As many registers as each has lanes, turned from rows to columns by exchanging ever larger blocks."""
+    distance = 1
+    while distance < e.lanes:
+        new = list(rows)
+        for low in range(e.lanes):
+            if low & distance:
+                continue
+            upper, lower = rows[low], rows[low + distance]
+            first = [k if not k & distance else e.lanes + k - distance for k in range(e.lanes)]
+            second = [k + distance if not k & distance else e.lanes + k for k in range(e.lanes)]
+            kind = ir.VectorType(ir.IntType(32), e.lanes)
+            new[low] = e.b.shuffle_vector(upper, lower, ir.Constant(kind, first))
+            new[low + distance] = e.b.shuffle_vector(upper, lower, ir.Constant(kind, second))
+        rows = new
+        distance *= 2
+    return rows
+
+
+def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
+    """`outer(…)`: result[m, n] (+)= sum over steps and k of left[m, k] right[k, n], in that order.
+
+    The left operand is read at [step * left_step + m * left_m + k * left_k], the right one at
+    [step * right_step + k * right_k + n]. Threads share the rows of the result, or the columns where rows are few.
+    """
+    args = [
+        ("left", POINTER), ("left_m", I64), ("left_k", I64), ("right", POINTER), ("right_k", I64),
+        ("depth", I64), ("rows", I64), ("columns", I64), ("result", POINTER), ("go_on", I64),
+        ("steps", I64), ("left_step", I64), ("right_step", I64), ("own", I64), ("all", I64),
+    ]  # fmt: skip
+    e = function(module, "outer", args, target, dtype)
+    e.function.linkage = "internal"
+    left, left_m, left_k, right, right_k, depth, rows, columns, result, go_on = e.function.args[:10]
+    steps, left_step, right_step, own, all_ = e.function.args[10:]
+    lanes = e.whole(e.lanes)
+    by_rows = e.b.icmp_signed(">=", rows, e.b.mul(all_, e.whole(4)))
+    first_row, last_row = e.share(rows, own, all_)
+    first_row, last_row = e.select(by_rows, first_row, e.whole(0)), e.select(by_rows, last_row, rows)
+    widest = COLUMNS[-1]
+    wide = e.whole(widest * e.lanes)
+    first, last = e.share(e.ceil_div(columns, wide), own, all_)
+    first = e.select(by_rows, e.whole(0), e.b.mul(first, wide))
+    last = e.select(by_rows, columns, e.smaller(columns, e.b.mul(last, wide)))
+    count = e.b.sub(last_row, first_row)
+    left = e.at(left, e.b.mul(first_row, left_m))
+    result = e.at(result, e.b.mul(first_row, columns))
+
+    def block(name: str, k: Value, here: Value, step: Value, column: Value, tail: Value) -> None:
+        later = e.b.or_(e.b.icmp_signed(">", k, e.whole(0)), e.b.icmp_signed(">", step, e.whole(0)))
+        go = e.b.or_(go_on, e.b.zext(later, I64))
+        source = e.at(left, e.b.add(e.b.mul(step, left_step), e.b.mul(k, left_k)))
+        other = e.at(right, e.b.add(e.b.mul(step, right_step), e.b.add(e.b.mul(k, right_k), column)))
+        arguments = [
+            count, source, left_m, left_k, other, right_k, lanes, here, e.at(result, column), columns, go, tail,
+        ]  # fmt: skip
+        e.b.call(module.globals[name], arguments)
+
+    with e.loop(e.whole(0), steps) as (step, _), e.loop(e.whole(0), depth, _K_BLOCK) as (k, _):
+        here = e.smaller(e.whole(_K_BLOCK), e.b.sub(depth, k))
+        with e.loop(first, last, widest * e.lanes) as (column, _):
+            left_over = e.b.sub(last, column)
+            registers = e.smaller(e.whole(widest), e.b.sdiv(left_over, lanes))
+            done = e.function.append_basic_block("whole")
+            switch = e.b.switch(registers, done)
+            for number in COLUMNS:
+                case = e.function.append_basic_block(f"columns_{number}")
+                switch.add_case(e.whole(number), case)
+                e.b.position_at_end(case)
+                block(block_name(number, False), k, here, step, column, lanes)
+                e.b.branch(done)
+            e.b.position_at_end(done)
+            at = e.b.mul(registers, lanes)
+            rest = e.b.sub(left_over, at)
+            partial = e.b.and_(
+                e.b.icmp_signed("<", registers, e.whole(widest)), e.b.icmp_signed(">", rest, e.whole(0))
+            )
+            with e.when(partial):
+                block(block_name(1, True), k, here, step, e.b.add(column, at), rest)
+    e.b.ret_void()

@@ -1,0 +1,310 @@
+"""Work lists: what the threads of a layer's pass do, command by command, prepared once for a shape.
+
+A list names arrays by places: a base that each call gives an address for, and an offset in it. Whatever is
+needed only during the call (packed weights, scratch memory, what a chunk of steps hands to the next command)
+stands in the arena, memory that each Python thread keeps from call to call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from gatework.backends.llvm import native, threads
+from gatework.backends.llvm.driver import (
+    BARRIER_BYTES,
+    BARRIER_COMMAND,
+    COPY,
+    FIELDS,
+    OUTER,
+    PACK,
+    RUN,
+)
+from gatework.backends.llvm.layout import Group, together
+from gatework.backends.llvm.native import Driver, Native
+from gatework.backends.llvm.target import Target
+from gatework.graph import Graph
+from gatework.graph.layout import gate_rows
+from gatework.graph.node import resolve
+
+_LINE = 64  # bytes of a cache line
+_KEPT = 1 << 28  # bytes of an arena that stays after the call
+_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_ONES: dict[torch.dtype, np.ndarray] = {
+    torch.float32: np.ones(1, np.float32),
+    torch.float64: np.ones(1, np.float64),
+}
+
+ARENA, ONE = "arena", "one"
+
+
+class Place(NamedTuple):
+    """Where an array begins.
+
+    Attributes:
+        base: a tensor's name, `arena`, or `one`: a single 1.
+        offset: in numbers; may point before the base where only later parts are read.
+    """
+
+    base: str
+    offset: int = 0
+
+    def at(self, numbers: int) -> Place:
+        return Place(self.base, self.offset + numbers)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A program with its weights and scratch memory in place.
+
+    Attributes:
+        arrays: places by the layout's names; what a call adds are the streams, states and static inputs.
+        numbers: by the layout's names.
+    """
+
+    program: Native
+    arrays: Mapping[str, Place]
+    numbers: Mapping[str, int]
+
+
+class WorkList:
+    """A work list under construction.
+
+    Args:
+        parts: the most threads that will share units.
+    """
+
+    def __init__(self, dtype: torch.dtype, target: Target, parts: int) -> None:
+        self._dtype = dtype
+        self._driver = native.driver(dtype, target)
+        self._item = torch.finfo(dtype).bits // 8
+        self._lanes = target.lanes(self._item)
+        self._parts = parts
+        self._bases: dict[str, int] = {}
+        self._table: list[tuple[int, int]] = []
+        self._known: dict[Place, int] = {}
+        self._numbers: list[int] = []
+        self._commands: list[list[int]] = []
+        self._arena = BARRIER_BYTES // self._item
+        self._programs: list[Native] = []
+
+    def scratch(self, numbers: int) -> Place:
+        """A part of the arena."""
+        line = _LINE // self._item
+        place = Place(ARENA, self._arena)
+        self._arena += -(-numbers // line) * line
+        return place
+
+    def bind(self, program: Native, graph: Graph, sizes: Mapping[str, int], rows: int) -> Bound:
+        """A program's scratch memory for so many rows, and the commands that pack its weights."""
+        self._programs.append(program)
+        layout, lanes = program.layout, self._lanes
+        arrays: dict[str, Place] = {}
+        numbers: dict[str, int] = {}
+        for label, groups in layout.groups.items():
+            width = resolve(groups[0].width, sizes)
+            count = together(max(group.size for group in groups), width, lanes, self._parts)
+            numbers[f"together:{label}"] = count
+            for group in groups:
+                self._pack(group, graph, sizes, count, arrays)
+        for name in layout.pointers:
+            kind, _, rest = name.partition(":")
+            if kind == "bias":
+                slot, gate = rest.split(":")
+                arrays[name] = Place(f"bias_{slot}", gate_rows(graph, slot, sizes)[gate][0])
+            elif kind == "vector":
+                arrays[name] = Place(rest)
+            elif kind == "scratch":
+                arrays[name] = self.scratch(rows * resolve(layout.scratch[name], sizes))
+            elif kind == "sum":
+                arrays[name] = self.scratch(rows * -(-resolve(layout.scratch[name], sizes) // lanes))
+            elif kind == "scalar":
+                arrays[name] = self.scratch(rows)
+        for name in layout.numbers:
+            kind, _, rest = name.partition(":")
+            if kind == "size":
+                numbers[name] = sizes[rest]
+        return Bound(program, arrays, numbers)
+
+    def _pack(
+        self, group: Group, graph: Graph, sizes: Mapping[str, int], count: int, arrays: dict[str, Place]
+    ) -> None:
+        size = count * self._lanes
+        columns = group.size * size
+        for name, factors in zip(group.packed, group.factors, strict=True):
+            for position, factor in enumerate(factors):
+                first, last = gate_rows(graph, factor.slot, sizes)[factor.gate]
+                block = next(b for b in graph.blocks if (b.slot, b.gate) == (factor.slot, factor.gate))
+                width = resolve(block.columns, sizes)
+                units, depth = (width, last - first) if factor.transposed else (last - first, width)
+                blocks = -(-units // size) * count
+                if position == 0:
+                    arrays[name] = self.scratch(blocks // count * depth * columns)
+                strides = (1, width) if factor.transposed else (width, 1)
+                source = self._place(Place(f"weight_{factor.slot}", first * width))
+                packed = self._place(arrays[name].at(position * size))
+                self._add(PACK, source, *strides, units, depth, packed, columns, size, 0, blocks)
+
+    def run(
+        self,
+        bound: Bound,
+        arrays: Mapping[str, Place],
+        masks: Mapping[str, int],
+        *,
+        steps: tuple[int, int],
+        rows: int,
+        stride: int,
+        begin: int = 0,
+        direction: int = 1,
+        by_units: bool = False,
+    ) -> None:
+        """A program over some steps and rows.
+
+        Args:
+            masks: of states: 1 for two alternating places, -1 for a whole history.
+            steps: the first, and one past the last.
+            stride: rows of each step in the arrays.
+            begin, direction: step k is at `begin + k * direction` in the streams.
+        """
+        layout = bound.program.layout
+        table = len(self._table)
+        self._table += [self._entry(arrays.get(name) or bound.arrays[name]) for name in layout.pointers]
+        given = {"rows": stride, "begin": begin, "direction": direction}
+        given |= {f"mask:{name}": mask for name, mask in masks.items()}
+        numbers = len(self._numbers)
+        self._numbers += [given[name] if name in given else bound.numbers[name] for name in layout.numbers]
+        self._add(RUN, bound.program.run, table, numbers, *steps, rows, int(by_units))
+
+    def copy(self, source: Place | None, to: Place, numbers: int, rows: int = 1) -> None:
+        """So many numbers of each row; zeros where there is no source."""
+        if rows and numbers:
+            self._add(COPY, -1 if source is None else self._place(source), self._place(to), numbers, rows)
+
+    def outer(
+        self,
+        left: Place,
+        left_strides: tuple[int, int],
+        right: Place,
+        right_stride: int,
+        depth: int,
+        rows: int,
+        columns: int,
+        result: Place,
+        steps: tuple[int, int, int] = (1, 0, 0),
+    ) -> None:
+        """Adds to result[m, n] the sum over steps and k of left[m, k] right[k, n].
+
+        Args:
+            left_strides: of m and k.
+            right_stride: of k.
+            steps: how many, and the strides of left and right from one to the next.
+        """
+        if depth and rows and columns:
+            places = self._place(left), self._place(right), self._place(result)
+            self._add(
+                OUTER, places[0], *left_strides, places[1], right_stride, depth, rows, columns, places[2], 1, *steps
+            )  # fmt: skip
+
+    def barrier(self) -> None:
+        """What comes after reads what other threads wrote before."""
+        if self._commands and self._commands[-1][0] != BARRIER_COMMAND:
+            self._add(BARRIER_COMMAND)
+
+    def _add(self, *fields: int) -> None:
+        self._commands.append([*fields, *[0] * (FIELDS - len(fields))])
+
+    def _entry(self, place: Place) -> tuple[int, int]:
+        return self._bases.setdefault(place.base, len(self._bases)), place.offset * self._item
+
+    def _place(self, place: Place) -> int:
+        if place not in self._known:
+            self._known[place] = len(self._table)
+            self._table.append(self._entry(place))
+        return self._known[place]
+
+    def finish(self) -> Work:
+        """The list, ready to be called."""
+        return Work(
+            tuple(self._bases),
+            np.array([base for base, _ in self._table], dtype=np.int64),
+            np.array([offset for _, offset in self._table], dtype=np.int64),
+            np.array(self._numbers, dtype=np.int64),
+            np.array(self._commands, dtype=np.int64),
+            self._arena * self._item,
+            self._dtype,
+            self._driver,
+            tuple(self._programs),
+        )
+
+
+class Work:
+    """A finished work list.
+
+    Attributes:
+        bases: the names that a call gives addresses for.
+        arena: bytes of the arena that it needs.
+    """
+
+    def __init__(
+        self,
+        bases: Sequence[str],
+        which: np.ndarray,
+        offsets: np.ndarray,
+        numbers: np.ndarray,
+        commands: np.ndarray,
+        arena: int,
+        dtype: torch.dtype,
+        driver: Driver,
+        programs: Sequence[Native],
+    ) -> None:
+        self.bases = tuple(bases)
+        self.arena = arena
+        self._which, self._offsets = which, offsets
+        self._kept = numbers, commands, programs  # the addresses below point into them
+        self._task, self._alone = driver.task, _CALL(driver.alone)
+        self._head = [commands.ctypes.data, len(commands)]
+        self._numbers = numbers.ctypes.data
+        self._one = _ONES[dtype].ctypes.data
+
+    def call(self, addresses: Mapping[str, int], team: int) -> None:
+        """Does the work.
+
+        Args:
+            addresses: of the first number of each base, `arena` and `one` aside.
+            team: threads that share it; fewer may be granted.
+        """
+        memory, arena = _arena(self.arena)
+        known = {**addresses, ARENA: arena, ONE: self._one}
+        bases = np.array([known[name] for name in self.bases], dtype=np.int64)
+        table = bases[self._which] + self._offsets
+        data = np.array([*self._head, _address(table), self._numbers, arena], dtype=np.int64)
+        threads.run_team(self._task, self._alone, _address(data), team)
+        del memory  # held until here
+
+
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+_local = threading.local()
+
+
+def _arena(size: int) -> tuple[np.ndarray, int]:
+    """This Python thread's scratch memory, and an address in it on a cache line.
+
+    It begins with a barrier's state: zeros, and as good as new after every use.
+    """
+    memory: np.ndarray | None = getattr(_local, "memory", None)
+    if memory is None or memory.size < size + _LINE:
+        memory = np.empty(size + size // 4 + _LINE, np.uint8)
+        memory[: BARRIER_BYTES + _LINE] = 0
+        if memory.size <= _KEPT:
+            _local.memory = memory
+    return memory, -(-_address(memory) // _LINE) * _LINE
