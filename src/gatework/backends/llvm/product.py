@@ -15,7 +15,6 @@ from gatework.backends.llvm.target import Target
 
 COLUMNS = (1, 2, 3, 4)
 _MOST_ROWS = 12
-_UNROLL = 4
 
 ARGUMENTS = [
     ("left", POINTER),  # left[row * left_row + k * left_k]
@@ -85,15 +84,11 @@ def emit_tile(
         phi.add_incoming(e.const(0.0), entry)
         phi.add_incoming(value, resume)
         totals.append(phi)
-    whole = e.b.sub(count, e.b.srem(count, e.whole(_UNROLL)))
-    with e.loop(e.whole(0), whole, _UNROLL, totals) as (k, turn):
-        new = turn.values
-        for unrolled in range(_UNROLL):
-            new = step(e.b.add(k, e.whole(unrolled)), new)
-        turn.next = new
-    with e.loop(whole, count, 1, turn.values) as (k, rest):
-        rest.next = step(k, rest.values)
-    for i, (address, value) in enumerate(zip(addresses, rest.values, strict=True)):
+    # One k a turn: the turn's multiply-adds fill the unit by themselves, and given several LLVM moves their loads
+    # together until the accumulators no longer fit the registers.
+    with e.loop(e.whole(0), count, 1, totals) as (k, turn):
+        turn.next = step(k, turn.values)
+    for i, (address, value) in enumerate(zip(addresses, turn.values, strict=True)):
         e.store_vector(value, address, masked(i % columns))
     e.b.ret_void()
     return e.function

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends import eager
-from gatework.backends.llvm import target, threads
+from gatework.backends.llvm import memory, target, threads
 from gatework.backends.llvm.passes import Piece, Shape, backward_work, forward_work, kept
 from gatework.backends.program import SequenceInput, SequenceOutput
 from gatework.graph import Graph
@@ -54,9 +54,8 @@ class _Buffers:
 
     def write(self, name: str, *shape: int) -> Tensor:
         """An array that the work writes; where the batch is ragged, zeros past each row's end."""
-        make = self.like.new_empty if self.shape.whole else self.like.new_zeros
-        self.tensors[name] = tensor = make(shape)
-        return tensor
+        self.tensors[name] = tensor = memory.empty(shape, self.shape.dtype)
+        return tensor if self.shape.whole else tensor.zero_()
 
     def addresses(self) -> dict[str, int]:
         return {name: value.data_ptr() for name, value in self.tensors.items()}
@@ -97,10 +96,13 @@ def _forward(
         for name, index in graph.emits().items()
     }
     if wanted is not None:
-        buffers.tensors["kept"] = buffers.like.new_empty(kept(shape, wanted).width * steps * rows)
+        buffers.tensors["kept"] = memory.empty((kept(shape, wanted).width * steps * rows,), shape.dtype)
     forward_work(shape, wanted).call(buffers.addresses(), shape.team)
     output = buffers.tensors[f"history:{graph.states[0].name}"][1:]
-    return SequenceOutput(output, emits, tuple(finals)), buffers.tensors
+    # What autograd takes as its outputs lead to their node, and it to what is left: hence other tensors there.
+    left = {name: value for name, value in buffers.tensors.items() if not name.startswith("final:")}
+    left |= {f"emit:{name}": value.detach() for name, value in emits.items()}
+    return SequenceOutput(output, emits, tuple(finals)), left
 
 
 def _backward(
@@ -176,7 +178,8 @@ class _Layer(torch.autograd.Function):
         result, left = _forward(call.shape, parameters, sequence, call.wanted)
         like = next(iter(sequence.inputs.values()))
         ctx.call, ctx.left = call, _Pass(call.shape, call.wanted, call.parameters, left, like)
-        ctx.save_for_backward(*tensors, result.output)  # the backward loop reads the output again
+        # The backward loop reads these outputs again: they are saved so that a change in place is noticed.
+        ctx.save_for_backward(*tensors, result.output, *result.emits.values())
         ctx.set_materialize_grads(False)
         return (result.output, *result.emits.values(), *result.states)
 
@@ -184,7 +187,7 @@ class _Layer(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         call: _Call = ctx.call
         if torch.is_grad_enabled():  # a derivative of the derivative: the reference has it
-            return None, *_again(call, ctx.saved_tensors[:-1], gradients)
+            return None, *_again(call, ctx.saved_tensors[: len(ctx.needs_input_grad) - 1], gradients)
         _ = ctx.saved_tensors  # raises if one of them was changed in place since
         graph = call.shape.graph
         output, emits, finals = _cut(gradients, (1, len(graph.emits()), len(graph.states)))
