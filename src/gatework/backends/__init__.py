@@ -1,5 +1,6 @@
 """Graphs to numbers: the eager reference, torch's fused operators, and the engine."""
 
+from gatework.backends.pieces import run_pieces
 from gatework.backends.program import Backend, MemoryValue, SequenceInput, SequenceOutput
 from gatework.backends.selection import BACKENDS, BackendError, Choice, backend, choose
 
@@ -13,4 +14,5 @@ __all__ = [
     "SequenceOutput",
     "backend",
     "choose",
+    "run_pieces",
 ]

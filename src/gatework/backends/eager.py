@@ -23,6 +23,7 @@ from gatework.graph.layout import gate_rows
 from gatework.graph.node import Width, resolve
 
 name = "eager"
+ragged = False
 
 
 def refusal(

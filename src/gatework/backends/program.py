@@ -1,7 +1,7 @@
 """What every backend runs: one layer in one direction, over a dense batch.
 
-Ragged batches, directions and stacks are the layer's business (`gatework.layers`): what reaches a backend
-has the same number of steps in every row.
+Directions and stacks are the layer's business (`gatework.layers`). A batch is dense, or it is ragged and packed:
+sorted and without padding. A backend that knows only dense ones is run piece by piece (`backends/pieces.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Protocol
 from torch import Tensor
 
 from gatework.graph import Graph
+
+Piece = tuple[int, int, int]
+"""(first step, one past the last, rows): in these steps the last `rows` rows of a sorted batch go on."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,30 @@ class SequenceInput:
     """What a layer's pass reads.
 
     Attributes:
-        inputs: (T, B, size) of each input stream; the cell's input first.
+        inputs: (T, B, size) of each input stream, or (R, size) if packed; the cell's input first.
         statics: (B, size) of each static vector.
         states: (B, size) of each state before the first step.
         memories: of each memory.
+        pieces: of a ragged batch; its rows are sorted by rising length, and its inputs are packed.
     """
 
     inputs: Mapping[str, Tensor]
     statics: Mapping[str, Tensor]
     states: tuple[Tensor, ...]
     memories: Mapping[str, MemoryValue] = field(default_factory=dict)
+    pieces: tuple[Piece, ...] | None = None
 
     @property
     def steps(self) -> int:
+        """T; of a ragged batch the longest row's."""
+        if self.pieces is not None:
+            return self.pieces[-1][1] if self.pieces else 0
         return next(iter(self.inputs.values())).shape[0]
+
+    @property
+    def rows(self) -> int:
+        """B"""
+        return self.states[0].shape[0]
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ class SequenceOutput:
     """What a layer's pass gives.
 
     Attributes:
-        output: (T, B, size) of the first state.
+        output: (T, B, size) of the first state; like everything here that has steps, (R, size) if packed.
         emits: (T, B, size) of each emitted value.
         states: (B, size) of each state after the last step.
         gates: (T, B, size) of each gate and each state; empty unless asked for.
@@ -70,9 +83,14 @@ class SequenceOutput:
 
 
 class Backend(Protocol):
-    """A way from a graph to numbers."""
+    """A way from a graph to numbers.
+
+    Attributes:
+        ragged: whether `run` takes packed batches.
+    """
 
     name: str
+    ragged: bool
 
     def refusal(
         self, graph: Graph, *, record: bool, sizes: Mapping[str, int], like: Tensor | None = None
@@ -87,7 +105,7 @@ class Backend(Protocol):
     def run(
         self, graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool
     ) -> SequenceOutput:
-        """One layer over a dense batch.
+        """One layer over a batch.
 
         Args:
             parameters: `weight_SLOT`, `bias_SLOT` and vectors by name, without the layer's suffix.

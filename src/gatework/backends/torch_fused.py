@@ -21,6 +21,7 @@ from gatework.graph.variants import without_bias
 
 Kind = Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
 name = "torch"
+ragged = False
 
 
 def refusal(

@@ -13,7 +13,7 @@ from gatework.backends import MemoryValue
 from gatework.errors import nearest
 from gatework.graph import Graph
 from gatework.graph.node import resolve
-from gatework.layers.ragged import Ragged, pack_like, unpack
+from gatework.layers.ragged import Packed, pack_like, unpack
 
 if TYPE_CHECKING:
     from gatework.layers.recurrent import Recurrent
@@ -23,7 +23,7 @@ Output = Tensor | PackedSequence | dict[str, Tensor] | dict[str, PackedSequence]
 
 
 class Call:
-    """The arguments of one forward call, checked and brought to (T, B, ·) with rows sorted by length."""
+    """The arguments of one forward call, checked and brought to (T, B, ·), or packed where lengths differ."""
 
     def __init__(
         self,
@@ -56,9 +56,9 @@ class Call:
         self.memories = check_memories(layer, memory, memory_lengths, rows)
         self.states = self._states(hx, rows)
         self.streams, self.statics = self._further(inputs or {}, steps, rows)
-        self.ragged: Ragged | None = None
+        self.ragged: Packed | None = None
         if lengths is not None:
-            self._sort(_check_lengths(lengths, steps, rows))
+            self._pack(_check_lengths(lengths, steps, rows))
 
     def _time_major(self, value: Tensor | PackedSequence, label: str) -> Tensor:
         if not isinstance(value, Tensor):
@@ -122,14 +122,14 @@ class Call:
             (streams if spec.kind == "input" else statics)[name] = value
         return streams, statics
 
-    def _sort(self, lengths: Tensor) -> None:
-        ragged = Ragged.of(lengths, self.x.device)
-        if ragged.pieces == ((0, self.x.shape[0], self.x.shape[1]),):
-            return  # every sequence is as long as the batch
+    def _pack(self, lengths: Tensor) -> None:
+        ragged = Packed.of(lengths, self.x.shape[0], self.x.device)
+        if ragged.dense:
+            return
         self.ragged = ragged
-        self.x = ragged.sorted(self.x)
+        self.x = ragged.pack(self.x)
         self.states = tuple(ragged.sorted(state) for state in self.states)
-        self.streams = {name: ragged.sorted(value) for name, value in self.streams.items()}
+        self.streams = {name: ragged.pack(value) for name, value in self.streams.items()}
         self.statics = {name: ragged.sorted(value, 0) for name, value in self.statics.items()}
         self.memories = {
             name: MemoryValue(
@@ -139,12 +139,17 @@ class Call:
         }
 
     @property
+    def rows(self) -> int:
+        """B"""
+        return self.states[0].shape[1]
+
+    @property
     def empty(self) -> bool:
         """Whether there is no step to run."""
-        return self.x.numel() == 0 or (self.ragged is not None and not self.ragged.pieces)
+        return self.x.numel() == 0
 
     def turned(self, value: Tensor) -> Tensor:
-        """(T, B, size) with the steps of each row in reverse order."""
+        """Steps of each row in reverse order."""
         return value.flip(0) if self.ragged is None else self.ragged.reversed(value)
 
     @staticmethod
@@ -152,21 +157,23 @@ class Call:
         """What `turned` is for the forward direction."""
         return value
 
-    def in_callers_rows(self, value: Tensor) -> Tensor:
-        return value if self.ragged is None else self.ragged.unsorted(value)
+    def as_given(self, value: Tensor) -> Tensor:
+        """What has steps, as (T, B, size) in the caller's rows."""
+        return value if self.ragged is None else self.ragged.unpack(value)
 
     def finish(self, streams: dict[str, Tensor], states: tuple[Tensor, ...]) -> tuple[Output, State]:
         """Outputs and states in the shape in which the caller gave theirs."""
         shaped: dict[str, Any] = {}
         for name, value in streams.items():
-            value = self.in_callers_rows(value)
+            value = self.as_given(value)
             if self.packed is not None:
                 shaped[name] = pack_like(value, self.packed)
             elif not self.batched:
                 shaped[name] = value.squeeze(1)
             else:
                 shaped[name] = value.transpose(0, 1) if self.layer.batch_first else value
-        states = tuple(self.in_callers_rows(state) for state in states)
+        if self.ragged is not None:
+            states = tuple(self.ragged.unsorted(state) for state in states)
         if not self.batched:
             states = tuple(state.squeeze(1) for state in states)
         output = shaped if len(shaped) > 1 else shaped["output"]

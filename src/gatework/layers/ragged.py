@@ -1,57 +1,76 @@
-"""Batches of sequences of different lengths, run as dense pieces.
+"""Batches of sequences of different lengths, without their padding.
 
-Rows are sorted by falling length, and time is cut where rows end: between two cuts all rows that are still
-running have the same number of steps. A backend therefore never sees padding, and rows past their end cost
-nothing. The backward direction turns each row round within its own length, so that it starts at the row's
-own end.
+Rows are sorted by rising length, and only the steps that exist are kept, step after step: the numbers of a
+step's rows stand together, and the rows that go on are its last ones, so that what a row was a step before
+always stands just before. Between two lengths the batch is dense; nothing is computed on padding. The backward
+direction turns each row round within its own length, so that it starts at the row's own end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from gatework.backends import SequenceInput, SequenceOutput
+from gatework.backends.program import Piece
 
 
 @dataclass(frozen=True)
-class Ragged:
-    """The lengths of a batch, in a form that layers can use.
+class Packed:
+    """Where the steps of a ragged batch stand when they are packed.
 
     Attributes:
-        lengths: (B,) on the input's device, in sorted order.
         order: (B,) positions of the sorted rows in the caller's batch.
         inverse: (B,) positions of the caller's rows in the sorted batch.
         pieces: (first step, one past the last, rows) of each dense piece.
+        index: (R,) positions of the packed steps in the caller's, (T * B).
+        padded: (T * B,) positions of the caller's steps among the packed ones; R for padding.
+        turned: (R,) positions of the packed steps of the same rows in reverse order.
+        steps: T of the caller's batch.
     """
 
-    lengths: Tensor
     order: Tensor
     inverse: Tensor
-    pieces: tuple[tuple[int, int, int], ...]
+    pieces: tuple[Piece, ...]
+    index: Tensor
+    padded: Tensor
+    turned: Tensor
+    steps: int
 
     @classmethod
-    def of(cls, lengths: Tensor, device: torch.device) -> Ragged:
-        on_cpu = lengths.detach().to("cpu", torch.int64)
-        sorted_lengths, order = torch.sort(on_cpu, descending=True, stable=True)
+    def of(cls, lengths: Tensor, steps: int, device: torch.device) -> Packed:
+        """From the lengths, (B,)."""
+        rising, order = torch.sort(lengths.detach().to("cpu", torch.int64), stable=True)
+        rows = len(rising)
         pieces = []
         start = 0
-        falling = sorted_lengths.tolist()
-        rows = len(falling)
-        while rows and (stop := falling[rows - 1]) >= start:
-            if stop > start:
-                pieces.append((start, stop, rows))
-                start = stop
-            while rows and falling[rows - 1] <= start:
-                rows -= 1
-        return cls(
-            sorted_lengths.to(device), order.to(device), torch.argsort(order).to(device), tuple(pieces)
+        for number, length in enumerate(rising.tolist()):
+            if length > start:
+                pieces.append((start, length, rows - number))
+                start = length
+        time = torch.arange(start).unsqueeze(1)
+        runs = time < rising  # (T, B)
+        last = (rising - 1 - time)[runs]
+        row = torch.arange(rows).expand(start, rows)[runs]
+        index = (time * rows + order)[runs]
+        counts = runs.sum(1)
+        first = torch.cumsum(counts, 0) - counts
+        padded = torch.full((steps * rows,), len(index))
+        padded[index] = torch.arange(len(index))
+        turned = first[last] + row - (rows - counts[last])
+        inverse = torch.argsort(order)
+        order, inverse, index, padded, turned = (
+            tensor.to(device) for tensor in (order, inverse, index, padded, turned)
         )
+        return cls(order, inverse, tuple(pieces), index, padded, turned, steps)
+
+    @property
+    def dense(self) -> bool:
+        """Whether every row has every step."""
+        return self.pieces == ((0, self.steps, len(self.order)),)
 
     def sorted(self, tensor: Tensor, dim: int = 1) -> Tensor:
         """A tensor of the caller's rows in sorted order."""
@@ -61,67 +80,38 @@ class Ragged:
         """A tensor of sorted rows in the caller's order."""
         return tensor.index_select(dim, self.inverse)
 
+    def pack(self, tensor: Tensor) -> Tensor:
+        """(T, B, size) of the caller as (R, size)."""
+        return _taken(tensor.flatten(0, 1), self.index, self.padded)
+
+    def unpack(self, tensor: Tensor) -> Tensor:
+        """(R, size) as (T, B, size) of the caller; zeros for padding."""
+        return _taken(tensor, self.padded, self.index).unflatten(0, (self.steps, len(self.order)))
+
     def reversed(self, tensor: Tensor) -> Tensor:
-        """(T, B, size) with each row's steps in reverse order within its length; padding stays."""
-        steps = tensor.shape[0]
-        t = torch.arange(steps, device=tensor.device).unsqueeze(1)
-        last = self.lengths.to(tensor.device).unsqueeze(0) - 1
-        index = torch.where(t <= last, last - t, t)  # (T, B)
-        return tensor.gather(0, index.unsqueeze(-1).expand_as(tensor))
+        """(R, size) with each row's steps in reverse order within its length."""
+        return _taken(tensor, self.turned, self.turned)
 
 
-def run_pieces(
-    run: Callable[[SequenceInput], SequenceOutput], sequence: SequenceInput, ragged: Ragged
-) -> SequenceOutput:
-    """A layer in one direction over a ragged batch in sorted order.
+class _Take(torch.autograd.Function):
+    """Rows of a tensor by position; the gradient takes them back by the inverse positions, without adding up."""
 
-    Past a row's length outputs are zero; its final states are those at its last step, and those before the
-    first step for an empty row.
-    """
-    rows_all, steps = sequence.states[0].shape[0], sequence.steps
-    states = sequence.states
-    finals: list[tuple[Tensor, ...]] = []
-    done: list[SequenceOutput] = []
-    if not ragged.pieces or ragged.pieces[0][2] < rows_all:
-        running = ragged.pieces[0][2] if ragged.pieces else 0
-        finals.append(tuple(state[running:] for state in states))
-        states = tuple(state[:running] for state in states)
-    if not ragged.pieces:  # no step at all: the shapes are the backend's to know
-        nothing = {name: value[:0] for name, value in sequence.inputs.items()}
-        done.append(run(replace(sequence, inputs=nothing)))
-    for number, (start, stop, rows) in enumerate(ragged.pieces):
-        piece = SequenceInput(
-            inputs={name: value[start:stop, :rows] for name, value in sequence.inputs.items()},
-            statics={name: value[:rows] for name, value in sequence.statics.items()},
-            states=states,
-            memories={
-                name: type(memory)(
-                    memory.values[:, :rows], None if memory.mask is None else memory.mask[:rows]
-                )
-                for name, memory in sequence.memories.items()
-            },
-        )
-        result = run(piece)
-        done.append(result)
-        left = ragged.pieces[number + 1][2] if number + 1 < len(ragged.pieces) else 0
-        finals.append(tuple(state[left:] for state in result.states))
-        states = tuple(state[:left] for state in result.states)
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(index, inverse)
+        if len(index) > len(tensor):  # some are no row's: they take from one of zeros
+            tensor = torch.cat([tensor, tensor.new_zeros(1, *tensor.shape[1:])])
+        return tensor.index_select(0, index)
 
-    def padded(values: list[Tensor], like: Tensor) -> Tensor:
-        parts = [F.pad(value, (0, 0, 0, rows_all - value.shape[1])) for value in values]
-        total = sum(part.shape[0] for part in parts)
-        if total < steps or not parts:
-            parts.append(like.new_zeros((steps - total, rows_all, like.shape[-1])))
-        return torch.cat(parts)
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        index, inverse = ctx.saved_tensors
+        return _taken(gradients[0], inverse, index), None, None
 
-    emits, gates = done[0].emits, done[0].gates
-    return SequenceOutput(
-        output=padded([piece.output for piece in done], sequence.states[0]),
-        emits={name: padded([piece.emits[name] for piece in done], like) for name, like in emits.items()},
-        states=tuple(torch.cat(parts[::-1]) for parts in zip(*finals, strict=True)),
-        gates={name: padded([piece.gates[name] for piece in done], like) for name, like in gates.items()},
-        step_states=[step for piece in done for step in piece.step_states],
-    )
+
+def _taken(tensor: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+    taken: Tensor = _Take.apply(tensor, index, inverse)
+    return taken
 
 
 def unpack(packed: PackedSequence) -> tuple[Tensor, Tensor]:

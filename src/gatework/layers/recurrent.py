@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from gatework.backends import Choice, SequenceInput, SequenceOutput, choose, torch_fused
+from gatework.backends import Choice, SequenceInput, SequenceOutput, choose, run_pieces, torch_fused
 from gatework.cells import get
 from gatework.errors import nearest
 from gatework.graph import Cell, Graph
@@ -25,7 +25,6 @@ from gatework.graph.node import resolve
 from gatework.graph.variants import DROPOUT, ZONEOUT, variant
 from gatework.layers.call import Call, Output, State, carries_alignment
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
-from gatework.layers.ragged import run_pieces
 from gatework.layers.stream import Stream
 from gatework.layers.tape import RecordedLayer, Tape, tapes_of
 
@@ -235,19 +234,21 @@ class Recurrent(nn.Module):
         streams = {graph.inputs[0].name: x, **call.streams, **self._step_masks(graph, x)}
         sequence = SequenceInput(
             inputs={name: turn(value) for name, value in streams.items()},
-            statics={**call.statics, **self._sequence_masks(graph, x)},
+            statics={**call.statics, **self._sequence_masks(graph, x, call.rows)},
             states=tuple(state[layer * self.num_directions + direction] for state in call.states),
             memories=call.memories,
+            pieces=None if call.ragged is None else call.ragged.pieces,
         )
         run = partial(choice.backend.run, graph, self._parameters_of(layer, direction), record=bool(tapes))
-        result = run(sequence) if call.ragged is None else run_pieces(run, sequence, call.ragged)
+        cut = call.ragged is not None and not choice.backend.ragged
+        result = run_pieces(run, sequence) if cut else run(sequence)
         if tapes:
             for step in result.step_states:
                 if step.requires_grad:
                     step.retain_grad()
 
             def align(value: Tensor) -> Tensor:
-                return call.in_callers_rows(turn(value))
+                return call.as_given(turn(value))
 
             recorded[_suffix(layer, direction)[1:]] = RecordedLayer(
                 {name: align(value) for name, value in result.gates.items()},
@@ -294,12 +295,12 @@ class Recurrent(nn.Module):
             training=self.training,
         )
 
-    def _sequence_masks(self, graph: Graph, x: Tensor) -> dict[str, Tensor]:
+    def _sequence_masks(self, graph: Graph, x: Tensor, rows: int) -> dict[str, Tensor]:
         keep = 1 - self.recurrent_dropout
         masks = {}
         for spec in graph.inputs:
             if spec.kind == "static" and spec.name.startswith(DROPOUT):
-                shape = (x.shape[1], resolve(spec.size, self._sizes))
+                shape = (rows, resolve(spec.size, self._sizes))
                 masks[spec.name] = x.new_empty(shape).bernoulli_(keep) / max(keep, 1e-12)
         return masks
 
@@ -308,7 +309,7 @@ class Recurrent(nn.Module):
         masks = {}
         for spec in graph.inputs:
             if spec.kind == "input" and spec.name.startswith(ZONEOUT):
-                shape = (*x.shape[:2], resolve(spec.size, self._sizes))
+                shape = (*x.shape[:-1], resolve(spec.size, self._sizes))
                 masks[spec.name] = x.new_empty(shape).bernoulli_(rates[spec.name.removeprefix(ZONEOUT)])
         return masks
 

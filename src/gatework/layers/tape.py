@@ -45,17 +45,16 @@ class RecordedLayer:
                 f"There are gradients of the state {self._first_state!r} on the tape, none of {name!r}."
             )
         gradients = [step.grad for step in self._step_states]
-        found = next((gradient for gradient in gradients if gradient is not None), None)
-        if found is None:
+        if all(gradient is None for gradient in gradients):
             raise RuntimeError(
                 "No gradient has reached the recorded states: call backward() on a loss that depends on this layer's "
                 "output, outside torch.no_grad()."
             )
-        whole = found.new_zeros(self._shape)
-        for t, gradient in enumerate(gradients):
-            if gradient is not None:
-                whole[t, : gradient.shape[0]] = gradient
-        return self._align(whole)
+        rows = [
+            torch.zeros_like(step) if gradient is None else gradient
+            for step, gradient in zip(self._step_states, gradients, strict=True)
+        ]
+        return self._align(torch.stack(rows) if len(self._shape) == 3 else torch.cat(rows))
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 The step graph falls into what leaves the loop and what stays (`graph/hoist.py`), the stages of each are
 scheduled (`graph/schedule.py`), lowered to LLVM IR (`lower.py`, over `product.py`'s tiles and
-`mathematics.py`'s functions), compiled and kept on disk (`native.py`), and run (`runtime.py`); `sequence.py`
-is a layer in torch's autograd.
+`mathematics.py`'s functions), compiled and kept on disk (`native.py`). `passes.py` writes what a layer's
+forward and backward do as work lists (`worklist.py`), through which native threads walk (`driver.py`);
+`sequence.py` is a layer in torch's autograd.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from gatework.graph import Graph
 from gatework.graph.ops import OPS
 
 name = "llvm"
+ragged = True
 
 
 def refusal(
@@ -26,14 +29,9 @@ def refusal(
     """Why the engine cannot run a graph; None where it can."""
     if record:
         return "the engine keeps no gates"
-    for node in graph.nodes:
-        if OPS[node.op].sort == "attention":
-            return "the engine has no attention yet"
-        if (
-            OPS[node.op].sort in ("composite", "reduction")
-            and len({graph.nodes[arg].width for arg in node.args}) > 1
-        ):
-            return f"{node.op} over values of different widths"
+    why_not = _not_lowered(graph)
+    if why_not is not None:
+        return why_not
     if like is not None and like.device.type != "cpu":
         return f"the engine runs on the CPU, and the input is on {like.device}"
     if like is not None and like.dtype not in (torch.float32, torch.float64):
@@ -41,11 +39,22 @@ def refusal(
     return None
 
 
+@lru_cache(maxsize=1024)
+def _not_lowered(graph: Graph) -> str | None:
+    """What of a graph the engine has no code for."""
+    for node in graph.nodes:
+        sort = OPS[node.op].sort
+        if sort == "attention":
+            return "the engine has no attention yet"
+        if sort in ("composite", "reduction") and len({graph.nodes[arg].width for arg in node.args}) > 1:
+            return f"{node.op} over values of different widths"
+    return None
+
+
 def run(
     graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool = False
 ) -> SequenceOutput:
-    """One layer over a dense batch; see `gatework.backends.program.Backend.run`."""
-    from gatework.backends.eager import sizes_of
+    """One layer over a batch; see `gatework.backends.program.Backend.run`."""
     from gatework.backends.llvm.sequence import run_sequence
 
-    return run_sequence(graph, parameters, sequence, sizes_of(graph, parameters, sequence))
+    return run_sequence(graph, parameters, sequence)

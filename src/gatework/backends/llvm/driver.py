@@ -14,7 +14,7 @@ from gatework.backends.llvm.emitter import I64, POINTER, VOID, Emitter, Value, f
 from gatework.backends.llvm.product import COLUMNS, block_name, emit_products
 from gatework.backends.llvm.target import Target
 
-FIELDS = 14  # whole numbers of a command
+FIELDS = 11  # whole numbers of a command
 RUN, COPY, PACK, OUTER, BARRIER_COMMAND = range(5)
 
 BARRIER = "gatework_barrier"
@@ -105,10 +105,7 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
 
         case(OUTER)
         arguments = [address(1), field(2), field(3), address(4), field(5), *(field(i) for i in range(6, 9))]
-        e.b.call(
-            functions["outer"],
-            [*arguments, address(9), field(10), field(11), field(12), field(13), own, all_],
-        )
+        e.b.call(functions["outer"], [*arguments, address(9), own, all_])
         e.b.branch(done)
 
         case(BARRIER_COMMAND)
@@ -232,20 +229,18 @@ def _transposed(e: Emitter, rows: list[Value]) -> list[Value]:
 
 
 def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
-    """`outer(…)`: result[m, n] (+)= sum over steps and k of left[m, k] right[k, n], in that order.
+    """`outer(…)`: adds to result[m, n] the sum over k of left[m, k] right[k, n], in that order.
 
-    The left operand is read at [step * left_step + m * left_m + k * left_k], the right one at
-    [step * right_step + k * right_k + n]. Threads share the rows of the result, or the columns where rows are few.
+    The left operand is read at [m * left_m + k * left_k], the right one at [k * right_k + n]. Threads share the rows
+    of the result, or the columns where rows are few.
     """
     args = [
         ("left", POINTER), ("left_m", I64), ("left_k", I64), ("right", POINTER), ("right_k", I64),
-        ("depth", I64), ("rows", I64), ("columns", I64), ("result", POINTER), ("go_on", I64),
-        ("steps", I64), ("left_step", I64), ("right_step", I64), ("own", I64), ("all", I64),
+        ("depth", I64), ("rows", I64), ("columns", I64), ("result", POINTER), ("own", I64), ("all", I64),
     ]  # fmt: skip
     e = function(module, "outer", args, target, dtype)
     e.function.linkage = "internal"
-    left, left_m, left_k, right, right_k, depth, rows, columns, result, go_on = e.function.args[:10]
-    steps, left_step, right_step, own, all_ = e.function.args[10:]
+    left, left_m, left_k, right, right_k, depth, rows, columns, result, own, all_ = e.function.args
     lanes = e.whole(e.lanes)
     by_rows = e.b.icmp_signed(">=", rows, e.b.mul(all_, e.whole(4)))
     first_row, last_row = e.share(rows, own, all_)
@@ -259,17 +254,16 @@ def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
     left = e.at(left, e.b.mul(first_row, left_m))
     result = e.at(result, e.b.mul(first_row, columns))
 
-    def block(name: str, k: Value, here: Value, step: Value, column: Value, tail: Value) -> None:
-        later = e.b.or_(e.b.icmp_signed(">", k, e.whole(0)), e.b.icmp_signed(">", step, e.whole(0)))
-        go = e.b.or_(go_on, e.b.zext(later, I64))
-        source = e.at(left, e.b.add(e.b.mul(step, left_step), e.b.mul(k, left_k)))
-        other = e.at(right, e.b.add(e.b.mul(step, right_step), e.b.add(e.b.mul(k, right_k), column)))
+    def block(name: str, k: Value, here: Value, column: Value, tail: Value) -> None:
+        source = e.at(left, e.b.mul(k, left_k))
+        other = e.at(right, e.b.add(e.b.mul(k, right_k), column))
         arguments = [
-            count, source, left_m, left_k, other, right_k, lanes, here, e.at(result, column), columns, go, tail,
+            count, source, left_m, left_k, other, right_k, lanes, here, e.at(result, column), columns,
+            e.whole(1), tail,
         ]  # fmt: skip
         e.b.call(module.globals[name], arguments)
 
-    with e.loop(e.whole(0), steps) as (step, _), e.loop(e.whole(0), depth, _K_BLOCK) as (k, _):
+    with e.loop(e.whole(0), depth, _K_BLOCK) as (k, _):
         here = e.smaller(e.whole(_K_BLOCK), e.b.sub(depth, k))
         with e.loop(first, last, widest * e.lanes) as (column, _):
             left_over = e.b.sub(last, column)
@@ -280,7 +274,7 @@ def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
                 case = e.function.append_basic_block(f"columns_{number}")
                 switch.add_case(e.whole(number), case)
                 e.b.position_at_end(case)
-                block(block_name(number, False), k, here, step, column, lanes)
+                block(block_name(number, False), k, here, column, lanes)
                 e.b.branch(done)
             e.b.position_at_end(done)
             at = e.b.mul(registers, lanes)
@@ -289,5 +283,5 @@ def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
                 e.b.icmp_signed("<", registers, e.whole(widest)), e.b.icmp_signed(">", rest, e.whole(0))
             )
             with e.when(partial):
-                block(block_name(1, True), k, here, step, e.b.add(column, at), rest)
+                block(block_name(1, True), k, here, e.b.add(column, at), rest)
     e.b.ret_void()

@@ -17,6 +17,7 @@ import torch
 from gatework.backends.llvm.native import native
 from gatework.backends.llvm.target import Target
 from gatework.backends.llvm.worklist import ONE, Place, Work, WorkList
+from gatework.backends.program import Piece
 from gatework.graph import Graph
 from gatework.graph.backward import GRADIENT, Backward, backward
 from gatework.graph.expand import expand
@@ -30,8 +31,6 @@ _FORWARD_ROWS = 192  # of a chunk: enough for the weights to be read from memory
 _BACKWARD_ROWS = 384
 _CHUNK_BYTES = 1 << 21  # the most that a chunk hands on
 _FEW_ROWS = 6  # a thread's, below which rows of several steps are multiplied together
-
-Piece = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,8 @@ class Shape:
     """What a work list is prepared for.
 
     Attributes:
-        pieces: (first step, one past the last, rows) of each part of the batch with equally many rows.
-        rows: of the arrays.
-        steps: of the arrays.
+        pieces: of the batch; a dense one is one piece.
+        rows: B
         team: threads.
         by_units: the loop's units are shared, rather than its rows.
     """
@@ -105,7 +103,6 @@ class Shape:
     sizes: tuple[tuple[str, int], ...]
     pieces: tuple[Piece, ...]
     rows: int
-    steps: int
     team: int
     by_units: bool
 
@@ -114,38 +111,66 @@ class Shape:
         return dict(self.sizes)
 
     @property
-    def whole(self) -> bool:
-        """Whether every row has every step."""
-        return self.pieces == ((0, self.steps, self.rows),)
+    def steps(self) -> int:
+        return self.pieces[-1][1]
 
-    def chunk(self, least_rows: int, width: int) -> int:
-        """Steps of a chunk.
+    @property
+    def total(self) -> int:
+        """Rows of all steps."""
+        return sum((stop - start) * rows for start, stop, rows in self.pieces)
+
+    def chunk_rows(self, least: int, width: int) -> int:
+        """Rows that the steps of a chunk may have; more where there are few steps to choose among.
 
         Args:
-            least_rows: enough of them for a product.
+            least: enough of them for a product.
             width: numbers that a row hands on.
         """
-        step_bytes = self.rows * max(width, 1) * (torch.finfo(self.dtype).bits // 8)
-        return min(self.steps, max(1, _CHUNK_BYTES // step_bytes), -(-least_rows // self.rows))
+        most = _CHUNK_BYTES // (max(width, 1) * (torch.finfo(self.dtype).bits // 8))
+        return max(self.rows, min(self.total, most, -(-least // self.rows) * self.rows))
 
-    def chunks(self, chunk: int) -> Iterator[tuple[int, int, int, int]]:
-        """(first step, one past the last, rows, rows that go on after it) of each chunk."""
-        for number, (start, stop, rows) in enumerate(self.pieces):
+    def chunks(self, rows: int) -> Iterator[Chunk]:
+        """The steps in order, so many rows at a time."""
+        before = 0
+        for number, (start, stop, here) in enumerate(self.pieces):
             after = self.pieces[number + 1][2] if number + 1 < len(self.pieces) else 0
-            for first in range(start, stop, chunk):
-                last = min(first + chunk, stop)
-                yield first, last, rows, after if last == stop else rows
+            steps = max(1, rows // here)
+            for first in range(start, stop, steps):
+                last = min(first + steps, stop)
+                yield Chunk(first, last, here, after if last == stop else here, before - start * here)
+            before += (stop - start) * here
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some steps, all with the same rows: the last ones of the batch.
+
+    Attributes:
+        after: rows that go on after it.
+        shift: what step t's first row, packed, has before it beside t * rows.
+    """
+
+    first: int
+    last: int
+    rows: int
+    after: int
+    shift: int
+
+    @property
+    def count(self) -> int:
+        """Rows of its steps."""
+        return (self.last - self.first) * self.rows
 
 
 class Stream(NamedTuple):
-    """An array over time, (T, B, width)."""
+    """An array over time, (R, width)."""
 
     place: Place
     width: int
 
-    def from_step(self, first: int, rows: int) -> Stream:
-        """The same array, whose first step is not step 0 but another."""
-        return Stream(self.place.at(-first * rows * self.width), self.width)
+    def at(self, rows: int) -> Stream:
+        """The array from another row on."""
+        return Stream(self.place.at(rows * self.width), self.width)
 
 
 Streams = dict[str, Stream]
@@ -169,7 +194,7 @@ class Kept:
 def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
     """Where saved streams stand."""
     programs = plan(shape.graph, wanted)
-    every = shape.steps * shape.rows
+    every = shape.total
     loop_reads = {spec.name for spec in programs.loop_training.loop.inputs}
     found: tuple[Streams, Streams] = ({}, {})
     width = 0
@@ -208,54 +233,56 @@ def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work:
     work = WorkList(shape.dtype, shape.target, shape.team if shape.by_units else 1)
 
     bound = work.bind(native(loop, shape.dtype, shape.target), graph, sizes, rows_all)
-    states, masks, begun = {}, {}, shape.pieces[0][2]
+    begun = shape.pieces[0][2]
+    waiting = rows_all - begun  # rows without a step end as they begin
+    states, masks = {}, {}
     for state in graph.states:
         name, width = state.name, resolve(state.size, sizes)
-        whole = wanted is not None or state is graph.states[0]
-        masks[name] = -1 if whole else 1
-        states[name] = Stream(
-            Place(f"history:{name}") if whole else work.scratch(2 * rows_all * width), width
-        )
-        first = Place(f"state:{name}")
-        work.copy(first, states[name].place, width, rows_all)
-        skipped = begun * width  # rows without a step end as they begin
-        work.copy(first.at(skipped), Place(f"final:{name}", skipped), width, rows_all - begun)
-    given = _given(graph, sizes)
+        given = Stream(Place(f"state:{name}"), width)
+        if wanted is not None or state is graph.states[0]:
+            masks[name], states[name] = -1, Stream(Place(f"history:{name}"), width)
+            work.copy(given.place, states[name].place, width, rows_all)
+        else:
+            masks[name], states[name] = 1, Stream(work.scratch(2 * rows_all * width), width)
+            work.copy(given.at(waiting).place, states[name].place, width, begun)
+        work.copy(given.place, Place(f"final:{name}"), width, waiting)
+    inputs = _given(graph, sizes)
     emits = {name: Stream(Place(f"emit:{name}"), width) for name, width in _emitted(loop, sizes).items()}
-    loop_streams = given | emits | saved.loop
+    loop_streams = inputs | emits | saved.loop
 
-    handed = (
-        {} if outer is None else {n: w for n, w in _emitted(outer, sizes).items() if n not in saved.outer}
-    )
-    chunk = shape.chunk(_FORWARD_ROWS, sum(handed.values()))
-    buffers = {name: Stream(work.scratch(chunk * rows_all * width), width) for name, width in handed.items()}
+    handed = {} if outer is None else _emitted(outer, sizes)
+    handed = {name: width for name, width in handed.items() if name not in saved.outer}
+    chunk_rows = shape.chunk_rows(_FORWARD_ROWS, sum(handed.values()))
+    buffers = {name: Stream(work.scratch(chunk_rows * width), width) for name, width in handed.items()}
     outside = None
     if outer is not None:
         few = shape.by_units or rows_all < shape.team * _FEW_ROWS
-        outside = _Outer(work, shape, outer, chunk, together=few)
+        outside = _Outer(work, shape, outer, chunk_rows, together=few)
     work.barrier()
-    for first_step, last, rows, after in shape.chunks(chunk):
-        made = saved.outer | _from_step(buffers, first_step, rows_all)
+    moved = 0  # rows by which what goes on from step to step has moved in its two places
+    for chunk in shape.chunks(chunk_rows):
+        made = _moved(saved.outer, chunk.shift) | _moved(buffers, -chunk.first * chunk.rows)
         if outside is not None:
-            outside.run(given | made, (first_step, last), rows)
+            outside.run(_moved(inputs, chunk.shift) | made, chunk)
             if outside.together or shape.by_units:
                 work.barrier()
-        arrays = _arrays(graph, loop_streams | _hoisted(made))
-        arrays |= {f"state:{name}": state.place for name, state in states.items()}
+        arrays = _arrays(shape, _moved(loop_streams, chunk.shift) | _hoisted(made), rows_all - chunk.rows)
+        olds = {
+            name: places.at(moved if masks[name] == 1 else rows_all - chunk.rows + chunk.shift)
+            for name, places in states.items()
+        }
+        arrays |= {f"state:{name}": old.place for name, old in olds.items()}
         work.run(
-            bound,
-            arrays,
-            masks,
-            steps=(first_step, last),
-            rows=rows,
-            stride=rows_all,
-            by_units=shape.by_units,
+            bound, arrays, masks, steps=(chunk.first, chunk.last), rows=chunk.rows, by_units=shape.by_units
         )
-        if after < rows or (outside is not None and outside.together):
+        ended = chunk.rows - chunk.after
+        if ended or (outside is not None and outside.together):
             work.barrier()
-        for name, (place, width) in states.items() if after < rows else ():
-            at = ((last if masks[name] == -1 else last & 1) * rows_all + after) * width
-            work.copy(place.at(at), Place(f"final:{name}", after * width), width, rows - after)
+        for name, old in olds.items():
+            turn = chunk.last & masks[name]
+            final = Place(f"final:{name}", (rows_all - chunk.rows) * old.width)
+            work.copy(old.at(turn * chunk.rows).place, final, old.width, ended)
+        moved += ((chunk.last & 1) + 1) * ended
     return work.finish()
 
 
@@ -270,13 +297,20 @@ def _given(graph: Graph, sizes: Mapping[str, int]) -> Streams:
     return {spec.name: Stream(Place(f"input:{spec.name}"), resolve(spec.size, sizes)) for spec in specs}
 
 
-def _from_step(streams: Streams, first: int, rows: int) -> Streams:
-    return {name: stream.from_step(first, rows) for name, stream in streams.items()}
+def _moved(streams: Streams, rows: int) -> Streams:
+    return {name: stream.at(rows) for name, stream in streams.items()}
 
 
-def _arrays(graph: Graph, streams: Streams) -> dict[str, Place]:
-    """Streams and static inputs by the names of layouts."""
-    statics = {f"static:{spec.name}": Place(f"static:{spec.name}") for spec in graph.inputs_of_kind("static")}
+def _static_widths(shape: Shape) -> dict[str, int]:
+    return {spec.name: resolve(spec.size, shape.size_of) for spec in shape.graph.inputs_of_kind("static")}
+
+
+def _arrays(shape: Shape, streams: Streams, first_row: int) -> dict[str, Place]:
+    """Streams and static inputs, from a row on, by the names of layouts."""
+    statics = {
+        f"static:{name}": Place(f"static:{name}", first_row * width)
+        for name, width in _static_widths(shape).items()
+    }
     return statics | {f"stream:{name}": stream.place for name, stream in streams.items()}
 
 
@@ -284,25 +318,27 @@ class _Outer:
     """An outer program: over the rows of all steps of a chunk together, or step by step.
 
     Args:
-        together: wished; not where the batch is ragged or the program reads static inputs.
+        together: wished; not where the program reads static inputs.
     """
 
-    def __init__(self, work: WorkList, shape: Shape, program: Graph, chunk: int, *, together: bool) -> None:
+    def __init__(
+        self, work: WorkList, shape: Shape, program: Graph, chunk_rows: int, *, together: bool
+    ) -> None:
         static = any(node.op == "static" for node in program.nodes)
-        self.together = together and shape.whole and not static
+        self.together = together and not static
         self.work, self.shape = work, shape
-        rows = shape.rows * (chunk if self.together else 1)
+        rows = chunk_rows if self.together else shape.rows
         self.bound = work.bind(native(program, shape.dtype, shape.target), shape.graph, shape.size_of, rows)
 
-    def run(self, streams: Streams, steps: tuple[int, int], rows: int) -> None:
-        """Some steps of it."""
-        stride, graph = self.shape.rows, self.shape.graph
+    def run(self, streams: Streams, chunk: Chunk) -> None:
+        """The chunk's steps of it; streams as if step 0 were where it would be with the chunk's rows."""
+        shape = self.shape
         if self.together:
-            arrays = _arrays(graph, _from_step(streams, -steps[0], stride))
-            count = (steps[1] - steps[0]) * stride
-            self.work.run(self.bound, arrays, {}, steps=(0, 1), rows=count, stride=count)
+            arrays = _arrays(shape, _moved(streams, chunk.first * chunk.rows), 0)
+            self.work.run(self.bound, arrays, {}, steps=(0, 1), rows=chunk.count)
         else:
-            self.work.run(self.bound, _arrays(graph, streams), {}, steps=steps, rows=rows, stride=stride)
+            arrays = _arrays(shape, streams, shape.rows - chunk.rows)
+            self.work.run(self.bound, arrays, {}, steps=(chunk.first, chunk.last), rows=chunk.rows)
 
 
 @lru_cache(maxsize=256)
@@ -319,8 +355,8 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
     saved = kept(shape, wanted)
     work = WorkList(shape.dtype, shape.target, shape.team if shape.by_units else 1)
 
-    given = _given(graph, sizes)
-    loop_streams = given | saved.loop | _hoisted(saved.outer)
+    inputs = _given(graph, sizes)
+    loop_streams = inputs | saved.loop | _hoisted(saved.outer)
     states = {state.name: resolve(state.size, sizes) for state in graph.states}
     output_width = states[graph.states[0].name]
     loop_streams[f"{GRADIENT}output"] = Stream(Place("gradient:output"), output_width)
@@ -328,14 +364,13 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
         loop_streams[name] = Stream(Place(f"emit:{name}"), width)
         loop_streams[f"{GRADIENT}emit_{name}"] = Stream(Place(f"gradient:emit:{name}"), width)
     for name, width in states.items():
-        loop_streams[f"old_{name}"] = Stream(Place(f"history:{name}"), width)
-        loop_streams[f"new_{name}"] = Stream(Place(f"history:{name}", rows_all * width), width)
+        loop_streams[f"new_{name}"] = Stream(Place(f"history:{name}"), width).at(rows_all)
 
     made = _emitted(training.loop, sizes)
     outer_made = {} if outer is None else _emitted(outer.loop, sizes)
-    of_inputs = {f"{GRADIENT}{name}": name for name in given}
+    of_inputs = {f"{GRADIENT}{name}": name for name in inputs}
     handed = [width for name, width in (*made.items(), *outer_made.items()) if name not in of_inputs]
-    chunk = shape.chunk(_BACKWARD_ROWS, sum(handed))
+    chunk_rows = shape.chunk_rows(_BACKWARD_ROWS, sum(handed))
 
     def places(widths: Mapping[str, int], maker: str) -> tuple[Streams, Streams]:
         """Streams that a program writes: gradients of inputs, and what only the chunk needs."""
@@ -344,9 +379,7 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
             for n, w in widths.items()
             if n in of_inputs
         }
-        rest = {
-            n: Stream(work.scratch(chunk * rows_all * w), w) for n, w in widths.items() if n not in of_inputs
-        }
+        rest = {n: Stream(work.scratch(chunk_rows * w), w) for n, w in widths.items() if n not in of_inputs}
         return whole, rest
 
     whole, buffers = places(made, "input")
@@ -357,54 +390,62 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
         if name.startswith(PREFIX):
             flows[f"{GRADIENT}emit_{name}"] = flow = f"{GRADIENT}{name}"
             if flow not in made:  # the step does not depend on it
-                buffers[flow] = Stream(work.scratch(chunk * rows_all * width), width)
-                work.copy(None, buffers[flow].place, chunk * rows_all * width)
+                buffers[flow] = Stream(work.scratch(chunk_rows * width), width)
+                work.copy(None, buffers[flow].place, width, chunk_rows)
 
     bound = work.bind(native(training.loop, shape.dtype, shape.target), graph, sizes, rows_all)
-    outside = (
-        _Outer(work, shape, outer.loop, chunk, together=True) if outer is not None and outer_made else None
-    )
+    outside = None
+    if outer is not None and outer_made:
+        outside = _Outer(work, shape, outer.loop, chunk_rows, together=True)
     for name, (length, *columns) in parameter_shapes(graph, sizes).items():
         work.copy(None, Place(f"gradient:{name}"), columns[0] if columns else 1, length)
     for name in _static_gradients(programs):
-        width = next(resolve(spec.size, sizes) for spec in graph.inputs if spec.name == name)
-        work.copy(None, Place(f"gradient:static:{name}"), width, rows_all)
+        work.copy(None, Place(f"gradient:static:{name}"), _static_widths(shape)[name], rows_all)
 
-    carried = {name: work.scratch(2 * rows_all * width) for name, width in states.items()}
+    carried = {name: Stream(work.scratch(2 * rows_all * width), width) for name, width in states.items()}
     masks = {f"{GRADIENT}{name}": 1 for name in carried}
-    total, running = shape.pieces[-1][1], 0
+    chunks = list(shape.chunks(chunk_rows))
+    moved = sum(((shape.steps - chunk.last & 1) + 1) * (chunk.rows - chunk.after) for chunk in chunks)
     work.barrier()
-    for first, last, rows, _ in reversed(list(shape.chunks(chunk))):
-        if rows > running:  # these rows end here: their gradient is that of the final state
-            for name, width in states.items():
-                at = ((total - last & 1) * rows_all + running) * width
-                source = Place(f"gradient:final:{name}", running * width)
-                work.copy(source, carried[name].at(at), width, rows - running)
-            running = rows
+    for chunk in reversed(chunks):
+        begun = chunk.rows - chunk.after  # rows that end here: their gradient is that of the final state
+        if begun:
+            turn = shape.steps - chunk.last & 1
+            moved -= (turn + 1) * begun
+            for name, state in carried.items():
+                source = Place(f"gradient:final:{name}", (rows_all - chunk.rows) * state.width)
+                work.copy(source, state.at(moved + turn * chunk.rows).place, state.width, begun)
             work.barrier()
-        here = loop_streams | _from_step(buffers, first, rows_all)
-        arrays = _arrays(graph, here) | {f"state:{GRADIENT}{name}": place for name, place in carried.items()}
+        olds = {
+            f"old_{name}": Stream(Place(f"history:{name}"), width).at(rows_all - chunk.rows)
+            for name, width in states.items()
+        }
+        here = _moved(loop_streams | olds, chunk.shift) | _moved(buffers, -chunk.first * chunk.rows)
+        arrays = _arrays(shape, here, rows_all - chunk.rows)
+        arrays |= {f"state:{GRADIENT}{name}": state.at(moved).place for name, state in carried.items()}
         work.run(
-            bound, arrays, masks, steps=(total - last, total - first), rows=rows, stride=rows_all,
-            begin=total - 1, direction=-1, by_units=shape.by_units,
+            bound, arrays, masks, steps=(shape.steps - chunk.last, shape.steps - chunk.first),
+            rows=chunk.rows, begin=shape.steps - 1, direction=-1, by_units=shape.by_units,
         )  # fmt: skip
         work.barrier()
-        sums = _Sums(work, shape, (first, last), rows)
+        sums = _Sums(work, shape, chunk)
         sums.add(training, here)
         if outer is not None:
-            there = given | saved.outer | {name: here[flow] for name, flow in flows.items()}
-            there |= outer_whole | _from_step(outer_buffers, first, rows_all)
+            there = _moved(inputs | saved.outer | outer_whole, chunk.shift)
+            there |= {name: here[flow] for name, flow in flows.items()}
+            there |= _moved(outer_buffers, -chunk.first * chunk.rows)
             if outside is not None:
-                outside.run(there, (first, last), rows)
+                outside.run(there, chunk)
                 if outer_buffers:
                     work.barrier()
             sums.add(outer, there)
         work.barrier()
-    for name, width in states.items():
-        to = Place(f"gradient:state:{name}")
-        work.copy(carried[name].at((total & 1) * rows_all * width), to, width, running)
-        skipped = running * width
-        work.copy(Place(f"gradient:final:{name}", skipped), to.at(skipped), width, rows_all - running)
+    waiting = rows_all - shape.pieces[0][2]
+    for name, state in carried.items():
+        to = Stream(Place(f"gradient:state:{name}"), state.width)
+        turn = (shape.steps & 1) * (rows_all - waiting)
+        work.copy(state.at(moved + turn).place, to.at(waiting).place, state.width, rows_all - waiting)
+        work.copy(Place(f"gradient:final:{name}"), to.place, state.width, waiting)
     return work.finish()
 
 
@@ -416,9 +457,8 @@ def _static_gradients(programs: Plan) -> list[str]:
 class _Sums:
     """Gradients of parameters and static inputs: sums over the rows of a chunk, from its streams."""
 
-    def __init__(self, work: WorkList, shape: Shape, steps: tuple[int, int], rows: int) -> None:
-        self.work, self.shape = work, shape
-        self.first, self.count, self.rows = steps[0], steps[1] - steps[0], rows
+    def __init__(self, work: WorkList, shape: Shape, chunk: Chunk) -> None:
+        self.work, self.shape, self.chunk = work, shape, chunk
 
     def add(self, program: Backward, streams: Streams) -> None:
         """What a backward program's streams give."""
@@ -434,19 +474,17 @@ class _Sums:
         for name, stream in program.vectors:
             self.products(None, streams[stream], 1, Place(f"gradient:{name}"))
         for name, stream in program.statics:
-            place, width = streams[stream].from_step(-self.first, self.shape.rows)
-            result = Place(f"gradient:static:{name}")
-            step, columns = self.shape.rows * width, self.rows * width
-            self.work.outer(Place(ONE), (0, 0), place, step, self.count, 1, columns, result)
+            chunk = self.chunk
+            place, width = streams[stream].at(chunk.first * chunk.rows)
+            result = Place(f"gradient:static:{name}", (self.shape.rows - chunk.rows) * width)
+            columns = chunk.rows * width
+            self.work.outer(Place(ONE), (0, 0), place, columns, chunk.last - chunk.first, 1, columns, result)
 
     def products(self, left: Stream | None, right: Stream, rows: int, result: Place) -> None:
         """Adds the outer products of two streams' rows; where there is no left one, the sums of the right one's."""
-        stride = self.shape.rows
-        place, width = right.from_step(-self.first, stride)
-        other, left_width = (Place(ONE), 0) if left is None else left.from_step(-self.first, stride)
-        strides = (0, 0) if left is None else (1, left_width)
-        if self.rows == stride:
-            self.work.outer(other, strides, place, width, self.count * stride, rows, width, result)
-        else:
-            turns = (self.count, stride * left_width, stride * width)
-            self.work.outer(other, strides, place, width, self.rows, rows, width, result, turns)
+        first = self.chunk.first * self.chunk.rows
+        place, width = right.at(first)
+        other, strides = Place(ONE), (0, 0)
+        if left is not None:
+            other, strides = left.at(first).place, (1, left.width)
+        self.work.outer(other, strides, place, width, self.chunk.count, rows, width, result)

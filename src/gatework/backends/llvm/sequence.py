@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from math import prod
 from typing import Any
 
 import torch
@@ -11,40 +13,87 @@ from torch import Tensor
 
 from gatework.backends import eager
 from gatework.backends.llvm import memory, target, threads
-from gatework.backends.llvm.passes import Piece, Shape, backward_work, forward_work, kept
-from gatework.backends.program import SequenceInput, SequenceOutput
+from gatework.backends.llvm.passes import Shape, backward_work, forward_work, kept
+from gatework.backends.pieces import run_pieces
+from gatework.backends.program import Piece, SequenceInput, SequenceOutput
 from gatework.graph import Graph
-from gatework.graph.node import resolve
+from gatework.graph.node import Width, resolve
 
-Sizes = Mapping[str, int]
 Tensors = dict[str, Tensor]
 
-_FEW_ROWS = 2  # a thread's, below which threads share the units instead
+# Where threads share a step's units rather than the rows: each then finds its half of the weights in its own cache,
+# and waits for the others at every stage. Backward has two stages a step, and large products besides.
+_FORWARD_ROWS = 16  # a thread's, up to which forward shares units
+_BACKWARD_ROWS = 1
+_BACKWARD_WEIGHTS = 300_000
+_WORTH_A_TEAM = 400_000  # multiplications, below which waking other threads costs more than their help
 
 
-def shape_of(
-    graph: Graph,
-    parameters: Mapping[str, Tensor],
-    sequence: SequenceInput,
-    sizes: Sizes,
-    pieces: tuple[Piece, ...] | None,
-) -> Shape:
-    """What decides the work list of a call."""
+@lru_cache(maxsize=1024)
+def _sizes(
+    graph: Graph, given: tuple[tuple[str, torch.Size], ...]
+) -> tuple[tuple[tuple[str, int], ...], int]:
+    """The sizes that a graph names, and how many weights there are, from the shapes of a call's tensors."""
+    shapes = dict(given)
+    sizes: dict[str, int] = {}
+
+    def see(width: Width | None, size: int) -> None:
+        if isinstance(width, str):
+            sizes[width] = size
+
+    for spec in graph.inputs:
+        see(spec.size, shapes[spec.name][-1])
+    for state in graph.states:
+        see(state.size, shapes[state.name][-1])
+    for vector in graph.vectors:
+        see(vector.size, shapes[vector.name][0])
+    for slot, blocks in graph.slots().items():
+        unknown = {block.rows for block in blocks if isinstance(block.rows, str)} - sizes.keys()
+        if len(unknown) == 1:
+            named = unknown.pop()
+            known = sum(resolve(block.rows, sizes) for block in blocks if block.rows != named)
+            count = sum(block.rows == named for block in blocks)
+            see(named, (shapes[f"weight_{slot}"][0] - known) // count)
+    weights = sum(prod(shapes[f"weight_{slot}"]) for slot in graph.slots())
+    return tuple(sizes.items()), weights
+
+
+def shape_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> Shape:
+    """What decides the work lists of a call."""
     like = next(iter(sequence.inputs.values()))
-    steps, rows = sequence.steps, sequence.states[0].shape[0]
+    shapes = [(name, value.shape) for name, value in parameters.items()]
+    shapes += [(name, value.shape[-1:]) for name, value in sequence.inputs.items()]
+    shapes += [(name, value.shape[-1:]) for name, value in sequence.statics.items()]
+    shapes += [(s.name, value.shape[-1:]) for s, value in zip(graph.states, sequence.states, strict=True)]
+    return _shape(
+        graph, like.dtype, tuple(shapes), sequence.pieces, sequence.steps, sequence.rows, threads.most()
+    )
+
+
+@lru_cache(maxsize=1024)
+def _shape(
+    graph: Graph,
+    dtype: torch.dtype,
+    shapes: tuple[tuple[str, torch.Size], ...],
+    pieces: tuple[Piece, ...] | None,
+    steps: int,
+    rows: int,
+    most: int,
+) -> Shape:
+    sizes, weights = _sizes(graph, shapes)
     if pieces is None:
         pieces = ((0, steps, rows),)
-    weights = sum(value.numel() for value in parameters.values())
-    team = threads.team(weights * sum((stop - start) * n for start, stop, n in pieces))
-    by_units = team > 1 and rows < team * _FEW_ROWS
-    return Shape(graph, like.dtype, target.host(), tuple(sizes.items()), pieces, rows, steps, team, by_units)
+    work = weights * sum((stop - start) * n for start, stop, n in pieces)
+    team = most if work >= _WORTH_A_TEAM else 1
+    by_units = team > 1 and rows <= team * _FORWARD_ROWS
+    return Shape(graph, dtype, target.host(), sizes, pieces, rows, team, by_units)
 
 
 class _Buffers:
     """Tensors of a pass, by the names of the work list's bases."""
 
-    def __init__(self, shape: Shape, like: Tensor) -> None:
-        self.shape, self.like = shape, like
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
         self.tensors: Tensors = {}
 
     def read(self, kind: str, tensors: Mapping[str, Tensor]) -> None:
@@ -53,9 +102,9 @@ class _Buffers:
             self.tensors[kind + name] = value.contiguous()
 
     def write(self, name: str, *shape: int) -> Tensor:
-        """An array that the work writes; where the batch is ragged, zeros past each row's end."""
+        """An array that the work writes."""
         self.tensors[name] = tensor = memory.empty(shape, self.shape.dtype)
-        return tensor if self.shape.whole else tensor.zero_()
+        return tensor
 
     def addresses(self) -> dict[str, int]:
         return {name: value.data_ptr() for name, value in self.tensors.items()}
@@ -69,15 +118,14 @@ class _Pass:
     wanted: frozenset[str]
     parameters: tuple[str, ...]
     tensors: Tensors
-    like: Tensor
 
 
 def _forward(
     shape: Shape, parameters: Mapping[str, Tensor], sequence: SequenceInput, wanted: frozenset[str] | None
 ) -> tuple[SequenceOutput, Tensors]:
-    graph, sizes = shape.graph, shape.size_of
-    steps, rows = shape.steps, shape.rows
-    buffers = _Buffers(shape, next(iter(sequence.inputs.values())))
+    graph, sizes, total = shape.graph, shape.size_of, shape.total
+    steps = (total,) if sequence.pieces is not None else (sequence.steps, shape.rows)
+    buffers = _Buffers(shape)
     buffers.read("", parameters)
     buffers.read("input:", sequence.inputs)
     buffers.read("static:", sequence.statics)
@@ -85,20 +133,17 @@ def _forward(
     for state, value in zip(graph.states, sequence.states, strict=True):
         width = value.shape[-1]
         buffers.tensors[f"state:{state.name}"] = value.contiguous()
-        buffers.tensors[f"final:{state.name}"] = final = torch.empty_like(
-            value, memory_format=torch.contiguous_format
-        )
-        finals.append(final)
+        finals.append(buffers.write(f"final:{state.name}", shape.rows, width))
         if wanted is not None or state is graph.states[0]:
-            buffers.write(f"history:{state.name}", steps + 1, rows, width)
+            buffers.write(f"history:{state.name}", shape.rows + total, width)
     emits = {
-        name: buffers.write(f"emit:{name}", steps, rows, resolve(graph.nodes[index].width, sizes))
+        name: buffers.write(f"emit:{name}", *steps, resolve(graph.nodes[index].width, sizes))
         for name, index in graph.emits().items()
     }
     if wanted is not None:
-        buffers.tensors["kept"] = memory.empty((kept(shape, wanted).width * steps * rows,), shape.dtype)
+        buffers.write("kept", kept(shape, wanted).width * total)
     forward_work(shape, wanted).call(buffers.addresses(), shape.team)
-    output = buffers.tensors[f"history:{graph.states[0].name}"][1:]
+    output = buffers.tensors[f"history:{graph.states[0].name}"][shape.rows :].view(*steps, -1)
     # What autograd takes as its outputs lead to their node, and it to what is left: hence other tensors there.
     left = {name: value for name, value in buffers.tensors.items() if not name.startswith("final:")}
     left |= {f"emit:{name}": value.detach() for name, value in emits.items()}
@@ -110,15 +155,16 @@ def _backward(
 ) -> tuple[Tensors, Tensors, tuple[Tensor, ...], Tensors]:
     """Gradients of inputs, statics, states and parameters."""
     shape, graph, tensors = left.shape, left.shape.graph, left.tensors
-    buffers = _Buffers(shape, left.like)
+    buffers = _Buffers(shape)
     buffers.tensors |= tensors
-    work = backward_work(shape, left.wanted)
+    weights = sum(tensors[name].numel() for name in left.parameters)
+    few = shape.rows <= shape.team * _BACKWARD_ROWS and weights >= _BACKWARD_WEIGHTS
+    work = backward_work(replace(shape, by_units=shape.by_units and few), left.wanted)
 
     def gradient(name: str, value: Tensor | None, like: Tensor) -> None:
         buffers.tensors[name] = torch.zeros_like(like) if value is None else value.contiguous()
 
-    first = graph.states[0].name
-    gradient("gradient:output", output, tensors[f"history:{first}"][1:])
+    gradient("gradient:output", output, tensors[f"history:{graph.states[0].name}"][shape.rows :])
     for name, value in emits.items():
         gradient(f"gradient:emit:{name}", value, tensors[f"emit:{name}"])
     for state, value in zip(graph.states, finals, strict=True):
@@ -147,6 +193,7 @@ class _Call:
     """How the flat list of tensors that autograd sees falls into its parts."""
 
     shape: Shape
+    pieces: tuple[Piece, ...] | None
     inputs: tuple[str, ...]
     statics: tuple[str, ...]
     parameters: tuple[str, ...]
@@ -156,7 +203,10 @@ class _Call:
         counts = (len(self.inputs), len(self.statics), len(self.shape.graph.states), len(self.parameters))
         inputs, statics, states, parameters = _cut(tensors, counts)
         sequence = SequenceInput(
-            dict(zip(self.inputs, inputs, strict=True)), dict(zip(self.statics, statics, strict=True)), states
+            dict(zip(self.inputs, inputs, strict=True)),
+            dict(zip(self.statics, statics, strict=True)),
+            states,
+            pieces=self.pieces,
         )
         return sequence, dict(zip(self.parameters, parameters, strict=True))
 
@@ -176,8 +226,7 @@ class _Layer(torch.autograd.Function):
     def forward(ctx: Any, call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
         sequence, parameters = call.parts(tensors)
         result, left = _forward(call.shape, parameters, sequence, call.wanted)
-        like = next(iter(sequence.inputs.values()))
-        ctx.call, ctx.left = call, _Pass(call.shape, call.wanted, call.parameters, left, like)
+        ctx.call, ctx.left = call, _Pass(call.shape, call.wanted, call.parameters, left)
         # The backward loop reads these outputs again: they are saved so that a change in place is noticed.
         ctx.save_for_backward(*tensors, result.output, *result.emits.values())
         ctx.set_materialize_grads(False)
@@ -209,7 +258,8 @@ def _again(
     """The same gradients by the reference, in a form that torch can differentiate again."""
     with torch.enable_grad():
         sequence, parameters = call.parts(tensors)
-        result = eager.run(call.shape.graph, parameters, sequence, record=False)
+        run = partial(eager.run, call.shape.graph, parameters)
+        result = run(sequence) if call.pieces is None else run_pieces(run, sequence)
         outputs = (result.output, *result.emits.values(), *result.states)
         pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None]
         wanted = [tensor for tensor in tensors if tensor.requires_grad]
@@ -221,22 +271,19 @@ def _again(
     return tuple(next(found) if tensor.requires_grad else None for tensor in tensors)
 
 
-def run_sequence(
-    graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, sizes: Sizes
-) -> SequenceOutput:
-    """One layer over a dense batch, differentiable once natively and again through the reference."""
-    shape = shape_of(graph, parameters, sequence, sizes, None)
-    tensors = (
-        *sequence.inputs.values(),
-        *sequence.statics.values(),
-        *sequence.states,
-        *parameters.values(),
-    )
-    if not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+def run_sequence(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
+    """One layer over a batch, differentiable once natively and again through the reference."""
+    shape = shape_of(graph, parameters, sequence)
+    if not torch.is_grad_enabled():
         return _forward(shape, parameters, sequence, None)[0]
     given = {**sequence.inputs, **sequence.statics}
+    tensors = (*given.values(), *sequence.states, *parameters.values())
+    if not any(tensor.requires_grad for tensor in tensors):
+        return _forward(shape, parameters, sequence, None)[0]
     wanted = frozenset(name for name, value in given.items() if value.requires_grad)
-    call = _Call(shape, tuple(sequence.inputs), tuple(sequence.statics), tuple(parameters), wanted)
+    call = _Call(
+        shape, sequence.pieces, tuple(sequence.inputs), tuple(sequence.statics), tuple(parameters), wanted
+    )
     results = _Layer.apply(call, *tensors)
     output, emits, states = _cut(results, (1, len(graph.emits()), len(graph.states)))
     return SequenceOutput(output[0], dict(zip(graph.emits(), emits, strict=True)), states)

@@ -43,15 +43,9 @@ def openmp() -> ctypes.CDLL | None:
     return None
 
 
-def team(work: int) -> int:
-    """Threads for so much work: 1 where waking others would cost more than their help.
-
-    Args:
-        work: multiplications in all.
-    """
-    if _forked or openmp() is None or work < 400_000:
-        return 1
-    return max(1, torch.get_num_threads())
+def most() -> int:
+    """Threads that may share the work: torch's number, where they can be had."""
+    return 1 if _forked or openmp() is None else torch.get_num_threads()
 
 
 def run_team(task: int, alone: Callable[[int], None], data: int, size: int) -> None:

@@ -159,7 +159,6 @@ class WorkList:
         *,
         steps: tuple[int, int],
         rows: int,
-        stride: int,
         begin: int = 0,
         direction: int = 1,
         by_units: bool = False,
@@ -169,13 +168,12 @@ class WorkList:
         Args:
             masks: of states: 1 for two alternating places, -1 for a whole history.
             steps: the first, and one past the last.
-            stride: rows of each step in the arrays.
             begin, direction: step k is at `begin + k * direction` in the streams.
         """
         layout = bound.program.layout
         table = len(self._table)
         self._table += [self._entry(arrays.get(name) or bound.arrays[name]) for name in layout.pointers]
-        given = {"rows": stride, "begin": begin, "direction": direction}
+        given = {"rows": rows, "begin": begin, "direction": direction}
         given |= {f"mask:{name}": mask for name, mask in masks.items()}
         numbers = len(self._numbers)
         self._numbers += [given[name] if name in given else bound.numbers[name] for name in layout.numbers]
@@ -196,20 +194,18 @@ class WorkList:
         rows: int,
         columns: int,
         result: Place,
-        steps: tuple[int, int, int] = (1, 0, 0),
     ) -> None:
-        """Adds to result[m, n] the sum over steps and k of left[m, k] right[k, n].
+        """Adds to result[m, n] the sum over k of left[m, k] right[k, n].
 
         Args:
             left_strides: of m and k.
             right_stride: of k.
-            steps: how many, and the strides of left and right from one to the next.
         """
         if depth and rows and columns:
             places = self._place(left), self._place(right), self._place(result)
             self._add(
-                OUTER, places[0], *left_strides, places[1], right_stride, depth, rows, columns, places[2], 1, *steps
-            )  # fmt: skip
+                OUTER, places[0], *left_strides, places[1], right_stride, depth, rows, columns, places[2]
+            )
 
     def barrier(self) -> None:
         """What comes after reads what other threads wrote before."""
