@@ -217,6 +217,8 @@ class Recurrent(nn.Module):
                 for name, entry in recorded.items()
             }
             tape.add(self, str(choice), kept)
+        if len(finals) == 1:
+            return {"output": x, **streams}, tuple(state.unsqueeze(0) for state in finals[0])
         return {"output": x, **streams}, tuple(torch.stack(states) for states in zip(*finals, strict=True))
 
     def _run_layer(
@@ -382,7 +384,12 @@ class Recurrent(nn.Module):
     def _parameters_of(self, layer: int, direction: int) -> dict[str, Tensor]:
         """One layer's parameters by their names without suffix; read anew, so that parametrizations act."""
         suffix = _suffix(layer, direction)
-        return {name: getattr(self, name + suffix) for name in self._names}
+        own = self._parameters  # most are here, and a look at it is quicker than at the attribute
+        found = {}
+        for name in self._names:
+            value = own.get(name + suffix)
+            found[name] = getattr(self, name + suffix) if value is None else value
+        return found
 
     def _check_sizes(self) -> None:
         graph = self.cell.graph

@@ -15,6 +15,7 @@ from gatework.layers.call import State, check_memories
 from gatework.layers.state import map_state
 
 if TYPE_CHECKING:
+    from gatework.backends.llvm.stepper import Stepper
     from gatework.layers.recurrent import Recurrent
 
 
@@ -62,11 +63,17 @@ class Stream:
         self._start = layer._initial_states(batch_size, like, steps)
         self._states = self._start
         self._buffer = like.new_empty((batch_size, layer.output_size))
+        self._stepper: Stepper | None = None
+        if self._choice.name == "llvm" and not (self._residual and layer.num_layers > 1):
+            from gatework.backends.llvm.stepper import Stepper
+
+            sizes = [layer._layer_sizes(number) for number in range(layer.num_layers)]
+            self._stepper = Stepper(self._graph, self._parameters, sizes, self._start)
 
     @property
     def state(self) -> State:
         """The states after the last step, (L, B, size) each: a copy, in the shape of the layer's `hx`."""
-        states = tuple(state.clone() for state in self._states)
+        states = self._stepper.states() if self._stepper else tuple(state.clone() for state in self._states)
         return states if len(states) > 1 else states[0]
 
     @state.setter
@@ -77,13 +84,16 @@ class Stream:
                 f"The state has shapes {[tuple(value.shape) for value in given]}; expected "
                 f"{[tuple(start.shape) for start in self._start]}."
             )
+        if self._stepper:
+            self._stepper.set_states(tuple(given))
         self._states = map_state(lambda value: value.detach().clone(), tuple(given))
 
     def reset(self) -> None:
         """Back to the cell's start."""
+        if self._stepper:
+            self._stepper.set_states(self._start)
         self._states = self._start
 
-    @torch.inference_mode()
     def step(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor | dict[str, Tensor]:
         """One step.
 
@@ -100,6 +110,9 @@ class Stream:
         """
         if tuple(x.shape) != (self.batch_size, self._input_size):
             raise ValueError(f"x has shape {tuple(x.shape)}; expected {(self.batch_size, self._input_size)}.")
+        if self._stepper and not inputs and not self._extra and x.dtype is self._buffer.dtype:
+            self._stepper.step(x.contiguous())
+            return self._result(self._stepper.results)
         given = dict(inputs or {})
         if {name: tuple(v.shape) for name, v in given.items()} != {
             name: (self.batch_size, size) for name, size in self._extra.items()
@@ -108,6 +121,18 @@ class Stream:
             raise ValueError(
                 f"inputs have shapes { ({n: tuple(v.shape) for n, v in given.items()}) }; expected {wanted}."
             )
+        if self._stepper and all(value.dtype is self._buffer.dtype for value in (x, *given.values())):
+            self._stepper.step(x.contiguous(), *(given[name].contiguous() for name in self._extra))
+            return self._result(self._stepper.results)
+        return self._step(x, given)
+
+    @staticmethod
+    def _result(results: dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
+        return results if len(results) > 1 else results["output"]
+
+    @torch.inference_mode()
+    def _step(self, x: Tensor, given: dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
+        """A step by the backend's sequence call."""
         kinds = {spec.name: spec.kind for spec in self._graph.inputs}
         streams = {name: value.unsqueeze(0) for name, value in given.items() if kinds[name] == "input"}
         statics = {name: value for name, value in given.items() if kinds[name] == "static"}
@@ -127,6 +152,4 @@ class Stream:
             emits = result.emits
         self._states = tuple(torch.stack(parts) for parts in zip(*states, strict=True))
         self._buffer.copy_(value[0])
-        if not emits:
-            return self._buffer
-        return {"output": self._buffer, **{name: emitted[0] for name, emitted in emits.items()}}
+        return self._result({"output": self._buffer, **{name: value[0] for name, value in emits.items()}})

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.backends.llvm import native, passes, threads
+from gatework.backends.llvm import memory, native, passes, threads
 from gatework.backends.llvm import target as engine_target
 from tests.backends.llvm.test_mathematics import TARGETS, target
 from tests.contracts.backend_contract import check_backend
+from tests.contracts.cell_contract import flat
 
 
 @pytest.mark.parametrize("on", TARGETS)
@@ -120,3 +121,61 @@ def test_what_the_engine_cannot_do_is_said() -> None:
     layer = gw.GRU(2, 3)
     with gw.backend("llvm"), pytest.raises(gw.BackendError, match="float32 and float64"):
         layer.to(torch.bfloat16)(torch.zeros(2, 1, 2, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru_original", "layer_norm_lstm", "elman"])
+@pytest.mark.parametrize("size", [5, 260])  # of 260 units the threads share the steps
+def test_a_stream_gives_the_bits_of_the_sequence(cell: str, size: int) -> None:
+    torch.manual_seed(0)
+    layer, x = gw.Recurrent(cell, size, size, num_layers=2), torch.randn(6, 2, size)
+    with gw.backend("llvm"), torch.no_grad():
+        whole, final = layer(x)
+        stream = layer.stream(2)
+        steps = [stream.step(step).clone() for step in x[:3]]
+        middle = stream.state
+        stream.step(x[0])  # elsewhere, and back
+        stream.state = middle
+        steps += [stream.step(step).clone() for step in x[3:]]
+        assert torch.equal(torch.stack(steps), whole)
+        last = stream.state
+        for a, b in zip(flat(last), flat(final), strict=True):
+            assert torch.equal(a, b)
+        stream.reset()
+        assert torch.equal(stream.step(x[0]), whole[0])
+
+
+def test_threads_that_share_units_give_the_bits_of_one() -> None:
+    torch.manual_seed(0)
+    layer, x = gw.Recurrent("layer_norm_lstm", 40, 70), torch.randn(11, 3, 40)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = run(layer, x)
+        torch.set_num_threads(2)
+        shared = run(layer, x)
+    finally:
+        torch.set_num_threads(before)
+    for a, b in zip(alone, shared, strict=True):
+        assert torch.equal(a, b)
+    lengths = torch.tensor([4, 0, 11])
+    with gw.backend("llvm"):
+        ragged, _ = layer(x, lengths=lengths)
+        dense, _ = layer(x)
+    for row, length in enumerate(lengths.tolist()):
+        assert torch.equal(ragged[:length, row], dense[:length, row])
+
+
+def test_memory_of_results_is_used_again_only_when_nothing_is_left_of_them() -> None:
+    layer, x = gw.LSTM(64, 64), torch.randn(50, 32, 64)
+    memory.release()
+    with gw.backend("llvm"):
+        first, _ = layer(x)
+        address, part = first.data_ptr(), first[3].detach()
+        kept = part.clone()
+        first.sum().backward()
+        del first, _
+        second, _ = layer(x)
+        assert second.data_ptr() != address and torch.equal(part, kept)
+        del second, _, part
+        third, _ = layer(x)
+    assert third.data_ptr() == address

@@ -144,6 +144,8 @@ def _forward(
         buffers.write("kept", kept(shape, wanted).width * total)
     forward_work(shape, wanted).call(buffers.addresses(), shape.team)
     output = buffers.tensors[f"history:{graph.states[0].name}"][shape.rows :].view(*steps, -1)
+    if wanted is None:
+        return SequenceOutput(output, emits, tuple(finals)), {}
     # What autograd takes as its outputs lead to their node, and it to what is left: hence other tensors there.
     left = {name: value for name, value in buffers.tensors.items() if not name.startswith("final:")}
     left |= {f"emit:{name}": value.detach() for name, value in emits.items()}

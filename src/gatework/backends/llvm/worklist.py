@@ -21,6 +21,7 @@ from gatework.backends.llvm.driver import (
     BARRIER_BYTES,
     BARRIER_COMMAND,
     COPY,
+    DATA_FIELDS,
     FIELDS,
     OUTER,
     PACK,
@@ -35,6 +36,7 @@ from gatework.graph.node import resolve
 
 _LINE = 64  # bytes of a cache line
 _KEPT = 1 << 28  # bytes of an arena that stays after the call
+_DATA = ctypes.c_int64 * DATA_FIELDS
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _ONES: dict[torch.dtype, np.ndarray] = {
     torch.float32: np.ones(1, np.float32),
@@ -101,8 +103,14 @@ class WorkList:
         self._arena += -(-numbers // line) * line
         return place
 
-    def bind(self, program: Native, graph: Graph, sizes: Mapping[str, int], rows: int) -> Bound:
-        """A program's scratch memory for so many rows, and the commands that pack its weights."""
+    def bind(
+        self, program: Native, graph: Graph, sizes: Mapping[str, int], rows: int, prefix: str = ""
+    ) -> Bound:
+        """A program's scratch memory for so many rows, and the commands that pack its weights.
+
+        Args:
+            prefix: of the bases of its parameters.
+        """
         self._programs.append(program)
         layout, lanes = program.layout, self._lanes
         arrays: dict[str, Place] = {}
@@ -112,14 +120,14 @@ class WorkList:
             count = together(max(group.size for group in groups), width, lanes, self._parts)
             numbers[f"together:{label}"] = count
             for group in groups:
-                self._pack(group, graph, sizes, count, arrays)
+                self._pack(group, graph, sizes, count, arrays, prefix)
         for name in layout.pointers:
             kind, _, rest = name.partition(":")
             if kind == "bias":
                 slot, gate = rest.split(":")
-                arrays[name] = Place(f"bias_{slot}", gate_rows(graph, slot, sizes)[gate][0])
+                arrays[name] = Place(f"{prefix}bias_{slot}", gate_rows(graph, slot, sizes)[gate][0])
             elif kind == "vector":
-                arrays[name] = Place(rest)
+                arrays[name] = Place(prefix + rest)
             elif kind == "scratch":
                 arrays[name] = self.scratch(rows * resolve(layout.scratch[name], sizes))
             elif kind == "sum":
@@ -133,7 +141,13 @@ class WorkList:
         return Bound(program, arrays, numbers)
 
     def _pack(
-        self, group: Group, graph: Graph, sizes: Mapping[str, int], count: int, arrays: dict[str, Place]
+        self,
+        group: Group,
+        graph: Graph,
+        sizes: Mapping[str, int],
+        count: int,
+        arrays: dict[str, Place],
+        prefix: str,
     ) -> None:
         size = count * self._lanes
         columns = group.size * size
@@ -147,7 +161,7 @@ class WorkList:
                 if position == 0:
                     arrays[name] = self.scratch(blocks // count * depth * columns)
                 strides = (1, width) if factor.transposed else (width, 1)
-                source = self._place(Place(f"weight_{factor.slot}", first * width))
+                source = self._place(Place(f"{prefix}weight_{factor.slot}", first * width))
                 packed = self._place(arrays[name].at(position * size))
                 self._add(PACK, source, *strides, units, depth, packed, columns, size, 0, blocks)
 
@@ -225,13 +239,14 @@ class WorkList:
         return self._known[place]
 
     def finish(self) -> Work:
-        """The list, ready to be called."""
+        """The list, ready to be called. What is added from here on makes another list over the same places."""
+        commands, self._commands = self._commands, []
         return Work(
             tuple(self._bases),
             np.array([base for base, _ in self._table], dtype=np.int64),
             np.array([offset for _, offset in self._table], dtype=np.int64),
             np.array(self._numbers, dtype=np.int64),
-            np.array(self._commands, dtype=np.int64),
+            np.array(commands, dtype=np.int64),
             self._arena * self._item,
             self._dtype,
             self._driver,
@@ -272,16 +287,47 @@ class Work:
         """Does the work.
 
         Args:
-            addresses: of the first number of each base, `arena` and `one` aside.
+            addresses: of the first number of each base; `arena` and `one` need not be given.
             team: threads that share it; fewer may be granted.
         """
-        memory, arena = _arena(self.arena)
+        memory, arena = (None, addresses[ARENA]) if ARENA in addresses else _arena(self.arena)
         known = {**addresses, ARENA: arena, ONE: self._one}
         bases = np.array([known[name] for name in self.bases], dtype=np.int64)
         table = bases[self._which] + self._offsets
-        data = np.array([*self._head, _address(table), self._numbers, arena], dtype=np.int64)
-        threads.run_team(self._task, self._alone, _address(data), team)
+        data = _DATA(*self._head, _address(table), self._numbers, arena)
+        threads.run_team(self._task, self._alone, ctypes.addressof(data), team)
         del memory  # held until here
+
+
+class Fixed:
+    """A work list whose arrays stay where they are, but for some that are given at every call.
+
+    Args:
+        addresses: of every base but `one`.
+        given: the bases among them that change.
+    """
+
+    def __init__(self, work: Work, addresses: Mapping[str, int], given: Sequence[str], team: int) -> None:
+        self._work, self._team = work, team
+        known = {**addresses, ONE: work._one}
+        bases = np.array([known[name] for name in work.bases], dtype=np.int64)
+        self._table = (ctypes.c_int64 * len(work._which))(*(bases[work._which] + work._offsets))
+        places = [work.bases.index(name) if name in work.bases else -1 for name in given]
+        self._given = [
+            [(int(entry), int(work._offsets[entry])) for entry in np.flatnonzero(work._which == place)]
+            for place in places
+        ]
+        table = ctypes.addressof(self._table)
+        self._data = _DATA(*work._head, table, work._numbers, addresses[ARENA])
+        self._at = ctypes.addressof(self._data)
+
+    def call(self, *given: int) -> None:
+        """Does the work, with these addresses in place of those that change."""
+        table = self._table
+        for entries, address in zip(self._given, given, strict=True):
+            for entry, offset in entries:
+                table[entry] = address + offset
+        threads.run_team(self._work._task, self._work._alone, self._at, self._team)
 
 
 def _address(array: np.ndarray) -> int:
@@ -303,4 +349,9 @@ def _arena(size: int) -> tuple[np.ndarray, int]:
         memory[: BARRIER_BYTES + _LINE] = 0
         if memory.size <= _KEPT:
             _local.memory = memory
-    return memory, -(-_address(memory) // _LINE) * _LINE
+    return memory, aligned(memory)
+
+
+def aligned(memory: np.ndarray) -> int:
+    """The first address in it that begins a cache line."""
+    return -(-_address(memory) // _LINE) * _LINE
