@@ -18,6 +18,7 @@ _LN2_HIGH = {"float32": 0.693359375, "float64": 6.93147180369123816490e-01}
 _LN2_LOW = {"float32": -2.12194440054690583e-4, "float64": 1.90821492927058770002e-10}
 _LARGEST = {"float32": 89.0, "float64": 710.0}  # exp is infinite from here on
 _SMALLEST = {"float32": -104.5, "float64": -746.0}  # and 0 from here down
+_SAME_AS_MINUS_ONE = {"float32": -20.0, "float64": -40.0}  # expm1 from here down
 _TERMS = {"float32": 8, "float64": 14}  # of Taylor's series of exp
 _LOG_TERMS = {"float32": 6, "float64": 12}
 _MANTISSA = {"float32": 23, "float64": 52}
@@ -26,41 +27,60 @@ _BIAS = {"float32": 127, "float64": 1023}
 
 def exp(e: Emitter, x: Value) -> Value:
     """exp(x)"""
-    x = e.select(e.b.fcmp_ordered(">", x, e.const(_LARGEST[e.dtype])), e.const(_LARGEST[e.dtype]), x)
-    x = e.select(e.b.fcmp_ordered("<", x, e.const(_SMALLEST[e.dtype])), e.const(_SMALLEST[e.dtype]), x)
-    n, r = _reduced(e, x)
-    q = e.polynomial(r, [1 / math.factorial(k) for k in range(_TERMS[e.dtype])])
-    # Two factors: 2^n alone overflows or underflows before the product does.
-    half = e.b.ashr(n, e.bits(1))
-    return e.b.fmul(e.b.fmul(q, _power_of_two(e, half)), _power_of_two(e, e.b.sub(n, half)))
+    return _exp(e, _at_most(e, x, _LARGEST[e.dtype]))
+
+
+def _exp(e: Emitter, x: Value) -> Value:
+    """exp(x) for an x that is not above the largest."""
+    n, r = _reduced(e, _at_least(e, x, _SMALLEST[e.dtype]))
+    return _scaled(e, e.polynomial(r, [1 / math.factorial(k) for k in range(_TERMS[e.dtype])]), n)
 
 
 def expm1(e: Emitter, x: Value) -> Value:
     """exp(x) - 1, exact to the last places near 0."""
-    x = e.select(e.b.fcmp_ordered(">", x, e.const(_LARGEST[e.dtype])), e.const(_LARGEST[e.dtype]), x)
-    low = -20.0 if e.dtype == "float32" else -40.0
-    x = e.select(e.b.fcmp_ordered("<", x, e.const(low)), e.const(low), x)
+    x = _at_least(e, _at_most(e, x, _LARGEST[e.dtype]), _SAME_AS_MINUS_ONE[e.dtype])
     n, r = _reduced(e, x)
-    tail = e.polynomial(r, [1 / math.factorial(k) for k in range(2, _TERMS[e.dtype] + 1)])
-    near = e.fma(e.b.fmul(r, r), tail, r)  # exp(r) - 1
-    half = e.b.ashr(n, e.bits(1))
-    first, second = _power_of_two(e, half), _power_of_two(e, e.b.sub(n, half))
+    near = _near(e, r)
+    half = e.b.ashr(_whole(e, n), e.bits(1))
+    first, second = _power_of_two(e, half), _power_of_two(e, e.b.sub(_whole(e, n), half))
     # 2^n (near + 1) - 1 = 2^n near + (2^n - 1), in the two factors of 2^n
     whole = e.fma(e.b.fmul(near, first), second, e.b.fsub(e.b.fmul(first, second), e.const(1.0)))
     # where 2^n alone would overflow, the 1 is long lost in rounding
     large = e.b.fmul(e.b.fmul(e.b.fadd(near, e.const(1.0)), first), second)
-    whole = e.select(e.b.icmp_signed(">", n, e.bits(2 * _MANTISSA[e.dtype])), large, whole)
-    return e.select(e.b.icmp_signed("==", n, e.bits(0)), near, whole)
+    return e.select(e.b.fcmp_ordered(">", n, e.const(2.0 * _MANTISSA[e.dtype])), large, whole)
+
+
+def _at_most(e: Emitter, x: Value, limit: float) -> Value:
+    return e.select(e.b.fcmp_ordered(">", x, e.const(limit)), e.const(limit), x)
+
+
+def _at_least(e: Emitter, x: Value, limit: float) -> Value:
+    return e.select(e.b.fcmp_ordered("<", x, e.const(limit)), e.const(limit), x)
+
+
+def _near(e: Emitter, r: Value) -> Value:
+    """exp(r) - 1 for a reduced r."""
+    tail = e.polynomial(r, [1 / math.factorial(k) for k in range(2, _TERMS[e.dtype] + 1)])
+    return e.fma(e.b.fmul(r, r), tail, r)
 
 
 def _reduced(e: Emitter, x: Value) -> tuple[Value, Value]:
-    """n and r with x = n ln(2) + r."""
-    magic = 1.5 * 2.0 ** _MANTISSA[e.dtype]  # adding it rounds to a whole number, in the low bits
-    shifted = e.fma(x, e.const(1 / math.log(2)), e.const(magic))
-    n = e.b.sub(e.b.bitcast(shifted, e.integers), e.b.bitcast(e.const(magic), e.integers))
-    whole = e.b.fsub(shifted, e.const(magic))
-    r = e.fma(whole, e.const(-_LN2_HIGH[e.dtype]), x)
-    return n, e.fma(whole, e.const(-_LN2_LOW[e.dtype]), r)
+    """n, a whole number, and r with x = n ln(2) + r."""
+    magic = _magic(e)
+    n = e.b.fsub(e.fma(x, e.const(1 / math.log(2)), magic), magic)
+    r = e.fma(n, e.const(-_LN2_HIGH[e.dtype]), x)
+    return n, e.fma(n, e.const(-_LN2_LOW[e.dtype]), r)
+
+
+def _magic(e: Emitter) -> Value:
+    """Added to a number, it rounds it to a whole one, which then stands in the low bits."""
+    return e.const(1.5 * 2.0 ** _MANTISSA[e.dtype])
+
+
+def _whole(e: Emitter, n: Value) -> Value:
+    """A whole number as an integer; of NaN, which a conversion leaves undefined, any."""
+    magic = _magic(e)
+    return e.b.sub(e.b.bitcast(e.b.fadd(n, magic), e.integers), e.b.bitcast(magic, e.integers))
 
 
 def _power_of_two(e: Emitter, n: Value) -> Value:
@@ -68,16 +88,33 @@ def _power_of_two(e: Emitter, n: Value) -> Value:
     return e.b.bitcast(shifted, e.vector)
 
 
+def _scaled(e: Emitter, x: Value, n: Value) -> Value:
+    """x 2^n, also where 2^n alone overflows or underflows."""
+    if e.target.vector_bytes == 64:  # AVX-512 has an instruction for it
+        kind, bits = ("ps", 16) if e.dtype == "float32" else ("pd", 8)
+        mask, rounding = ir.IntType(bits), ir.IntType(32)
+        name = f"llvm.x86.avx512.mask.scalef.{kind}.512"
+        function = e.declare(name, e.vector, [e.vector, e.vector, e.vector, mask, rounding])
+        as_set = ir.Constant(rounding, 4)  # round as the processor is set to
+        return e.b.call(function, [x, n, x, ir.Constant(mask, 2**bits - 1), as_set])
+    whole = _whole(e, n)
+    half = e.b.ashr(whole, e.bits(1))
+    return e.b.fmul(e.b.fmul(x, _power_of_two(e, half)), _power_of_two(e, e.b.sub(whole, half)))
+
+
 def sigmoid(e: Emitter, x: Value) -> Value:
     """1 / (1 + exp(-x)), from the side on which the exponential is small, so that the tail keeps its digits."""
-    small = exp(e, e.b.fneg(e.intrinsic("fabs", x)))
+    small = _exp(e, e.b.fneg(e.intrinsic("fabs", x)))
     above = e.select(e.b.fcmp_ordered(">=", x, e.const(0.0)), e.const(1.0), small)
     return e.b.fdiv(above, e.b.fadd(e.const(1.0), small))
 
 
 def tanh(e: Emitter, x: Value) -> Value:
     """-m / (m + 2) with m = expm1(-2 |x|), and the sign of x."""
-    m = expm1(e, e.b.fmul(e.intrinsic("fabs", x), e.const(-2.0)))
+    doubled = e.b.fmul(e.intrinsic("fabs", x), e.const(-2.0))
+    n, r = _reduced(e, _at_least(e, doubled, _SAME_AS_MINUS_ONE[e.dtype]))
+    power = _power_of_two(e, _whole(e, n))
+    m = e.fma(_near(e, r), power, e.b.fsub(power, e.const(1.0)))
     size = e.b.fdiv(e.b.fneg(m), e.b.fadd(m, e.const(2.0)))
     return e.intrinsic("copysign", size, x)
 
