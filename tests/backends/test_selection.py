@@ -10,26 +10,49 @@ import torch
 
 import gatework as gw
 from gatework import linear, sigmoid, tanh
+from gatework.backends import costs
 
 
-def test_auto_takes_torch_for_what_it_knows_and_says_why() -> None:
-    for layer in (
-        gw.LSTM(2, 3),
-        gw.LSTM(2, 3, proj_size=2),
-        gw.GRU(2, 3),
-        gw.RNN(2, 3),
-        gw.RNN(2, 3, nonlinearity="relu"),
-    ):
-        assert gw.explain(layer).name == "torch"
-        assert "fused" in gw.explain(layer).reason
-    for layer in (
-        gw.Recurrent("gru_original", 2, 3),
-        gw.LSTM(2, 3, zoneout=0.1),
-        gw.GRU(2, 3, recurrent_dropout=0.1),
-    ):
-        assert gw.explain(layer).name == "eager"
+def test_auto_takes_the_engine_and_says_why() -> None:
+    for layer in (gw.LSTM(2, 3), gw.LSTM(2, 3, proj_size=2), gw.GRU(2, 3), gw.RNN(2, 3, nonlinearity="relu")):
+        assert gw.explain(layer).name == "llvm"
+        assert "measured" in gw.explain(layer).reason
+    for layer in (gw.Recurrent("gru_original", 2, 3), gw.LSTM(2, 3, zoneout=0.1)):
+        assert gw.explain(layer).name == "llvm"
+        assert "own equations" in gw.explain(layer).reason
     assert gw.explain(gw.GRU(2, 3), torch.zeros(0, 1, 2)).name == "eager"
-    assert gw.explain(gw.GRU(2, 3, recurrent_dropout=0.1).eval()).name == "torch"
+
+
+def test_auto_leaves_the_engine_where_it_cannot_run() -> None:
+    known, other = gw.GRU(2, 3), gw.Recurrent("gru_original", 2, 3)
+    with torch.autocast("cpu"):
+        assert gw.explain(known).name == "torch"
+        assert "autocast" in gw.explain(other).reason
+    with torch.autograd.forward_ad.dual_level():
+        assert gw.explain(known).name == "torch"
+    assert gw.explain(known.bfloat16()).name == "torch"
+    assert "bfloat16" in gw.explain(other.bfloat16()).reason
+    assert gw.explain(gw.GRU(2, 3), torch.zeros(1, 5, 2)).name == "torch"  # one step
+    x, tangent = torch.randn(4, 1, 2), torch.randn(4, 1, 2)
+    layer = gw.Recurrent("gru_original", 2, 3)
+    _, got = torch.func.jvp(lambda x: layer(x)[0], (x,), (tangent,))
+    finite = (layer(x + 1e-3 * tangent)[0] - layer(x - 1e-3 * tangent)[0]) / 2e-3
+    torch.testing.assert_close(got, finite, rtol=1e-2, atol=1e-4)
+
+
+def test_the_cost_table_decides_between_the_engine_and_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(1, 32, 2.0, 3.0), (64, 512, 0.5, 2.0)]
+    monkeypatch.setattr(costs, "_table", lambda: {"lstm": rows})
+    costs.advantage.cache_clear()
+    try:
+        small, large = torch.zeros(3, 2, 40), torch.zeros(3, 60, 40)
+        assert gw.explain(gw.LSTM(40, 40), small).name == "llvm"
+        with torch.no_grad():
+            choice = gw.explain(gw.LSTM(40, 400), large)
+        assert str(choice).startswith("torch: its operator was measured 2.00 times as fast")
+        assert gw.explain(gw.LSTM(40, 400), large).name == "llvm"  # training
+    finally:
+        costs.advantage.cache_clear()
 
 
 def test_equations_are_recognised_whatever_their_names() -> None:
@@ -51,8 +74,10 @@ def test_equations_are_recognised_whatever_their_names() -> None:
         memory = a * memory + b * g  # input and forget gate the other way round: no LSTM of torch's layout
         return d * tanh(memory), memory
 
-    assert gw.explain(gw.Recurrent(mine, 2, 3)).name == "torch"
-    assert gw.explain(gw.Recurrent(swapped, 2, 3)).name == "eager"
+    with gw.backend("torch"):
+        assert gw.explain(gw.Recurrent(mine, 2, 3)).name == "torch"
+        with pytest.raises(gw.BackendError, match="no fused operator"):
+            gw.explain(gw.Recurrent(swapped, 2, 3))
 
 
 def test_a_named_backend_that_cannot_serve_says_why() -> None:
@@ -74,7 +99,7 @@ def test_the_choice_ends_with_its_block_even_after_an_error() -> None:
         with pytest.raises(ValueError, match="input_size"), gw.backend("torch"):
             layer(torch.zeros(1, 1, 7))
         assert gw.explain(layer).name == "eager"
-    assert gw.explain(layer).reason.startswith("torch has")
+    assert gw.explain(layer).name == "llvm"
 
 
 def test_as_a_function_it_holds_from_there_on() -> None:
@@ -84,7 +109,7 @@ def test_as_a_function_it_holds_from_there_on() -> None:
         assert gw.explain(layer).name == "eager"
     finally:
         gw.backend("auto")
-    assert gw.explain(layer).name == "torch"
+    assert gw.explain(layer).name == "llvm"
 
 
 def test_the_choice_belongs_to_its_thread() -> None:
@@ -93,4 +118,4 @@ def test_the_choice_belongs_to_its_thread() -> None:
         thread = threading.Thread(target=lambda: seen.append(gw.explain(layer).name))
         thread.start()
         thread.join()
-    assert seen == ["torch"]
+    assert seen == ["llvm"]

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from types import ModuleType, TracebackType
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from gatework.backends import eager, llvm, torch_fused
+from gatework.backends.costs import SLOWER, advantage
 from gatework.backends.program import Backend
 from gatework.errors import GateworkError, nearest
 from gatework.graph import Graph
@@ -30,9 +32,9 @@ class backend:
     The choice belongs to the thread (or the asynchronous task) that makes it.
 
     Args:
-        name: `auto` takes torch's fused operators for the cells that they know and the eager reference for
-            the rest; `llvm`, the engine, runs where it is named. A backend named outright raises BackendError
-            where it cannot serve.
+        name: `auto` takes the engine, `llvm`, wherever it can run and the cost table (`backends/costs.py`) does not
+            say that torch's fused operator is quicker; else that operator, and for cells that it does not know the
+            eager reference. A backend named outright raises BackendError where it cannot serve.
 
     Raises:
         ValueError: there is no such backend.
@@ -81,6 +83,8 @@ def choose(
     record: bool,
     like: Tensor,
     empty: bool = False,
+    rows: int = 1,
+    one_step: bool = False,
 ) -> Choice:
     """The backend that runs a graph.
 
@@ -89,6 +93,8 @@ def choose(
         record: gates are to be kept.
         like: a tensor of the call's device and dtype.
         empty: there are no steps or no rows.
+        rows: of the batch.
+        one_step: the call is for a single step.
 
     Raises:
         BackendError: the backend asked for by name cannot serve.
@@ -97,16 +103,41 @@ def choose(
     if empty:
         return Choice("eager", "there is nothing to compute")
     if asked == "auto":
-        why_not = torch_fused.refusal(graph, record=record, sizes=sizes, like=like)
-        if why_not is None:
-            return Choice("torch", f"torch has a fused operator for the equations of {graph.name}")
-        return Choice("eager", why_not)
+        return _automatic(graph, sizes, record, like, rows, one_step)
     if record and asked != "eager":
         return Choice("eager", f"the backend {asked!r} keeps no gates, and a tape is recording")
     why_not = _backend(asked).refusal(graph, record=record, sizes=sizes, like=like)
     if why_not is not None:
         raise BackendError(f"The backend {asked!r} was asked for and cannot serve: {why_not}.")
     return Choice(asked, "it was asked for by name")
+
+
+def _automatic(
+    graph: Graph, sizes: Mapping[str, int], record: bool, like: Tensor, rows: int, one_step: bool
+) -> Choice:
+    """What `auto` takes."""
+    no_engine = llvm.refusal(graph, record=record, sizes=sizes, like=like) or llvm.not_here()
+    no_operator = torch_fused.refusal(graph, record=record, sizes=sizes, like=like)
+    if no_engine is None and one_step:
+        no_engine = "a single step does not repay the engine's call"
+    if no_operator is not None:
+        if no_engine is None:
+            return Choice("llvm", f"the engine runs every cell's own equations, and {no_operator}")
+        return Choice("eager", f"{no_engine}, and {no_operator}")
+    kind = torch_fused.fused_kind(graph)
+    assert kind is not None
+    if no_engine is not None:
+        return Choice("torch", f"{no_engine}, and torch has a fused operator for {graph.name}")
+    training = torch.is_grad_enabled()
+    ratio = advantage(kind, rows, sizes.get("hidden_size", 1), training)
+    what = "training" if training else "forward"
+    if ratio < SLOWER:
+        return Choice(
+            "torch", f"its operator was measured {1 / ratio:.2f} times as fast at about this shape, {what}"
+        )
+    return Choice(
+        "llvm", f"it was measured {ratio:.2f} times as fast as torch's operator at about this shape, {what}"
+    )
 
 
 def _backend(name: str) -> Backend:

@@ -53,6 +53,7 @@ class Call:
             )
         self.x: Tensor = x
         steps, rows = x.shape[:2]
+        self.steps = steps
         self.memories = check_memories(layer, memory, memory_lengths, rows)
         self.states = self._states(hx, rows)
         self.streams, self.statics = self._further(inputs or {}, steps, rows)

@@ -182,7 +182,15 @@ class Recurrent(nn.Module):
     def _run(self, call: Call) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
         tapes = tapes_of(self)
         graph = self._mode_graph()
-        choice = choose(graph, self._sizes, record=bool(tapes), like=call.x, empty=call.empty)
+        choice = choose(
+            graph,
+            self._sizes,
+            record=bool(tapes),
+            like=call.x,
+            empty=call.empty,
+            rows=call.rows,
+            one_step=call.steps == 1,
+        )
         if choice.name == "torch" and call.ragged is None and not (self.residual and self.num_layers > 1):
             return self._run_fused_stack(graph, call)
         recorded: dict[str, RecordedLayer] = {}
@@ -353,9 +361,19 @@ class Recurrent(nn.Module):
 
     def explain(self, input: Tensor | None = None) -> Choice:
         """The backend that a call would take now, and why."""
-        empty = input is not None and input.numel() == 0
         like = input if input is not None else next(self.parameters())
-        return choose(self._mode_graph(), self._sizes, record=bool(tapes_of(self)), like=like, empty=empty)
+        rows, steps = 1, 2  # of a call that nobody has described: a sequence
+        if input is not None and input.dim() == 3:
+            steps, rows = input.shape[1::-1] if self.batch_first else input.shape[:2]
+        return choose(
+            self._mode_graph(),
+            self._sizes,
+            record=bool(tapes_of(self)),
+            like=like,
+            empty=input is not None and input.numel() == 0,
+            rows=rows,
+            one_step=steps == 1,
+        )
 
     def extra_repr(self) -> str:
         parts = [self.cell.name, str(self.input_size), str(self.hidden_size)]

@@ -54,7 +54,7 @@ class Stream:
         }
         self._memories: dict[str, MemoryValue] = {}
         like = next(iter(self._parameters[0].values()))
-        self._choice = choose(self._graph, layer._sizes, record=False, like=like)
+        self._choice = choose(self._graph, layer._sizes, record=False, like=like, rows=batch_size)
         if self._graph.inputs_of_kind("memory"):
             self._memories = check_memories(layer, memory, memory_lengths, batch_size)
         elif memory is not None:

@@ -51,6 +51,19 @@ def _not_lowered(graph: Graph) -> str | None:
     return None
 
 
+def not_here() -> str | None:
+    """Why native code is out of place in what torch is doing at the moment; None where it is not."""
+    if torch.compiler.is_compiling():
+        return "torch is tracing, and cannot see into native code"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "a transform of torch.func is at work, and cannot see into native code"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "the engine has no forward-mode derivatives"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on, and the engine does not compute in half precision"
+    return None
+
+
 def run(
     graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool = False
 ) -> SequenceOutput:

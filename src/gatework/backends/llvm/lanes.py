@@ -243,7 +243,7 @@ class Lanes:
             return self.reduced(index)
         if self.computed_here(index):
             return apply(e, node, [self.value(arg) for arg in node.args])
-        if node.width == 1 and program.schedule.stage_of[index] is not None and sort != "product":
+        if node.width == 1 and program.schedule.stage_of[index] is not None:
             return e.splat(e.load(e.at(self.access.pointer(f"scalar:{index}"), self.row_number)))
         place = program.places[index][0]
         address = self.access.row(place, node.width, self.step, self.row_number, new=True)

@@ -99,6 +99,10 @@ class _Buffers:
     def read(self, kind: str, tensors: Mapping[str, Tensor]) -> None:
         """Arrays that the work reads: whole rows, one after the other."""
         for name, value in tensors.items():
+            if value.dtype is not self.shape.dtype or value.device.type != "cpu":
+                raise ValueError(
+                    f"{name} is {value.dtype} on {value.device}, and the input {self.shape.dtype} on the CPU."
+                )
             self.tensors[kind + name] = value.contiguous()
 
     def write(self, name: str, *shape: int) -> Tensor:
@@ -132,7 +136,7 @@ def _forward(
     finals = []
     for state, value in zip(graph.states, sequence.states, strict=True):
         width = value.shape[-1]
-        buffers.tensors[f"state:{state.name}"] = value.contiguous()
+        buffers.read("state:", {state.name: value})
         finals.append(buffers.write(f"final:{state.name}", shape.rows, width))
         if wanted is not None or state is graph.states[0]:
             buffers.write(f"history:{state.name}", shape.rows + total, width)
