@@ -2,7 +2,7 @@
 
 from gatework.backends.pieces import run_pieces
 from gatework.backends.program import Backend, MemoryValue, SequenceInput, SequenceOutput
-from gatework.backends.selection import BACKENDS, BackendError, Choice, backend, choose
+from gatework.backends.selection import BACKENDS, BackendError, Choice, backend, choose, linear_choice
 
 __all__ = [
     "BACKENDS",
@@ -14,5 +14,6 @@ __all__ = [
     "SequenceOutput",
     "backend",
     "choose",
+    "linear_choice",
     "run_pieces",
 ]

@@ -112,6 +112,21 @@ def choose(
     return Choice(asked, "it was asked for by name")
 
 
+def linear_choice(input: Tensor, weight: Tensor) -> Choice:
+    """The backend that runs a linear map: the engine wherever it can, unless another was asked for by name."""
+    asked = _chosen.get()
+    if asked not in ("auto", "llvm"):
+        return Choice(
+            "torch", "another backend was asked for by name, and none but the engine has a linear map"
+        )
+    why_not = llvm.wrong_tensor(input) or llvm.not_here()
+    if why_not is None and (weight.dtype is not input.dtype or not input.numel() or not weight.numel()):
+        why_not = "there is nothing to compute, or the dtypes differ"
+    if why_not is not None:
+        return Choice("torch", why_not)
+    return Choice("llvm", "it runs linear maps wherever it can")
+
+
 def _automatic(
     graph: Graph, sizes: Mapping[str, int], record: bool, like: Tensor, rows: int, one_step: bool
 ) -> Choice:

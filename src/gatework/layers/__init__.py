@@ -1,5 +1,6 @@
 """torch modules over a cell: any cell over time, torch.nn's layers, single steps, streams, the tape."""
 
+from gatework.layers.linear import Linear
 from gatework.layers.recurrent import Recurrent, explain
 from gatework.layers.replace import replace
 from gatework.layers.single_step import GRUCell, LSTMCell, RecurrentCell, RNNCell
@@ -16,6 +17,7 @@ __all__ = [
     "AdaptiveSoftmax",
     "GRUCell",
     "LSTMCell",
+    "Linear",
     "RNNCell",
     "Recurrent",
     "RecurrentCell",

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gatework.layers.linear import linear
+
 __all__ = ["AdaptiveSoftmax", "Softmax", "default_cutoffs"]
 
 INITIAL_RANGE = 0.1
@@ -49,7 +51,7 @@ class Softmax(nn.Module):
 
     def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Negative log-likelihood in nats of each target: hidden (N, input_size), targets (N,) -> (N,)."""
-        return F.cross_entropy(F.linear(hidden, self.weight, self.bias), targets, reduction="none")
+        return F.cross_entropy(linear(hidden, self.weight, self.bias), targets, reduction="none")
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """The losses' sum, a scalar in nats."""
@@ -57,7 +59,7 @@ class Softmax(nn.Module):
 
     def log_prob(self, hidden: Tensor) -> Tensor:
         """Log-probability of every token: hidden (N, input_size) -> (N, V)."""
-        return F.log_softmax(F.linear(hidden, self.weight, self.bias), dim=-1)
+        return F.log_softmax(linear(hidden, self.weight, self.bias), dim=-1)
 
 
 class AdaptiveSoftmax(Softmax):
@@ -101,12 +103,12 @@ class AdaptiveSoftmax(Softmax):
         edges = torch.tensor(self.cutoffs, device=targets.device)
         cluster = torch.bucketize(targets, edges, right=True)  # 0 is the head's own
         slots = torch.where(cluster == 0, targets, first - 1 + cluster)
-        losses = F.cross_entropy(F.linear(hidden, *head), slots, reduction="none")
+        losses = F.cross_entropy(linear(hidden, *head), slots, reduction="none")
         for number, (low, tail) in enumerate(zip(self.cutoffs, tails, strict=True), start=1):
             rows = (cluster == number).nonzero().squeeze(1)
             if len(rows) == 0:
                 continue
-            logits = F.linear(hidden[rows], *tail)
+            logits = linear(hidden[rows], *tail)
             inside = F.cross_entropy(logits, targets[rows] - low, reduction="none")
             losses = losses.index_add(0, rows, inside.to(losses.dtype))
         return losses
@@ -114,10 +116,10 @@ class AdaptiveSoftmax(Softmax):
     def log_prob(self, hidden: Tensor) -> Tensor:
         head, tails = self._clusters()
         first = self.cutoffs[0]
-        of_head = F.log_softmax(F.linear(hidden, *head), dim=-1)
+        of_head = F.log_softmax(linear(hidden, *head), dim=-1)
         parts = [of_head[:, :first]]
         for number, tail in enumerate(tails):
-            inside = F.log_softmax(F.linear(hidden, *tail), dim=-1)
+            inside = F.log_softmax(linear(hidden, *tail), dim=-1)
             parts.append(of_head[:, first + number, None] + inside)
         return torch.cat(parts, dim=1)
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from gatework.graph import Cell
 from gatework.layers import Recurrent, reorder_state
+from gatework.layers.linear import Linear
 from gatework.layers.softmax import AdaptiveSoftmax, Softmax
 
 __all__ = ["LanguageNetwork"]
@@ -80,7 +81,7 @@ class LanguageNetwork(nn.Module):
         )
         output_size = self.recurrent.output_size
         project = tie_weights and output_size != embedding_size
-        self.projection = nn.Linear(output_size, embedding_size) if project else None
+        self.projection = Linear(output_size, embedding_size) if project else None
         width = embedding_size if tie_weights else output_size
         shared = self.embedding.weight if tie_weights else None
         self.softmax: Softmax

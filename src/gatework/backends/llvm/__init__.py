@@ -32,9 +32,14 @@ def refusal(
     why_not = _not_lowered(graph)
     if why_not is not None:
         return why_not
-    if like is not None and like.device.type != "cpu":
+    return None if like is None else wrong_tensor(like)
+
+
+def wrong_tensor(like: Tensor) -> str | None:
+    """Why the engine cannot take such an input; None where it can."""
+    if like.device.type != "cpu":
         return f"the engine runs on the CPU, and the input is on {like.device}"
-    if like is not None and like.dtype not in (torch.float32, torch.float64):
+    if like.dtype not in (torch.float32, torch.float64):
         return f"the engine computes in float32 and float64, and the input is {like.dtype}"
     return None
 

@@ -14,7 +14,7 @@ from gatework.backends.llvm.emitter import I64, POINTER, VOID, Emitter, Value, f
 from gatework.backends.llvm.product import COLUMNS, block_name, emit_products
 from gatework.backends.llvm.target import Target
 
-FIELDS = 11  # whole numbers of a command
+FIELDS = 13  # whole numbers of a command
 RUN, COPY, PACK, OUTER, BARRIER_COMMAND = range(5)
 
 BARRIER = "gatework_barrier"
@@ -22,7 +22,8 @@ BARRIER_TYPE = ir.FunctionType(VOID, [POINTER, I64])
 BARRIER_BYTES = 128
 _SPINS = 2000  # between two offers of the processor to others
 
-_K_BLOCK = 384  # rows of an outer product's operands that stay in the second cache
+_K_BLOCK = 384  # of an outer product: with the columns of a panel they stay in the second cache,
+_ROW_BLOCK = 120  # and so does this part of the result
 _RUN_TYPE = ir.FunctionType(VOID, [POINTER, POINTER, I64, I64, I64, I64, I64, I64, POINTER])
 
 # What `task` is handed: {commands, count, addresses, numbers, barrier}, 8 bytes each.
@@ -104,8 +105,15 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
         e.b.branch(done)
 
         case(OUTER)
-        arguments = [address(1), field(2), field(3), address(4), field(5), *(field(i) for i in range(6, 9))]
-        e.b.call(functions["outer"], [*arguments, address(9), own, all_])
+        arguments = [
+            address(1),
+            field(2),
+            field(3),
+            address(4),
+            *(field(i) for i in range(5, 10)),
+            address(10),
+        ]
+        e.b.call(functions["outer"], [*arguments, field(11), own, all_])
         e.b.branch(done)
 
         case(BARRIER_COMMAND)
@@ -229,18 +237,21 @@ def _transposed(e: Emitter, rows: list[Value]) -> list[Value]:
 
 
 def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
-    """`outer(…)`: adds to result[m, n] the sum over k of left[m, k] right[k, n], in that order.
+    """`outer(…)`: result[m, n] is, or with `go_on` grows by, the sum over k of left[m, k] right[k, n], in that order.
 
-    The left operand is read at [m * left_m + k * left_k], the right one at [k * right_k + n]. Threads share the rows
-    of the result, or the columns where rows are few.
+    The left operand is read at [m * left_m + k * left_k], the right one at [p * panel + k * right_k + n] in the p-th
+    panel of as many columns as the widest tile has. Threads share the rows of the result, or the panels where rows
+    are few.
     """
     args = [
         ("left", POINTER), ("left_m", I64), ("left_k", I64), ("right", POINTER), ("right_k", I64),
-        ("depth", I64), ("rows", I64), ("columns", I64), ("result", POINTER), ("own", I64), ("all", I64),
+        ("panel", I64), ("depth", I64), ("rows", I64), ("columns", I64), ("result", POINTER), ("go_on", I64),
+        ("own", I64), ("all", I64),
     ]  # fmt: skip
     e = function(module, "outer", args, target, dtype)
     e.function.linkage = "internal"
-    left, left_m, left_k, right, right_k, depth, rows, columns, result, own, all_ = e.function.args
+    left, left_m, left_k, right, right_k, panel, depth, rows, columns, result = e.function.args[:10]
+    go_on, own, all_ = e.function.args[10:]
     lanes = e.whole(e.lanes)
     by_rows = e.b.icmp_signed(">=", rows, e.b.mul(all_, e.whole(4)))
     first_row, last_row = e.share(rows, own, all_)
@@ -250,38 +261,41 @@ def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
     first, last = e.share(e.ceil_div(columns, wide), own, all_)
     first = e.select(by_rows, e.whole(0), e.b.mul(first, wide))
     last = e.select(by_rows, columns, e.smaller(columns, e.b.mul(last, wide)))
-    count = e.b.sub(last_row, first_row)
-    left = e.at(left, e.b.mul(first_row, left_m))
-    result = e.at(result, e.b.mul(first_row, columns))
 
-    def block(name: str, k: Value, here: Value, column: Value, tail: Value) -> None:
-        source = e.at(left, e.b.mul(k, left_k))
-        other = e.at(right, e.b.add(e.b.mul(k, right_k), column))
-        arguments = [
-            count, source, left_m, left_k, other, right_k, lanes, here, e.at(result, column), columns,
-            e.whole(1), tail,
-        ]  # fmt: skip
+    def block(
+        name: str, row: Value, count: Value, k: Value, here: Value, column: Value, inside: Value, tail: Value
+    ) -> None:
+        source = e.at(left, e.b.add(e.b.mul(row, left_m), e.b.mul(k, left_k)))
+        start = e.b.add(e.b.mul(e.b.sdiv(column, wide), panel), inside)
+        other = e.at(right, e.b.add(e.b.mul(k, right_k), start))
+        to = e.at(result, e.b.add(e.b.mul(row, columns), e.b.add(column, inside)))
+        later = e.b.or_(go_on, e.b.zext(e.b.icmp_signed(">", k, e.whole(0)), I64))
+        arguments = [count, source, left_m, left_k, other, right_k, lanes, here, to, columns, later, tail]
         e.b.call(module.globals[name], arguments)
 
-    with e.loop(e.whole(0), depth, _K_BLOCK) as (k, _):
+    with (
+        e.loop(first_row, last_row, _ROW_BLOCK) as (row, _),
+        e.loop(e.whole(0), depth, _K_BLOCK) as (k, _),
+        e.loop(first, last, widest * e.lanes) as (column, _),
+    ):
+        count = e.smaller(e.whole(_ROW_BLOCK), e.b.sub(last_row, row))
         here = e.smaller(e.whole(_K_BLOCK), e.b.sub(depth, k))
-        with e.loop(first, last, widest * e.lanes) as (column, _):
-            left_over = e.b.sub(last, column)
-            registers = e.smaller(e.whole(widest), e.b.sdiv(left_over, lanes))
-            done = e.function.append_basic_block("whole")
-            switch = e.b.switch(registers, done)
-            for number in COLUMNS:
-                case = e.function.append_basic_block(f"columns_{number}")
-                switch.add_case(e.whole(number), case)
-                e.b.position_at_end(case)
-                block(block_name(number, False), k, here, column, lanes)
-                e.b.branch(done)
-            e.b.position_at_end(done)
-            at = e.b.mul(registers, lanes)
-            rest = e.b.sub(left_over, at)
-            partial = e.b.and_(
-                e.b.icmp_signed("<", registers, e.whole(widest)), e.b.icmp_signed(">", rest, e.whole(0))
-            )
-            with e.when(partial):
-                block(block_name(1, True), k, here, e.b.add(column, at), rest)
+        left_over = e.b.sub(last, column)
+        registers = e.smaller(e.whole(widest), e.b.sdiv(left_over, lanes))
+        done = e.function.append_basic_block("whole")
+        switch = e.b.switch(registers, done)
+        for number in COLUMNS:
+            case = e.function.append_basic_block(f"columns_{number}")
+            switch.add_case(e.whole(number), case)
+            e.b.position_at_end(case)
+            block(block_name(number, False), row, count, k, here, column, e.whole(0), lanes)
+            e.b.branch(done)
+        e.b.position_at_end(done)
+        at = e.b.mul(registers, lanes)
+        rest = e.b.sub(left_over, at)
+        partial = e.b.and_(
+            e.b.icmp_signed("<", registers, e.whole(widest)), e.b.icmp_signed(">", rest, e.whole(0))
+        )
+        with e.when(partial):
+            block(block_name(1, True), row, count, k, here, column, at, rest)
     e.b.ret_void()

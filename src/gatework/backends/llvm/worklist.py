@@ -29,6 +29,7 @@ from gatework.backends.llvm.driver import (
 )
 from gatework.backends.llvm.layout import Group, together
 from gatework.backends.llvm.native import Driver, Native
+from gatework.backends.llvm.product import COLUMNS
 from gatework.backends.llvm.target import Target
 from gatework.graph import Graph
 from gatework.graph.layout import gate_rows
@@ -208,18 +209,40 @@ class WorkList:
         rows: int,
         columns: int,
         result: Place,
+        *,
+        panel: int | None = None,
+        anew: bool = False,
     ) -> None:
         """Adds to result[m, n] the sum over k of left[m, k] right[k, n].
 
         Args:
             left_strides: of m and k.
             right_stride: of k.
+            panel: numbers from one panel of the right operand's columns to the next; by default it has none.
+            anew: the result begins at the sum.
         """
         if depth and rows and columns:
+            apart = self.panel_columns if panel is None else panel
             places = self._place(left), self._place(right), self._place(result)
             self._add(
-                OUTER, places[0], *left_strides, places[1], right_stride, depth, rows, columns, places[2]
-            )
+                OUTER, places[0], *left_strides, places[1], right_stride, apart, depth, rows, columns, places[2],
+                int(not anew),
+            )  # fmt: skip
+
+    @property
+    def panel_columns(self) -> int:
+        """Columns of a panel of an outer product."""
+        return COLUMNS[-1] * self._lanes
+
+    def pack_panels(self, weight: Place, units: int, depth: int) -> Place:
+        """A weight, (units, depth), turned round for `outer`: panels of (depth, panel_columns)."""
+        columns = self.panel_columns
+        panels = -(-units // columns)
+        packed = self.scratch(panels * depth * columns)
+        blocks = panels * COLUMNS[-1]
+        source, to = self._place(weight), self._place(packed)
+        self._add(PACK, source, depth, 1, units, depth, to, columns, columns, 0, blocks)
+        return packed
 
     def barrier(self) -> None:
         """What comes after reads what other threads wrote before."""

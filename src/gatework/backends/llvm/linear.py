@@ -1,0 +1,127 @@
+"""A linear map on the engine's products."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm.worklist import ONE, Place, Work, WorkList
+
+_FEW = 4
+_WORTH_A_TEAM = 400_000  # multiplications, below which waking other threads costs more than their help
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """input (N, I) times weight (O, I) turned round, plus bias (O): (N, O).
+
+    Every element sums its products in one order, whatever N and the threads are.
+    """
+    tensors = (input, weight) if bias is None else (input, weight, bias)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        result: Tensor = _Linear.apply(*tensors)
+        return result
+    return _forward(*tensors)
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
+        ctx.save_for_backward(*tensors)
+        return _forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight, *bias = ctx.saved_tensors
+        gradient = gradients[0]
+        if torch.is_grad_enabled():  # a derivative of the derivative: torch's own operators have it
+            found = gradient @ weight, gradient.t() @ input, gradient.sum(0)
+            return found[: 2 + len(bias)]
+        wanted = tuple(ctx.needs_input_grad)
+        return _backward(gradient.contiguous(), input.contiguous(), weight.contiguous(), wanted)
+
+
+def _forward(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    (rows, width), units = input.shape, weight.shape[0]
+    few = (
+        rows * _FEW < units
+    )  # then the rows are packed rather than the weights, and the result is turned round
+    tensors = {"left": input, "right": weight}
+    if few:
+        tensors = {"left": weight, "right": input}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    shape = (units, rows) if few else (rows, units)
+    result = memory.empty(shape, input.dtype)
+    tensors["result"] = result
+    if bias is not None and not few:
+        tensors["bias"] = bias.contiguous()
+    _call(_forward_work, tensors, input.dtype, shape[0], shape[1], width, "bias" in tensors)
+    if not few:
+        return result
+    turned = result.t().contiguous()
+    return turned if bias is None else turned.add_(bias)
+
+
+def _backward(
+    gradient: Tensor, input: Tensor, weight: Tensor, wanted: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    (rows, width), units = input.shape, weight.shape[0]
+    shapes = ((rows, width), (units, width), (units,))
+    results = [
+        memory.empty(shape, input.dtype) if want else None
+        for shape, want in zip(shapes, wanted, strict=False)
+    ]
+    tensors = {"gradient": gradient, "input": input, "weight": weight}
+    for name, result in zip(("of_input", "of_weight", "of_bias"), results, strict=False):
+        if result is not None:
+            tensors[name] = result
+    _call(_backward_work, tensors, input.dtype, rows, units, width, wanted)
+    return tuple(results)
+
+
+def _call(
+    make: Any, tensors: dict[str, Tensor], dtype: torch.dtype, rows: int, columns: int, depth: int, kind: Any
+) -> None:
+    work: Work = make(dtype, target.host(), rows, columns, depth, kind)
+    team = threads.most() if rows * columns * depth >= _WORTH_A_TEAM else 1
+    work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, team)
+
+
+@lru_cache(maxsize=256)
+def _forward_work(
+    dtype: torch.dtype, host: target.Target, rows: int, columns: int, depth: int, bias: bool
+) -> Work:
+    """result (rows, columns) of left (rows, depth) and right (columns, depth), and then the bias."""
+    work = WorkList(dtype, host, 1)
+    packed = work.pack_panels(Place("right"), columns, depth)
+    work.barrier()
+    panel = work.panel_columns
+    result = Place("result")
+    work.outer(
+        Place("left"), (depth, 1), packed, panel, depth, rows, columns, result, panel=depth * panel, anew=True
+    )
+    if bias:
+        work.outer(Place(ONE), (0, 0), Place("bias"), 0, 1, rows, columns, result)
+    return work.finish()
+
+
+@lru_cache(maxsize=256)
+def _backward_work(
+    dtype: torch.dtype, host: target.Target, rows: int, units: int, width: int, wanted: tuple[bool, ...]
+) -> Work:
+    work = WorkList(dtype, host, 1)
+    gradient = Place("gradient")
+    if wanted[0]:
+        work.outer(
+            gradient, (units, 1), Place("weight"), width, units, rows, width, Place("of_input"), anew=True
+        )
+    if wanted[1]:
+        work.outer(
+            gradient, (1, units), Place("input"), width, rows, units, width, Place("of_weight"), anew=True
+        )
+    if len(wanted) > 2 and wanted[2]:
+        work.outer(Place(ONE), (0, 0), gradient, units, rows, 1, units, Place("of_bias"), anew=True)
+    return work.finish()
