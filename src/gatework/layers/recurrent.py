@@ -25,6 +25,7 @@ from gatework.graph.node import resolve
 from gatework.graph.variants import DROPOUT, ZONEOUT, variant
 from gatework.layers.call import Call, Output, State, carries_alignment
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
+from gatework.layers.quick import plain_sizes, quick
 from gatework.layers.stream import Stream
 from gatework.layers.tape import RecordedLayer, Tape, tapes_of
 
@@ -110,6 +111,7 @@ class Recurrent(nn.Module):
         self._graph = variant(self.cell.graph, bias=bias)
         self.output_size = resolve(self._graph.states[0].size, self._sizes)
         self._names = tuple(parameter_shapes(self._graph, self._layer_sizes(0)))
+        self._plain = plain_sizes(self)
         for layer in range(num_layers):
             shapes = parameter_shapes(self._graph, self._layer_sizes(layer))
             for direction in range(self.num_directions):
@@ -176,6 +178,10 @@ class Recurrent(nn.Module):
         Raises:
             ValueError: a shape or length that does not fit; the message has the one received.
         """
+        if lengths is None and memory is None and inputs is None:
+            result = quick(self, input, hx)
+            if result is not None:
+                return result
         call = Call(self, input, hx, lengths, memory, memory_lengths, inputs)
         return call.finish(*self._run(call))
 

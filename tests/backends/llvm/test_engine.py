@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.backends.llvm import memory, native, passes, threads
+from gatework.backends.llvm import memory, native, plan, threads
 from gatework.backends.llvm import target as engine_target
 from tests.backends.llvm.test_mathematics import TARGETS, target
 from tests.contracts.backend_contract import check_backend
@@ -104,7 +104,7 @@ def test_what_backward_reads_again_may_not_change() -> None:
 
 def test_a_damaged_file_of_the_cache_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWORK_CACHE", str(tmp_path / "kernels"))
-    graph = passes.plan(gw.minimal_gated_unit.graph).loop
+    graph = plan.plan(gw.minimal_gated_unit.graph).loop
     native.native.cache_clear()
     native.native(graph, torch.float32, engine_target.host())
     assert (tmp_path / "kernels").stat().st_mode & 0o777 == 0o700
@@ -175,7 +175,8 @@ def test_memory_of_results_is_used_again_only_when_nothing_is_left_of_them() -> 
         first.sum().backward()
         del first, _
         second, _ = layer(x)
-        assert second.data_ptr() != address and torch.equal(part, kept)
+        assert second.data_ptr() != address
+        assert torch.equal(part, kept)
         del second, _, part
         third, _ = layer(x)
     assert third.data_ptr() == address

@@ -7,212 +7,21 @@ the weights while they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
-
-import torch
 
 from gatework.backends.llvm.native import native
-from gatework.backends.llvm.target import Target
+from gatework.backends.llvm.plan import Chunk, Kept, Plan, Shape, Stream, Streams, emitted, kept, plan
 from gatework.backends.llvm.worklist import ONE, Place, Work, WorkList
-from gatework.backends.program import Piece
 from gatework.graph import Graph
-from gatework.graph.backward import GRADIENT, Backward, backward
-from gatework.graph.expand import expand
-from gatework.graph.hoist import PREFIX, hoist
+from gatework.graph.backward import GRADIENT, Backward
+from gatework.graph.hoist import PREFIX
 from gatework.graph.layout import gate_rows, parameter_shapes
 from gatework.graph.node import resolve
-from gatework.graph.rewrite import drop_dead
-from gatework.graph.simplify import simplify
 
 _FORWARD_ROWS = 192  # of a chunk: enough for the weights to be read from memory seldom
 _BACKWARD_ROWS = 384
-_CHUNK_BYTES = 1 << 21  # the most that a chunk hands on
 _FEW_ROWS = 6  # a thread's, below which rows of several steps are multiplied together
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The programs of a layer.
-
-    Attributes:
-        outer: what leaves the loop; None where nothing does.
-        loop: the step.
-        outer_training, loop_training: the same for training, with their backward programs.
-    """
-
-    outer: Graph | None
-    loop: Graph
-    outer_training: Backward | None
-    loop_training: Backward
-
-
-@lru_cache(maxsize=256)
-def plan(graph: Graph, wanted: frozenset[str] | None = None) -> Plan:
-    """The programs that a graph falls into.
-
-    Args:
-        wanted: inputs and static inputs whose gradients are asked for; None for all.
-    """
-    parts = hoist(simplify(expand(simplify(graph))))
-    given = {spec.name for spec in graph.inputs}
-    unwanted = frozenset() if wanted is None else frozenset(given - wanted)
-    return Plan(
-        parts.outer,
-        parts.loop,
-        None if parts.outer is None else _without(backward(parts.outer), unwanted),
-        _without(backward(parts.loop), unwanted),
-    )
-
-
-def _without(training: Backward, unwanted: frozenset[str]) -> Backward:
-    """Backward without the gradients of some inputs."""
-    needed = {weight.gradient for weight in training.weights} | {
-        weight.operand for weight in training.weights
-    }
-    needed |= {entry[-1] for entry in training.biases + training.vectors}
-    statics = tuple(entry for entry in training.statics if entry[0] not in unwanted)
-    needed |= {stream for _, stream in statics}
-    unneeded = {f"emit:{GRADIENT}{name}" for name in unwanted} | {
-        f"emit:{stream}" for name, stream in training.statics if name in unwanted
-    }
-    outputs = tuple(
-        (name, index)
-        for name, index in training.loop.outputs
-        if name not in unneeded or name.removeprefix("emit:") in needed
-    )
-    return replace(training, loop=drop_dead(replace(training.loop, outputs=outputs)), statics=statics)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a work list is prepared for.
-
-    Attributes:
-        pieces: of the batch; a dense one is one piece.
-        rows: B
-        team: threads.
-        by_units: the loop's units are shared, rather than its rows.
-    """
-
-    graph: Graph
-    dtype: torch.dtype
-    target: Target
-    sizes: tuple[tuple[str, int], ...]
-    pieces: tuple[Piece, ...]
-    rows: int
-    team: int
-    by_units: bool
-
-    @property
-    def size_of(self) -> dict[str, int]:
-        return dict(self.sizes)
-
-    @property
-    def steps(self) -> int:
-        return self.pieces[-1][1]
-
-    @property
-    def total(self) -> int:
-        """Rows of all steps."""
-        return sum((stop - start) * rows for start, stop, rows in self.pieces)
-
-    def chunk_rows(self, least: int, width: int) -> int:
-        """Rows that the steps of a chunk may have; more where there are few steps to choose among.
-
-        Args:
-            least: enough of them for a product.
-            width: numbers that a row hands on.
-        """
-        most = _CHUNK_BYTES // (max(width, 1) * (torch.finfo(self.dtype).bits // 8))
-        return max(self.rows, min(self.total, most, -(-least // self.rows) * self.rows))
-
-    def chunks(self, rows: int) -> Iterator[Chunk]:
-        """The steps in order, so many rows at a time."""
-        before = 0
-        for number, (start, stop, here) in enumerate(self.pieces):
-            after = self.pieces[number + 1][2] if number + 1 < len(self.pieces) else 0
-            steps = max(1, rows // here)
-            for first in range(start, stop, steps):
-                last = min(first + steps, stop)
-                yield Chunk(first, last, here, after if last == stop else here, before - start * here)
-            before += (stop - start) * here
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Some steps, all with the same rows: the last ones of the batch.
-
-    Attributes:
-        after: rows that go on after it.
-        shift: what step t's first row, packed, has before it beside t * rows.
-    """
-
-    first: int
-    last: int
-    rows: int
-    after: int
-    shift: int
-
-    @property
-    def count(self) -> int:
-        """Rows of its steps."""
-        return (self.last - self.first) * self.rows
-
-
-class Stream(NamedTuple):
-    """An array over time, (R, width)."""
-
-    place: Place
-    width: int
-
-    def at(self, rows: int) -> Stream:
-        """The array from another row on."""
-        return Stream(self.place.at(rows * self.width), self.width)
-
-
-Streams = dict[str, Stream]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What training keeps for backward beside inputs and states, all in one array.
-
-    Attributes:
-        loop, outer: what the two programs save, by name.
-        width: numbers for each row of each step.
-    """
-
-    loop: Streams
-    outer: Streams
-    width: int
-
-
-@lru_cache(maxsize=256)
-def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
-    """Where saved streams stand."""
-    programs = plan(shape.graph, wanted)
-    every = shape.total
-    loop_reads = {spec.name for spec in programs.loop_training.loop.inputs}
-    found: tuple[Streams, Streams] = ({}, {})
-    width = 0
-    for part, streams in zip((programs.loop_training, programs.outer_training), found, strict=True):
-        if part is None:
-            continue
-        reads = {spec.name for spec in part.loop.inputs}
-        for name, size in _emitted(part.forward, shape.size_of).items():
-            of_loop = streams is found[1] and name.startswith(PREFIX) and name in loop_reads
-            if of_loop or (name in part.saved and name in reads):
-                streams[name] = Stream(Place("kept", width * every), size)
-                width += size
-    return Kept(*found, width)
-
-
-def _emitted(graph: Graph, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Emitted streams and their widths."""
-    return {name: resolve(graph.nodes[index].width, sizes) for name, index in graph.emits().items()}
 
 
 @lru_cache(maxsize=256)
@@ -222,6 +31,24 @@ def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work:
     Bases: `input:NAME`, `static:NAME`, `state:NAME` and parameters are read; `emit:NAME`, `final:NAME`,
     `history:NAME` (of the first state; in training of all) and `kept` are written.
     """
+    work = WorkList(shape.dtype, shape.target, shape.team if shape.by_units else 1)
+    add_forward(work, shape, wanted, Place)
+    return work.finish()
+
+
+def add_forward(
+    work: WorkList,
+    shape: Shape,
+    wanted: frozenset[str] | None,
+    at: Callable[[str], Place | None],
+    prefix: str = "",
+) -> None:
+    """The commands of a layer's forward pass.
+
+    Args:
+        at: where the arrays stand that `forward_work` names; None for a state that begins at zero.
+        prefix: of the bases of parameters.
+    """
     graph, sizes, rows_all = shape.graph, shape.size_of, shape.rows
     programs = plan(graph, wanted)
     outer, loop = programs.outer, programs.loop
@@ -230,34 +57,38 @@ def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work:
         outer = None if programs.outer_training is None else programs.outer_training.forward
         loop = programs.loop_training.forward
         saved = kept(shape, wanted)
-    work = WorkList(shape.dtype, shape.target, shape.team if shape.by_units else 1)
-
-    bound = work.bind(native(loop, shape.dtype, shape.target), graph, sizes, rows_all)
+    bound = work.bind(native(loop, shape.dtype, shape.target), graph, sizes, rows_all, prefix)
     begun = shape.pieces[0][2]
     waiting = rows_all - begun  # rows without a step end as they begin
     states, masks = {}, {}
     for state in graph.states:
         name, width = state.name, resolve(state.size, sizes)
-        given = Stream(Place(f"state:{name}"), width)
+        given = at(f"state:{name}")
         if wanted is not None or state is graph.states[0]:
-            masks[name], states[name] = -1, Stream(Place(f"history:{name}"), width)
-            work.copy(given.place, states[name].place, width, rows_all)
+            masks[name], states[name] = -1, Stream(_there(at, f"history:{name}"), width)
+            work.copy(given, states[name].place, width, rows_all)
         else:
             masks[name], states[name] = 1, Stream(work.scratch(2 * rows_all * width), width)
-            work.copy(given.at(waiting).place, states[name].place, width, begun)
-        work.copy(given.place, Place(f"final:{name}"), width, waiting)
-    inputs = _given(graph, sizes)
-    emits = {name: Stream(Place(f"emit:{name}"), width) for name, width in _emitted(loop, sizes).items()}
+            work.copy(given and given.at(waiting * width), states[name].place, width, begun)
+        work.copy(given, _there(at, f"final:{name}"), width, waiting)
+    inputs = {
+        name: Stream(_there(at, f"input:{name}"), width) for name, (_, width) in _given(graph, sizes).items()
+    }
+    emits = {
+        name: Stream(_there(at, f"emit:{name}"), width)
+        for name, width in emitted(loop, sizes).items()
+        if name not in saved.loop
+    }
     loop_streams = inputs | emits | saved.loop
 
-    handed = {} if outer is None else _emitted(outer, sizes)
+    handed = {} if outer is None else emitted(outer, sizes)
     handed = {name: width for name, width in handed.items() if name not in saved.outer}
     chunk_rows = shape.chunk_rows(_FORWARD_ROWS, sum(handed.values()))
     buffers = {name: Stream(work.scratch(chunk_rows * width), width) for name, width in handed.items()}
     outside = None
     if outer is not None:
         few = shape.by_units or rows_all < shape.team * _FEW_ROWS
-        outside = _Outer(work, shape, outer, chunk_rows, together=few)
+        outside = _Outer(work, shape, outer, chunk_rows, together=few, prefix=prefix)
     work.barrier()
     moved = 0  # rows by which what goes on from step to step has moved in its two places
     for chunk in shape.chunks(chunk_rows):
@@ -280,10 +111,16 @@ def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work:
             work.barrier()
         for name, old in olds.items():
             turn = chunk.last & masks[name]
-            final = Place(f"final:{name}", (rows_all - chunk.rows) * old.width)
+            final = _there(at, f"final:{name}").at((rows_all - chunk.rows) * old.width)
             work.copy(old.at(turn * chunk.rows).place, final, old.width, ended)
         moved += ((chunk.last & 1) + 1) * ended
-    return work.finish()
+
+
+def _there(at: Callable[[str], Place | None], name: str) -> Place:
+    place = at(name)
+    if place is None:
+        raise ValueError(f"the pass needs {name}")
+    return place
 
 
 def _hoisted(streams: Streams) -> Streams:
@@ -322,13 +159,21 @@ class _Outer:
     """
 
     def __init__(
-        self, work: WorkList, shape: Shape, program: Graph, chunk_rows: int, *, together: bool
+        self,
+        work: WorkList,
+        shape: Shape,
+        program: Graph,
+        chunk_rows: int,
+        *,
+        together: bool,
+        prefix: str = "",
     ) -> None:
         static = any(node.op == "static" for node in program.nodes)
         self.together = together and not static
         self.work, self.shape = work, shape
         rows = chunk_rows if self.together else shape.rows
-        self.bound = work.bind(native(program, shape.dtype, shape.target), shape.graph, shape.size_of, rows)
+        code = native(program, shape.dtype, shape.target)
+        self.bound = work.bind(code, shape.graph, shape.size_of, rows, prefix)
 
     def run(self, streams: Streams, chunk: Chunk) -> None:
         """The chunk's steps of it; streams as if step 0 were where it would be with the chunk's rows."""
@@ -360,14 +205,14 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
     states = {state.name: resolve(state.size, sizes) for state in graph.states}
     output_width = states[graph.states[0].name]
     loop_streams[f"{GRADIENT}output"] = Stream(Place("gradient:output"), output_width)
-    for name, width in _emitted(graph, sizes).items():
+    for name, width in emitted(graph, sizes).items():
         loop_streams[name] = Stream(Place(f"emit:{name}"), width)
         loop_streams[f"{GRADIENT}emit_{name}"] = Stream(Place(f"gradient:emit:{name}"), width)
     for name, width in states.items():
         loop_streams[f"new_{name}"] = Stream(Place(f"history:{name}"), width).at(rows_all)
 
-    made = _emitted(training.loop, sizes)
-    outer_made = {} if outer is None else _emitted(outer.loop, sizes)
+    made = emitted(training.loop, sizes)
+    outer_made = {} if outer is None else emitted(outer.loop, sizes)
     of_inputs = {f"{GRADIENT}{name}": name for name in inputs}
     handed = [width for name, width in (*made.items(), *outer_made.items()) if name not in of_inputs]
     chunk_rows = shape.chunk_rows(_BACKWARD_ROWS, sum(handed))
@@ -386,7 +231,7 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
     loop_streams |= whole
     outer_whole, outer_buffers = places(outer_made, "outer")
     flows: dict[str, str] = {}  # what the outer program reads, by the loop's names
-    for name, width in {} if outer is None else _emitted(outer.forward, sizes).items():
+    for name, width in {} if outer is None else emitted(outer.forward, sizes).items():
         if name.startswith(PREFIX):
             flows[f"{GRADIENT}emit_{name}"] = flow = f"{GRADIENT}{name}"
             if flow not in made:  # the step does not depend on it

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from gatework.backends import eager
 from gatework.backends.llvm import memory, target, threads
-from gatework.backends.llvm.passes import Shape, backward_work, forward_work, kept
+from gatework.backends.llvm.passes import backward_work, forward_work
+from gatework.backends.llvm.plan import Shape, kept
 from gatework.backends.pieces import run_pieces
 from gatework.backends.program import Piece, SequenceInput, SequenceOutput
 from gatework.graph import Graph
@@ -81,6 +82,26 @@ def _shape(
     most: int,
 ) -> Shape:
     sizes, weights = _sizes(graph, shapes)
+    return shape_for(graph, dtype, sizes, weights, pieces, steps, rows, most)
+
+
+def shape_for(
+    graph: Graph,
+    dtype: torch.dtype,
+    sizes: tuple[tuple[str, int], ...],
+    weights: int,
+    pieces: tuple[Piece, ...] | None,
+    steps: int,
+    rows: int,
+    most: int,
+) -> Shape:
+    """The shape of a call, with the threads that share it and how.
+
+    Args:
+        weights: how many there are.
+        pieces: None for a dense batch.
+        most: threads that may share it.
+    """
     if pieces is None:
         pieces = ((0, steps, rows),)
     work = weights * sum((stop - start) * n for start, stop, n in pieces)

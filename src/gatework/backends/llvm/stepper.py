@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gatework.backends.llvm import target, threads
 from gatework.backends.llvm.native import native
-from gatework.backends.llvm.passes import plan
-from gatework.backends.llvm.worklist import ARENA, Bound, Fixed, Place, WorkList, aligned
+from gatework.backends.llvm.plan import emitted, plan
+from gatework.backends.llvm.worklist import ARENA, Bound, Fixed, Place, Work, WorkList, aligned, new_arena
 from gatework.graph import Graph
 from gatework.graph.node import resolve
 
 _WORTH_A_TEAM = 300_000  # multiplications of one step
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer's programs, and where its arrays stand.
+
+    Attributes:
+        states: two places, (2, B, size), of each state.
+        hoisted: what the outer program hands to the loop.
+    """
+
+    outer: Bound | None
+    loop: Bound
+    states: Mapping[str, Place]
+    hoisted: dict[str, Place]
 
 
 class Stepper:
@@ -25,6 +41,9 @@ class Stepper:
         parameters: of each layer, by name.
         sizes: of each layer.
         states: (L, B, size) of each state before the first step.
+
+    Attributes:
+        results: (B, size) of the output and of each emitted value; every step writes them.
     """
 
     def __init__(
@@ -34,104 +53,90 @@ class Stepper:
         sizes: Sequence[Mapping[str, int]],
         states: tuple[Tensor, ...],
     ) -> None:
-        like = states[0]
-        self._dtype, self._rows = like.dtype, like.shape[1]
+        self._graph, self._dtype, self._rows = graph, states[0].dtype, states[0].shape[1]
+        self._widths = {state.name: resolve(state.size, sizes[0]) for state in graph.states}
         weights = sum(value.numel() for layer in parameters for value in layer.values())
-        team = threads.most() if weights * self._rows >= _WORTH_A_TEAM else 1
-        work = WorkList(self._dtype, target.host(), team)
-        programs, host = plan(graph), target.host()
-        loops: list[Bound] = []
-        outers: list[Bound | None] = []
-        for number, own in enumerate(sizes):
-            prefix = f"{number}:"
-            loops.append(work.bind(native(programs.loop, self._dtype, host), graph, own, self._rows, prefix))
-            outer = programs.outer
-            outers.append(
-                None
-                if outer is None
-                else work.bind(native(outer, self._dtype, host), graph, own, self._rows, prefix)
-            )
+        self._team = threads.most() if weights * self._rows >= _WORTH_A_TEAM else 1
+        work = WorkList(self._dtype, target.host(), self._team)
+        layers = [self._layer(work, own, f"{number}:") for number, own in enumerate(sizes)]
         setup = work.finish()
+        result = {"output": self._widths[graph.states[0].name], **emitted(graph, sizes[-1])}
+        places = {name: work.scratch(self._rows * width) for name, width in result.items()}
+        # States change place at every step: one list for even steps, and one for odd ones.
+        lists = [self._list(work, layers, places, turn) for turn in (0, 1)]
 
-        # States have two places each and change them at every step: two lists, for even and odd ones.
-        names = [state.name for state in graph.states]
-        widths = [value.shape[-1] for value in states]
-        places = [
-            {name: work.scratch(2 * self._rows * width) for name, width in zip(names, widths, strict=True)}
-            for _ in sizes
-        ]
-        emits = {name: resolve(graph.nodes[index].width, sizes[-1]) for name, index in graph.emits().items()}
-        result = {"output": widths[0], **emits}
-        results = {name: work.scratch(self._rows * width) for name, width in result.items()}
-        own_input = graph.inputs[0].name
-        further = [spec.name for spec in graph.inputs[1:]]
-        hoisted = [
-            {}
-            if programs.outer is None
-            else {
-                f"stream:{name}": work.scratch(self._rows * resolve(programs.outer.nodes[index].width, own))
-                for name, index in programs.outer.emits().items()
-            }
-            for own in sizes
-        ]
-        lists = []
-        for turn in (0, 1):
-            for number, (loop, outer_bound) in enumerate(zip(loops, outers, strict=True)):
-                arrays = {f"stream:{name}": Place(f"given:{name}") for name in further}
-                arrays |= {f"static:{name}": Place(f"given:{name}") for name in further}
-                below = Place(f"given:{own_input}")
-                if number:
-                    below = places[number - 1][names[0]].at((1 - turn) * self._rows * widths[0])
-                arrays[f"stream:{own_input}"] = below
-                arrays |= {f"stream:{name}": results[name] for name in emits}
-                arrays |= hoisted[number]
-                if outer_bound is not None:
-                    work.run(outer_bound, arrays, {}, steps=(0, 1), rows=self._rows, by_units=team > 1)
-                    work.barrier()
-                arrays |= {f"state:{name}": place for name, place in places[number].items()}
-                masks = dict.fromkeys(names, 1)
-                # The streams' only step is step 0; the states' is the turn.
-                work.run(
-                    loop,
-                    arrays,
-                    masks,
-                    steps=(turn, turn + 1),
-                    rows=self._rows,
-                    begin=-turn,
-                    by_units=team > 1,
-                )
-                work.barrier()
-            new = places[-1][names[0]].at((1 - turn) * self._rows * widths[0])
-            work.copy(new, results["output"], widths[0], self._rows)
-            lists.append(work.finish())
-
-        self._memory = np.zeros(max(lists[1].arena, setup.arena) + 64, np.uint8)
-        arena = aligned(self._memory)
-        addresses = {ARENA: arena, **{f"given:{name}": 0 for name in (own_input, *further)}}
-        kept = {
+        self._memory, arena = new_arena(lists[1].arena)
+        self._kept = {
             f"{number}:{name}": value.contiguous()
             for number, layer in enumerate(parameters)
             for name, value in layer.items()
         }
-        self._kept = kept
-        addresses |= {name: value.data_ptr() for name, value in kept.items()}
+        given = [f"given:{spec.name}" for spec in graph.inputs]
+        addresses = {ARENA: arena, **dict.fromkeys(given, 0)}
+        addresses |= {name: value.data_ptr() for name, value in self._kept.items()}
         setup.call(addresses, 1)
-        given = [f"given:{name}" for name in (own_input, *further)]
-        self._lists = [Fixed(each, addresses, given, team) for each in lists]
+        self._lists = [Fixed(each, addresses, given, self._team) for each in lists]
         self._turn = 0
         self._states = [
-            [self._view(places[number][name], (2, self._rows, width)) for number in range(len(sizes))]
-            for name, width in zip(names, widths, strict=True)
+            [self._view(layer.states[name], (2, self._rows, width)) for layer in layers]
+            for name, width in self._widths.items()
         ]
-        self.results = {name: self._view(results[name], (self._rows, result[name])) for name in result}
+        self.results = {name: self._view(places[name], (self._rows, width)) for name, width in result.items()}
         self.set_states(states)
+
+    def _layer(self, work: WorkList, sizes: Mapping[str, int], prefix: str) -> _Layer:
+        programs, host = plan(self._graph), target.host()
+        outer, hoisted = None, dict[str, Place]()
+        if programs.outer is not None:
+            code = native(programs.outer, self._dtype, host)
+            outer = work.bind(code, self._graph, sizes, self._rows, prefix)
+            widths = emitted(programs.outer, sizes)
+            hoisted = {f"stream:{name}": work.scratch(self._rows * width) for name, width in widths.items()}
+        loop = work.bind(native(programs.loop, self._dtype, host), self._graph, sizes, self._rows, prefix)
+        states = {name: work.scratch(2 * self._rows * width) for name, width in self._widths.items()}
+        return _Layer(outer, loop, states, hoisted)
+
+    def _list(
+        self, work: WorkList, layers: Sequence[_Layer], results: Mapping[str, Place], turn: int
+    ) -> Work:
+        """A step that reads states in their place `turn` and writes them to the other."""
+        own, *further = (spec.name for spec in self._graph.inputs)
+        output = self._graph.states[0].name
+        new = (1 - turn) * self._rows * self._widths[output]
+        below = Place(f"given:{own}")
+        masks = dict.fromkeys(self._widths, 1)
+        shared = self._team > 1
+        for layer in layers:
+            arrays = {
+                f"{kind}:{name}": Place(f"given:{name}") for name in further for kind in ("stream", "static")
+            }
+            arrays |= {f"stream:{name}": place for name, place in results.items()} | layer.hoisted
+            arrays[f"stream:{own}"] = below
+            if layer.outer is not None:
+                work.run(layer.outer, arrays, {}, steps=(0, 1), rows=self._rows, by_units=shared)
+                work.barrier()
+            arrays |= {f"state:{name}": place for name, place in layer.states.items()}
+            # The states' step is the turn; the streams have but one, at 0.
+            work.run(
+                layer.loop,
+                arrays,
+                masks,
+                steps=(turn, turn + 1),
+                rows=self._rows,
+                begin=-turn,
+                by_units=shared,
+            )
+            work.barrier()
+            below = layer.states[output].at(new)
+        work.copy(below, results["output"], self._widths[output], self._rows)
+        return work.finish()
 
     def _view(self, place: Place, shape: tuple[int, ...]) -> Tensor:
         """A tensor over a part of the memory."""
         item = torch.finfo(self._dtype).bits // 8
         offset = aligned(self._memory) - self._memory.__array_interface__["data"][0] + place.offset * item
-        count = int(np.prod(shape))
-        return torch.frombuffer(self._memory, dtype=self._dtype, count=count, offset=offset).view(shape)
+        numbers = torch.frombuffer(self._memory, dtype=self._dtype, count=prod(shape), offset=offset)
+        return numbers.view(shape)
 
     def step(self, *given: Tensor) -> None:
         """One step.
@@ -151,4 +156,4 @@ class Stepper:
         """Goes on from other states, (L, B, size) each."""
         for layers, new in zip(self._states, states, strict=True):
             for value, given in zip(layers, new, strict=True):
-                value[self._turn].copy_(given)
+                value[self._turn].copy_(given.detach())

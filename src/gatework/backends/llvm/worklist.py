@@ -375,6 +375,12 @@ def _arena(size: int) -> tuple[np.ndarray, int]:
     return memory, aligned(memory)
 
 
+def new_arena(size: int) -> tuple[np.ndarray, int]:
+    """Scratch memory of one's own, and an address in it on a cache line."""
+    memory = np.zeros(size + _LINE, np.uint8)
+    return memory, aligned(memory)
+
+
 def aligned(memory: np.ndarray) -> int:
     """The first address in it that begins a cache line."""
     return -(-_address(memory) // _LINE) * _LINE

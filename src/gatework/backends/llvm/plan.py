@@ -1,0 +1,205 @@
+"""What a layer's passes are made from: the programs of a graph, the shape of a call, and its arrays over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+
+from gatework.backends.llvm.target import Target
+from gatework.backends.llvm.worklist import Place
+from gatework.backends.program import Piece
+from gatework.graph import Graph
+from gatework.graph.backward import GRADIENT, Backward, backward
+from gatework.graph.expand import expand
+from gatework.graph.hoist import PREFIX, hoist
+from gatework.graph.node import resolve
+from gatework.graph.rewrite import drop_dead
+from gatework.graph.simplify import simplify
+
+_CHUNK_BYTES = 1 << 21  # the most that a chunk hands on
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The programs of a layer.
+
+    Attributes:
+        outer: what leaves the loop; None where nothing does.
+        loop: the step.
+        outer_training, loop_training: the same for training, with their backward programs.
+    """
+
+    outer: Graph | None
+    loop: Graph
+    outer_training: Backward | None
+    loop_training: Backward
+
+
+@lru_cache(maxsize=256)
+def plan(graph: Graph, wanted: frozenset[str] | None = None) -> Plan:
+    """The programs that a graph falls into.
+
+    Args:
+        wanted: inputs and static inputs whose gradients are asked for; None for all.
+    """
+    parts = hoist(simplify(expand(simplify(graph))))
+    given = {spec.name for spec in graph.inputs}
+    unwanted = frozenset() if wanted is None else frozenset(given - wanted)
+    return Plan(
+        parts.outer,
+        parts.loop,
+        None if parts.outer is None else _without(backward(parts.outer), unwanted),
+        _without(backward(parts.loop), unwanted),
+    )
+
+
+def _without(training: Backward, unwanted: frozenset[str]) -> Backward:
+    """Backward without the gradients of some inputs."""
+    needed = {weight.gradient for weight in training.weights} | {
+        weight.operand for weight in training.weights
+    }
+    needed |= {entry[-1] for entry in training.biases + training.vectors}
+    statics = tuple(entry for entry in training.statics if entry[0] not in unwanted)
+    needed |= {stream for _, stream in statics}
+    unneeded = {f"emit:{GRADIENT}{name}" for name in unwanted} | {
+        f"emit:{stream}" for name, stream in training.statics if name in unwanted
+    }
+    outputs = tuple(
+        (name, index)
+        for name, index in training.loop.outputs
+        if name not in unneeded or name.removeprefix("emit:") in needed
+    )
+    return replace(training, loop=drop_dead(replace(training.loop, outputs=outputs)), statics=statics)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a work list is prepared for.
+
+    Attributes:
+        pieces: of the batch; a dense one is one piece.
+        rows: B
+        team: threads.
+        by_units: the loop's units are shared, rather than its rows.
+    """
+
+    graph: Graph
+    dtype: torch.dtype
+    target: Target
+    sizes: tuple[tuple[str, int], ...]
+    pieces: tuple[Piece, ...]
+    rows: int
+    team: int
+    by_units: bool
+
+    @property
+    def size_of(self) -> dict[str, int]:
+        return dict(self.sizes)
+
+    @property
+    def steps(self) -> int:
+        return self.pieces[-1][1]
+
+    @property
+    def total(self) -> int:
+        """Rows of all steps."""
+        return sum((stop - start) * rows for start, stop, rows in self.pieces)
+
+    def chunk_rows(self, least: int, width: int) -> int:
+        """Rows that the steps of a chunk may have; more where there are few steps to choose among.
+
+        Args:
+            least: enough of them for a product.
+            width: numbers that a row hands on.
+        """
+        most = _CHUNK_BYTES // (max(width, 1) * (torch.finfo(self.dtype).bits // 8))
+        return max(self.rows, min(self.total, most, -(-least // self.rows) * self.rows))
+
+    def chunks(self, rows: int) -> Iterator[Chunk]:
+        """The steps in order, so many rows at a time."""
+        before = 0
+        for number, (start, stop, here) in enumerate(self.pieces):
+            after = self.pieces[number + 1][2] if number + 1 < len(self.pieces) else 0
+            steps = max(1, rows // here)
+            for first in range(start, stop, steps):
+                last = min(first + steps, stop)
+                yield Chunk(first, last, here, after if last == stop else here, before - start * here)
+            before += (stop - start) * here
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some steps, all with the same rows: the last ones of the batch.
+
+    Attributes:
+        after: rows that go on after it.
+        shift: what step t's first row, packed, has before it beside t * rows.
+    """
+
+    first: int
+    last: int
+    rows: int
+    after: int
+    shift: int
+
+    @property
+    def count(self) -> int:
+        """Rows of its steps."""
+        return (self.last - self.first) * self.rows
+
+
+class Stream(NamedTuple):
+    """An array over time, (R, width)."""
+
+    place: Place
+    width: int
+
+    def at(self, rows: int) -> Stream:
+        """The array from another row on."""
+        return Stream(self.place.at(rows * self.width), self.width)
+
+
+Streams = dict[str, Stream]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What training keeps for backward beside inputs and states, all in one array.
+
+    Attributes:
+        loop, outer: what the two programs save, by name.
+        width: numbers for each row of each step.
+    """
+
+    loop: Streams
+    outer: Streams
+    width: int
+
+
+@lru_cache(maxsize=256)
+def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
+    """Where saved streams stand."""
+    programs = plan(shape.graph, wanted)
+    every = shape.total
+    loop_reads = {spec.name for spec in programs.loop_training.loop.inputs}
+    found: tuple[Streams, Streams] = ({}, {})
+    width = 0
+    for part, streams in zip((programs.loop_training, programs.outer_training), found, strict=True):
+        if part is None:
+            continue
+        reads = {spec.name for spec in part.loop.inputs}
+        for name, size in emitted(part.forward, shape.size_of).items():
+            of_loop = streams is found[1] and name.startswith(PREFIX) and name in loop_reads
+            if of_loop or (name in part.saved and name in reads):
+                streams[name] = Stream(Place("kept", width * every), size)
+                width += size
+    return Kept(*found, width)
+
+
+def emitted(graph: Graph, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Emitted streams and their widths."""
+    return {name: resolve(graph.nodes[index].width, sizes) for name, index in graph.emits().items()}

@@ -1,0 +1,71 @@
+"""The short way through a layer: inference on a dense batch, one native call for the whole stack.
+
+What is checked here only tells the plain case from all others: those, wrong arguments among them, go the long way,
+to the same numbers or to their error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gatework.backends import choose
+from gatework.graph.layout import parameter_shapes
+from gatework.graph.node import resolve
+from gatework.layers.call import State
+from gatework.layers.tape import tapes_of
+
+if TYPE_CHECKING:
+    from gatework.layers.recurrent import Recurrent
+
+Plain = tuple[tuple[tuple[tuple[str, int], ...], int], ...]
+
+
+def plain_sizes(layer: Recurrent) -> Plain:
+    """Sizes and number of weights of each layer of a stack; empty where the short way is never to be taken."""
+    unusual = layer.bidirectional or layer.batch_first or (layer.residual and layer.num_layers > 1)
+    if unusual or len(layer._graph.inputs) > 1 or layer._graph.emits():
+        return ()
+    found = []
+    for number in range(layer.num_layers):
+        sizes = layer._layer_sizes(number)
+        shapes = parameter_shapes(layer._graph, sizes)
+        weights = sum(rows * rest[0] for name, (rows, *rest) in shapes.items() if name.startswith("weight_"))
+        found.append((tuple(sizes.items()), weights))
+    return tuple(found)
+
+
+def quick(layer: Recurrent, x: Any, hx: State | None) -> tuple[Tensor, State] | None:
+    """Output and final states of a call where nothing but the engine's inference is asked for; else None."""
+    if torch.is_grad_enabled() or not isinstance(x, Tensor) or x.dim() != 3 or not layer._plain:
+        return None
+    if layer.training and (layer.dropout or layer.recurrent_dropout or layer._zoneout):
+        return None
+    steps, rows, width = x.shape
+    if steps < 2 or not rows or width != layer.input_size or not x.is_contiguous() or tapes_of(layer):
+        return None
+    graph = layer._mode_graph()
+    if choose(graph, layer._sizes, record=False, like=x, rows=rows).name != "llvm":
+        return None
+    states: tuple[Tensor, ...] = ()
+    if hx is not None:
+        states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+        shapes = [(layer.num_layers, rows, resolve(state.size, layer._sizes)) for state in graph.states]
+        if [tuple(state.shape) for state in states] != shapes:
+            return None
+    elif any(state.init for state in graph.states):
+        return None
+    parameters = [
+        value for number in range(layer.num_layers) for value in layer._parameters_of(number, 0).values()
+    ]
+    for value in (*parameters, *states):
+        if value.dtype is not x.dtype or not value.is_contiguous() or value.device != x.device:
+            return None
+    from gatework.backends.llvm.stack import stack
+    from gatework.backends.llvm.threads import most
+
+    call = stack(graph, x.dtype, layer._names, layer._plain, steps, rows, most(), bool(states))
+    output, final = call(x, parameters, states)
+    return output, final if len(final) > 1 else final[0]
