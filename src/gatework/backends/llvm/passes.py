@@ -123,6 +123,11 @@ def _there(at: Callable[[str], Place | None], name: str) -> Place:
     return place
 
 
+def _based(streams: Streams, base: Place) -> Streams:
+    """Streams of one array, where that array stands."""
+    return {name: Stream(base.at(place.offset), width) for name, (place, width) in streams.items()}
+
+
 def _hoisted(streams: Streams) -> Streams:
     """What the outer program makes for the loop: the names of what each of them saves are its own."""
     return {name: stream for name, stream in streams.items() if name.startswith(PREFIX)}
@@ -194,22 +199,40 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
     `gradient:input:NAME` (by the loop), `gradient:outer:NAME` (by the outer program; the caller adds them),
     `gradient:static:NAME`, `gradient:state:NAME` and `gradient:PARAMETER` are written.
     """
+    work = WorkList(shape.dtype, shape.target, shape.team if shape.by_units else 1)
+    add_backward(work, shape, wanted, Place)
+    return work.finish()
+
+
+def add_backward(
+    work: WorkList, shape: Shape, wanted: frozenset[str], at: Callable[[str], Place | None], prefix: str = ""
+) -> None:
+    """The commands of a layer's backward pass.
+
+    Args:
+        at: where the arrays stand that `backward_work` names; None for a gradient of a final state that is zero.
+        prefix: of the bases of parameters.
+    """
     graph, sizes, rows_all = shape.graph, shape.size_of, shape.rows
     programs = plan(graph, wanted)
     training, outer = programs.loop_training, programs.outer_training
     saved = kept(shape, wanted)
-    work = WorkList(shape.dtype, shape.target, shape.team if shape.by_units else 1)
 
-    inputs = _given(graph, sizes)
+    inputs = {
+        name: Stream(_there(at, f"input:{name}"), width) for name, (_, width) in _given(graph, sizes).items()
+    }
+    kept_at = _there(at, "kept") if saved.width else Place("kept")
+    saved = Kept(_based(saved.loop, kept_at), _based(saved.outer, kept_at), saved.width)
+    histories = {state.name: _there(at, f"history:{state.name}") for state in graph.states}
     loop_streams = inputs | saved.loop | _hoisted(saved.outer)
     states = {state.name: resolve(state.size, sizes) for state in graph.states}
     output_width = states[graph.states[0].name]
-    loop_streams[f"{GRADIENT}output"] = Stream(Place("gradient:output"), output_width)
+    loop_streams[f"{GRADIENT}output"] = Stream(_there(at, "gradient:output"), output_width)
     for name, width in emitted(graph, sizes).items():
-        loop_streams[name] = Stream(Place(f"emit:{name}"), width)
-        loop_streams[f"{GRADIENT}emit_{name}"] = Stream(Place(f"gradient:emit:{name}"), width)
+        loop_streams[name] = Stream(_there(at, f"emit:{name}"), width)
+        loop_streams[f"{GRADIENT}emit_{name}"] = Stream(_there(at, f"gradient:emit:{name}"), width)
     for name, width in states.items():
-        loop_streams[f"new_{name}"] = Stream(Place(f"history:{name}"), width).at(rows_all)
+        loop_streams[f"new_{name}"] = Stream(histories[name], width).at(rows_all)
 
     made = emitted(training.loop, sizes)
     outer_made = {} if outer is None else emitted(outer.loop, sizes)
@@ -220,7 +243,7 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
     def places(widths: Mapping[str, int], maker: str) -> tuple[Streams, Streams]:
         """Streams that a program writes: gradients of inputs, and what only the chunk needs."""
         whole = {
-            n: Stream(Place(f"gradient:{maker}:{of_inputs[n]}"), w)
+            n: Stream(_there(at, f"gradient:{maker}:{of_inputs[n]}"), w)
             for n, w in widths.items()
             if n in of_inputs
         }
@@ -238,14 +261,14 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
                 buffers[flow] = Stream(work.scratch(chunk_rows * width), width)
                 work.copy(None, buffers[flow].place, width, chunk_rows)
 
-    bound = work.bind(native(training.loop, shape.dtype, shape.target), graph, sizes, rows_all)
+    bound = work.bind(native(training.loop, shape.dtype, shape.target), graph, sizes, rows_all, prefix)
     outside = None
     if outer is not None and outer_made:
-        outside = _Outer(work, shape, outer.loop, chunk_rows, together=True)
+        outside = _Outer(work, shape, outer.loop, chunk_rows, together=True, prefix=prefix)
     for name, (length, *columns) in parameter_shapes(graph, sizes).items():
-        work.copy(None, Place(f"gradient:{name}"), columns[0] if columns else 1, length)
+        work.copy(None, _there(at, f"gradient:{name}"), columns[0] if columns else 1, length)
     for name in _static_gradients(programs):
-        work.copy(None, Place(f"gradient:static:{name}"), _static_widths(shape)[name], rows_all)
+        work.copy(None, _there(at, f"gradient:static:{name}"), _static_widths(shape)[name], rows_all)
 
     carried = {name: Stream(work.scratch(2 * rows_all * width), width) for name, width in states.items()}
     masks = {f"{GRADIENT}{name}": 1 for name in carried}
@@ -258,11 +281,12 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
             turn = shape.steps - chunk.last & 1
             moved -= (turn + 1) * begun
             for name, state in carried.items():
-                source = Place(f"gradient:final:{name}", (rows_all - chunk.rows) * state.width)
+                final = at(f"gradient:final:{name}")
+                source = final and final.at((rows_all - chunk.rows) * state.width)
                 work.copy(source, state.at(moved + turn * chunk.rows).place, state.width, begun)
             work.barrier()
         olds = {
-            f"old_{name}": Stream(Place(f"history:{name}"), width).at(rows_all - chunk.rows)
+            f"old_{name}": Stream(histories[name], width).at(rows_all - chunk.rows)
             for name, width in states.items()
         }
         here = _moved(loop_streams | olds, chunk.shift) | _moved(buffers, -chunk.first * chunk.rows)
@@ -273,7 +297,7 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
             rows=chunk.rows, begin=shape.steps - 1, direction=-1, by_units=shape.by_units,
         )  # fmt: skip
         work.barrier()
-        sums = _Sums(work, shape, chunk)
+        sums = _Sums(work, shape, chunk, at)
         sums.add(training, here)
         if outer is not None:
             there = _moved(inputs | saved.outer | outer_whole, chunk.shift)
@@ -287,11 +311,10 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
         work.barrier()
     waiting = rows_all - shape.pieces[0][2]
     for name, state in carried.items():
-        to = Stream(Place(f"gradient:state:{name}"), state.width)
+        to = Stream(_there(at, f"gradient:state:{name}"), state.width)
         turn = (shape.steps & 1) * (rows_all - waiting)
         work.copy(state.at(moved + turn).place, to.at(waiting).place, state.width, rows_all - waiting)
-        work.copy(Place(f"gradient:final:{name}"), to.place, state.width, waiting)
-    return work.finish()
+        work.copy(at(f"gradient:final:{name}"), to.place, state.width, waiting)
 
 
 def _static_gradients(programs: Plan) -> list[str]:
@@ -302,8 +325,8 @@ def _static_gradients(programs: Plan) -> list[str]:
 class _Sums:
     """Gradients of parameters and static inputs: sums over the rows of a chunk, from its streams."""
 
-    def __init__(self, work: WorkList, shape: Shape, chunk: Chunk) -> None:
-        self.work, self.shape, self.chunk = work, shape, chunk
+    def __init__(self, work: WorkList, shape: Shape, chunk: Chunk, at: Callable[[str], Place | None]) -> None:
+        self.work, self.shape, self.chunk, self.at = work, shape, chunk, at
 
     def add(self, program: Backward, streams: Streams) -> None:
         """What a backward program's streams give."""
@@ -311,17 +334,18 @@ class _Sums:
         for weight in program.weights:
             first, last = gate_rows(graph, weight.slot, sizes)[weight.gate]
             right = streams[weight.operand]
-            result = Place(f"gradient:weight_{weight.slot}", first * right.width)
+            result = _there(self.at, f"gradient:weight_{weight.slot}").at(first * right.width)
             self.products(streams[weight.gradient], right, last - first, result)
         for slot, gate, name in program.biases:
             first, _ = gate_rows(graph, slot, sizes)[gate]
-            self.products(None, streams[name], 1, Place(f"gradient:bias_{slot}", first))
+            self.products(None, streams[name], 1, _there(self.at, f"gradient:bias_{slot}").at(first))
         for name, stream in program.vectors:
-            self.products(None, streams[stream], 1, Place(f"gradient:{name}"))
+            self.products(None, streams[stream], 1, _there(self.at, f"gradient:{name}"))
         for name, stream in program.statics:
             chunk = self.chunk
             place, width = streams[stream].at(chunk.first * chunk.rows)
-            result = Place(f"gradient:static:{name}", (self.shape.rows - chunk.rows) * width)
+            result = _there(self.at, f"gradient:static:{name}")
+            result = result.at((self.shape.rows - chunk.rows) * width)
             columns = chunk.rows * width
             self.work.outer(Place(ONE), (0, 0), place, columns, chunk.last - chunk.first, 1, columns, result)
 
