@@ -1,4 +1,4 @@
-"""The short way through a layer: inference on a dense batch, one native call for the whole stack.
+"""The short way through a layer: a dense batch, one native call for the whole stack.
 
 What is checked here only tells the plain case from all others: those, wrong arguments among them, go the long way,
 to the same numbers or to their error.
@@ -20,10 +20,8 @@ from gatework.layers.tape import tapes_of
 if TYPE_CHECKING:
     from gatework.layers.recurrent import Recurrent
 
-Plain = tuple[tuple[tuple[tuple[str, int], ...], int], ...]
 
-
-def plain_sizes(layer: Recurrent) -> Plain:
+def plain_sizes(layer: Recurrent) -> tuple[tuple[tuple[tuple[str, int], ...], int], ...]:
     """Sizes and number of weights of each layer of a stack; empty where the short way is never to be taken."""
     unusual = layer.bidirectional or layer.batch_first or (layer.residual and layer.num_layers > 1)
     if unusual or len(layer._graph.inputs) > 1 or layer._graph.emits():
@@ -38,8 +36,8 @@ def plain_sizes(layer: Recurrent) -> Plain:
 
 
 def quick(layer: Recurrent, x: Any, hx: State | None) -> tuple[Tensor, State] | None:
-    """Output and final states of a call where nothing but the engine's inference is asked for; else None."""
-    if torch.is_grad_enabled() or not isinstance(x, Tensor) or x.dim() != 3 or not layer._plain:
+    """Output and final states of a call that is plain, on the engine; else None."""
+    if not layer._plain or not isinstance(x, Tensor) or x.dim() != 3:
         return None
     if layer.training and (layer.dropout or layer.recurrent_dropout or layer._zoneout):
         return None
@@ -60,12 +58,19 @@ def quick(layer: Recurrent, x: Any, hx: State | None) -> tuple[Tensor, State] | 
     parameters = [
         value for number in range(layer.num_layers) for value in layer._parameters_of(number, 0).values()
     ]
+    needed = False
     for value in (*parameters, *states):
         if value.dtype is not x.dtype or not value.is_contiguous() or value.device != x.device:
             return None
-    from gatework.backends.llvm.stack import stack
+        needed = needed or value.requires_grad
+    from gatework.backends.llvm.stack import Plain, run_stack, trains_plainly
     from gatework.backends.llvm.threads import most
 
-    call = stack(graph, x.dtype, layer._names, layer._plain, steps, rows, most(), bool(states))
-    output, final = call(x, parameters, states)
-    return output, final if len(final) > 1 else final[0]
+    wanted = None
+    if torch.is_grad_enabled() and (needed or x.requires_grad):
+        if not trains_plainly(graph):
+            return None
+        wanted = x.requires_grad
+    plain = Plain(graph, x.dtype, layer._names, layer._plain, steps, rows, most(), bool(states), wanted)
+    output, *final = run_stack(plain, x, parameters, states)
+    return output, tuple(final) if len(final) > 1 else final[0]

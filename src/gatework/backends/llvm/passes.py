@@ -56,7 +56,7 @@ def add_forward(
     if wanted is not None:
         outer = None if programs.outer_training is None else programs.outer_training.forward
         loop = programs.loop_training.forward
-        saved = kept(shape, wanted)
+        saved = _kept(shape, wanted, at)
     bound = work.bind(native(loop, shape.dtype, shape.target), graph, sizes, rows_all, prefix)
     begun = shape.pieces[0][2]
     waiting = rows_all - begun  # rows without a step end as they begin
@@ -123,9 +123,17 @@ def _there(at: Callable[[str], Place | None], name: str) -> Place:
     return place
 
 
-def _based(streams: Streams, base: Place) -> Streams:
-    """Streams of one array, where that array stands."""
-    return {name: Stream(base.at(place.offset), width) for name, (place, width) in streams.items()}
+def _kept(shape: Shape, wanted: frozenset[str], at: Callable[[str], Place | None]) -> Kept:
+    """What training keeps, where the array of it stands."""
+    saved = kept(shape, wanted)
+    if not saved.width:
+        return saved
+    base = _there(at, "kept")
+
+    def based(streams: Streams) -> Streams:
+        return {name: Stream(base.at(place.offset), width) for name, (place, width) in streams.items()}
+
+    return Kept(based(saved.loop), based(saved.outer), saved.width)
 
 
 def _hoisted(streams: Streams) -> Streams:
@@ -216,13 +224,11 @@ def add_backward(
     graph, sizes, rows_all = shape.graph, shape.size_of, shape.rows
     programs = plan(graph, wanted)
     training, outer = programs.loop_training, programs.outer_training
-    saved = kept(shape, wanted)
+    saved = _kept(shape, wanted, at)
 
     inputs = {
         name: Stream(_there(at, f"input:{name}"), width) for name, (_, width) in _given(graph, sizes).items()
     }
-    kept_at = _there(at, "kept") if saved.width else Place("kept")
-    saved = Kept(_based(saved.loop, kept_at), _based(saved.outer, kept_at), saved.width)
     histories = {state.name: _there(at, f"history:{state.name}") for state in graph.states}
     loop_streams = inputs | saved.loop | _hoisted(saved.outer)
     states = {state.name: resolve(state.size, sizes) for state in graph.states}

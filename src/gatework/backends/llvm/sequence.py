@@ -110,6 +110,11 @@ def shape_for(
     return Shape(graph, dtype, target.host(), sizes, pieces, rows, team, by_units)
 
 
+def backward_by_units(shape: Shape, weights: int) -> bool:
+    """Whether threads that share units in forward do so in backward too."""
+    return shape.rows <= shape.team * _BACKWARD_ROWS and weights >= _BACKWARD_WEIGHTS
+
+
 class _Buffers:
     """Tensors of a pass, by the names of the work list's bases."""
 
@@ -185,8 +190,8 @@ def _backward(
     buffers = _Buffers(shape)
     buffers.tensors |= tensors
     weights = sum(tensors[name].numel() for name in left.parameters)
-    few = shape.rows <= shape.team * _BACKWARD_ROWS and weights >= _BACKWARD_WEIGHTS
-    work = backward_work(replace(shape, by_units=shape.by_units and few), left.wanted)
+    by_units = shape.by_units and backward_by_units(shape, weights)
+    work = backward_work(replace(shape, by_units=by_units), left.wanted)
 
     def gradient(name: str, value: Tensor | None, like: Tensor) -> None:
         buffers.tensors[name] = torch.zeros_like(like) if value is None else value.contiguous()

@@ -1,120 +1,322 @@
-"""A whole stack on a dense batch in one native call: what inference runs where nothing stands in its way.
+"""A whole stack on a dense batch in one native call; in training one call forward and one back.
 
-The weights are packed at every call: they may have changed since, also in ways that torch does not count.
+What takes this way is plain: no masks, no emitted values, nothing between the layers. The weights are packed at
+every call: they may have changed since, also in ways that torch does not count.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from gatework.backends import eager
 from gatework.backends.llvm import memory
-from gatework.backends.llvm.passes import add_forward
-from gatework.backends.llvm.sequence import shape_for
-from gatework.backends.llvm.worklist import ARENA, Fixed, Place, WorkList, new_arena
+from gatework.backends.llvm.passes import add_backward, add_forward
+from gatework.backends.llvm.plan import emitted, kept, plan
+from gatework.backends.llvm.sequence import backward_by_units, shape_for
+from gatework.backends.llvm.worklist import ARENA, Fixed, Place, Work, WorkList, new_arena
+from gatework.backends.program import SequenceInput
 from gatework.graph import Graph
+from gatework.graph.backward import GRADIENT
 from gatework.graph.node import resolve
 
 _MOST_ARENA = 1 << 23  # bytes that a prepared call may keep for itself
 
+Sizes = tuple[tuple[tuple[tuple[str, int], ...], int], ...]
+"""Of each layer: the sizes that its graph names, and how many weights it has."""
 
-class Stack:
-    """A prepared call.
 
-    Args:
-        sizes: of each layer, with the number of its parameters and of the weights among them.
+@dataclass(frozen=True)
+class Plain:
+    """What a prepared stack is made for.
+
+    Attributes:
+        names: of a layer's parameters.
+        most: threads that may share the work.
         given: whether states are given; else they begin at zero.
+        wanted: in training, whether the gradient of the input is wanted; None for inference.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        dtype: torch.dtype,
-        names: Sequence[str],
-        sizes: Sequence[tuple[tuple[tuple[str, int], ...], int]],
-        steps: int,
-        rows: int,
-        most: int,
-        *,
-        given: bool,
-    ) -> None:
-        shapes = [shape_for(graph, dtype, own, weights, None, steps, rows, most) for own, weights in sizes]
-        top = max(shapes, key=lambda shape: shape.team)
-        shapes = [replace(shape, team=top.team, by_units=shape.by_units and top.team > 1) for shape in shapes]
-        self.dtype, self.team = dtype, top.team
-        work = WorkList(dtype, top.target, top.team if any(shape.by_units for shape in shapes) else 1)
-        self._states = [(s.name, resolve(s.size, shapes[0].size_of)) for s in graph.states]
-        widths = dict(self._states)
-        output = graph.states[0].name
+    graph: Graph
+    dtype: torch.dtype
+    names: tuple[str, ...]
+    sizes: Sizes
+    steps: int
+    rows: int
+    most: int
+    given: bool
+    wanted: bool | None
+
+
+class Stack:
+    """Prepared calls: each takes tensors in a fixed order, all of them contiguous."""
+
+    def __init__(self, plain: Plain) -> None:
+        self.plain = plain
+        graph, steps, rows = plain.graph, plain.steps, plain.rows
+        shapes = [
+            shape_for(graph, plain.dtype, sizes, weights, None, steps, rows, plain.most)
+            for sizes, weights in plain.sizes
+        ]
+        self._team = max(shape.team for shape in shapes)
+        self._shapes = [replace(shape, team=self._team) for shape in shapes]
+        self._wanted: list[frozenset[str] | None] = [None] * len(shapes)
+        if plain.wanted is not None:
+            first = graph.inputs[0].name
+            self._wanted = [frozenset([first] if n or plain.wanted else []) for n in range(len(shapes))]
+        self._widths = {state.name: resolve(state.size, shapes[0].size_of) for state in graph.states}
+        self._output = graph.states[0].name
+        history = (steps + 1, rows, self._widths[self._output])
+        finals = [(len(shapes), rows, width) for width in self._widths.values()]
+        self._kept, numbers = self._keep()
+        self._made = [history, *finals, *([(numbers,)] if plain.wanted is not None else [])]
+        self._parameters = [f"{number}:{name}" for number in range(len(shapes)) for name in plain.names]
+        self._states = [f"state:{name}" for name in self._widths]
+        self._forward = self._prepare_forward()
+        self._backward: dict[tuple[bool, ...], _Call] = {}
+
+    def _keep(self) -> tuple[list[dict[str, Place]], int]:
+        """Where each layer's histories and saved streams stand in one array, and its size."""
+        found, numbers = [], 0
+        for number, (shape, wanted) in enumerate(zip(self._shapes, self._wanted, strict=True)):
+            places: dict[str, Place] = {}
+            for name, width in self._widths.items():
+                if number == len(self._shapes) - 1 and name == self._output:
+                    places[f"history:{name}"] = Place("history")
+                elif wanted is not None:
+                    places[f"history:{name}"] = Place("kept", numbers)
+                    numbers += (self.plain.steps + 1) * self.plain.rows * width
+            if wanted is not None:
+                places["kept"] = Place("kept", numbers)
+                numbers += kept(shape, wanted).width * shape.total
+            found.append(places)
+        return found, numbers
+
+    def _layer_place(self, number: int, name: str) -> Place:
+        """A state's part of an array of all layers."""
+        return Place(name, number * self.plain.rows * self._widths[name.rpartition(":")[2]])
+
+    def _prepare_forward(self) -> _Call:
+        rows, width = self.plain.rows, self._widths[self._output]
+        by_units = any(shape.by_units for shape in self._shapes)
+        work = WorkList(self.plain.dtype, self._shapes[0].target, self._team if by_units else 1)
         below = Place("input")
-        for number, shape in enumerate(shapes):
-            last = number == len(shapes) - 1
-            history = Place("history") if last else work.scratch((steps + 1) * rows * widths[output])
+        for number, (shape, wanted) in enumerate(zip(self._shapes, self._wanted, strict=True)):
+            places = dict(self._kept[number])
+            history = f"history:{self._output}"
+            if history not in places:
+                places[history] = work.scratch((self.plain.steps + 1) * rows * width)
 
             def at(
-                name: str, below: Place = below, history: Place = history, number: int = number
+                name: str, below: Place = below, places: dict[str, Place] = places, number: int = number
             ) -> Place | None:
-                kind, _, rest = name.partition(":")
+                kind = name.partition(":")[0]
                 if kind == "input":
                     return below
-                if kind == "history":
-                    return history
-                if kind == "state" and not given:
+                if kind == "state" and not self.plain.given:
                     return None
-                return Place(name, number * rows * widths[rest])  # state, final
+                return places[name] if name in places else self._layer_place(number, name)
 
-            add_forward(work, shape, None, at, f"{number}:")
+            add_forward(work, shape, wanted, at, f"{number}:")
             work.barrier()
-            below = history.at(rows * widths[output])
-        self._work = work.finish()
-        self._shapes = {
-            "history": (steps + 1, rows, widths[output]),
-            **{f"final:{name}": (len(shapes), rows, width) for name, width in self._states},
-        }
-        self._bases = [
-            "input",
-            *(f"{number}:{name}" for number in range(len(shapes)) for name in names),
-            *(f"state:{name}" for name in (widths if given else ())),
-            *self._shapes,
-        ]
-        self._fixed: Fixed | None = None
-        self._lock = threading.Lock()
-        if self._work.arena <= _MOST_ARENA:
-            self._memory, arena = new_arena(self._work.arena)
-            addresses = {ARENA: arena, **dict.fromkeys(self._bases, 0)}
-            self._fixed = Fixed(self._work, addresses, self._bases, self.team)
+            below = places[history].at(rows * width)
+        made = ["history", *(f"final:{name}" for name in self._widths)]
+        made += ["kept"] if self.plain.wanted is not None else []
+        states = self._states if self.plain.given else []
+        return _Call(work.finish(), ["input", *self._parameters, *states, *made], self._team)
 
-    def __call__(
-        self, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The output (T, B, H) and the final states (L, B, size); everything given is contiguous."""
-        made = [memory.empty(shape, self.dtype) for shape in self._shapes.values()]
-        addresses = [tensor.data_ptr() for tensor in (x, *parameters, *states, *made)]
+    def forward(self, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor]:
+        """History (T + 1, B, H), the final states (L, B, size), and in training what backward needs."""
+        made = [memory.empty(shape, self.plain.dtype) for shape in self._made]
+        self._forward([x, *parameters, *states, *made])
+        return made
+
+    def _prepare_backward(self, finals: tuple[bool, ...]) -> _Call:
+        rows, steps, widths = self.plain.rows, self.plain.steps, self._widths
+        weights = [weights for _, weights in self.plain.sizes]
+        shapes = [
+            replace(shape, by_units=shape.by_units and backward_by_units(shape, count))
+            for shape, count in zip(self._shapes, weights, strict=True)
+        ]
+        by_units = any(shape.by_units for shape in shapes)
+        work = WorkList(self.plain.dtype, shapes[0].target, self._team if by_units else 1)
+        there = dict(zip(widths, finals, strict=True))
+        first = self.plain.graph.inputs[0].name
+        history = f"history:{self._output}"
+        above = Place("gradient:output")
+        for number in reversed(range(len(shapes))):
+            wanted = self._wanted[number]
+            assert wanted is not None
+            below = Place("input")
+            if number:
+                below = self._kept[number - 1][history].at(rows * widths[self._output])
+            of_input = Place("gradient:input")
+            if number:
+                of_input = work.scratch(steps * rows * widths[self._output])
+            places = {
+                "gradient:output": above,
+                f"input:{first}": below,
+                f"gradient:input:{first}": of_input,
+                f"gradient:outer:{first}": of_input,
+                **self._kept[number],
+            }
+            if not self.plain.given:
+                places |= {f"gradient:state:{n}": work.scratch(rows * width) for n, width in widths.items()}
+
+            def at(name: str, places: dict[str, Place] = places, number: int = number) -> Place | None:
+                rest = name.partition(":")[2]
+                if name in places:
+                    return places[name]
+                if rest.startswith("final:"):
+                    state = rest.partition(":")[2]
+                    return self._layer_place(number, name) if there[state] else None
+                if rest.startswith("state:"):
+                    return self._layer_place(number, name)
+                return Place(f"gradient:{number}:{rest}")
+
+            add_backward(work, shapes[number], wanted, at, f"{number}:")
+            work.barrier()
+            above = of_input
+        bases = ["input", *self._parameters, "history", "kept", "gradient:output"]
+        bases += [f"gradient:final:{name}" for name in widths if there[name]]
+        bases += [f"gradient:{name}" for name in self._parameters]
+        bases += [f"gradient:{name}" for name in self._states] if self.plain.given else []
+        bases += ["gradient:input"] if self.plain.wanted else []
+        return _Call(work.finish(), bases, self._team)
+
+    def backward(
+        self,
+        x: Tensor,
+        parameters: Sequence[Tensor],
+        made: Sequence[Tensor],
+        output: Tensor,
+        finals: Sequence[Tensor | None],
+    ) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
+        """Gradients of the input, of parameters and of the given states.
+
+        Args:
+            made: by `forward`.
+            output, finals: gradients of the output and of the final states.
+        """
+        there = tuple(final is not None for final in finals)
+        if there not in self._backward:
+            self._backward[there] = self._prepare_backward(there)
+        dtype = self.plain.dtype
+        gradients = [memory.empty(value.shape, dtype) for value in parameters]
+        shape = (len(self._shapes), self.plain.rows)
+        states = [memory.empty((*shape, w), dtype) for w in self._widths.values()] if self.plain.given else []
+        of_input = memory.empty(x.shape, dtype) if self.plain.wanted else None
+        given = [final.contiguous() for final in finals if final is not None]
+        written = [*gradients, *states, *([] if of_input is None else [of_input])]
+        self._backward[there]([x, *parameters, made[0], made[-1], output.contiguous(), *given, *written])
+        return of_input, gradients, states
+
+
+class _Call:
+    """A work list that is called with addresses of the same bases again and again."""
+
+    def __init__(self, work: Work, bases: Sequence[str], team: int) -> None:
+        self._work, self._bases, self._team = work, bases, team
+        self._lock = threading.Lock()
+        self._fixed: Fixed | None = None
+        if work.arena <= _MOST_ARENA:
+            self._memory, arena = new_arena(work.arena)
+            self._fixed = Fixed(work, {ARENA: arena, **dict.fromkeys(bases, 0)}, bases, team)
+
+    def __call__(self, tensors: Sequence[Tensor]) -> None:
+        addresses = [tensor.data_ptr() for tensor in tensors]
         if self._fixed is not None and self._lock.acquire(blocking=False):  # else another thread is in it
             try:
                 self._fixed.call(*addresses)
             finally:
                 self._lock.release()
         else:
-            self._work.call(dict(zip(self._bases, addresses, strict=True)), self.team)
-        return made[0][1:], tuple(made[1:])
+            self._work.call(dict(zip(self._bases, addresses, strict=True)), self._team)
+
+
+class _Train(torch.autograd.Function):
+    """Output and final states of a stack, from its input, parameters and states."""
+
+    @staticmethod
+    def forward(ctx: Any, stack: Stack, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        x, parameters, states = tensors[0], tensors[1 : 1 + count], tensors[1 + count :]
+        made = stack.forward(x, parameters, states)
+        output, finals = made[0][1:], made[1:-1]
+        ctx.stack, ctx.count, ctx.made = stack, count, (made[0], made[-1])
+        ctx.save_for_backward(*tensors, output)  # backward reads the output again
+        ctx.set_materialize_grads(False)
+        return (output, *finals)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        *tensors, output = ctx.saved_tensors
+        stack, count = ctx.stack, ctx.count
+        if torch.is_grad_enabled():  # a derivative of the derivative: the reference has it
+            return None, None, *_again(stack, count, tensors, gradients)
+        given = gradients[0] if gradients[0] is not None else torch.zeros_like(output)
+        parameters = tensors[1 : 1 + count]
+        of_input, of_parameters, of_states = stack.backward(
+            tensors[0], parameters, ctx.made, given, gradients[1:]
+        )
+        return None, None, of_input, *of_parameters, *of_states
+
+
+def _again(
+    stack: Stack, count: int, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """The same gradients by the reference, in a form that torch can differentiate again."""
+    plain = stack.plain
+    with torch.enable_grad():
+        x, states = tensors[0], tensors[1 + count :]
+        finals = []
+        for number, (sizes, _) in enumerate(plain.sizes):
+            names = len(plain.names)
+            own = dict(zip(plain.names, tensors[1 + number * names :], strict=False))
+            begin = tuple(state[number] for state in states) or tuple(
+                x.new_zeros(plain.rows, resolve(state.size, dict(sizes))) for state in plain.graph.states
+            )
+            result = eager.run(plain.graph, own, SequenceInput({plain.graph.inputs[0].name: x}, {}, begin))
+            x = result.output
+            finals.append(result.states)
+        outputs = [x, *(torch.stack(parts) for parts in zip(*finals, strict=True))]
+        pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None]
+        wanted = [tensor for tensor in tensors if tensor.requires_grad]
+        found = iter(
+            torch.autograd.grad(
+                [o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True
+            )
+        )
+    return [next(found) if tensor.requires_grad else None for tensor in tensors]
 
 
 @lru_cache(maxsize=64)
-def stack(
-    graph: Graph,
-    dtype: torch.dtype,
-    names: tuple[str, ...],
-    sizes: tuple[tuple[tuple[tuple[str, int], ...], int], ...],
-    steps: int,
-    rows: int,
-    most: int,
-    given: bool,
-) -> Stack:
-    """The prepared call of a shape."""
-    return Stack(graph, dtype, names, sizes, steps, rows, most, given=given)
+def _stack(plain: Plain) -> Stack:
+    return Stack(plain)
+
+
+@lru_cache(maxsize=256)
+def trains_plainly(graph: Graph) -> bool:
+    """Whether one program alone makes the gradient of the input: two would have to be added up."""
+    programs = plan(graph, None)
+    name = f"{GRADIENT}{graph.inputs[0].name}"
+    parts = (programs.loop_training, programs.outer_training)
+    sizes = dict.fromkeys(graph.sizes(), 1)
+    return sum(part is not None and name in emitted(part.loop, sizes) for part in parts) == 1
+
+
+def run_stack(
+    plain: Plain, x: Tensor, parameters: list[Tensor], states: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """Output (T, B, H) and final states (L, B, size)."""
+    stack = _stack(plain)
+    if plain.wanted is None:
+        history, *finals = stack.forward(x, parameters, states)
+        return history[1:], *finals
+    result: tuple[Tensor, ...] = _Train.apply(stack, len(parameters), x, *parameters, *states)
+    return result
