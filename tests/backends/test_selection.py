@@ -38,6 +38,10 @@ def test_auto_leaves_the_engine_where_it_cannot_run() -> None:
     _, got = torch.func.jvp(lambda x: layer(x)[0], (x,), (tangent,))
     finite = (layer(x + 1e-3 * tangent)[0] - layer(x - 1e-3 * tangent)[0]) / 2e-3
     torch.testing.assert_close(got, finite, rtol=1e-2, atol=1e-4)
+    batches = torch.randn(3, 4, 1, 2)
+    for each in (layer, gw.GRU(2, 3)):
+        together = torch.func.vmap(lambda x, each=each: each(x)[0])(batches)
+        torch.testing.assert_close(together, torch.stack([each(x)[0] for x in batches]))
 
 
 def test_the_cost_table_decides_between_the_engine_and_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,6 +141,8 @@ def _automatic(
         return Choice("eager", f"{no_engine}, and {no_operator}")
     kind = torch_fused.fused_kind(graph)
     assert kind is not None
+    if no_engine is not None and torch._C._functorch.peek_interpreter_stack() is not None:
+        return Choice("eager", f"{no_engine}, nor into torch's fused operator")
     if no_engine is not None:
         return Choice("torch", f"{no_engine}, and torch has a fused operator for {graph.name}")
     training = torch.is_grad_enabled()

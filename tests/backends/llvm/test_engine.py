@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,10 +86,63 @@ def test_second_derivatives_come_from_the_reference() -> None:
         assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], x)
 
 
-def test_forward_mode_raises_rather_than_giving_zero() -> None:
+def test_transforms_raise_rather_than_giving_zero() -> None:
     layer, x = gw.GRU(2, 3), torch.randn(4, 1, 2)
-    with gw.backend("llvm"), pytest.raises(RuntimeError):
-        torch.func.jvp(lambda x: layer(x)[0], (x,), (torch.ones_like(x),))
+    for call in (
+        lambda: torch.func.jvp(lambda x: layer(x)[0], (x,), (torch.ones_like(x),)),
+        lambda: torch.func.vmap(lambda x: layer(x)[0])(torch.stack([x, x])),
+        lambda: torch.func.grad(lambda x: layer(x)[0].sum())(x),
+    ):
+        for mode in (torch.enable_grad, torch.no_grad):
+            with gw.backend("llvm"), mode(), pytest.raises(RuntimeError):
+                call()
+
+
+def test_several_python_threads_at_once() -> None:
+    torch.manual_seed(0)
+    layer = gw.LSTM(30, 64)
+    inputs = [torch.randn(20, 4, 30) for _ in range(6)]
+    with torch.no_grad(), gw.backend("llvm"):
+        expected = [layer(x)[0] for x in inputs]
+
+    def work(x: torch.Tensor) -> list[torch.Tensor]:
+        with torch.no_grad(), gw.backend("llvm"):
+            return [layer(x)[0] for _ in range(30)]
+
+    with ThreadPoolExecutor(6) as pool:
+        for found, whole in zip(pool.map(work, inputs), expected, strict=True):
+            assert all(torch.equal(each, whole) for each in found)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_runs_alone() -> None:
+    torch.manual_seed(0)
+    layer, x = gw.LSTM(64, 64), torch.randn(30, 16, 64)
+    with torch.no_grad(), gw.backend("llvm"):
+        expected = layer(x)[0]
+        child = os.fork()
+        if child == 0:  # pragma: no cover - another process
+            os._exit(0 if threads.most() == 1 and torch.equal(layer(x)[0], expected) else 1)
+        _, status = os.waitpid(child, 0)
+    assert status == 0
+
+
+def test_infinities_nan_and_denormals_are_the_references() -> None:
+    torch.manual_seed(0)
+    layer = gw.LSTM(3, 20)
+    x = torch.randn(4, 5, 3)
+    x[1, 0], x[1, 1, 0], x[2, 2] = float("inf"), float("nan"), 1e-42
+    found = []
+    for name in ("eager", "llvm"):
+        with gw.backend(name):
+            output, _ = layer(x)
+            finite, _ = layer(x[:, 3:])
+        (gradient,) = torch.autograd.grad(finite.sum() * 1e-41, layer.weight_hh_l0)
+        found.append((output.detach(), gradient))
+    torch.testing.assert_close(found[1][0], found[0][0], equal_nan=True)
+    assert found[1][1].abs().max() > 0  # denormals are kept
+    torch.testing.assert_close(found[1][1] * 1e38, found[0][1] * 1e38, rtol=1e-2, atol=1e-5)
 
 
 def test_what_backward_reads_again_may_not_change() -> None:
