@@ -27,7 +27,7 @@ Tensors = dict[str, Tensor]
 _FORWARD_ROWS = 16  # a thread's, up to which forward shares units
 _BACKWARD_ROWS = 1
 _BACKWARD_WEIGHTS = 300_000
-_WORTH_A_TEAM = 400_000  # multiplications, below which waking other threads costs more than their help
+_WORTH_A_TEAM = 800_000  # multiplications, below which waking other threads costs more than their help
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,321 @@
+"""One recurrent layer on the engine beside its peers: forward, training, ragged batches, single steps.
+
+    python benchmarks/layers.py [--cells lstm,gru] [--shapes 32x100x128x128,…] [--peers torch,eager,compiled,jax,onnx]
+                                [--suite short|full] [--seconds 1] [--ragged] [--step] [--out FILE]
+
+Shapes are BxTxIxH, in float32. Every contestant is first compared with the float64 reference; then all take turns,
+and a ratio is the peer's median time over the engine's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from machine import machine
+from peers import PEERS, Absent, Contestant, engine, onnx_session, reference
+from rich.console import Console
+from rich.table import Table
+
+import gatework as gw
+
+Shape = tuple[int, int, int, int]  # B, T, I, H
+SHORT: list[Shape] = [
+    (1, 100, 32, 32), (1, 100, 256, 256), (8, 50, 128, 128), (32, 50, 32, 64), (32, 100, 128, 128),
+    (32, 100, 256, 256), (64, 50, 512, 512),
+]  # fmt: skip
+HIDDEN = (32, 64, 100, 128, 200, 256, 512, 1024)
+FULL = SHORT + [(rows, 50, hidden, hidden) for rows in (1, 8, 32, 128) for hidden in HIDDEN]
+OF_TORCH = ("lstm", "gru", "elman")
+CELLS = (*OF_TORCH, "layer_norm_lstm", "peephole_lstm", "coupled_lstm", "minimal_gated_unit", "slstm")
+TOLERANCE = 2e-3  # relative to the largest entry
+
+# (peer, cell) to ratios asked for: batch 1 forward and training, batch 8, batch 32 and more, worst single shape.
+OWN = (20, 20, 8, 8, 3, 3.5, 2)
+TARGETS: dict[tuple[str, str], Sequence[float]] = {
+    ("torch", "lstm"): (2, 4, 1.2, 1.6, 1.05, 1.35, 0.9),
+    ("torch", "gru"): (3, 8, 3, 4, 2.4, 2.3, 1.5),
+    ("torch", "elman"): (3, 8, 2.5, 4, 2, 2.2, 1.3),
+    **{("onnx", cell): (1.5, 0, 1.2, 0, 1.1, 0, 0.9) for cell in ("lstm", "gru")},
+    **{("jax", cell): (2, 2, 2, 2, 2, 2, 1) for cell in ("lstm", "gru")},
+    **{("eager", cell): OWN for cell in CELLS if cell not in OF_TORCH},
+    **{("compiled", cell): (3, 3, 2, 2, 1.5, 1.5, 1) for cell in CELLS},
+}
+CLASSES = {"1": lambda rows: rows == 1, "8": lambda rows: rows == 8, ">=32": lambda rows: rows >= 32}
+
+
+def check(contestant: Contestant, output: np.ndarray, gradient: np.ndarray) -> None:
+    """Refuses a contestant with other numbers than the reference's."""
+    pairs = [("output", contestant.forward(), output)]
+    if contestant.training is not None:
+        pairs.append(("gradient", contestant.training(), gradient))
+    for label, got, expected in pairs:
+        array = np.asarray(got.detach() if isinstance(got, torch.Tensor) else got)
+        difference = np.abs(array - expected).max() / max(np.abs(expected).max(), 1e-12)
+        if not difference <= TOLERANCE:  # NaN is refused too
+            raise SystemExit(f"{contestant.name} is wrong: its {label} differs by {difference:.1e}")
+
+
+def timed(calls: dict[str, Callable[[], Any]], seconds: float, rounds: int = 5) -> dict[str, list[float]]:
+    """Milliseconds of every call, in turns, until the time is used and every call has its rounds."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    repeat: dict[str, int] = {}
+    for name, call in calls.items():
+        call()
+        start = time.perf_counter()
+        call()
+        repeat[name] = max(1, math.ceil(2e-3 / (time.perf_counter() - start)))
+    begin, turn = time.perf_counter(), 0
+    least = 3 if sum(repeat.values()) == len(calls) else rounds
+    while turn < least or (time.perf_counter() - begin < seconds and turn < 50):
+        order = list(calls) if turn % 2 == 0 else list(calls)[::-1]
+        for name in order:
+            start = time.perf_counter()
+            for _ in range(repeat[name]):
+                calls[name]()
+            times[name].append((time.perf_counter() - start) * 1e3 / repeat[name])
+        turn += 1
+    return times
+
+
+def measure(cell: str, shape: Shape, peers: Iterable[str], seconds: float) -> dict[str, Any]:
+    """Times of one cell and shape, by mode and contestant."""
+    rows, steps, width, hidden = shape
+    torch.manual_seed(0)
+    layer = gw.Recurrent(cell, width, hidden)
+    x = torch.randn(steps, rows, width)
+    witness = reference(copy.deepcopy(layer).double(), x.double())
+    assert witness.training is not None
+    output, gradient = witness.forward().numpy(), witness.training().numpy()
+    contestants, absent = [engine(layer, x)], {}
+    for peer in peers:
+        if (peer == "eager" and cell in OF_TORCH) or (peer == "compiled" and shape not in SHORT):
+            continue
+        try:
+            contestants.append(PEERS[peer](copy.deepcopy(layer), x))
+        except Absent as reason:
+            absent[peer] = str(reason)
+    for contestant in contestants:
+        check(contestant, output, gradient)
+    found: dict[str, Any] = {"cell": cell, "shape": shape, "absent": absent}
+    for mode in ("forward", "training"):
+        calls = {c.name: getattr(c, mode) for c in contestants if getattr(c, mode) is not None}
+        times = timed(calls, seconds)
+        found[mode] = {
+            name: {"median": statistics.median(own), "quartiles": statistics.quantiles(own, n=4)[::2]}
+            for name, own in times.items()
+        }
+    return found
+
+
+def ratios(results: Sequence[dict[str, Any]], peer: str, mode: str) -> dict[Shape, float]:
+    """Shape to the peer's time over the engine's."""
+    return {
+        tuple(each["shape"]): each[mode][peer]["median"] / each[mode]["llvm"]["median"]
+        for each in results
+        if peer in each[mode]
+    }
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    logarithms = [math.log(value) for value in values]
+    return math.exp(sum(logarithms) / len(logarithms))
+
+
+def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Geometric means of each peer's ratios by batch class, and the worst shape, beside what is asked for."""
+    rows = []
+    for peer, cell in {(peer, each["cell"]): None for each in results for peer in each["forward"]}:
+        if peer == "llvm":
+            continue
+        own = [each for each in results if each["cell"] == cell]
+        asked = TARGETS.get((peer, cell))
+        for number, mode in enumerate(("forward", "training")):
+            found = ratios(own, peer, mode)
+            for position, (label, holds) in enumerate(CLASSES.items()):
+                values = [ratio for shape, ratio in found.items() if holds(shape[0])]
+                if values:
+                    target = asked[2 * position + number] if asked else None
+                    rows.append(_row(peer, cell, mode, f"batch {label}", geometric_mean(values), target))
+            if found:
+                worst = min(found, key=lambda shape: found[shape])
+                label = "worst: " + "x".join(map(str, worst))
+                rows.append(_row(peer, cell, mode, label, found[worst], asked[6] if asked else None))
+    return rows
+
+
+def _row(peer: str, cell: str, mode: str, of: str, ratio: float, target: float | None) -> dict[str, Any]:
+    met = None if not target else ratio >= target
+    return {"peer": peer, "cell": cell, "mode": mode, "of": of, "ratio": ratio, "target": target, "met": met}
+
+
+def roofline(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The share of the arithmetic peak that the products alone reach, at batch 32 and more, hidden 256 to 512.
+
+    The peak is the best of the engine's and torch's product of large square matrices in this run.
+    """
+    size = 1536
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    linear = gw.Linear(size, size, bias=False)
+    with torch.no_grad():
+        times = timed({"llvm": lambda: linear(a), "torch": lambda: a @ b}, 2.0)
+    peak = max(2 * size**3 / min(own) / 1e6 for own in times.values())
+    shares = []
+    for each in results:
+        rows, steps, width, hidden = each["shape"]
+        if rows < 32 or hidden not in (256, 512):
+            continue
+        gates = len([b for b in gw.cells.get(each["cell"]).graph.blocks if b.slot == "hh"])
+        outer, loop = (2 * steps * rows * gates * hidden * size for size in (width, hidden))
+        # Training: both products forward, the loop's backward, and the gradients of both weights.
+        work = {"forward": outer + loop, "training": 2 * outer + 3 * loop}
+        shares.append(
+            {
+                "cell": each["cell"],
+                "shape": each["shape"],
+                **{m: work[m] / each[m]["llvm"]["median"] / 1e6 / peak for m in work},
+            }
+        )
+    return {"peak_gflops": peak, "shares": shares}
+
+
+def ragged() -> list[dict[str, Any]]:
+    """A ragged LSTM batch against its share of the padded cost, and against a PackedSequence on torch."""
+    found = []
+    for rows, steps, hidden in ((32, 1000, 128), (64, 1000, 256)):
+        torch.manual_seed(0)
+        ours, theirs = gw.LSTM(hidden, hidden), torch.nn.LSTM(hidden, hidden)
+        theirs.load_state_dict(ours.state_dict())
+        x, lengths = torch.randn(steps, rows, hidden), torch.randint(1, steps + 1, (rows,))
+        packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+        share = lengths.sum().item() / (steps * rows)
+
+        def train(call: Callable[[], torch.Tensor]) -> Callable[[], None]:
+            return lambda: call().sum().backward()
+
+        calls: dict[str, Callable[[], torch.Tensor]] = {
+            "padded": lambda ours=ours, x=x: ours(x)[0],
+            "ragged": lambda ours=ours, x=x, lengths=lengths: ours(x, lengths=lengths)[0],
+        }
+        other = lambda theirs=theirs, packed=packed: theirs(packed)[0].data  # noqa: E731
+        with gw.backend("llvm"):
+            with torch.no_grad():
+                forward = timed({**calls, "torch packed": other}, 3.0)
+            training = timed({name: train(call) for name, call in calls.items()}, 3.0)
+        start = time.perf_counter()
+        train(other)()  # one round: it takes many seconds
+        training["torch packed"] = [(time.perf_counter() - start) * 1e3]
+        entry: dict[str, Any] = {"rows": rows, "steps": steps, "hidden": hidden, "share": share}
+        for mode, times in (("forward", forward), ("training", training)):
+            medians = {name: statistics.median(own) for name, own in times.items()}
+            entry[mode] = medians | {
+                "over share": medians["ragged"] / medians["padded"] / share,
+                "against packed": medians["torch packed"] / medians["ragged"],
+            }
+        found.append(entry)
+    return found
+
+
+def one_step() -> list[dict[str, Any]]:
+    """Microseconds of one step at batch 1 through Python."""
+    found = []
+    for cell in ("lstm", "gru"):
+        for hidden in (32, 128, 256):
+            layer, x = gw.Recurrent(cell, hidden, hidden), torch.randn(1, hidden)
+            single = (torch.nn.LSTMCell if cell == "lstm" else torch.nn.GRUCell)(hidden, hidden)
+            state = (torch.zeros(1, hidden),) * 2 if cell == "lstm" else torch.zeros(1, hidden)
+            with gw.backend("llvm"), torch.no_grad():
+                stream = layer.stream()
+                run, feed = onnx_session(layer, 1, 1)
+                feeds = feed(x.numpy()[None])
+                calls = {
+                    "llvm": lambda stream=stream, x=x: stream.step(x),
+                    "onnx": lambda run=run, feeds=feeds: run(feeds),
+                    "torch cell": lambda single=single, x=x, state=state: single(x, state),
+                }
+                times = timed(calls, 2.0)
+            medians = {name: statistics.median(own) * 1e3 for name, own in times.items()}
+            found.append(
+                {"cell": cell, "hidden": hidden, "of onnx": medians["llvm"] / medians["onnx"], **medians}
+            )
+    return found
+
+
+def show(console: Console, title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """A table of dictionaries."""
+    if not rows:
+        return
+    table = Table(title=title)
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
+    console.print(table)
+
+
+def shape_of(text: str) -> Shape:
+    rows, steps, width, hidden = (int(part) for part in text.split("x"))
+    return rows, steps, width, hidden
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cells", default="lstm,gru")
+    parser.add_argument("--shapes")
+    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--suite", choices=("short", "full"), default="short")
+    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--ragged", action="store_true")
+    parser.add_argument("--step", action="store_true")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(arguments)
+    cells = CELLS if options.cells == "all" else options.cells.split(",")
+    shapes = [shape_of(text) for text in options.shapes.split(",")] if options.shapes else SHORT
+    if options.suite == "full" and not options.shapes:
+        shapes = FULL
+    console = Console()
+    results = []
+    for cell in cells:
+        for shape in shapes:
+            found = measure(cell, shape, options.peers.split(","), options.seconds)
+            results.append(found)
+            line = f"{cell} {'x'.join(map(str, shape))}:"
+            for mode in ("forward", "training"):
+                own = found[mode]["llvm"]["median"]
+                others = (f"{n} {t['median'] / own:.2f}" for n, t in found[mode].items() if n != "llvm")
+                line += f"  {mode} {own:.3f} ms, times as long: {', '.join(others)};"
+            console.print(line, highlight=False, soft_wrap=True)
+    report = {
+        "machine": machine(),
+        "results": results,
+        "summary": summary(results),
+        "roofline": roofline(results),
+        "ragged": ragged() if options.ragged else [],
+        "step": one_step() if options.step else [],
+    }
+    show(console, "Geometric means: the peer's time over the engine's", report["summary"])
+    show(
+        console,
+        f"Share of the peak, {report['roofline']['peak_gflops']:.0f} GFLOP/s",
+        report["roofline"]["shares"],
+    )
+    show(console, "Ragged batches (ms)", report["ragged"])
+    show(console, "One step (microseconds)", report["step"])
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The benchmark of layers: it measures, its means are right, and it refuses a contestant that is wrong."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def layers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    for name in ("layers", "peers", "machine"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module("layers")
+
+
+def result(shape: tuple[int, ...], engine: float, torch: float) -> dict[str, Any]:
+    times = {"llvm": {"median": engine}, "torch": {"median": torch}}
+    return {"cell": "lstm", "shape": shape, "forward": times, "training": times}
+
+
+def test_it_measures(layers: ModuleType) -> None:
+    found = layers.measure("gru", (2, 5, 3, 4), ["torch", "onnx", "eager"], 0.01)
+    assert set(found["forward"]) == {"llvm", "torch", "onnx"}
+    assert set(found["training"]) == {"llvm", "torch"}
+    assert found["forward"]["llvm"]["median"] > 0
+    own = layers.measure("layer_norm_lstm", (2, 5, 3, 4), ["torch", "eager"], 0.01)
+    assert set(own["forward"]) == {"llvm", "eager"}
+    assert "torch.nn has no layer_norm_lstm" in own["absent"]["torch"]
+
+
+def test_means_and_targets(layers: ModuleType) -> None:
+    results = [
+        result((1, 2, 3, 4), 1.0, 4.0),
+        result((1, 2, 3, 8), 2.0, 2.0),
+        result((64, 2, 3, 4), 1.0, 1.0),
+    ]
+    rows = {(row["mode"], row["of"]): row for row in layers.summary(results)}
+    assert rows["forward", "batch 1"]["ratio"] == pytest.approx(2.0)
+    assert rows["forward", "batch 1"]["met"] is True
+    assert rows["training", "batch 1"]["met"] is False  # 2 against 4
+    assert rows["forward", "batch >=32"]["met"] is False
+    assert rows["forward", "worst: 1x2x3x8"]["ratio"] == pytest.approx(1.0)
+
+
+def test_a_wrong_contestant_is_refused(layers: ModuleType) -> None:
+    right = np.ones((2, 1, 3), np.float32)
+    layers.check(layers.Contestant("right", lambda: right, None), right, right)
+    for wrong in (right * 1.01, right * np.nan):
+        with pytest.raises(SystemExit, match="wrong is wrong"):
+            layers.check(layers.Contestant("wrong", lambda wrong=wrong: wrong, None), right, right)
