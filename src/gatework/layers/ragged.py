@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from gatework.backends.llvm import memory
 from gatework.backends.program import Piece
 
 
@@ -99,9 +100,12 @@ class _Take(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
         ctx.save_for_backward(index, inverse)
-        if len(index) > len(tensor):  # some are no row's: they take from one of zeros
-            tensor = torch.cat([tensor, tensor.new_zeros(1, *tensor.shape[1:])])
-        return tensor.index_select(0, index)
+        shape = (len(index), *tensor.shape[1:])
+        own = tensor.device.type == "cpu" and tensor.is_floating_point()
+        result = memory.empty(shape, tensor.dtype) if own else tensor.new_empty(shape)
+        if len(index) > len(tensor):  # some are no row's: they stay zero
+            return result.zero_().index_copy_(0, inverse, tensor)
+        return torch.index_select(tensor, 0, index, out=result)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
@@ -110,6 +114,16 @@ class _Take(torch.autograd.Function):
 
 
 def _taken(tensor: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+    """Rows by position.
+
+    Args:
+        index: for each row of the result the tensor's; one past the last where there is none.
+        inverse: for each row of the tensor the result's.
+    """
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+        if len(index) > len(tensor):
+            tensor = torch.cat([tensor, tensor.new_zeros(1, *tensor.shape[1:])])
+        return tensor.index_select(0, index)
     taken: Tensor = _Take.apply(tensor, index, inverse)
     return taken
 

@@ -25,7 +25,7 @@ from gatework.graph.node import resolve
 from gatework.graph.variants import DROPOUT, ZONEOUT, variant
 from gatework.layers.call import Call, Output, State, carries_alignment
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
-from gatework.layers.quick import plain_sizes, quick
+from gatework.layers.quick import describe, plain_sizes, quick, traced
 from gatework.layers.stream import Stream
 from gatework.layers.tape import RecordedLayer, Tape, tapes_of
 
@@ -112,6 +112,7 @@ class Recurrent(nn.Module):
         self.output_size = resolve(self._graph.states[0].size, self._sizes)
         self._names = tuple(parameter_shapes(self._graph, self._layer_sizes(0)))
         self._plain = plain_sizes(self)
+        self._described = describe(self)
         for layer in range(num_layers):
             shapes = parameter_shapes(self._graph, self._layer_sizes(layer))
             for direction in range(self.num_directions):
@@ -178,12 +179,24 @@ class Recurrent(nn.Module):
         Raises:
             ValueError: a shape or length that does not fit; the message has the one received.
         """
-        if lengths is None and memory is None and inputs is None:
-            result = quick(self, input, hx)
+        short = lengths is None and memory is None and inputs is None
+        if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            result = traced(self, input, hx) if short else None
             if result is not None:
                 return result
+            return self._untraced(
+                input, hx, lengths=lengths, memory=memory, memory_lengths=memory_lengths, inputs=inputs
+            )
+        result = quick(self, input, hx) if short else None
+        if result is not None:
+            return result
         call = Call(self, input, hx, lengths, memory, memory_lengths, inputs)
         return call.finish(*self._run(call))
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _untraced(self, *args: Any, **given: Any) -> tuple[Output, State]:
+        """A call that torch.compile leaves to Python: its graph breaks here, once."""
+        return self.forward(*args, **given)
 
     def _run(self, call: Call) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
         tapes = tapes_of(self)

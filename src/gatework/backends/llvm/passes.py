@@ -31,7 +31,7 @@ def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work:
     Bases: `input:NAME`, `static:NAME`, `state:NAME` and parameters are read; `emit:NAME`, `final:NAME`,
     `history:NAME` (of the first state; in training of all) and `kept` are written.
     """
-    work = WorkList(shape.dtype, shape.target, shape.team if shape.by_units else 1)
+    work = WorkList(shape.dtype, shape.target, shape.parts)
     add_forward(work, shape, wanted, Place)
     return work.finish()
 
@@ -87,15 +87,16 @@ def add_forward(
     buffers = {name: Stream(work.scratch(chunk_rows * width), width) for name, width in handed.items()}
     outside = None
     if outer is not None:
-        few = shape.by_units or rows_all < shape.team * _FEW_ROWS
+        few = rows_all <= shape.units_up_to or rows_all < shape.team * _FEW_ROWS
         outside = _Outer(work, shape, outer, chunk_rows, together=few, prefix=prefix)
     work.barrier()
     moved = 0  # rows by which what goes on from step to step has moved in its two places
     for chunk in shape.chunks(chunk_rows):
+        by_units = chunk.rows <= shape.units_up_to
         made = _moved(saved.outer, chunk.shift) | _moved(buffers, -chunk.first * chunk.rows)
         if outside is not None:
             outside.run(_moved(inputs, chunk.shift) | made, chunk)
-            if outside.together or shape.by_units:
+            if outside.together or by_units:
                 work.barrier()
         arrays = _arrays(shape, _moved(loop_streams, chunk.shift) | _hoisted(made), rows_all - chunk.rows)
         olds = {
@@ -103,9 +104,7 @@ def add_forward(
             for name, places in states.items()
         }
         arrays |= {f"state:{name}": old.place for name, old in olds.items()}
-        work.run(
-            bound, arrays, masks, steps=(chunk.first, chunk.last), rows=chunk.rows, by_units=shape.by_units
-        )
+        work.run(bound, arrays, masks, steps=(chunk.first, chunk.last), rows=chunk.rows, by_units=by_units)
         ended = chunk.rows - chunk.after
         if ended or (outside is not None and outside.together):
             work.barrier()
@@ -207,7 +206,7 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
     `gradient:input:NAME` (by the loop), `gradient:outer:NAME` (by the outer program; the caller adds them),
     `gradient:static:NAME`, `gradient:state:NAME` and `gradient:PARAMETER` are written.
     """
-    work = WorkList(shape.dtype, shape.target, shape.team if shape.by_units else 1)
+    work = WorkList(shape.dtype, shape.target, shape.parts)
     add_backward(work, shape, wanted, Place)
     return work.finish()
 
@@ -300,7 +299,8 @@ def add_backward(
         arrays |= {f"state:{GRADIENT}{name}": state.at(moved).place for name, state in carried.items()}
         work.run(
             bound, arrays, masks, steps=(shape.steps - chunk.last, shape.steps - chunk.first),
-            rows=chunk.rows, begin=shape.steps - 1, direction=-1, by_units=shape.by_units,
+            rows=chunk.rows, begin=shape.steps - 1, direction=-1,
+            by_units=chunk.rows <= shape.units_up_to,
         )  # fmt: skip
         work.barrier()
         sums = _Sums(work, shape, chunk, at)

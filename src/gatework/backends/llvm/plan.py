@@ -84,7 +84,7 @@ class Shape:
         pieces: of the batch; a dense one is one piece.
         rows: B
         team: threads.
-        by_units: the loop's units are shared, rather than its rows.
+        units_up_to: rows up to which a step's units are shared among the threads, rather than its rows.
     """
 
     graph: Graph
@@ -94,7 +94,7 @@ class Shape:
     pieces: tuple[Piece, ...]
     rows: int
     team: int
-    by_units: bool
+    units_up_to: int
 
     @property
     def size_of(self) -> dict[str, int]:
@@ -103,6 +103,11 @@ class Shape:
     @property
     def steps(self) -> int:
         return self.pieces[-1][1]
+
+    @property
+    def parts(self) -> int:
+        """Threads that share units in some step."""
+        return self.team if min(rows for _, _, rows in self.pieces) <= self.units_up_to else 1
 
     @property
     def total(self) -> int:

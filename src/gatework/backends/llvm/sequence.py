@@ -106,13 +106,14 @@ def shape_for(
         pieces = ((0, steps, rows),)
     work = weights * sum((stop - start) * n for start, stop, n in pieces)
     team = most if work >= _WORTH_A_TEAM else 1
-    by_units = team > 1 and rows <= team * _FORWARD_ROWS
-    return Shape(graph, dtype, target.host(), sizes, pieces, rows, team, by_units)
+    units_up_to = team * _FORWARD_ROWS if team > 1 else 0
+    return Shape(graph, dtype, target.host(), sizes, pieces, rows, team, units_up_to)
 
 
-def backward_by_units(shape: Shape, weights: int) -> bool:
-    """Whether threads that share units in forward do so in backward too."""
-    return shape.rows <= shape.team * _BACKWARD_ROWS and weights >= _BACKWARD_WEIGHTS
+def backward_shape(shape: Shape, weights: int) -> Shape:
+    """The same for backward, where units are shared less often."""
+    few = shape.team * _BACKWARD_ROWS if shape.team > 1 and weights >= _BACKWARD_WEIGHTS else 0
+    return replace(shape, units_up_to=few)
 
 
 class _Buffers:
@@ -190,8 +191,7 @@ def _backward(
     buffers = _Buffers(shape)
     buffers.tensors |= tensors
     weights = sum(tensors[name].numel() for name in left.parameters)
-    by_units = shape.by_units and backward_by_units(shape, weights)
-    work = backward_work(replace(shape, by_units=by_units), left.wanted)
+    work = backward_work(backward_shape(shape, weights), left.wanted)
 
     def gradient(name: str, value: Tensor | None, like: Tensor) -> None:
         buffers.tensors[name] = torch.zeros_like(like) if value is None else value.contiguous()

@@ -19,8 +19,8 @@ from gatework.backends import eager
 from gatework.backends.llvm import memory
 from gatework.backends.llvm.passes import add_backward, add_forward
 from gatework.backends.llvm.plan import emitted, kept, plan
-from gatework.backends.llvm.sequence import backward_by_units, shape_for
-from gatework.backends.llvm.worklist import ARENA, Fixed, Place, Work, WorkList, new_arena
+from gatework.backends.llvm.sequence import backward_shape, shape_for
+from gatework.backends.llvm.worklist import ARENA, ONE, Fixed, Place, Work, WorkList, new_arena
 from gatework.backends.program import SequenceInput
 from gatework.graph import Graph
 from gatework.graph.backward import GRADIENT
@@ -55,7 +55,11 @@ class Plain:
 
 
 class Stack:
-    """Prepared calls: each takes tensors in a fixed order, all of them contiguous."""
+    """Prepared calls: each takes tensors in a fixed order, all of them contiguous.
+
+    Attributes:
+        made: shapes of what `forward` makes.
+    """
 
     def __init__(self, plain: Plain) -> None:
         self.plain = plain
@@ -72,10 +76,11 @@ class Stack:
             self._wanted = [frozenset([first] if n or plain.wanted else []) for n in range(len(shapes))]
         self._widths = {state.name: resolve(state.size, shapes[0].size_of) for state in graph.states}
         self._output = graph.states[0].name
+        self._input_width = resolve(graph.inputs[0].size, shapes[0].size_of)
         history = (steps + 1, rows, self._widths[self._output])
         finals = [(len(shapes), rows, width) for width in self._widths.values()]
         self._kept, numbers = self._keep()
-        self._made = [history, *finals, *([(numbers,)] if plain.wanted is not None else [])]
+        self.made = [history, *finals, *([(numbers,)] if plain.wanted is not None else [])]
         self._parameters = [f"{number}:{name}" for number in range(len(shapes)) for name in plain.names]
         self._states = [f"state:{name}" for name in self._widths]
         self._forward = self._prepare_forward()
@@ -104,8 +109,7 @@ class Stack:
 
     def _prepare_forward(self) -> _Call:
         rows, width = self.plain.rows, self._widths[self._output]
-        by_units = any(shape.by_units for shape in self._shapes)
-        work = WorkList(self.plain.dtype, self._shapes[0].target, self._team if by_units else 1)
+        work = WorkList(self.plain.dtype, self._shapes[0].target, max(s.parts for s in self._shapes))
         below = Place("input")
         for number, (shape, wanted) in enumerate(zip(self._shapes, self._wanted, strict=True)):
             places = dict(self._kept[number])
@@ -133,19 +137,15 @@ class Stack:
 
     def forward(self, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor]:
         """History (T + 1, B, H), the final states (L, B, size), and in training what backward needs."""
-        made = [memory.empty(shape, self.plain.dtype) for shape in self._made]
+        made = [memory.empty(shape, self.plain.dtype) for shape in self.made]
         self._forward([x, *parameters, *states, *made])
         return made
 
     def _prepare_backward(self, finals: tuple[bool, ...]) -> _Call:
         rows, steps, widths = self.plain.rows, self.plain.steps, self._widths
         weights = [weights for _, weights in self.plain.sizes]
-        shapes = [
-            replace(shape, by_units=shape.by_units and backward_by_units(shape, count))
-            for shape, count in zip(self._shapes, weights, strict=True)
-        ]
-        by_units = any(shape.by_units for shape in shapes)
-        work = WorkList(self.plain.dtype, shapes[0].target, self._team if by_units else 1)
+        shapes = [backward_shape(shape, count) for shape, count in zip(self._shapes, weights, strict=True)]
+        work = WorkList(self.plain.dtype, shapes[0].target, max(shape.parts for shape in shapes))
         there = dict(zip(widths, finals, strict=True))
         first = self.plain.graph.inputs[0].name
         history = f"history:{self._output}"
@@ -156,14 +156,17 @@ class Stack:
             below = Place("input")
             if number:
                 below = self._kept[number - 1][history].at(rows * widths[self._output])
-            of_input = Place("gradient:input")
+            of_input, width = Place("gradient:input"), self._input_width
             if number:
-                of_input = work.scratch(steps * rows * widths[self._output])
+                width = widths[self._output]
+                of_input = work.scratch(steps * rows * width)
+            both = self._made_twice(wanted)
+            of_outer = work.scratch(steps * rows * width) if both else of_input
             places = {
                 "gradient:output": above,
                 f"input:{first}": below,
                 f"gradient:input:{first}": of_input,
-                f"gradient:outer:{first}": of_input,
+                f"gradient:outer:{first}": of_outer,
                 **self._kept[number],
             }
             if not self.plain.given:
@@ -182,6 +185,9 @@ class Stack:
 
             add_backward(work, shapes[number], wanted, at, f"{number}:")
             work.barrier()
+            if both:
+                work.outer(Place(ONE), (0, 0), of_outer, 0, 1, 1, steps * rows * width, of_input)
+                work.barrier()
             above = of_input
         bases = ["input", *self._parameters, "history", "kept", "gradient:output"]
         bases += [f"gradient:final:{name}" for name in widths if there[name]]
@@ -189,6 +195,14 @@ class Stack:
         bases += [f"gradient:{name}" for name in self._states] if self.plain.given else []
         bases += ["gradient:input"] if self.plain.wanted else []
         return _Call(work.finish(), bases, self._team)
+
+    def _made_twice(self, wanted: frozenset[str]) -> bool:
+        """Whether the loop and the outer program both make a gradient of the input, which are then added."""
+        programs = plan(self.plain.graph, wanted)
+        name = f"{GRADIENT}{self.plain.graph.inputs[0].name}"
+        parts = (programs.loop_training, programs.outer_training)
+        sizes = self._shapes[0].size_of
+        return all(part is not None and name in emitted(part.loop, sizes) for part in parts)
 
     def backward(
         self,
@@ -296,25 +310,16 @@ def _again(
 
 
 @lru_cache(maxsize=64)
-def _stack(plain: Plain) -> Stack:
+def prepared(plain: Plain) -> Stack:
+    """The prepared calls of a shape."""
     return Stack(plain)
-
-
-@lru_cache(maxsize=256)
-def trains_plainly(graph: Graph) -> bool:
-    """Whether one program alone makes the gradient of the input: two would have to be added up."""
-    programs = plan(graph, None)
-    name = f"{GRADIENT}{graph.inputs[0].name}"
-    parts = (programs.loop_training, programs.outer_training)
-    sizes = dict.fromkeys(graph.sizes(), 1)
-    return sum(part is not None and name in emitted(part.loop, sizes) for part in parts) == 1
 
 
 def run_stack(
     plain: Plain, x: Tensor, parameters: list[Tensor], states: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     """Output (T, B, H) and final states (L, B, size)."""
-    stack = _stack(plain)
+    stack = prepared(plain)
     if plain.wanted is None:
         history, *finals = stack.forward(x, parameters, states)
         return history[1:], *finals
