@@ -101,6 +101,7 @@ def compiled(layer: gw.Recurrent, x: Tensor) -> Contestant:
 
     try:
         forward()
+        training()
     except Exception as error:  # no compiler, or a graph that it refuses: said, not hidden
         raise Absent(f"torch.compile failed: {str(error).splitlines()[0][:80]}") from error
     return Contestant("compiled", forward, training)
@@ -155,13 +156,17 @@ def jax_scan(layer: gw.Recurrent, x: Tensor) -> Contestant:
 
 def onnx_runtime(layer: gw.Recurrent, x: Tensor) -> Contestant:
     """ONNX's own operator in ONNX Runtime, forward."""
-    run, feed = onnx_session(layer, *x.shape[:2])
-    array = x.numpy()
-    return Contestant("onnx", lambda: run(feed(array))[:, 0], None)
+    session = onnx_session(layer, *x.shape[:2])
+    feeds = {"X": x.numpy()}
+    return Contestant("onnx", lambda: session.run(["Y"], feeds)[0][:, 0], None)
 
 
-def onnx_session(layer: gw.Recurrent, steps: int, rows: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """A prepared session: `run(feed(x))` gives (T, 1, B, H)."""
+def onnx_session(layer: gw.Recurrent, steps: int, rows: int, *, state: bool = False) -> Any:
+    """A prepared session from X (T, B, I) to Y (T, 1, B, H).
+
+    Args:
+        state: it also takes `initial_h` (and `initial_c`), (1, B, H), and gives `Y_h` (and `Y_c`).
+    """
     name = layer.cell.name
     if find_spec("onnxruntime") is None or find_spec("onnx") is None:
         raise Absent("onnx and onnxruntime are not installed")
@@ -181,21 +186,26 @@ def onnx_session(layer: gw.Recurrent, steps: int, rows: int) -> tuple[Callable[.
     attributes = {"hidden_size": layer.hidden_size}
     if name == "gru":
         attributes["linear_before_reset"] = 1
-    node = helper.make_node(name.upper(), ["X", "W", "R", "B"], ["Y"], **attributes)
+    letters = ("h", "c")[: len(layer._graph.states)] if state else ()
+    reads = ["X", "W", "R", "B", *([""] if state else []), *(f"initial_{letter}" for letter in letters)]
+    writes = ["Y", *(f"Y_{letter}" for letter in letters)]
+
+    def told(names: list[str]) -> list[Any]:
+        shapes = {"X": [steps, rows, layer.input_size], "Y": [steps, 1, rows, layer.hidden_size]}
+        small = [1, rows, layer.hidden_size]
+        return [helper.make_tensor_value_info(n, TensorProto.FLOAT, shapes.get(n, small)) for n in names]
+
     graph = helper.make_graph(
-        [node],
+        [helper.make_node(name.upper(), reads, writes, **attributes)],
         "layer",
-        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [steps, rows, layer.input_size])],
-        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, [steps, 1, rows, layer.hidden_size])],
+        told(["X", *(f"initial_{letter}" for letter in letters)]),
+        told(writes),
         [numpy_helper.from_array(np.ascontiguousarray(value), key) for key, value in values.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Its threads would spin on after each run and take the processor from whoever's turn comes next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
-    return lambda feeds: session.run(["Y"], feeds)[0], lambda array: {"X": array}
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
 
 
 PEERS: dict[str, Callable[[gw.Recurrent, Tensor], Contestant]] = {
