@@ -153,7 +153,7 @@ def cells(
 def bench(
     suite: Annotated[
         str, typer.Argument(metavar="[SUITE]", help="a file of benchmarks/, by its name")
-    ] = "loop_overhead",
+    ] = "layers",
 ) -> int:
     """Run a benchmark suite of the project's checkout."""
     from gatework.cli.benchmarks import run_suite

@@ -199,6 +199,19 @@ def test_a_stream_gives_the_bits_of_the_sequence(cell: str, size: int) -> None:
         assert torch.equal(stream.step(x[0]), whole[0])
 
 
+def test_a_stream_made_for_inference_is_used_elsewhere() -> None:
+    layer, x = gw.LSTM(3, 4), torch.randn(2, 1, 3)
+    with gw.backend("llvm"):
+        with torch.inference_mode():
+            stream = layer.stream()
+            first = stream.step(x[0]).clone()
+        state = stream.state
+        stream.reset()
+        assert torch.equal(stream.step(x[0]), first)
+        stream.state = state
+        assert torch.equal(stream.step(x[1]), layer(x)[0][1])
+
+
 def test_threads_that_share_units_give_the_bits_of_one() -> None:
     torch.manual_seed(0)
     layer, x = gw.Recurrent("layer_norm_lstm", 40, 70), torch.randn(11, 3, 40)

@@ -26,7 +26,7 @@ from gatework.graph import Graph
 from gatework.graph.backward import GRADIENT
 from gatework.graph.node import resolve
 
-_MOST_ARENA = 1 << 23  # bytes that a prepared call may keep for itself
+_MOST_ARENA = 1 << 20  # bytes that a prepared call may keep for itself
 
 Sizes = tuple[tuple[tuple[tuple[str, int], ...], int], ...]
 """Of each layer: the sizes that its graph names, and how many weights it has."""

@@ -77,11 +77,12 @@ class Stepper:
         setup.call(addresses, 1)
         self._lists = [Fixed(each, addresses, given, self._team) for each in lists]
         self._turn = 0
-        self._states = [
-            [self._view(layer.states[name], (2, self._rows, width)) for layer in layers]
-            for name, width in self._widths.items()
-        ]
-        self.results = {name: self._view(places[name], (self._rows, width)) for name, width in result.items()}
+        with torch.inference_mode(False):  # a stream that is made there may be used elsewhere
+            self._states = [
+                [self._view(layer.states[name], (2, self._rows, width)) for layer in layers]
+                for name, width in self._widths.items()
+            ]
+            self.results = {n: self._view(places[n], (self._rows, width)) for n, width in result.items()}
         self.set_states(states)
 
     def _layer(self, work: WorkList, sizes: Mapping[str, int], prefix: str) -> _Layer:
