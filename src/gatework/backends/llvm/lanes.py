@@ -8,6 +8,7 @@ from llvmlite import ir
 
 from gatework.backends.llvm import mathematics
 from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value
+from gatework.backends.llvm.layout import SPREAD
 from gatework.graph.node import Node, Width
 from gatework.graph.ops import OPS
 from gatework.graph.schedule import Piece
@@ -164,7 +165,7 @@ class Lanes:
                 self.put(value, address, node.width)
             if node.width == 1 and program.schedule.stage_of[index] is not None:
                 first = e.b.extract_element(value, ir.Constant(ir.IntType(32), 0))
-                e.store(first, e.at(self.access.pointer(f"scalar:{index}"), row))
+                e.store(first, self.scalar(index, row))
         for index in self.piece.sums:
             self.share(index, row)
 
@@ -192,9 +193,18 @@ class Lanes:
         assert total is not None
         part = _across(e, total, largest)
         blocks = self.blocks(self.piece.width)
-        place = e.b.add(e.b.mul(row, blocks), e.b.sdiv(self.unit, e.whole(e.lanes)))
+        place = e.b.add(self.spread(row, blocks), e.b.sdiv(self.unit, e.whole(e.lanes)))
         self.program.layout.scratch[f"sum:{index}"] = self.piece.width
         e.store(part, e.at(self.access.pointer(f"sum:{index}"), place))
+
+    def scalar(self, index: int, row: Value) -> Value:
+        """The address of a row's own number."""
+        return self.e.at(self.access.pointer(f"scalar:{index}"), self.spread(row, self.e.whole(1)))
+
+    def spread(self, row: Value, numbers: Value) -> Value:
+        """Where a row's few numbers begin: no two rows, and so no two threads, share a pair of cache lines."""
+        apart = self.e.whole(SPREAD // self.e.item)
+        return self.e.b.mul(row, self.e.b.mul(self.e.ceil_div(numbers, apart), apart))
 
     def blocks(self, width: Width) -> Value:
         return self.e.ceil_div(self.access.width(width), self.e.whole(self.e.lanes))
@@ -207,7 +217,7 @@ class Lanes:
             (self.program.node(arg).width for arg in node.args if self.program.node(arg).width != 1), 1
         )
         blocks = self.blocks(width)
-        base = e.at(self.access.pointer(f"sum:{index}"), e.b.mul(self.row_number, blocks))
+        base = e.at(self.access.pointer(f"sum:{index}"), self.spread(self.row_number, blocks))
         largest = node.op == "largest"
         with e.loop(e.whole(1), blocks, 1, [e.load(base)]) as (block, turn):
             part = e.load(e.at(base, block))
@@ -244,7 +254,7 @@ class Lanes:
         if self.computed_here(index):
             return apply(e, node, [self.value(arg) for arg in node.args])
         if node.width == 1 and program.schedule.stage_of[index] is not None:
-            return e.splat(e.load(e.at(self.access.pointer(f"scalar:{index}"), self.row_number)))
+            return e.splat(e.load(self.scalar(index, self.row_number)))
         place = program.places[index][0]
         address = self.access.row(place, node.width, self.step, self.row_number, new=True)
         if node.width == 1:

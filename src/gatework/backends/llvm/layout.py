@@ -9,6 +9,7 @@ from typing import NamedTuple
 from gatework.graph.node import Width
 
 MOST_COLUMNS = 4  # registers of a tile's row
+SPREAD = 128  # bytes: processors fetch cache lines in pairs
 
 
 class Factor(NamedTuple):
@@ -47,8 +48,8 @@ class Layout:
 
     Attributes:
         pointers: names in order. `stream:NAME` (T, B, W); `state:NAME` (T + 1 or 2, B, W); `static:NAME` (B, W);
-            `vector:NAME`, `bias:SLOT:GATE` (W); `packed:…` weights; `scratch:K` (B, W); `sum:K` (B, blocks);
-            `scalar:K` (B).
+            `vector:NAME`, `bias:SLOT:GATE` (W); `packed:…` weights; `scratch:K` (B, W); `sum:K` (B, blocks)
+            and `scalar:K` (B, 1), each row in whole SPREADs.
         numbers: names in order: `rows`, `begin`, `direction`, `mask:STATE`, `size:WIDTH`,
             `together:PIECE` (unit blocks of one product).
         groups: what is to be packed, by piece.

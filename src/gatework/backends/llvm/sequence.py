@@ -14,11 +14,12 @@ from torch import Tensor
 from gatework.backends import eager
 from gatework.backends.llvm import memory, target, threads
 from gatework.backends.llvm.passes import backward_work, forward_work
-from gatework.backends.llvm.plan import Shape, kept
+from gatework.backends.llvm.plan import Shape, kept, plan
 from gatework.backends.pieces import run_pieces
 from gatework.backends.program import Piece, SequenceInput, SequenceOutput
 from gatework.graph import Graph
 from gatework.graph.node import Width, resolve
+from gatework.graph.ops import OPS
 
 Tensors = dict[str, Tensor]
 
@@ -107,7 +108,15 @@ def shape_for(
     work = weights * sum((stop - start) * n for start, stop, n in pieces)
     team = most if work >= _WORTH_A_TEAM else 1
     units_up_to = team * _FORWARD_ROWS if team > 1 else 0
+    if _has_row_numbers(graph):
+        units_up_to = min(units_up_to, 1)
     return Shape(graph, dtype, target.host(), sizes, pieces, rows, team, units_up_to)
+
+
+@lru_cache(maxsize=256)
+def _has_row_numbers(graph: Graph) -> bool:
+    """Whether a step makes numbers of a whole row: threads that share units would all write them."""
+    return any(OPS[node.op].sort == "reduction" for node in plan(graph).loop.nodes)
 
 
 def backward_shape(shape: Shape, weights: int) -> Shape:

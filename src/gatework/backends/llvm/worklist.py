@@ -27,7 +27,7 @@ from gatework.backends.llvm.driver import (
     PACK,
     RUN,
 )
-from gatework.backends.llvm.layout import Group, together
+from gatework.backends.llvm.layout import SPREAD, Group, together
 from gatework.backends.llvm.native import Driver, Native
 from gatework.backends.llvm.product import COLUMNS
 from gatework.backends.llvm.target import Target
@@ -35,7 +35,7 @@ from gatework.graph import Graph
 from gatework.graph.layout import gate_rows
 from gatework.graph.node import resolve
 
-_LINE = 64  # bytes of a cache line
+_LINE = 128  # bytes: a pair of cache lines, as processors fetch them
 _KEPT = 1 << 28  # bytes of an arena that stays after the call
 _DATA = ctypes.c_int64 * DATA_FIELDS
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -104,6 +104,12 @@ class WorkList:
         self._arena += -(-numbers // line) * line
         return place
 
+    def _spread(self, rows: int, numbers: int) -> Place:
+        """Scratch memory for a few numbers of each row, each row's in whole pairs of cache lines."""
+        apart = SPREAD // self._item
+        place = self.scratch((rows + 1) * -(-numbers // apart) * apart)
+        return Place(ARENA, -(-place.offset // apart) * apart)
+
     def bind(
         self, program: Native, graph: Graph, sizes: Mapping[str, int], rows: int, prefix: str = ""
     ) -> Bound:
@@ -132,9 +138,10 @@ class WorkList:
             elif kind == "scratch":
                 arrays[name] = self.scratch(rows * resolve(layout.scratch[name], sizes))
             elif kind == "sum":
-                arrays[name] = self.scratch(rows * -(-resolve(layout.scratch[name], sizes) // lanes))
+                blocks = -(-resolve(layout.scratch[name], sizes) // lanes)
+                arrays[name] = self._spread(rows, blocks)
             elif kind == "scalar":
-                arrays[name] = self.scratch(rows)
+                arrays[name] = self._spread(rows, 1)
         for name in layout.numbers:
             kind, _, rest = name.partition(":")
             if kind == "size":
