@@ -1,4 +1,4 @@
-"""What every backend runs: one layer in one direction, over a dense batch.
+"""What every backend runs: one layer in one direction, over a batch.
 
 Directions and stacks are the layer's business (`gatework.layers`). A batch is dense, or it is ragged and packed:
 sorted and without padding. A backend that knows only dense ones is run piece by piece (`backends/pieces.py`).

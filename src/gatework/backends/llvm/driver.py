@@ -24,7 +24,19 @@ _SPINS = 2000  # between two offers of the processor to others
 
 _K_BLOCK = 384  # of an outer product: with the columns of a panel they stay in the second cache,
 _ROW_BLOCK = 120  # and so does this part of the result
-_RUN_TYPE = ir.FunctionType(VOID, [POINTER, POINTER, I64, I64, I64, I64, I64, I64, POINTER])
+
+RUN_ARGUMENTS = [
+    ("pointers", POINTER),
+    ("numbers", POINTER),
+    ("first_step", I64),
+    ("last_step", I64),
+    ("first_row", I64),
+    ("last_row", I64),
+    ("part", I64),  # of the unit blocks
+    ("parts", I64),
+    ("barrier", POINTER),
+]
+RUN_TYPE = ir.FunctionType(VOID, [kind for _, kind in RUN_ARGUMENTS])
 
 # What `task` is handed: {commands, count, addresses, numbers, barrier}, 8 bytes each.
 DATA_FIELDS = 5
@@ -77,7 +89,7 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
             e.b.position_at_end(block)
 
         case(RUN)
-        program = e.b.inttoptr(field(1), _RUN_TYPE.as_pointer())
+        program = e.b.inttoptr(field(1), RUN_TYPE.as_pointer())
         table = e.b.gep(addresses, [field(2)], source_etype=I64)
         sizes = e.b.gep(numbers, [field(3)], source_etype=I64)
         rows = field(6)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -204,6 +204,3 @@ def function(
         made.attributes.add("alwaysinline")
         made.linkage = "internal"
     return Emitter(module, target, dtype, made)
-
-
-Unary = Callable[[Emitter, Value], Value]

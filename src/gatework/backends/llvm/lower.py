@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatework.backends.llvm.driver import BARRIER, BARRIER_TYPE
+from gatework.backends.llvm.driver import BARRIER, BARRIER_TYPE, RUN_ARGUMENTS
 from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value, function
 from gatework.backends.llvm.lanes import Access, Lanes
 from gatework.backends.llvm.layout import MOST_COLUMNS, Factor, Group, Layout
@@ -23,18 +23,6 @@ from gatework.graph.schedule import Piece, Schedule
 
 PANEL = 24  # rows whose products stand in the scratch memory at a time
 
-RUN_ARGUMENTS = [
-    ("pointers", POINTER),
-    ("numbers", POINTER),
-    ("first_step", I64),
-    ("last_step", I64),
-    ("first_row", I64),
-    ("last_row", I64),
-    ("part", I64),  # of the unit blocks
-    ("parts", I64),
-    ("barrier", POINTER),
-]
-RUN_TYPE = ir.FunctionType(ir.VoidType(), [kind for _, kind in RUN_ARGUMENTS])
 STEP_ARGUMENTS = [
     ("pointers", POINTER),
     ("numbers", POINTER),

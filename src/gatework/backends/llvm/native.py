@@ -28,7 +28,7 @@ class Native:
     """A program in memory.
 
     Attributes:
-        run: address of `run(pointers, numbers, …)`, see `lower.RUN_ARGUMENTS`.
+        run: address of `run(pointers, numbers, …)`, see `driver.RUN_ARGUMENTS`.
         layout: of the argument arrays.
         engine: keeps the machine code alive.
     """

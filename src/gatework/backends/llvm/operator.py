@@ -70,17 +70,8 @@ def stack_backward(
 
 
 @stack_backward.register_fake
-def _(
-    x: Tensor,
-    parameters: list[Tensor],
-    states: list[Tensor],
-    history: Tensor,
-    kept: Tensor,
-    output: Tensor,
-    finals: list[Tensor],
-    layer: str,
-    wanted: int,
-) -> list[Tensor]:
+def _(x: Tensor, parameters: list[Tensor], states: list[Tensor], *others: Any) -> list[Tensor]:
+    wanted = others[-1]
     results = [*parameters, *states, *([x] if wanted == 1 else [])]
     return [torch.empty_like(value, memory_format=torch.contiguous_format) for value in results]
 

@@ -71,9 +71,7 @@ def add_forward(
             masks[name], states[name] = 1, Stream(work.scratch(2 * rows_all * width), width)
             work.copy(given and given.at(waiting * width), states[name].place, width, begun)
         work.copy(given, _there(at, f"final:{name}"), width, waiting)
-    inputs = {
-        name: Stream(_there(at, f"input:{name}"), width) for name, (_, width) in _given(graph, sizes).items()
-    }
+    inputs = _given(graph, sizes, at)
     emits = {
         name: Stream(_there(at, f"emit:{name}"), width)
         for name, width in emitted(loop, sizes).items()
@@ -140,10 +138,10 @@ def _hoisted(streams: Streams) -> Streams:
     return {name: stream for name, stream in streams.items() if name.startswith(PREFIX)}
 
 
-def _given(graph: Graph, sizes: Mapping[str, int]) -> Streams:
+def _given(graph: Graph, sizes: Mapping[str, int], at: Callable[[str], Place | None]) -> Streams:
     """The inputs of a call."""
     specs = graph.inputs_of_kind("input")
-    return {spec.name: Stream(Place(f"input:{spec.name}"), resolve(spec.size, sizes)) for spec in specs}
+    return {spec.name: Stream(_there(at, f"input:{spec.name}"), resolve(spec.size, sizes)) for spec in specs}
 
 
 def _moved(streams: Streams, rows: int) -> Streams:
@@ -225,9 +223,7 @@ def add_backward(
     training, outer = programs.loop_training, programs.outer_training
     saved = _kept(shape, wanted, at)
 
-    inputs = {
-        name: Stream(_there(at, f"input:{name}"), width) for name, (_, width) in _given(graph, sizes).items()
-    }
+    inputs = _given(graph, sizes, at)
     histories = {state.name: _there(at, f"history:{state.name}") for state in graph.states}
     loop_streams = inputs | saved.loop | _hoisted(saved.outer)
     states = {state.name: resolve(state.size, sizes) for state in graph.states}

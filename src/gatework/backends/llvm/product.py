@@ -29,7 +29,6 @@ ARGUMENTS = [
     ("go_on", I64),  # 1: add to what the result holds, 0: begin at zero
     ("tail", I64),  # numbers of the last column register that exist, where it is a tail; else the lanes
 ]
-TYPE = ir.FunctionType(ir.VoidType(), [kind for _, kind in ARGUMENTS])
 
 
 def most_rows(target: Target, columns: int) -> int:

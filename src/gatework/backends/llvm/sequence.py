@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from math import prod
@@ -302,13 +302,21 @@ def _again(
         run = partial(eager.run, call.shape.graph, parameters)
         result = run(sequence) if call.pieces is None else run_pieces(run, sequence)
         outputs = (result.output, *result.emits.values(), *result.states)
-        pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None]
-        wanted = [tensor for tensor in tensors if tensor.requires_grad]
-        found = iter(
-            torch.autograd.grad(
-                [o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True
-            )
+        return differentiate(outputs, gradients, tensors)
+
+
+def differentiate(
+    outputs: Sequence[Tensor], gradients: Sequence[Tensor | None], tensors: Sequence[Tensor]
+) -> tuple[Tensor | None, ...]:
+    """Gradients of tensors from those of outputs, in a form that torch can differentiate again; None where one
+    asks for none."""
+    pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None]
+    wanted = [tensor for tensor in tensors if tensor.requires_grad]
+    found = iter(
+        torch.autograd.grad(
+            [o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True
         )
+    )
     return tuple(next(found) if tensor.requires_grad else None for tensor in tensors)
 
 

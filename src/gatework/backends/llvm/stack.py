@@ -19,7 +19,7 @@ from gatework.backends import eager
 from gatework.backends.llvm import memory
 from gatework.backends.llvm.passes import add_backward, add_forward
 from gatework.backends.llvm.plan import emitted, kept, plan
-from gatework.backends.llvm.sequence import backward_shape, shape_for
+from gatework.backends.llvm.sequence import backward_shape, differentiate, shape_for
 from gatework.backends.llvm.worklist import ARENA, ONE, Fixed, Place, Work, WorkList, new_arena
 from gatework.backends.program import SequenceInput
 from gatework.graph import Graph
@@ -283,7 +283,7 @@ class _Train(torch.autograd.Function):
 
 def _again(
     stack: Stack, count: int, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
-) -> list[Tensor | None]:
+) -> tuple[Tensor | None, ...]:
     """The same gradients by the reference, in a form that torch can differentiate again."""
     plain = stack.plain
     with torch.enable_grad():
@@ -299,14 +299,7 @@ def _again(
             x = result.output
             finals.append(result.states)
         outputs = [x, *(torch.stack(parts) for parts in zip(*finals, strict=True))]
-        pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None]
-        wanted = [tensor for tensor in tensors if tensor.requires_grad]
-        found = iter(
-            torch.autograd.grad(
-                [o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True
-            )
-        )
-    return [next(found) if tensor.requires_grad else None for tensor in tensors]
+        return differentiate(outputs, gradients, tensors)
 
 
 @lru_cache(maxsize=64)
