@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from gatework.graph.builder import Builder, Expr
 from gatework.graph.derive import derive
 from gatework.graph.node import Graph, InputSpec, Node, StateSpec
-from gatework.graph.ops import OPS
+from gatework.graph.ops import OPS, TRANSCENDENTAL
 from gatework.graph.rewrite import drop_dead
-from gatework.graph.simplify import simplify
+from gatework.graph.simplify import differentiated, simplify
 
 SAVED = "saved_"
 GRADIENT = "gradient_"
-_TRANSCENDENTAL = frozenset(("sigmoid", "tanh", "softplus", "exp", "expm1", "log", "sin", "cos", "pow"))
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ def backward(graph: Graph) -> Backward:
         GraphError: the graph has no derivative here (attention).
     """
     graph = simplify(graph)
-    derived = simplify(derive(graph))
+    derived = differentiated(simplify(derive(graph)))
+    graph = differentiated(graph)
     flows: list[bool] = []
     for node in derived.nodes:
         flows.append(node.op == "cotangent" or any(flows[arg] for arg in node.args))
@@ -121,12 +121,12 @@ def _choose_saved(graph: Graph, derived: Graph, flows: list[bool]) -> dict[int, 
 
 def _is_cheap(node: Node) -> bool:
     """Whether an operation costs about as much as reading its result back from memory would."""
-    return OPS[node.op].sort == "elementwise" and node.op not in _TRANSCENDENTAL
+    return OPS[node.op].sort == "elementwise" and node.op not in TRANSCENDENTAL
 
 
 def _is_transcendental(node: Node) -> bool:
     """Whether an operation is a polynomial's worth of work a unit."""
-    return node.op in _TRANSCENDENTAL
+    return node.op in TRANSCENDENTAL
 
 
 def _positions(graph: Graph, derived: Graph) -> dict[int, str]:

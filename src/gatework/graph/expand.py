@@ -75,10 +75,12 @@ def _layer_norm(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
     for arg in args[1:]:
         count = count + b.leaf("size", 1, of=arg.width)
     mean = b.apply("sum", *args) / count
-    squares = tuple((arg - mean) * (arg - mean) for arg in args)
+    # What is centred sums to 0, so that the mean in the variance has no gradient: that saves a sum over the units.
+    fixed = b.apply("stop_gradient", mean)
+    squares = tuple((arg - fixed) * (arg - fixed) for arg in args)
     variance = b.apply("sum", *squares) / count
-    centred = args[int(node.number("index"))] - mean
-    return centred / b.apply("sqrt", variance + node.number("epsilon"))
+    scale = 1 / b.apply("sqrt", variance + node.number("epsilon"))  # one quotient a row, not one a unit
+    return (args[int(node.number("index"))] - mean) * scale
 
 
 EXPANSIONS: dict[str, Callable[[Builder, Node, tuple[Expr, ...]], Expr]] = {

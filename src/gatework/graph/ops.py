@@ -93,5 +93,6 @@ OPS: dict[str, Op] = {
     "vector_gradient": Op("gradient", 1, ("name",)),
 }
 
+TRANSCENDENTAL = frozenset(("sigmoid", "tanh", "softplus", "exp", "expm1", "log", "sin", "cos", "pow"))
 COMPARISONS = ("less", "less_equal", "equal")
 SCORES = ("additive", "dot", "general", "location")

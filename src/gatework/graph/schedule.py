@@ -12,7 +12,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from gatework.graph.node import Graph, Width
-from gatework.graph.ops import OPS
+from gatework.graph.ops import OPS, TRANSCENDENTAL
+
+_COSTLY = TRANSCENDENTAL | {"div", "sqrt"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Schedule:
         stage_of: node to stage; None for what follows from the step's inputs by elementwise operations alone,
             and is computed wherever it is needed.
         stored: nodes that have a place in memory.
+        again: nodes computed again in later stages, from one stored value and what is the same for the row or
+            the unit: that costs no more than storing them and reading them back.
     """
 
     graph: Graph
@@ -74,6 +78,7 @@ class Schedule:
     same_as: dict[int, int]
     stage_of: tuple[int | None, ...]
     stored: frozenset[int]
+    again: frozenset[int]
 
 
 def schedule(graph: Graph) -> Schedule:
@@ -92,15 +97,20 @@ def schedule(graph: Graph) -> Schedule:
             source = stage_of[arg]
             if OPS[nodes[arg].op].sort == "leaf":
                 continue
+            here = stage_of[index]
+            if here is not None and OPS[node.op].sort == "reduction":
+                here -= 1  # where it takes its shares
             if node.op in ("product", "product_transposed") or (
                 source is not None
-                and stage_of[index] is not None
-                and stage_of[index] != source
+                and here is not None
+                and here != source
                 and OPS[nodes[arg].op].sort != "reduction"
                 and index not in same_as
             ):
                 stored.add(arg)
     stored = {_holder(index, same_as) for index in stored}
+    again = _again(graph, stored, outputs, same_as)
+    stored -= again
 
     stages = []
     for number in range(count):
@@ -139,7 +149,43 @@ def schedule(graph: Graph) -> Schedule:
             for width in widths
         )
         stages.append(Stage(tuple(scalars), pieces))
-    return Schedule(graph, tuple(stages), same_as, tuple(stage_of), frozenset(stored))
+    return Schedule(graph, tuple(stages), same_as, tuple(stage_of), frozenset(stored), again)
+
+
+_MOST_AGAIN = 4  # operations
+
+
+def _again(graph: Graph, stored: set[int], outputs: set[int], same_as: dict[int, int]) -> frozenset[int]:
+    """Which of the stored values are as cheaply computed again."""
+    nodes = graph.nodes
+    kept = {_holder(index, same_as) for index in outputs}
+    kept |= {_holder(node.args[0], same_as) for node in nodes if OPS[node.op].sort == "product"}
+    again: set[int] = set()
+    reads: list[frozenset[int]] = []  # what of a row's units a value is computed from,
+    costs: list[int] = []  # and by how many operations
+    for index, node in enumerate(nodes):
+        sort = OPS[node.op].sort
+        args = [_holder(arg, same_as) for arg in node.args]
+        found: frozenset[int] = frozenset((index,))
+        cost = 0
+        if node.width == 1 or node.op in ("vector", "bias", "constant", "size"):
+            found = frozenset()
+        elif sort in ("elementwise", "broadcast") and node.op not in _COSTLY:
+            below = frozenset().union(*(reads[arg] for arg in args))
+            operations = 1 + sum(costs[arg] for arg in args)
+            at_hand = all(OPS[nodes[arg].op].sort == "leaf" or arg in stored - again for arg in below)
+            cheap = len(below) <= 1 and at_hand and operations <= _MOST_AGAIN
+            if index in stored and index not in kept and cheap:
+                again.add(index)
+            if index not in stored or index in again:
+                found, cost = below, operations
+        reads.append(found)
+        costs.append(cost)
+    for index in reversed(range(len(nodes))):  # and what stands between them and what they are computed from
+        if index in again:
+            args = [_holder(arg, same_as) for arg in nodes[index].args]
+            again.update(arg for arg in args if costs[arg])
+    return frozenset(again)
 
 
 def _holder(index: int, same_as: dict[int, int]) -> int:

@@ -32,6 +32,22 @@ def simplify(graph: Graph) -> Graph:
     return rebuild(graph, _simpler)
 
 
+def differentiated(graph: Graph) -> Graph:
+    """A graph that is not differentiated any more, with fewer nodes: what `stop_gradient` is applied to stands for
+    it, and sums over the units that are added up are one sum."""
+    return rebuild(graph, _after_derivatives)
+
+
+def _after_derivatives(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
+    if node.op == "stop_gradient":
+        return args[0]
+    if node.op == "add" and all(arg.node.op == "sum" for arg in args):
+        parts = [Expr(builder, index) for arg in args for index in arg.node.args]
+        if len({part.width for part in parts}) == 1:
+            return builder.apply("sum", *parts)
+    return None
+
+
 def _value(expr: Expr) -> float | None:
     return expr.node.number("value") if expr.node.op == "constant" else None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -248,3 +250,15 @@ def test_memory_of_results_is_used_again_only_when_nothing_is_left_of_them() -> 
         del second, _, part
         third, _ = layer(x)
     assert third.data_ptr() == address
+
+
+def test_nothing_is_said_as_python_ends_with_results_in_use() -> None:
+    code = """
+import torch, gatework as gw
+layer = gw.LSTM(128, 128)
+def train():
+    layer(torch.randn(50, 32, 128))[0].sum().backward()
+train()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""

@@ -34,12 +34,17 @@ RUN_ARGUMENTS = [
     ("last_row", I64),
     ("part", I64),  # of the unit blocks
     ("parts", I64),
+    ("apart", I64),  # bytes by which this thread's rows of scratch memory stand further on
     ("barrier", POINTER),
 ]
 RUN_TYPE = ir.FunctionType(VOID, [kind for _, kind in RUN_ARGUMENTS])
 
 # What `task` is handed: {commands, count, addresses, numbers, barrier}, 8 bytes each.
 DATA_FIELDS = 5
+
+# Bytes between one thread's rows of an array and the next one's, where each keeps to its own: a page, so that what a
+# core fetches ahead of its last row is not what another core is writing.
+APART = 4096
 
 
 def emit_driver(module: ir.Module, target: Target, dtype: str) -> None:
@@ -97,7 +102,8 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
         first, last = e.share(rows, own, all_)
         first, last = e.select(by_units, e.whole(0), first), e.select(by_units, rows, last)
         part, parts = e.select(by_units, own, e.whole(0)), e.select(by_units, all_, e.whole(1))
-        arguments = [table, sizes, field(4), field(5), first, last, part, parts, barrier]
+        apart = e.select(by_units, e.whole(0), e.b.mul(own, e.whole(APART)))
+        arguments = [table, sizes, field(4), field(5), first, last, part, parts, apart, barrier]
         e.b.call(program, arguments)
         e.b.branch(done)
 

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 class Access:
     """The argument arrays as one function sees them: each entry is read once, where it is first needed."""
 
-    def __init__(self, program: Program, e: Emitter, pointers: Value, numbers: Value) -> None:
+    def __init__(self, program: Program, e: Emitter, pointers: Value, numbers: Value, apart: Value) -> None:
         self.program = program
         self.e = e
         self.pointers = pointers
         self.numbers = numbers
+        self.apart = apart
         self._read: dict[str, Value] = {}
 
     def _at_entry(self, key: str, base: Value, index: int, kind: ir.Type) -> Value:
@@ -47,6 +48,10 @@ class Access:
     def pointer(self, name: str) -> Value:
         return self._at_entry(name, self.pointers, self.program.layout.pointer(name), POINTER)
 
+    def own(self, name: str) -> Value:
+        """The address of scratch memory, where this thread's rows of it are."""
+        return self.e.b.gep(self.pointer(name), [self.apart], source_etype=ir.IntType(8))
+
     def number(self, name: str) -> Value:
         return self._at_entry(name, self.numbers, self.program.layout.number(name), I64)
 
@@ -61,7 +66,7 @@ class Access:
         """The address of a row of a named array, at a step; `new` for what a state becomes."""
         e = self.e
         kind = name.partition(":")[0]
-        base = self.pointer(name)
+        base = self.own(name) if kind == "scratch" else self.pointer(name)
         if kind == "stream":
             row = e.b.add(e.b.mul(self.time(step), self.number("rows")), row)
         elif kind == "state":
@@ -149,7 +154,7 @@ class Lanes:
         stage = self.program.schedule.stage_of[index]
         if node.width == 1 and self.piece.width != 1 and stage is not None:
             return False  # a scalar of the row, computed before the pieces
-        return stage is None or stage == self.stage
+        return stage is None or stage == self.stage or index in self.program.schedule.again
 
     def row(self, row: Value, sums: Value, group: Value) -> None:
         """Emits the loads, operations and stores of one row."""
@@ -195,11 +200,11 @@ class Lanes:
         blocks = self.blocks(self.piece.width)
         place = e.b.add(self.spread(row, blocks), e.b.sdiv(self.unit, e.whole(e.lanes)))
         self.program.layout.scratch[f"sum:{index}"] = self.piece.width
-        e.store(part, e.at(self.access.pointer(f"sum:{index}"), place))
+        e.store(part, e.at(self.access.own(f"sum:{index}"), place))
 
     def scalar(self, index: int, row: Value) -> Value:
         """The address of a row's own number."""
-        return self.e.at(self.access.pointer(f"scalar:{index}"), self.spread(row, self.e.whole(1)))
+        return self.e.at(self.access.own(f"scalar:{index}"), self.spread(row, self.e.whole(1)))
 
     def spread(self, row: Value, numbers: Value) -> Value:
         """Where a row's few numbers begin: no two rows, and so no two threads, share a pair of cache lines."""
@@ -217,7 +222,7 @@ class Lanes:
             (self.program.node(arg).width for arg in node.args if self.program.node(arg).width != 1), 1
         )
         blocks = self.blocks(width)
-        base = e.at(self.access.pointer(f"sum:{index}"), self.spread(self.row_number, blocks))
+        base = e.at(self.access.own(f"sum:{index}"), self.spread(self.row_number, blocks))
         largest = node.op == "largest"
         with e.loop(e.whole(1), blocks, 1, [e.load(base)]) as (block, turn):
             part = e.load(e.at(base, block))

@@ -95,7 +95,7 @@ def _forward_work(
     dtype: torch.dtype, host: target.Target, rows: int, columns: int, depth: int, bias: bool
 ) -> Work:
     """result (rows, columns) of left (rows, depth) and right (columns, depth), and then the bias."""
-    work = WorkList(dtype, host, 1)
+    work = WorkList(dtype, host)
     packed = work.pack_panels(Place("right"), columns, depth)
     work.barrier()
     panel = work.panel_columns
@@ -112,7 +112,7 @@ def _forward_work(
 def _backward_work(
     dtype: torch.dtype, host: target.Target, rows: int, units: int, width: int, wanted: tuple[bool, ...]
 ) -> Work:
-    work = WorkList(dtype, host, 1)
+    work = WorkList(dtype, host)
     gradient = Place("gradient")
     if wanted[0]:
         work.outer(

@@ -1,6 +1,6 @@
 """From a scheduled step to one native function for the whole sequence.
 
-The function is `run(pointers, numbers, first_step, last_step, first_row, last_row, part, parts, barrier)`: for
+The function is `run(pointers, numbers, first_step, last_step, first_row, last_row, part, parts, apart, barrier)`: for
 every step, every stage, every piece, products first, then the elementwise operations on their results, unit
 block by unit block. `Layout` says what stands where in the two argument arrays; the caller fills them.
 
@@ -26,6 +26,7 @@ PANEL = 24  # rows whose products stand in the scratch memory at a time
 STEP_ARGUMENTS = [
     ("pointers", POINTER),
     ("numbers", POINTER),
+    ("apart", I64),
     ("step", I64),
     ("first_row", I64),
     ("rows", I64),
@@ -73,8 +74,8 @@ class Program:
     def emit(self, name: str) -> None:
         """The whole program, as a function of this name."""
         e = function(self.module, name, RUN_ARGUMENTS, self.target, self.dtype)
-        pointers, numbers, first_step, last_step, first, last, part, parts, barrier = e.function.args
-        access = Access(self, e, pointers, numbers)
+        pointers, numbers, first_step, last_step, first, last, part, parts, apart, barrier = e.function.args
+        access = Access(self, e, pointers, numbers, apart)
         rows = e.b.sub(last, first)
         scratch = self._scratch(e)
         meet = ir.Function(self.module, BARRIER_TYPE, BARRIER)
@@ -83,7 +84,7 @@ class Program:
             for stage_number, stage in enumerate(self.schedule.stages):
                 if stage.scalars:
                     scalars = self.emit_scalars(f"{name}_scalars_{stage_number}", stage.scalars, stage_number)
-                    e.b.call(scalars, [pointers, numbers, step, first, rows])
+                    e.b.call(scalars, [pointers, numbers, apart, step, first, rows])
                 for piece_number, piece in enumerate(stage.pieces):
                     label = f"{name}_{stage_number}_{piece_number}"
                     self.emit_piece(
@@ -117,12 +118,12 @@ class Program:
         whole = self.emit_units(f"{label}_whole", piece, stage, tail=False)
         tail = self.emit_units(f"{label}_tail", piece, stage, tail=True)
         units = access.width(piece.width)
-        pointers, numbers = access.pointers, access.numbers
+        given = [access.pointers, access.numbers, access.apart]
 
         def elementwise(
             first: Value, rows: Value, unit: Value, sums: Value, sums_row: Value, group: Value
         ) -> None:
-            args = [pointers, numbers, step, first, rows, unit, sums, sums_row, group]
+            args = [*given, step, first, rows, unit, sums, sums_row, group]
             fits = e.b.icmp_signed("<=", e.b.add(unit, e.whole(e.lanes)), units)
             with e.b.if_else(fits) as (then, otherwise):
                 with then:
@@ -223,8 +224,8 @@ class Program:
         """The elementwise operations of a piece, on one block of units of some rows."""
         e = function(self.module, name, PIECE_ARGUMENTS, self.target, self.dtype)
         e.function.linkage = "internal"
-        pointers, numbers, step, first, rows, unit, sums, sums_row, group = e.function.args
-        access = Access(self, e, pointers, numbers)
+        pointers, numbers, apart, step, first, rows, unit, sums, sums_row, group = e.function.args
+        access = Access(self, e, pointers, numbers, apart)
         left = e.b.sub(access.width(piece.width), unit)
         mask = e.tail_mask(left) if tail else None
         lanes = Lanes(self, e, access, piece, stage, step, unit, mask)
@@ -239,8 +240,8 @@ class Program:
         """Values of width 1, a row at a time."""
         e = function(self.module, name, STEP_ARGUMENTS, self.target, self.dtype)
         e.function.linkage = "internal"
-        pointers, numbers, step, first, rows = e.function.args
-        access = Access(self, e, pointers, numbers)
+        pointers, numbers, apart, step, first, rows = e.function.args
+        access = Access(self, e, pointers, numbers, apart)
         lanes = Lanes(self, e, access, Piece(1, (), nodes, ()), stage, step, e.whole(0), None)
         lanes.prepare()
         with e.loop(e.whole(0), rows) as (row, _):

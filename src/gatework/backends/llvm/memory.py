@@ -17,14 +17,18 @@ import torch
 from torch import Tensor
 
 _SMALL = 1 << 16  # bytes, below which the C library keeps its memory itself
-_IDLE = 1 << 30  # bytes that may wait
 _LINE = 64
 
 
 class _Idle:
-    """Blocks that wait, by their size."""
+    """Blocks that wait, by their size.
 
-    def __init__(self) -> None:
+    Args:
+        most: bytes that may wait.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.blocks: dict[int, list[np.ndarray]] = defaultdict(list)
         self.bytes = 0
         self.lock = threading.RLock()  # a finaliser may run while its own thread holds it
@@ -38,7 +42,7 @@ class _Idle:
 
     def give(self, block: np.ndarray) -> None:
         with self.lock:
-            if self.bytes + block.size <= _IDLE:
+            if self.bytes + block.size <= self.most:
                 self.bytes += block.size
                 self.blocks[block.size].append(block)
 
@@ -48,14 +52,15 @@ class _Idle:
             self.bytes = 0
 
 
-_idle = _Idle()
+_idle = _Idle(1 << 30)
 
 
 class _Lease(np.ndarray):
     """A block in use: gone with the last tensor on it, and then the block waits again."""
 
-    def __del__(self) -> None:
-        if isinstance(self.base, np.ndarray):
+    def __del__(self, _array: type[np.ndarray] = np.ndarray, _idle: _Idle = _idle) -> None:
+        # As Python ends, this module's names may be gone before the last tensor: hence the defaults.
+        if isinstance(self.base, _array):
             _idle.give(self.base)
 
 

@@ -31,7 +31,7 @@ def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work:
     Bases: `input:NAME`, `static:NAME`, `state:NAME` and parameters are read; `emit:NAME`, `final:NAME`,
     `history:NAME` (of the first state; in training of all) and `kept` are written.
     """
-    work = WorkList(shape.dtype, shape.target, shape.parts)
+    work = WorkList(shape.dtype, shape.target, shape.team, shape.parts)
     add_forward(work, shape, wanted, Place)
     return work.finish()
 
@@ -123,14 +123,14 @@ def _there(at: Callable[[str], Place | None], name: str) -> Place:
 def _kept(shape: Shape, wanted: frozenset[str], at: Callable[[str], Place | None]) -> Kept:
     """What training keeps, where the array of it stands."""
     saved = kept(shape, wanted)
-    if not saved.width:
+    if not saved.numbers:
         return saved
     base = _there(at, "kept")
 
     def based(streams: Streams) -> Streams:
         return {name: Stream(base.at(place.offset), width) for name, (place, width) in streams.items()}
 
-    return Kept(based(saved.loop), based(saved.outer), saved.width)
+    return Kept(based(saved.loop), based(saved.outer), saved.numbers)
 
 
 def _hoisted(streams: Streams) -> Streams:
@@ -204,7 +204,7 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
     `gradient:input:NAME` (by the loop), `gradient:outer:NAME` (by the outer program; the caller adds them),
     `gradient:static:NAME`, `gradient:state:NAME` and `gradient:PARAMETER` are written.
     """
-    work = WorkList(shape.dtype, shape.target, shape.parts)
+    work = WorkList(shape.dtype, shape.target, shape.team, shape.parts)
     add_backward(work, shape, wanted, Place)
     return work.finish()
 

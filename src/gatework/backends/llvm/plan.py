@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from gatework.backends.llvm.target import Target
-from gatework.backends.llvm.worklist import Place
+from gatework.backends.llvm.worklist import STAGGER, Place
 from gatework.backends.program import Piece
 from gatework.graph import Graph
 from gatework.graph.backward import GRADIENT, Backward, backward
@@ -18,7 +18,7 @@ from gatework.graph.expand import expand
 from gatework.graph.hoist import PREFIX, hoist
 from gatework.graph.node import resolve
 from gatework.graph.rewrite import drop_dead
-from gatework.graph.simplify import simplify
+from gatework.graph.simplify import differentiated, simplify
 
 _CHUNK_BYTES = 1 << 21  # the most that a chunk hands on
 
@@ -50,8 +50,8 @@ def plan(graph: Graph, wanted: frozenset[str] | None = None) -> Plan:
     given = {spec.name for spec in graph.inputs}
     unwanted = frozenset() if wanted is None else frozenset(given - wanted)
     return Plan(
-        parts.outer,
-        parts.loop,
+        None if parts.outer is None else differentiated(parts.outer),
+        differentiated(parts.loop),
         None if parts.outer is None else _without(backward(parts.outer), unwanted),
         _without(backward(parts.loop), unwanted),
     )
@@ -177,22 +177,22 @@ class Kept:
 
     Attributes:
         loop, outer: what the two programs save, by name.
-        width: numbers for each row of each step.
+        numbers: of the array.
     """
 
     loop: Streams
     outer: Streams
-    width: int
+    numbers: int
 
 
 @lru_cache(maxsize=256)
 def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
     """Where saved streams stand."""
     programs = plan(shape.graph, wanted)
-    every = shape.total
+    stagger = STAGGER // (torch.finfo(shape.dtype).bits // 8)
     loop_reads = {spec.name for spec in programs.loop_training.loop.inputs}
     found: tuple[Streams, Streams] = ({}, {})
-    width = 0
+    numbers = 0
     for part, streams in zip((programs.loop_training, programs.outer_training), found, strict=True):
         if part is None:
             continue
@@ -200,9 +200,9 @@ def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
         for name, size in emitted(part.forward, shape.size_of).items():
             of_loop = streams is found[1] and name.startswith(PREFIX) and name in loop_reads
             if of_loop or (name in part.saved and name in reads):
-                streams[name] = Stream(Place("kept", width * every), size)
-                width += size
-    return Kept(*found, width)
+                streams[name] = Stream(Place("kept", numbers), size)
+                numbers += size * shape.total + stagger
+    return Kept(*found, numbers)
 
 
 def emitted(graph: Graph, sizes: Mapping[str, int]) -> dict[str, int]:

@@ -181,7 +181,7 @@ def _forward(
         for name, index in graph.emits().items()
     }
     if wanted is not None:
-        buffers.write("kept", kept(shape, wanted).width * total)
+        buffers.write("kept", kept(shape, wanted).numbers)
     forward_work(shape, wanted).call(buffers.addresses(), shape.team)
     output = buffers.tensors[f"history:{graph.states[0].name}"][shape.rows :].view(*steps, -1)
     if wanted is None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from gatework.backends import eager
 from gatework.backends.llvm import memory
 from gatework.backends.llvm.passes import add_backward, add_forward
-from gatework.backends.llvm.plan import emitted, kept, plan
+from gatework.backends.llvm.plan import Shape, emitted, kept, plan
 from gatework.backends.llvm.sequence import backward_shape, differentiate, shape_for
 from gatework.backends.llvm.worklist import ARENA, ONE, Fixed, Place, Work, WorkList, new_arena
 from gatework.backends.program import SequenceInput
@@ -99,7 +99,7 @@ class Stack:
                     numbers += (self.plain.steps + 1) * self.plain.rows * width
             if wanted is not None:
                 places["kept"] = Place("kept", numbers)
-                numbers += kept(shape, wanted).width * shape.total
+                numbers += kept(shape, wanted).numbers
             found.append(places)
         return found, numbers
 
@@ -107,9 +107,13 @@ class Stack:
         """A state's part of an array of all layers."""
         return Place(name, number * self.plain.rows * self._widths[name.rpartition(":")[2]])
 
+    def _work_list(self, shapes: Sequence[Shape]) -> WorkList:
+        parts = max(shape.parts for shape in shapes)
+        return WorkList(self.plain.dtype, shapes[0].target, self._team, parts)
+
     def _prepare_forward(self) -> _Call:
         rows, width = self.plain.rows, self._widths[self._output]
-        work = WorkList(self.plain.dtype, self._shapes[0].target, max(s.parts for s in self._shapes))
+        work = self._work_list(self._shapes)
         below = Place("input")
         for number, (shape, wanted) in enumerate(zip(self._shapes, self._wanted, strict=True)):
             places = dict(self._kept[number])
@@ -145,7 +149,7 @@ class Stack:
         rows, steps, widths = self.plain.rows, self.plain.steps, self._widths
         weights = [weights for _, weights in self.plain.sizes]
         shapes = [backward_shape(shape, count) for shape, count in zip(self._shapes, weights, strict=True)]
-        work = WorkList(self.plain.dtype, shapes[0].target, max(shape.parts for shape in shapes))
+        work = self._work_list(shapes)
         there = dict(zip(widths, finals, strict=True))
         first = self.plain.graph.inputs[0].name
         history = f"history:{self._output}"

@@ -57,7 +57,7 @@ class Stepper:
         self._widths = {state.name: resolve(state.size, sizes[0]) for state in graph.states}
         weights = sum(value.numel() for layer in parameters for value in layer.values())
         self._team = threads.most() if weights * self._rows >= _WORTH_A_TEAM else 1
-        work = WorkList(self._dtype, target.host(), self._team)
+        work = WorkList(self._dtype, target.host(), self._team, self._team)
         layers = [self._layer(work, own, f"{number}:") for number, own in enumerate(sizes)]
         setup = work.finish()
         result = {"output": self._widths[graph.states[0].name], **emitted(graph, sizes[-1])}

@@ -18,6 +18,7 @@ import torch
 
 from gatework.backends.llvm import native, threads
 from gatework.backends.llvm.driver import (
+    APART,
     BARRIER_BYTES,
     BARRIER_COMMAND,
     COPY,
@@ -36,6 +37,9 @@ from gatework.graph.layout import gate_rows
 from gatework.graph.node import resolve
 
 _LINE = 128  # bytes: a pair of cache lines, as processors fetch them
+STAGGER = (
+    3 * _LINE
+)  # bytes between two arrays: what stands a power of two apart falls on the same places of the cache
 _KEPT = 1 << 28  # bytes of an arena that stays after the call
 _DATA = ctypes.c_int64 * DATA_FIELDS
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -80,15 +84,16 @@ class WorkList:
     """A work list under construction.
 
     Args:
-        parts: the most threads that will share units.
+        team: threads that will share the work.
+        parts: the most of them that will share units.
     """
 
-    def __init__(self, dtype: torch.dtype, target: Target, parts: int) -> None:
+    def __init__(self, dtype: torch.dtype, target: Target, team: int = 1, parts: int = 1) -> None:
         self._dtype = dtype
         self._driver = native.driver(dtype, target)
         self._item = torch.finfo(dtype).bits // 8
         self._lanes = target.lanes(self._item)
-        self._parts = parts
+        self._team, self._parts = team, parts
         self._bases: dict[str, int] = {}
         self._table: list[tuple[int, int]] = []
         self._known: dict[Place, int] = {}
@@ -101,14 +106,18 @@ class WorkList:
         """A part of the arena."""
         line = _LINE // self._item
         place = Place(ARENA, self._arena)
-        self._arena += -(-numbers // line) * line
+        self._arena += -(-numbers // line) * line + STAGGER // self._item
         return place
 
     def _spread(self, rows: int, numbers: int) -> Place:
         """Scratch memory for a few numbers of each row, each row's in whole pairs of cache lines."""
         apart = SPREAD // self._item
-        place = self.scratch((rows + 1) * -(-numbers // apart) * apart)
+        place = self._of_rows(rows + 1, -(-numbers // apart) * apart)
         return Place(ARENA, -(-place.offset // apart) * apart)
+
+    def _of_rows(self, rows: int, width: int) -> Place:
+        """Scratch memory of a program: threads that share rows leave gaps between theirs."""
+        return self.scratch(rows * width + (self._team - 1) * APART // self._item)
 
     def bind(
         self, program: Native, graph: Graph, sizes: Mapping[str, int], rows: int, prefix: str = ""
@@ -136,7 +145,7 @@ class WorkList:
             elif kind == "vector":
                 arrays[name] = Place(prefix + rest)
             elif kind == "scratch":
-                arrays[name] = self.scratch(rows * resolve(layout.scratch[name], sizes))
+                arrays[name] = self._of_rows(rows, resolve(layout.scratch[name], sizes))
             elif kind == "sum":
                 blocks = -(-resolve(layout.scratch[name], sizes) // lanes)
                 arrays[name] = self._spread(rows, blocks)

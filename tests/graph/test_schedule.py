@@ -1,0 +1,30 @@
+"""The order of a step: what is stored between stages, and what is computed again."""
+
+from __future__ import annotations
+
+import gatework as gw
+from gatework.graph.backward import backward
+from gatework.graph.expand import expand
+from gatework.graph.hoist import hoist
+from gatework.graph.schedule import schedule
+from gatework.graph.simplify import differentiated, simplify
+
+
+def test_what_follows_cheaply_from_a_stored_value_is_computed_again() -> None:
+    """A layer norm's centred products: one subtraction from the products, which stand in memory anyway."""
+    graph = gw.cells.layer_norm_lstm.graph
+    loop = differentiated(hoist(simplify(expand(simplify(graph)))).loop)
+    plan = schedule(loop)
+    assert plan.again
+    assert not plan.again & plan.stored
+    (second,) = plan.stages[1].pieces
+    assert second.stores == ()
+    assert len(second.sums) == 1
+
+
+def test_a_layer_norms_backward_step_sums_over_the_units_once() -> None:
+    """The mean that the variance is taken about has no gradient: both sums are ready together."""
+    graph = gw.cells.layer_norm_lstm.graph
+    loop = backward(hoist(simplify(expand(simplify(graph)))).loop).loop
+    assert not any(node.op == "stop_gradient" for node in loop.nodes)
+    assert len(schedule(loop).stages) == 4  # sums of the cell's norm, of the gates', gates, states
