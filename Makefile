@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 help:
 	@echo "make install   .venv with gatework and every tool of its development"
-	@echo "make demo      train a language model in about a minute and complete three sentences"
+	@echo "make demo      train a translator of dates in about a minute, and show what it attends to"
 	@echo "make test      the whole test suite"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     the benchmarks' short suite"

@@ -81,7 +81,23 @@ def test_a_page_that_lies_is_found() -> None:
 
 
 # What a page trains in a quarter of an hour, the tests train for three steps.
-BRIEF = ["max_steps=3", "hidden_size=16", "num_layers=1", "batch_size=2", "steps=16", "ngram_order=2"]
+BRIEF = {
+    "language-model": [
+        "max_steps=3",
+        "hidden_size=16",
+        "num_layers=1",
+        "batch_size=2",
+        "steps=16",
+        "ngram_order=2",
+    ],
+    "translator": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
+}
+SMALL_FILES = {
+    "txt": "Once upon a time there was a small book of few words.\n" * 40,
+    "en": "one two three\nfour\n" * 20,
+    "de": "eins zwei drei\nvier\n" * 20,
+    "tsv": "source\ttarget\n" + "one two\teins zwei\n" * 40,
+}
 
 
 def gatework_commands(page: str) -> list[tuple[str, list[str]]]:
@@ -103,11 +119,11 @@ def run_commands(page: str, monkeypatch: pytest.MonkeyPatch) -> int:
         (given, words) for given, words in gatework_commands(page) if words[:1] not in (["demo"], ["bench"])
     ]
     for given, words in commands:
-        for name in re.findall(r"\S+\.txt\b", " ".join(words)):
+        for name, kind in re.findall(rf"(\S+\.({'|'.join(SMALL_FILES)}))\b", " ".join(words)):
             if not Path(name).exists():
-                Path(name).write_text("Once upon a time there was a small book of few words.\n" * 40)
+                Path(name).write_text(SMALL_FILES[kind])
         if words[0] == "train":
-            words = [*words, *(part for option in BRIEF for part in ("--set", option))]
+            words = [*words, *(part for option in BRIEF[words[1]] for part in ("--set", option))]
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{given}\n".encode())))
         assert main(words) == 0, f"gatework {' '.join(words)}"
     return len(commands)

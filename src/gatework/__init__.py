@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gatework.backends import BackendError, Choice, backend
     from gatework.cells import (  # type: ignore[no-redef]  # each is a module of its name as well
+        bahdanau_gru,
+        bahdanau_lstm,
+        cho_gru,
         coupled_lstm,
         ctrnn,
         elman,
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
         layer_norm_gru,
         layer_norm_lstm,
         lstm,
+        luong_lstm,
         minimal_gated_unit,
         peephole_lstm,
         projected_lstm,
@@ -64,6 +68,8 @@ if TYPE_CHECKING:
         GRU,
         LSTM,
         RNN,
+        Attention,
+        AttentionPooling,
         GRUCell,
         Linear,
         LSTMCell,
@@ -78,6 +84,7 @@ if TYPE_CHECKING:
     )
     from gatework.tasks import load
     from gatework.tasks.language_model import LanguageModel
+    from gatework.tasks.translator import Translator
 
 __version__ = _version("gatework")
 
@@ -90,7 +97,11 @@ _HOMES = (
     "gatework.backends",
     "gatework.layers",
 )
-_TASKS = {"load": "gatework.tasks", "LanguageModel": "gatework.tasks.language_model"}
+_TASKS = {
+    "load": "gatework.tasks",
+    "LanguageModel": "gatework.tasks.language_model",
+    "Translator": "gatework.tasks.translator",
+}
 _PARTS = ("backends", "cells", "data", "errors", "graph", "layers", "seq2seq", "tasks", "training")
 
 
@@ -114,6 +125,8 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Attention",
+    "AttentionPooling",
     "BackendError",
     "Cell",
     "Choice",
@@ -135,10 +148,14 @@ __all__ = [
     "Stream",
     "Tape",
     "TraceError",
+    "Translator",
     "abs",
     "attend",
     "backend",
+    "bahdanau_gru",
+    "bahdanau_lstm",
     "cell",
+    "cho_gru",
     "clip",
     "cos",
     "coupled_lstm",
@@ -162,6 +179,7 @@ __all__ = [
     "log",
     "log_sigmoid",
     "lstm",
+    "luong_lstm",
     "maximum",
     "minimal_gated_unit",
     "minimum",

@@ -214,8 +214,8 @@ def test_two_processes_train_as_one(gatework, corpus, tmp_path):
 
 
 @pytest.mark.slow
-def test_demo_twice(gatework, tmp_path, monkeypatch):
-    from gatework.cli import demo
+def test_the_language_model_demo_twice(gatework, tmp_path, monkeypatch):
+    from gatework.cli import demo_language_model as demo
 
     monkeypatch.chdir(tmp_path)
     small = {
@@ -227,8 +227,42 @@ def test_demo_twice(gatework, tmp_path, monkeypatch):
     }
     monkeypatch.setattr(demo, "OPTIONS", small)
     for folder in ("runs/demo", "runs/demo-2"):
-        done = gatework("demo")
+        done = gatework("demo", "language-model")
         assert done.code == 0
         assert (tmp_path / folder / "COMPLETE").exists()
         assert all(sentence in done.out for sentence in demo.SENTENCES)
         assert "ngram" in done.out
+
+
+@pytest.mark.slow
+def test_the_dates_demo(gatework, tmp_path, monkeypatch):
+    from gatework.cli import demo_dates
+
+    monkeypatch.chdir(tmp_path)
+    small = {**demo_dates.OPTIONS, "max_minutes": None, "max_steps": 3, "hidden_size": 8}
+    monkeypatch.setattr(demo_dates, "OPTIONS", small)
+    monkeypatch.setattr(demo_dates, "TRAINING", 300)
+    monkeypatch.setattr(demo_dates, "UNSEEN", 20)
+    done = gatework("demo")
+    assert done.code == 0
+    assert "exact match" in done.out
+    assert "copy" in done.out
+    assert (tmp_path / "runs/demo/alignment.png").stat().st_size > 1000
+    refused = gatework("demo", "date")
+    assert refused.code == 2
+    assert "Did you mean 'dates'" in refused.err
+
+
+def test_dates_are_what_people_write_and_none_is_seen_twice():
+    from gatework.cli.demo_dates import LANGUAGES, dates, split_days
+
+    known, unseen = split_days()
+    assert not set(known) & set(unseen)
+    rows = list(dates(400, unseen, seed=4))
+    assert rows == list(dates(400, unseen, seed=4))
+    assert {row["source"][:2] for row in rows} == set(LANGUAGES)
+    for row in rows:
+        year, _, day = row["target"].split("-")
+        assert year in row["source"]
+        assert str(int(day)) in row["source"]
+        assert any(character.isalpha() for character in row["source"][3:])  # the month's name

@@ -24,6 +24,9 @@ RAGGED = (7, 0, 3, 7, 1)
 
 Layer = Callable[..., Any]
 
+ALONE = [name for name in gw.cells.names() if len(gw.cells.get(name).graph.inputs) == 1]
+"""The catalogue's cells that read an input and states alone; the decoders' are in tests/cells/test_decoders.py."""
+
 
 def check_cell(cell: gw.Cell) -> None:
     """Gradients to second order, splitting, padding, batch order, streams, recording, JSON, derived backward.

@@ -10,10 +10,11 @@ import torch
 import gatework as gw
 from gatework.backends import BACKENDS, SequenceInput, SequenceOutput, eager, selection
 from tests.contracts.backend_contract import check_backend
+from tests.contracts.cell_contract import ALONE
 from tests.contracts.test_cells import users_own
 
 OPTIONS: list[dict[str, Any]] = [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}]
-CELLS = {name: gw.cells.get(name) for name in gw.cells.names()}
+CELLS = {name: gw.cells.get(name) for name in ALONE}
 CELLS["elman_relu"] = gw.elman.with_options(activation=gw.relu)
 CELLS["users_own"] = users_own
 

@@ -97,8 +97,9 @@ def test_every_cell_says_what_it_is(name: str) -> None:
 def test_the_parameter_count_is_the_layers(name: str) -> None:
     cell = gw.cells.get(name)
     projected = {"proj_size": 5} if name == "projected_lstm" else {}
-    layer = gw.Recurrent(cell, 3, 7, **projected)
-    sizes = {"input_size": 3, "hidden_size": 7, "proj_size": 5}
+    further = {size: 4 for size in ("memory_size", "context_size") if size in cell.graph.sizes()}
+    layer = gw.Recurrent(cell, 3, 7, **projected, sizes=further)
+    sizes = {"input_size": 3, "hidden_size": 7, "proj_size": 5, **further}
     (printed,) = (
         line.removeprefix("parameters")
         for line in cell.describe().splitlines()

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gatework.backends import attention
 from gatework.backends.program import MemoryValue, SequenceInput, SequenceOutput
 from gatework.graph import Graph, Node
 from gatework.graph.layout import gate_rows
@@ -237,8 +238,7 @@ class _Evaluator:
             case "align":
                 return self.align(node, args)
             case "read":
-                values = self.memory(node.args[1]).values  # (S, B, M)
-                return torch.einsum("bs,sbm->bm", args[0], values)
+                return attention.read(args[0], self.memory(node.args[1]).values)
             case _:
                 return ATTRIBUTED[node.op](node, args[0])
 
@@ -261,33 +261,16 @@ class _Evaluator:
 
     def align(self, node: Node, args: list[Tensor]) -> Tensor:
         """Weights over the steps of a memory, (B, S); exactly 0 past its length."""
-        label, score = node.text("name"), node["score"]
-        query = args[0]  # (B, Q)
+        label, score = node.text("name"), node.text("score")
         memory = self.memory(node.args[1])
-        parameters = self.parameters
-        if score in ("additive", "location"):
-            if label not in self.keys:  # keys are projected once for the whole sequence
-                self.keys[label] = F.linear(memory.values, parameters[f"{label}_memory"])  # (S, B, A)
-            hidden = self.keys[label] + F.linear(query, parameters[f"{label}_query"])
-            if score == "location":
-                previous = args[2]  # (B, S)
-                filters = parameters[f"{label}_location_filter"]  # (F, K)
-                padding = filters.shape[1] // 2
-                features = F.conv1d(previous.unsqueeze(1), filters.unsqueeze(1), padding=padding)  # (B, F, S)
-                features = features[..., : previous.shape[1]].permute(2, 0, 1)  # (S, B, F)
-                hidden = hidden + F.linear(features, parameters[f"{label}_location"])
-            scores = torch.tanh(hidden) @ parameters[f"{label}_energy"]  # (S, B)
-        else:
-            if score == "general":
-                query = query @ parameters[f"{label}_memory"]  # (B, M)
-            scores = torch.einsum("bm,sbm->sb", query, memory.values)
-        scores = scores.t()  # (B, S)
-        if memory.mask is None:
-            return torch.softmax(scores, dim=-1)
-        scores = scores.masked_fill(~memory.mask, float("-inf"))
-        # A row whose memory is empty has no weights at all, rather than NaN.
-        nothing = ~memory.mask.any(dim=-1, keepdim=True)
-        return torch.softmax(scores.masked_fill(nothing, 0.0), dim=-1).masked_fill(~memory.mask, 0.0)
+        if label not in self.keys:  # the memory is projected once for the whole sequence
+            given = memory.keys.get(label)
+            self.keys[label] = (
+                attention.keys(score, label, self.parameters, memory.values) if given is None else given
+            )
+        previous = args[2] if score == "location" else None
+        scores = attention.scores(score, label, self.parameters, args[0], self.keys[label], previous)
+        return attention.alignment(scores, memory.mask)
 
 
 def _rows(packed: Tensor, rows: list[tuple[int, int]]) -> Tensor:

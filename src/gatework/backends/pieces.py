@@ -66,4 +66,5 @@ def run_pieces(run: Callable[[SequenceInput], SequenceOutput], sequence: Sequenc
 def _last(memory: MemoryValue, rows: int) -> MemoryValue:
     """What the last rows attend to."""
     first = memory.values.shape[1] - rows
-    return MemoryValue(memory.values[:, first:], None if memory.mask is None else memory.mask[first:])
+    mask = None if memory.mask is None else memory.mask[first:]
+    return MemoryValue(memory.values[:, first:], mask, {n: k[:, first:] for n, k in memory.keys.items()})

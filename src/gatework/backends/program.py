@@ -25,10 +25,12 @@ class MemoryValue:
     Attributes:
         values: (S, B, M)
         mask: (B, S), true where a step exists; None where all do.
+        keys: (S, B, A) by the name of the attention whose score has a hidden layer, where they are known already.
     """
 
     values: Tensor
     mask: Tensor | None = None
+    keys: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

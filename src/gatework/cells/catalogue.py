@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from gatework.cells.bahdanau_gru import bahdanau_gru
+from gatework.cells.bahdanau_lstm import bahdanau_lstm
+from gatework.cells.cho_gru import cho_gru
 from gatework.cells.coupled_lstm import coupled_lstm
 from gatework.cells.ctrnn import ctrnn
 from gatework.cells.elman import elman
@@ -11,6 +14,7 @@ from gatework.cells.ind_rnn import ind_rnn
 from gatework.cells.layer_norm_gru import layer_norm_gru
 from gatework.cells.layer_norm_lstm import layer_norm_lstm
 from gatework.cells.lstm import lstm
+from gatework.cells.luong_lstm import luong_lstm
 from gatework.cells.minimal_gated_unit import minimal_gated_unit
 from gatework.cells.peephole_lstm import peephole_lstm
 from gatework.cells.projected_lstm import projected_lstm
@@ -34,6 +38,10 @@ CATALOGUE: dict[str, Cell] = {
         ind_rnn,
         ctrnn,
         slstm,
+        cho_gru,
+        bahdanau_gru,
+        bahdanau_lstm,
+        luong_lstm,
     )
 }
 

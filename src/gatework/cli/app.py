@@ -33,7 +33,8 @@ def train(
     data: Annotated[list[Path] | None, typer.Argument(metavar="DATA…", help="files to read")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="folder of the new run")] = None,
     valid: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="validation data; else some is held back")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="validation data, once for each file; else some is held back"),
     ] = None,
     columns: Columns = "",
     config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="options, one a line")] = None,
@@ -162,8 +163,12 @@ def bench(
 
 
 @app.command()
-def demo() -> int:
-    """Train on a text that every Python carries, in about a minute, and complete three sentences."""
+def demo(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="dates (a translator), or language-model")
+    ] = "dates",
+) -> int:
+    """Train on data that needs no download, in about a minute, and show what was learned."""
     from gatework.cli.demo import run_demo
 
-    return run_demo()
+    return run_demo(name)

@@ -1,59 +1,35 @@
-"""The demonstration: a language model of Python's own reference, which every Python carries."""
+"""The demonstrations: a translator of dates, and a language model of Python's own reference."""
 
 from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
+from gatework.errors import InputError, nearest
 
-from gatework.cli import printing
-from gatework.tasks.language_model import LanguageModel
+__all__ = ["DEMONSTRATIONS", "free_folder", "run_demo"]
 
-__all__ = ["OPTIONS", "SENTENCES", "run_demo"]
-
-OPTIONS: dict[str, Any] = {
-    "tokenizer": "bpe",
-    "vocabulary_size": 1000,
-    "hidden_size": 256,
-    "num_layers": 1,
-    "embedding_size": 256,
-    "batch_size": 16,
-    "steps": 32,
-    "learning_rate": 0.005,
-    "tie_weights": False,
-    "max_minutes": 0.9,
-}
-SENTENCES = ("The statement", "A class is", "If an exception is raised")
+DEMONSTRATIONS = ("dates", "language-model")
 
 
-def run_demo() -> int:
-    """Train for about a minute, print the figures, complete three sentences."""
-    from pydoc_data.topics import topics
+def run_demo(name: str) -> int:
+    """Train for about a minute and show what came of it.
 
-    console = Console()
-    text = "\n".join(topics[name] for name in sorted(topics))
-    out = _free_folder(Path("runs"))
-    console.print(
-        f"Training on the Python reference ({len(text):,} characters) for about a minute, into {out}"
-    )
-    model = LanguageModel(**OPTIONS).fit(iter([text]), out=out)
-    if model.result_.stopped == "interrupted":
-        printing.note(f"Interrupted. What was trained so far is in {out}.")
-        return 130
-    printing.figures(model.metrics_, title="On the last 5 % of the text, which the model has not seen")
-    for sentence in SENTENCES:
-        console.print(f"\n{sentence}", style="bold", end="")
-        for piece in model.stream(sentence, length=60, temperature=0.5, stop="."):
-            if isinstance(piece, str):
-                console.print(piece, end="", markup=False, highlight=False)
-        console.print()
-    console.print(f'\nNow you: echo "To be" | gatework predict {out}', markup=False, highlight=False)
-    return 0
+    Raises:
+        InputError: there is no such demonstration.
+    """
+    if name not in DEMONSTRATIONS:
+        raise InputError("demo", f"there is no demonstration {name!r}", nearest(name, DEMONSTRATIONS))
+    if name == "dates":
+        from gatework.cli.demo_dates import run
+
+        return run()
+    from gatework.cli.demo_language_model import run as run_language_model
+
+    return run_language_model()
 
 
-def _free_folder(runs: Path) -> Path:
+def free_folder(runs: Path) -> Path:
     """runs/demo, or where that is taken runs/demo-2, and so on: nobody's run is overwritten."""
     names = itertools.chain(["demo"], (f"demo-{number}" for number in itertools.count(2)))
     return next(runs / name for name in names if not (runs / name).exists())

@@ -33,6 +33,8 @@ def figures(values: Mapping[str, Any], *, title: str) -> None:
         f"{title} ({values['examples']:,} examples):", markup=False, highlight=False, soft_wrap=True
     )
     console.print(table)
+    for name, signature in values.get("signatures", {}).items():
+        console.print(f"{name}: {signature}", markup=False, highlight=False, soft_wrap=True)
 
 
 def options(task: type[Task]) -> None:

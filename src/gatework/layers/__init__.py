@@ -1,6 +1,8 @@
 """torch modules over a cell: any cell over time, torch.nn's layers, single steps, streams, the tape."""
 
+from gatework.layers.attention import Attention, AttentionPooling
 from gatework.layers.linear import Linear
+from gatework.layers.memory import Memories
 from gatework.layers.recurrent import Recurrent, explain
 from gatework.layers.replace import replace
 from gatework.layers.single_step import GRUCell, LSTMCell, RecurrentCell, RNNCell
@@ -15,9 +17,12 @@ __all__ = [
     "LSTM",
     "RNN",
     "AdaptiveSoftmax",
+    "Attention",
+    "AttentionPooling",
     "GRUCell",
     "LSTMCell",
     "Linear",
+    "Memories",
     "RNNCell",
     "Recurrent",
     "RecurrentCell",

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from gatework.backends import MemoryValue
 from gatework.errors import nearest
-from gatework.graph import Graph
 from gatework.graph.node import resolve
+from gatework.layers.lengths import check_lengths
+from gatework.layers.memory import Lengths, Memories, read_memories
 from gatework.layers.ragged import Packed, pack_like, unpack
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class Call:
         input: Tensor | PackedSequence,
         hx: State | None,
         lengths: Tensor | Sequence[int] | None,
-        memory: Tensor | Mapping[str, Tensor] | None,
-        memory_lengths: Tensor | Mapping[str, Tensor] | None,
+        memory: Tensor | Mapping[str, Tensor] | Memories | None,
+        memory_lengths: Lengths,
         inputs: Mapping[str, Tensor] | None,
     ) -> None:
         self.layer = layer
@@ -54,12 +54,12 @@ class Call:
         self.x: Tensor = x
         steps, rows = x.shape[:2]
         self.steps = steps
-        self.memories = check_memories(layer, memory, memory_lengths, rows)
+        self.memories = read_memories(layer, memory, memory_lengths, rows)
         self.states = self._states(hx, rows)
         self.streams, self.statics = self._further(inputs or {}, steps, rows)
         self.ragged: Packed | None = None
         if lengths is not None:
-            self._pack(_check_lengths(lengths, steps, rows))
+            self._pack(check_lengths(lengths, steps, rows))
 
     def _time_major(self, value: Tensor | PackedSequence, label: str) -> Tensor:
         if not isinstance(value, Tensor):
@@ -77,8 +77,7 @@ class Call:
 
     def _states(self, hx: State | None, rows: int) -> tuple[Tensor, ...]:
         graph = self.layer._graph
-        memory_steps = {name: memory.values.shape[0] for name, memory in self.memories.items()}
-        expected = self.layer._initial_states(rows, self.x, memory_steps)
+        expected = self.layer._initial_states(rows, self.x, self.memories.steps)
         if hx is None:
             return expected
         names = [state.name for state in graph.states]
@@ -132,12 +131,7 @@ class Call:
         self.states = tuple(ragged.sorted(state) for state in self.states)
         self.streams = {name: ragged.pack(value) for name, value in self.streams.items()}
         self.statics = {name: ragged.sorted(value, 0) for name, value in self.statics.items()}
-        self.memories = {
-            name: MemoryValue(
-                ragged.sorted(memory.values), None if memory.mask is None else ragged.sorted(memory.mask, 0)
-            )
-            for name, memory in self.memories.items()
-        }
+        self.memories = self.memories.rows(ragged.sorted)
 
     @property
     def rows(self) -> int:
@@ -181,76 +175,5 @@ class Call:
         return output, states if len(states) > 1 else states[0]
 
 
-def check_memories(
-    layer: Recurrent,
-    memory: Tensor | Mapping[str, Tensor] | None,
-    lengths: Tensor | Mapping[str, Tensor] | None,
-    rows: int,
-) -> dict[str, MemoryValue]:
-    """The memories of a call by name, time first, with their masks.
-
-    Raises:
-        ValueError: one is missing or has another shape.
-    """
-    specs = {spec.name: spec for spec in layer._graph.inputs_of_kind("memory")}
-    given = _by_name(memory, list(specs), "memory")
-    given_lengths = _by_name(lengths, list(specs), "memory_lengths")
-    missing = [name for name in specs if name not in given]
-    if missing:
-        raise ValueError(f"{layer.cell.name} attends to {missing[0]!r}: give memory=…, (S, B, size).")
-    found = {}
-    for name, value in given.items():
-        if value.dim() == 2:
-            value = value.unsqueeze(1)
-        elif layer.batch_first:
-            value = value.transpose(0, 1)
-        size = resolve(specs[name].size, layer._sizes)
-        if value.dim() != 3 or value.shape[1] != rows or value.shape[2] != size:
-            raise ValueError(
-                f"The memory {name} has shape {tuple(given[name].shape)}; expected {rows} rows and {size} units."
-            )
-        mask = None
-        if name in given_lengths:
-            steps = value.shape[0]
-            counts = _check_lengths(given_lengths[name], steps, rows).to(value.device)
-            mask = torch.arange(steps, device=value.device).unsqueeze(0) < counts.unsqueeze(1)  # (B, S)
-            value = value.masked_fill(~mask.t().unsqueeze(-1), 0.0)  # NaN in the padding stays there
-        found[name] = MemoryValue(value, mask)
-    return found
-
-
 def _shape(value: Tensor | PackedSequence) -> torch.Size:
     return value.data.shape if isinstance(value, PackedSequence) else value.shape
-
-
-def carries_alignment(graph: Graph, size: str | int) -> bool:
-    return any(size == f"{spec.name}_steps" for spec in graph.inputs if spec.kind == "memory")
-
-
-def _by_name(value: Tensor | Mapping[str, Tensor] | None, names: list[str], label: str) -> dict[str, Tensor]:
-    if value is None:
-        return {}
-    if isinstance(value, Mapping):
-        for name in value:
-            if name not in names:
-                raise ValueError(
-                    f"{label} names {name!r}, which the cell does not attend to. It attends to {names}."
-                )
-        return dict(value)
-    if len(names) != 1:
-        raise ValueError(f"{label} is one tensor; the cell attends to {len(names)} memories: {names}.")
-    return {names[0]: value}
-
-
-def _check_lengths(lengths: Tensor | Sequence[int], steps: int, rows: int) -> Tensor:
-    tensor = torch.as_tensor(lengths)
-    if tensor.is_floating_point() or tensor.dtype == torch.bool:
-        raise ValueError(f"lengths have dtype {tensor.dtype}; they must be whole numbers.")
-    if tuple(tensor.shape) != (rows,):
-        raise ValueError(f"lengths have shape {tuple(tensor.shape)}; the batch has {rows} rows.")
-    if rows and not 0 <= int(tensor.min()) <= int(tensor.max()) <= steps:
-        raise ValueError(
-            f"lengths run from {int(tensor.min())} to {int(tensor.max())}; they must lie between 0 and {steps}, "
-            "the steps of the input."
-        )
-    return tensor

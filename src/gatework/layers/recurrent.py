@@ -23,7 +23,8 @@ from gatework.graph import Cell, Graph
 from gatework.graph.layout import parameter_shapes
 from gatework.graph.node import resolve
 from gatework.graph.variants import DROPOUT, ZONEOUT, variant
-from gatework.layers.call import Call, Output, State, carries_alignment
+from gatework.layers.call import Call, Output, State
+from gatework.layers.memory import Lengths, Memories, carries_alignment, read_memories
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
 from gatework.layers.quick import describe, plain_sizes, quick, traced
 from gatework.layers.stream import Stream
@@ -155,8 +156,8 @@ class Recurrent(nn.Module):
         hx: State | None = None,
         *,
         lengths: Tensor | Sequence[int] | None = None,
-        memory: Tensor | Mapping[str, Tensor] | None = None,
-        memory_lengths: Tensor | Mapping[str, Tensor] | None = None,
+        memory: Tensor | Mapping[str, Tensor] | Memories | None = None,
+        memory_lengths: Lengths = None,
         inputs: Mapping[str, Tensor] | None = None,
     ) -> tuple[Output, State]:
         """Runs the sequences through the stack.
@@ -167,7 +168,8 @@ class Recurrent(nn.Module):
                 a tuple for several. By default the cell's own start.
             lengths: (B,) steps of each sequence, in any order, on any device, zeros allowed. Past its length
                 a sequence's output is zero, and its final state is that at its last step.
-            memory: (S, B, M), or (B, S, M) if batch_first, for a cell that attends; by name for several memories.
+            memory: (S, B, M), or (B, S, M) if batch_first, for a cell that attends; by name for several memories; or
+                what `attend_to` made of it.
             memory_lengths: (B,) steps of each memory.
             inputs: further input streams, shaped as `input`, and static vectors, (B, size), by name.
 
@@ -192,6 +194,14 @@ class Recurrent(nn.Module):
             return result
         call = Call(self, input, hx, lengths, memory, memory_lengths, inputs)
         return call.finish(*self._run(call))
+
+    def attend_to(self, memory: Tensor | Mapping[str, Tensor], lengths: Lengths = None) -> Memories:
+        """A memory checked, masked and projected once, for calls that read it step after step.
+
+        Args:
+            memory, lengths: as `memory` and `memory_lengths` of a call.
+        """
+        return read_memories(self, memory, lengths)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _untraced(self, *args: Any, **given: Any) -> tuple[Output, State]:
@@ -265,7 +275,7 @@ class Recurrent(nn.Module):
             inputs={name: turn(value) for name, value in streams.items()},
             statics={**call.statics, **self._sequence_masks(graph, x, call.rows)},
             states=tuple(state[layer * self.num_directions + direction] for state in call.states),
-            memories=call.memories,
+            memories=call.memories.of(layer * self.num_directions + direction),
             pieces=None if call.ragged is None else call.ragged.pieces,
         )
         run = partial(choice.backend.run, graph, self._parameters_of(layer, direction), record=bool(tapes))

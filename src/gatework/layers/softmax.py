@@ -49,9 +49,14 @@ class Softmax(nn.Module):
         self.weight = weight
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
 
-    def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Negative log-likelihood in nats of each target: hidden (N, input_size), targets (N,) -> (N,)."""
-        return F.cross_entropy(linear(hidden, self.weight, self.bias), targets, reduction="none")
+    def losses(self, hidden: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Negative log-likelihood in nats of each target: hidden (N, input_size), targets (N,) -> (N,).
+
+        Args:
+            smoothing: share of the targets' probability that is spread evenly over the vocabulary.
+        """
+        logits = linear(hidden, self.weight, self.bias)
+        return F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """The losses' sum, a scalar in nats."""
@@ -97,7 +102,11 @@ class AdaptiveSoftmax(Softmax):
         )
         self.cluster_bias = nn.Parameter(torch.zeros(tails))
 
-    def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def losses(self, hidden: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        if smoothing:
+            raise ValueError(
+                "label smoothing needs the plain softmax: a tail is computed for its own targets only"
+            )
         head, tails = self._clusters()
         first = self.cutoffs[0]
         edges = torch.tensor(self.cutoffs, device=targets.device)

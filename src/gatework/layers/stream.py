@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gatework.backends import MemoryValue, SequenceInput, choose
+from gatework.backends import SequenceInput, choose
 from gatework.graph.node import resolve
 from gatework.graph.variants import variant
-from gatework.layers.call import State, check_memories
+from gatework.layers.call import State
+from gatework.layers.memory import Memories, read_memories
 from gatework.layers.state import map_state
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Stream:
         self,
         layer: Recurrent,
         batch_size: int = 1,
-        memory: Tensor | None = None,
+        memory: Tensor | Memories | None = None,
         memory_lengths: Tensor | None = None,
     ) -> None:
         if layer.bidirectional:
@@ -52,15 +53,13 @@ class Stream:
             for spec in self._graph.inputs[1:]
             if spec.kind != "memory"
         }
-        self._memories: dict[str, MemoryValue] = {}
         like = next(iter(self._parameters[0].values()))
         self._choice = choose(self._graph, layer._sizes, record=False, like=like, rows=batch_size)
-        if self._graph.inputs_of_kind("memory"):
-            self._memories = check_memories(layer, memory, memory_lengths, batch_size)
-        elif memory is not None:
+        if memory is not None and not self._graph.inputs_of_kind("memory"):
             raise ValueError(f"{layer.cell.name} attends to no memory: leave memory out.")
-        steps = {name: value.values.shape[0] for name, value in self._memories.items()}
-        self._start = layer._initial_states(batch_size, like, steps)
+        with torch.no_grad():
+            self._memories = read_memories(layer, memory, memory_lengths, batch_size)
+        self._start = layer._initial_states(batch_size, like, self._memories.steps)
         self._states = self._start
         self._buffer = like.new_empty((batch_size, layer.output_size))
         self._stepper: Stepper | None = None
@@ -144,7 +143,7 @@ class Stream:
                 {self._graph.inputs[0].name: value, **streams},
                 statics,
                 tuple(state[number] for state in self._states),
-                self._memories,
+                self._memories.of(number),
             )
             result = self._choice.backend.run(self._graph, parameters, sequence, record=False)
             states.append(result.states)

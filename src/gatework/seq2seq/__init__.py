@@ -1,5 +1,15 @@
-"""Sequences from sequences: one search for every decoder."""
+"""Sequences from sequences: encoder, decoder, the bridge between them, and one search for every decoder."""
 
-from gatework.seq2seq.search import Choice, Decoder, Hypothesis, beam_search, generate
+from gatework.seq2seq.network import DecoderState, EncoderDecoder
+from gatework.seq2seq.search import Choice, Decoder, Ensemble, Hypothesis, beam_search, generate
 
-__all__ = ["Choice", "Decoder", "Hypothesis", "beam_search", "generate"]
+__all__ = [
+    "Choice",
+    "Decoder",
+    "DecoderState",
+    "EncoderDecoder",
+    "Ensemble",
+    "Hypothesis",
+    "beam_search",
+    "generate",
+]

@@ -6,14 +6,15 @@ batch, so that a step costs what its unfinished rows cost.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["Choice", "Decoder", "Hypothesis", "beam_search", "generate"]
+__all__ = ["Choice", "Decoder", "Ensemble", "Hypothesis", "beam_search", "generate"]
 
 
 class Decoder(Protocol):
@@ -24,6 +25,26 @@ class Decoder(Protocol):
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         """The state whose row n is the given state's row index[n]; rows may repeat or be left out."""
+
+
+class Ensemble:
+    """Several decoders of one vocabulary as one: the mean of their probabilities.
+
+    A state is the tuple of theirs.
+    """
+
+    def __init__(self, decoders: Sequence[Decoder]) -> None:
+        if not decoders:
+            raise ValueError("an ensemble has at least one decoder, received none")
+        self.decoders = list(decoders)
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        steps = [decoder.step(tokens, own) for decoder, own in zip(self.decoders, state, strict=True)]
+        log_probs = torch.stack([found for found, _ in steps]).logsumexp(0) - math.log(len(steps))
+        return log_probs, tuple(own for _, own in steps)
+
+    def reorder(self, state: Any, index: Tensor) -> Any:
+        return tuple(d.reorder(own, index) for d, own in zip(self.decoders, state, strict=True))
 
 
 class Choice(NamedTuple):
@@ -41,12 +62,46 @@ class Hypothesis:
     Attributes:
         tokens: the ids, with the end token if there was one.
         log_probability: sum over the tokens, in nats.
-        score: log-probability divided by the length penalty; what the beam is ranked by.
+        score: log-probability divided by the length penalty, and the coverage penalty; what the beam is ranked by.
+        alignment: (tokens, S) attention weights of each step, where they were asked for.
     """
 
     tokens: tuple[int, ...]
     log_probability: float
     score: float
+    alignment: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What may be drawn next."""
+
+    ends: frozenset[int]
+    banned: frozenset[int]
+    minimum: int
+    no_repeat: int
+
+    def apply(self, log_probs: Tensor, step: int, paths: Sequence[Sequence[int]]) -> Tensor:
+        """Log-probabilities with minus infinity for what may not come at a step, counted from 1."""
+        forbidden = self.banned | (self.ends if step <= self.minimum else frozenset())
+        if forbidden:
+            index = torch.tensor(sorted(forbidden), dtype=torch.long, device=log_probs.device)
+            log_probs = log_probs.index_fill(1, index, -torch.inf)
+        if self.no_repeat:
+            closed = [(row, token) for row, path in enumerate(paths) for token in self._closing(path)]
+            if closed:
+                rows, tokens = torch.tensor(closed, device=log_probs.device).T
+                log_probs = log_probs.index_put((rows, tokens), log_probs.new_tensor(-torch.inf))
+        return log_probs
+
+    def _closing(self, path: Sequence[int]) -> set[int]:
+        """Tokens that would make an n-gram of the path stand there twice."""
+        n = self.no_repeat
+        last = tuple(path[len(path) - n + 1 :]) if n > 1 else ()
+        if len(last) < n - 1:
+            return set()
+        starts = range(len(path) - n + 1)
+        return {path[i + n - 1] for i in starts if tuple(path[i : i + n - 1]) == last} - self.ends
 
 
 def generate(
@@ -57,6 +112,8 @@ def generate(
     length: int,
     ends: Collection[int] = (),
     banned: Collection[int] = (),
+    minimum: int = 0,
+    no_repeat: int = 0,
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -70,6 +127,8 @@ def generate(
         length: at most so many tokens a row.
         ends: a row is finished after any of these tokens.
         banned: tokens never to be drawn.
+        minimum: no end is drawn before so many tokens.
+        no_repeat: no n-gram of so many tokens is drawn twice in a row; 0 is off.
         temperature: 0 takes the likeliest token (greedy); 1 samples from the model's own distribution.
         top_k: sample from the k likeliest tokens only; 0 is off.
         top_p: sample from the smallest set of tokens that holds this share of the probability
@@ -80,14 +139,15 @@ def generate(
         The rows unfinished at this step, their tokens and the model's own log-probabilities of them.
     """
     rows = list(range(len(tokens)))
+    paths: list[list[int]] = [[] for _ in rows]
     generators = [torch.Generator().manual_seed(seed + 1_000_003 * row) for row in rows]
-    forbidden = torch.tensor(sorted(banned), dtype=torch.long, device=tokens.device)
-    for _ in range(length):
+    rules = _Rules(frozenset(ends), frozenset(banned), minimum, no_repeat)
+    for step in range(1, length + 1):
         if not rows:
             return
         with torch.inference_mode():
             log_probs, state = decoder.step(tokens, state)  # (N, V)
-            allowed = log_probs.index_fill(1, forbidden, -torch.inf)
+            allowed = rules.apply(log_probs, step, [paths[row] for row in rows])
             if temperature == 0:
                 tokens = allowed.argmax(dim=1)
             else:
@@ -96,8 +156,10 @@ def generate(
                 )
                 tokens = _draw(allowed, uniform.to(allowed.device), temperature, top_k, top_p)
             drawn = tokens.tolist()
+            for row, token in zip(rows, drawn, strict=True):
+                paths[row].append(token)
             yield Choice(list(rows), drawn, log_probs.gather(1, tokens[:, None]).squeeze(1).tolist())
-            going_on = [n for n, token in enumerate(drawn) if token not in ends]
+            going_on = [n for n, token in enumerate(drawn) if token not in rules.ends]
             if len(going_on) < len(rows):
                 rows = [rows[n] for n in going_on]
                 index = torch.tensor(going_on, dtype=torch.long, device=tokens.device)
@@ -122,6 +184,25 @@ def length_penalty(length: int, alpha: float) -> float:
     return float(((5 + length) / 6) ** alpha)
 
 
+def coverage_penalty(coverage: Tensor, beta: float) -> Tensor:
+    """beta times the sum over the source of log(min(coverage, 1)), (N,) from (N, S) (Wu et al. 2016, equation 14).
+
+    A step of the source that nothing attended to, such as padding, costs nothing.
+    """
+    covered = torch.where(coverage > 0, coverage.clamp(max=1.0), 1.0)
+    return beta * covered.log().sum(-1)
+
+
+@dataclass(frozen=True)
+class _Path:
+    """A hypothesis on its way."""
+
+    owner: int
+    tokens: tuple[int, ...]
+    total: float
+    alignments: tuple[Tensor, ...]
+
+
 def beam_search(
     decoder: Decoder,
     tokens: Tensor,
@@ -131,8 +212,12 @@ def beam_search(
     beam: int,
     ends: Collection[int] = (),
     banned: Collection[int] = (),
+    minimum: int = 0,
+    no_repeat: int = 0,
     alternatives: int = 1,
     alpha: float = 0.0,
+    beta: float = 0.0,
+    alignment: Callable[[Any], Tensor | None] | None = None,
 ) -> list[list[Hypothesis]]:
     """The likeliest outputs of each row, best first.
 
@@ -142,52 +227,87 @@ def beam_search(
     Args:
         tokens: (N,) the token that each row reads first.
         state: the decoder's state of those N rows.
-        length, ends, banned: as for `generate`.
+        length, ends, banned, minimum, no_repeat: as for `generate`.
         beam: hypotheses kept for each row.
         alternatives: hypotheses returned for each row, at most `beam`.
         alpha: exponent of the length penalty.
+        beta: weight of the coverage penalty, which needs `alignment`.
+        alignment: the attention weights of the last step, (R, S), in a state.
 
     Returns:
         For each row up to `alternatives` hypotheses, by falling score.
     """
     if not 1 <= alternatives <= beam:
         raise ValueError(f"alternatives is between 1 and beam = {beam}, received {alternatives}")
-    count = len(tokens)
-    finished: list[list[Hypothesis]] = [[] for _ in range(count)]
-    # One entry per unfinished hypothesis, in the order of the decoder's rows.
-    owners = list(range(count))
-    paths: list[tuple[int, ...]] = [()] * count
-    totals = torch.zeros(count, dtype=torch.float64, device=tokens.device)
-    forbidden = torch.tensor(sorted(banned), dtype=torch.long, device=tokens.device)
+    if beta and alignment is None:
+        raise ValueError(f"beta={beta}: a coverage penalty needs alignments, and none were asked for")
+    rules = _Rules(frozenset(ends), frozenset(banned), minimum, no_repeat)
+    finished: list[list[Hypothesis]] = [[] for _ in range(len(tokens))]
+    # One entry per unfinished hypothesis, in the order of the decoder's rows; an owner's rows stand together.
+    paths = [_Path(owner, (), 0.0, ()) for owner in range(len(tokens))]
 
-    def close(owner: int, path: tuple[int, ...], total: float) -> None:
-        finished[owner].append(Hypothesis(path, total, total / length_penalty(len(path), alpha)))
+    def close(path: _Path) -> None:
+        score, weights = path.total / length_penalty(len(path.tokens), alpha), None
+        if path.alignments:
+            weights = torch.stack(path.alignments)
+            if beta:
+                score += coverage_penalty(weights.double().sum(0), beta).item()
+        finished[path.owner].append(Hypothesis(path.tokens, path.total, score, weights))
 
     with torch.inference_mode():
         for step in range(1, length + 1):
             log_probs, state = decoder.step(tokens, state)  # (R, V)
-            vocabulary_size = log_probs.shape[1]
-            scores = totals[:, None] + log_probs.double().index_fill(1, forbidden, -torch.inf)
-            kept: list[tuple[int, int, float]] = []  # (row, token, total)
-            for owner in sorted(set(owners)):
-                rows = [row for row, of in enumerate(owners) if of == owner]
-                places = beam - len(finished[owner])
-                flat = scores[rows[0] : rows[-1] + 1].flatten()  # an owner's rows stand together
-                best = flat.topk(min(places, len(flat)))
-                for total, place in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-                    if total == -torch.inf:
-                        continue
-                    row, token = rows[0] + place // vocabulary_size, place % vocabulary_size
-                    if token in ends or step == length:
-                        close(owner, (*paths[row], token), total)
-                    else:
-                        kept.append((row, token, total))
+            weights = None if alignment is None else alignment(state)
+            allowed = rules.apply(log_probs, step, [path.tokens for path in paths])
+            totals = torch.tensor([path.total for path in paths], dtype=torch.float64, device=tokens.device)
+            kept: list[tuple[int, _Path]] = []
+            for row, token, total in _best(allowed, totals, paths, finished, beam):
+                path = paths[row]
+                seen = () if weights is None else (*path.alignments, weights[row])
+                longer = _Path(path.owner, (*path.tokens, token), total, seen)
+                if token in rules.ends or step == length:
+                    close(longer)
+                else:
+                    kept.append((row, longer))
             if not kept:
                 break
-            index = torch.tensor([row for row, _, _ in kept], device=tokens.device)
+            index = torch.tensor([row for row, _ in kept], device=tokens.device)
             state = decoder.reorder(state, index)
-            tokens = torch.tensor([token for _, token, _ in kept], device=tokens.device)
-            totals = torch.tensor([total for _, _, total in kept], dtype=torch.float64, device=tokens.device)
-            paths = [(*paths[row], token) for row, token, _ in kept]
-            owners = [owners[row] for row, _, _ in kept]
+            paths = [path for _, path in kept]
+            tokens = torch.tensor([path.tokens[-1] for path in paths], device=tokens.device)
     return [sorted(found, key=lambda h: -h.score)[:alternatives] for found in finished]
+
+
+def _best(
+    log_probs: Tensor,
+    totals: Tensor,
+    paths: Sequence[_Path],
+    finished: Sequence[Sequence[Hypothesis]],
+    beam: int,
+) -> Iterator[tuple[int, int, float]]:
+    """The best continuations of each owner, as many as its beam has places: (row, token, total), best first.
+
+    Args:
+        log_probs: (R, V)
+        totals: (R,) log-probability so far.
+    """
+    each = min(beam, log_probs.shape[1])
+    values, candidates = log_probs.topk(each, dim=1)  # of a row no more can be among its owner's best
+    scores = totals[:, None] + values.double()
+    begins = [row for row, path in enumerate(paths) if row == 0 or paths[row - 1].owner != path.owner]
+    ends = [*begins[1:], len(paths)]
+    widest = max(end - begin for begin, end in zip(begins, ends, strict=True))
+    table = scores.new_full((len(begins), widest, each), -torch.inf)
+    groups = [
+        group for group, (begin, end) in enumerate(zip(begins, ends, strict=True)) for _ in range(begin, end)
+    ]
+    places = [row - begins[group] for row, group in enumerate(groups)]
+    table[groups, places] = scores
+    best = table.flatten(1).topk(min(beam, widest * each), dim=1)
+    tokens = candidates.tolist()
+    for begin, totals_, flat in zip(begins, best.values.tolist(), best.indices.tolist(), strict=True):
+        left = beam - len(finished[paths[begin].owner])
+        for total, place in list(zip(totals_, flat, strict=True))[:left]:
+            if total > -torch.inf:
+                row = begin + place // each
+                yield row, tokens[row][place % each], total

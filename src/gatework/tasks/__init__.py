@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["TASKS", "get", "load", "names"]
 
 # name on the command line and in config.json -> where its class is
-TASKS = {"language-model": "gatework.tasks.language_model:LanguageModel"}
+TASKS = {
+    "language-model": "gatework.tasks.language_model:LanguageModel",
+    "translator": "gatework.tasks.translator:Translator",
+}
 
 
 def names() -> list[str]:

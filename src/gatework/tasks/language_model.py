@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Self, cast
 
 import torch
 
-import gatework.cells
 from gatework.data import Tokenizer, TokenStream, read_texts
-from gatework.errors import InputError, RunError
-from gatework.graph import Cell, GraphError
+from gatework.errors import InputError
+from gatework.graph import Cell
 from gatework.tasks.base import Task
 from gatework.tasks.completion import Completer
+from gatework.tasks.kept_cell import choose_cell, read_cell
 from gatework.tasks.language_network import LanguageNetwork
 from gatework.tasks.language_options import (
     KIND_DEFAULTS,
@@ -48,6 +48,7 @@ NETWORK_OPTIONS = (
 )
 
 HELD_BACK = 0.05
+CELL = "cell.json"
 BASELINE = "baseline.safetensors"
 BASELINE_TOKENS = 5_000_000  # some gigabytes of memory while it is fitted
 TOKENS = "tokens"  # the folder of the run with the streams; gone once the run is complete
@@ -102,8 +103,14 @@ class LanguageModel(Task):
         column = columns.get("text")
         if not run.writes:
             _await(run.path / TOKENS / ("train" if valid is None else "valid"))
-        cell = self._choose_cell(run, parent)
-        run.write_text("cell.json", cell.to_json())
+        cell = choose_cell(
+            run,
+            CELL,
+            self.options_.cell,
+            named="cell" in self.options.model_fields_set,
+            parent=None if parent is None else parent.network_.recurrent.cell,
+        )
+        run.write_text(CELL, cell.to_json())
 
         if (run.path / "tokenizer.json").exists():
             self.tokenizer_ = self._read_tokenizer(run)
@@ -144,37 +151,9 @@ class LanguageModel(Task):
         path.parent.mkdir(parents=True, exist_ok=True)
         return TokenStream.build(read_texts(data, column=column), self.tokenizer_, path)
 
-    def _choose_cell(self, run: RunFolder, parent: Self | None) -> Cell:
-        """The cell that the run holds, the one of the run that is started from, or the one that was asked for.
-
-        A user's file is run only where this call names it: a run's config.json may be a stranger's.
-        """
-        if (run.path / "cell.json").exists():
-            return self._read_cell(run)
-        if parent is not None:
-            return parent.network_.recurrent.cell
-        cell = self.options_.cell
-        if not isinstance(cell, str):
-            return cell
-        if cell not in gatework.cells.names() and "cell" not in self.options.model_fields_set:
-            raise RunError(
-                str(run.path), f"lacks the graph of its cell {cell}", f"Name it again: --cell {cell}."
-            )
-        return gatework.cells.load(cell)
-
     @staticmethod
     def _read_tokenizer(run: RunFolder) -> Tokenizer:
         return Tokenizer.from_json(run.read_text("tokenizer.json"), str(run.path / "tokenizer.json"))
-
-    @staticmethod
-    def _read_cell(run: RunFolder) -> Cell:
-        try:
-            return Cell.from_json(run.read_text("cell.json"))
-        except GraphError as error:
-            what = f"is not the graph of a cell ({error})"
-            raise RunError(
-                str(run.path / "cell.json"), what, "Restore it from a copy, or train again."
-            ) from error
 
     def _build_network(self, cell: Cell) -> LanguageNetwork:
         size = self.tokenizer_.vocabulary_size
@@ -188,7 +167,7 @@ class LanguageModel(Task):
             ) from error
 
     def _restore(self, run: RunFolder) -> None:
-        cell = self._read_cell(run)
+        cell = read_cell(run, CELL)
         # From now on the cell is its graph: training again must not run the file that the run names.
         self.options = self.options_ = self.options_.model_copy(update={"cell": cell})
         self.tokenizer_ = self._read_tokenizer(run)

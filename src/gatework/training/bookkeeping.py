@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
@@ -298,9 +298,7 @@ class Training:
         """
         state, options = self.state, self.options
         figures = self._figures()
-        loss = figures["loss"]
-        best = state.best.get("loss")
-        improved = best is None or loss < best
+        improved = state.best_at is None or _objective(figures) < _objective(state.best)
         state.validated_at = state.step
         if improved:
             state.best_at, state.best = state.step, {name: files.finite(x) for name, x in figures.items()}
@@ -328,7 +326,9 @@ class Training:
                 model.train()
                 if "loss" not in figures:
                     raise ValueError(f"validate() must give a 'loss', it gave {sorted(figures)}")
-            [figures["loss"]] = self.processes.from_main([figures["loss"]])
+            loss, objective = self.processes.from_main([figures["loss"], _objective(figures)])
+            if not self.processes.is_main:
+                figures = {"loss": loss, "objective": objective}
         if not math.isfinite(figures["loss"]):
             norm = self.state.norms[-1] if self.state.norms else math.nan
             raise self._diverged(self.state.step, figures["loss"], norm, self.learning_rate())
@@ -460,8 +460,7 @@ class Training:
                 # Not strict: of tied weights the file, and so the mean, holds one name only.
                 model.load_state_dict(averaging.mean_of_models(paths), strict=False)
             figures = self._figures()
-            best = state.best["loss"]
-            averaged = best is None or figures["loss"] < best
+            averaged = _objective(figures) < _objective(state.best)
             self._add_figures("average", figures, states=len(state.validated), best=averaged)
             if averaged:
                 state.best = {name: files.finite(value) for name, value in figures.items()}
@@ -470,3 +469,9 @@ class Training:
             files.read_model(folder / validated_name(state.best_at), model)
         self.processes.share_weights(model)
         return averaged
+
+
+def _objective(figures: Mapping[str, float | None]) -> float:
+    """What is to be lowest: the problem's objective, or the loss where it has none."""
+    value = figures.get("objective", figures.get("loss"))
+    return math.inf if value is None else value

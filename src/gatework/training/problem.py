@@ -49,7 +49,9 @@ class Problem(Protocol):
         """
 
     def validate(self, model: torch.nn.Module) -> dict[str, float]:
-        """Figures of the model (in eval mode, without gradients), with at least `loss`, lower is better.
+        """Figures of the model (in eval mode, without gradients), with at least `loss`.
+
+        The checkpoint that is kept is the one whose `objective` is lowest, or its loss where there is none.
 
         Called on the main process only. Finite numbers, and the same for the same weights.
         """

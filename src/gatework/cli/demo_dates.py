@@ -1,0 +1,95 @@
+"""A demonstration: dates as people write them in many languages, translated into ISO dates."""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gatework.cli import printing
+from gatework.cli.demo import free_folder
+from gatework.errors import MissingExtraError
+from gatework.inspect import alignment_text, draw_alignment
+from gatework.tasks.translator import Translator
+
+__all__ = ["LANGUAGES", "OPTIONS", "dates", "run"]
+
+LANGUAGES = ("cs", "de", "el", "en", "es", "fi", "fr", "id", "it", "nl", "pl", "pt", "ru", "sv", "tr", "uk")
+PATTERNS = ("long", "full", "d MMMM y", "EEE d MMM y", "MMMM d, y")
+FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
+TRAINING, UNSEEN = 40_000, 1_000
+OPTIONS: dict[str, Any] = {
+    "tokenizer": "character",
+    "embedding_size": 64,
+    "hidden_size": 128,
+    "batch_tokens": 3000,
+    "dropout": 0.0,
+    "label_smoothing": 0.0,
+    "learning_rate": 0.005,
+    "select_by": "loss",
+    "max_minutes": 0.9,
+}
+
+
+def dates(count: int, days: Sequence[int], seed: int) -> Iterator[dict[str, str]]:
+    """So many dates, `{"source": "de Donnerstag, 3. Januar 2019", "target": "2019-01-03"}`.
+
+    The formats have the month's name, so that a date is never ambiguous; the language is the first token.
+
+    Args:
+        days: drawn from, counted from the first of 1900.
+        seed: of the draws.
+    """
+    try:
+        from babel.dates import format_date
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("babel", "tasks") from error
+    generator = random.Random(seed)
+    for _ in range(count):
+        date = FIRST + datetime.timedelta(days=generator.choice(days))
+        language, pattern = generator.choice(LANGUAGES), generator.choice(PATTERNS)
+        text = format_date(date, format=pattern, locale=language)
+        text = generator.choice((text, text, text.lower(), text.upper()))
+        yield {"source": f"{language} {text}", "target": date.isoformat()}
+
+
+def split_days() -> tuple[list[int], list[int]]:
+    """The days to train on, and those that are kept for the test in every language."""
+    days = list(range((LAST - FIRST).days + 1))
+    random.Random(0).shuffle(days)
+    return days[2 * UNSEEN :], days[: 2 * UNSEEN]
+
+
+def run() -> int:
+    """Train for about a minute, print the figures, five translations and an alignment."""
+    console = Console()
+    known, unseen = split_days()
+    out = free_folder(Path("runs"))
+    console.print(
+        f"Training on {TRAINING:,} dates in {len(LANGUAGES)} languages for about a minute, into {out}",
+        highlight=False,
+    )
+    test = list(dates(UNSEEN, unseen, seed=2))
+    model = Translator(**OPTIONS).fit(iter(dates(TRAINING, known, seed=1)), valid=iter(test[:200]), out=out)
+    if model.result_.stopped == "interrupted":
+        printing.note(f"Interrupted. What was trained so far is in {out}.")
+        return 130
+    printing.figures(model.evaluate(iter(test)), title="On days that the model has not seen in any language")
+    for record in model.predict([example["source"] for example in test[:5]]):
+        console.print(f"  {record['input']:<44} {record['output']}", markup=False, highlight=False)
+    shown = model.predict("en Saturday, November 21, 2026", alignment=True)[0]
+    console.print(f"\nWhere it looks as it writes each character of {shown['output']}:", highlight=False)
+    console.print(alignment_text(**shown["alignment"]), markup=False, highlight=False)
+    try:
+        draw_alignment(**shown["alignment"], path=out / "alignment.png")
+        console.print(f"\nThe same as a picture: {out / 'alignment.png'}", highlight=False)
+    except MissingExtraError as error:
+        printing.note(f"No picture was drawn: {error}")
+    console.print(
+        f'\nNow you: echo "fr 14 juillet 1989" | gatework predict {out}', markup=False, highlight=False
+    )
+    return 0

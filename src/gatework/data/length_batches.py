@@ -1,0 +1,47 @@
+"""Batches of examples of like lengths, so that little of a batch is padding."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+__all__ = ["length_batches"]
+
+_POOL = 50  # batches whose examples are sorted among themselves
+
+
+def length_batches(
+    lengths: Sequence[tuple[int, ...]], tokens: int, *, seed: int, rank: int = 0, world: int = 1
+) -> list[list[int]]:
+    """The indices of every batch of an epoch, in a random order.
+
+    Examples are shuffled, sorted by length within pools of some fifty batches, and cut so that no batch holds more
+    than `tokens`, padding included, on its longer side; then the batches are shuffled.
+
+    Args:
+        lengths: of each example, of each of its sides.
+        tokens: at most so many a batch; an example longer than that is a batch by itself.
+        seed: of the order; the same gives the same batches.
+        rank, world: this process and how many there are: each gets its own batches, as many as every other.
+    """
+    order = list(range(len(lengths)))
+    generator = random.Random(seed)
+    generator.shuffle(order)
+    total = sum(max(lengths[index]) for index in order)
+    pool = max(1, round(_POOL * tokens * len(order) / max(total, 1)))
+    batches: list[list[int]] = []
+    for begin in range(0, len(order), pool):
+        some = sorted(order[begin : begin + pool], key=lambda index: lengths[index][::-1])
+        batch: list[int] = []
+        longest = 0
+        for index in some:
+            longest = max(longest, *lengths[index])
+            if batch and longest * (len(batch) + 1) > tokens:
+                batches.append(batch)
+                batch, longest = [], max(lengths[index])
+            batch.append(index)
+        batches.append(batch)
+    generator.shuffle(batches)
+    left_over = -len(batches) % world
+    batches += batches[:left_over]  # every process takes as many steps
+    return batches[rank::world]

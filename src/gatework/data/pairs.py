@@ -1,0 +1,98 @@
+"""Pairs of texts: from a table with two columns, or from two parallel files, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from ..errors import InputError
+from .files import read_lines
+from .tables import Source, file_format, locate_rows, source_paths
+
+__all__ = ["Pair", "read_pairs"]
+
+_LOOKED_AT = 20_000  # lines whose lengths say where two files part
+_SUSPICIOUS = 4.0  # times longer or shorter than is usual between the two
+
+
+class Pair(NamedTuple):
+    """Two texts that belong together, and where they were found."""
+
+    where: str
+    source: str
+    target: str
+
+
+def read_pairs(data: Source, columns: Mapping[str, str]) -> Iterator[Pair]:
+    """The pairs of a table (TSV, CSV, JSON lines, Parquet, dicts, DataFrame, Dataset), or of two text files of the
+    same number of lines, the source's first.
+
+    Args:
+        columns: the data's own names of `source` and `target`.
+
+    Raises:
+        InputError: what is wrong with a file or a row; two files of different numbers of lines.
+    """
+    paths = source_paths(data)
+    texts = [path for path in paths or [] if file_format(path) == "text"]
+    if texts:
+        if len(paths or []) != 2 or len(texts) != 2:
+            raise InputError(
+                str(texts[0]),
+                f"is plain text, and {len(paths or [])} file(s) were given",
+                "Give two parallel files, the source first, or tables with two columns (.tsv, .csv, .jsonl, .parquet)",
+            )
+        if columns:
+            raise InputError(str(texts[0]), "is plain text, which has no columns", "Leave the columns out")
+        return _parallel(*texts)
+    names = {name: columns.get(name, name) for name in ("source", "target")}
+    return (
+        Pair(row.where, _text(row.where, row.values["source"]), _text(row.where, row.values["target"]))
+        for row in locate_rows(data, names)
+    )
+
+
+def _text(where: str, value: object) -> str:
+    if value is None:
+        raise InputError(where, "a text is missing (null)", "Fill it in, or take the row out")
+    if not isinstance(value, str):
+        raise InputError(
+            where, f"holds {type(value).__name__} {value!r:.40}, not a text", "Give texts in both columns"
+        )
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        what = f"character {error.start} is half of a surrogate pair ({value[error.start]!a})"
+        raise InputError(where, what, "Write the whole character, or take it out") from error
+    return value
+
+
+def _parallel(source: Path, target: Path) -> Iterator[Pair]:
+    counts = [sum(1 for _ in read_lines(path)) for path in (source, target)]
+    if counts[0] != counts[1]:
+        raise InputError(
+            f"{source} and {target}",
+            f"have {counts[0]:,} and {counts[1]:,} lines; {_where_they_part(source, target)}",
+            "Mend the files: line by line, one is the translation of the other",
+        )
+    sides = zip(read_lines(source), read_lines(target), strict=True)
+    return (Pair(f"{source}, line {number}", left, right) for (number, left), (_, right) in sides)
+
+
+def _where_they_part(source: Path, target: Path) -> str:
+    """The first line whose two sides do not look like one another's translation."""
+    lengths = []
+    for (_, left), (_, right) in zip(read_lines(source), read_lines(target), strict=False):
+        lengths.append((len(left.strip()), len(right.strip())))
+        if len(lengths) == _LOOKED_AT:
+            break
+    ratios = [right / left for left, right in lengths if left and right]
+    usual = median(ratios) if ratios else 1.0
+    for number, (size, other) in enumerate(lengths, start=1):
+        if bool(size) != bool(other):
+            return f"line {number} is empty in one of them"
+        if size and not 1 / _SUSPICIOUS < other / size / usual < _SUSPICIOUS:
+            return f"line {number} is the first whose sides differ much in length"
+    return f"up to line {len(lengths)} their lengths give no hint where they part"

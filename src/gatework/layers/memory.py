@@ -1,0 +1,150 @@
+"""Sequences to attend to: checked, masked and projected once, for one call or for many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from gatework.backends import MemoryValue, attention
+from gatework.graph import Graph
+from gatework.graph.node import resolve
+from gatework.layers.lengths import check_lengths
+
+if TYPE_CHECKING:
+    from gatework.layers.recurrent import Recurrent
+
+Lengths = Tensor | Mapping[str, Tensor] | None
+
+
+@dataclass(frozen=True)
+class Memories:
+    """What a layer attends to, with its keys: made by `layer.attend_to(memory, lengths)`.
+
+    Keys are the layer's own projections of a memory, which no step changes: who calls the layer a step at a time
+    makes them once.
+
+    Attributes:
+        values: (S, B, M) of each memory by name, 0 past its length.
+        masks: (B, S), true where a step exists, of those that were given lengths.
+        keys: for each layer and direction (S, B, A) by the name of the attention.
+    """
+
+    values: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
+    keys: tuple[Mapping[str, Tensor], ...]
+
+    def of(self, number: int) -> dict[str, MemoryValue]:
+        """What one layer and direction reads."""
+        keys = self.keys[number] if self.keys else {}
+        return {name: MemoryValue(v, self.masks.get(name), keys) for name, v in self.values.items()}
+
+    def rows(self, pick: Callable[[Tensor, int], Tensor]) -> Memories:
+        """The same for other rows of the batch.
+
+        Args:
+            pick: the rows of a tensor, which has them in a dimension.
+        """
+        return Memories(
+            {name: pick(value, 1) for name, value in self.values.items()},
+            {name: pick(mask, 0) for name, mask in self.masks.items()},
+            tuple({name: pick(value, 1) for name, value in keys.items()} for keys in self.keys),
+        )
+
+    def select(self, index: Tensor) -> Memories:
+        """The rows that an index, (N,), names: row n becomes row index[n], as a beam search wants it."""
+        return self.rows(lambda value, dim: value.index_select(dim, index.to(value.device)))
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """S of each memory."""
+        return {name: value.shape[0] for name, value in self.values.items()}
+
+
+def read_memories(
+    layer: Recurrent,
+    memory: Tensor | Mapping[str, Tensor] | Memories | None,
+    lengths: Lengths,
+    rows: int | None = None,
+) -> Memories:
+    """The memories of a call.
+
+    Args:
+        rows: B that they must have; None where that is not known yet.
+
+    Raises:
+        ValueError: one is missing or has another shape.
+    """
+    specs = {spec.name: spec for spec in layer._graph.inputs_of_kind("memory")}
+    if isinstance(memory, Memories):
+        if lengths is not None:
+            raise ValueError("memory_lengths are given beside a memory that has its own: leave them out.")
+        wrong = [v.shape[1] for v in memory.values.values() if rows is not None and v.shape[1] != rows]
+        if list(memory.values) != list(specs) or wrong:
+            raise ValueError(
+                f"The memory was made for {wrong or list(memory.values)}; the call has {rows} rows and attends to "
+                f"{list(specs)}."
+            )
+        return memory
+    given = _by_name(memory, list(specs), "memory")
+    given_lengths = _by_name(lengths, list(specs), "memory_lengths")
+    missing = [name for name in specs if name not in given]
+    if missing:
+        raise ValueError(f"{layer.cell.name} attends to {missing[0]!r}: give memory=…, (S, B, size).")
+    values, masks = {}, {}
+    for name, value in given.items():
+        if value.dim() == 2:
+            value = value.unsqueeze(1)
+        elif layer.batch_first:
+            value = value.transpose(0, 1)
+        size = resolve(specs[name].size, layer._sizes)
+        if value.dim() != 3 or value.shape[2] != size or rows not in (None, value.shape[1]):
+            raise ValueError(
+                f"The memory {name} has shape {tuple(given[name].shape)}; expected {rows or 'B'} rows and {size} units."
+            )
+        if name in given_lengths:
+            counts = check_lengths(given_lengths[name], value.shape[0], value.shape[1]).to(value.device)
+            masks[name] = mask = attention.mask_of(counts, value.shape[0])
+            value = value.masked_fill(~mask.t().unsqueeze(-1), 0.0)  # NaN in the padding stays there
+        values[name] = value
+    if not values:
+        return Memories({}, {}, ())
+    return Memories(values, masks, tuple(_keys(layer, number, values) for number in range(_count(layer))))
+
+
+def _count(layer: Recurrent) -> int:
+    return layer.num_layers * layer.num_directions
+
+
+def _keys(layer: Recurrent, number: int, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The keys of one layer and direction."""
+    nodes = layer._graph.nodes
+    own = layer._parameters_of(*divmod(number, layer.num_directions))
+    found = {}
+    for node in nodes:
+        if node.op == "align":
+            label, value = node.text("name"), values[nodes[node.args[1]].text("name")]
+            found[label] = attention.keys(node.text("score"), label, own, value)
+    return found
+
+
+def carries_alignment(graph: Graph, size: str | int) -> bool:
+    """Whether a size is that of an alignment, which a call's memory decides."""
+    return any(size == f"{spec.name}_steps" for spec in graph.inputs_of_kind("memory"))
+
+
+def _by_name(value: Tensor | Mapping[str, Tensor] | None, names: list[str], label: str) -> dict[str, Tensor]:
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        for name in value:
+            if name not in names:
+                raise ValueError(
+                    f"{label} names {name!r}, which the cell does not attend to. It attends to {names}."
+                )
+        return dict(value)
+    if len(names) != 1:
+        raise ValueError(f"{label} is one tensor; the cell attends to {len(names)} memories: {names}.")
+    return {names[0]: value}

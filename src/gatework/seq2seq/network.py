@@ -1,0 +1,273 @@
+"""The encoder-decoder: two recurrent networks, joined by a bridge and, where the decoder attends, by alignment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gatework.graph import Cell
+from gatework.graph.node import resolve
+from gatework.layers import Linear, Memories, Recurrent, record, reorder_state
+from gatework.layers.memory import carries_alignment
+from gatework.layers.softmax import Softmax
+
+__all__ = ["DecoderState", "EncoderDecoder"]
+
+States = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What a decoder carries from step to step; its rows are hypotheses.
+
+    Attributes:
+        states: of the decoder's cell, (1, N, size) each.
+        upper: of the layers above it, (L, N, size) each.
+        memory: what the rows attend to; None where the cell does not attend.
+        context: one fixed vector a row, (N, C), where the cell reads one.
+        rows: (N,) the source that each row decodes.
+        alignment: (N, S) of the step before, where it was asked for.
+    """
+
+    states: States
+    upper: States
+    memory: Memories | None
+    context: Tensor | None
+    rows: Tensor
+    alignment: Tensor | None = None
+
+
+class EncoderDecoder(nn.Module):
+    """p(target | source), one target token at a time.
+
+    The decoder's cell says how the two networks are joined. One with a `gw.Memory` attends to the encoder's outputs
+    (Bahdanau et al. 2014; Luong et al. 2015); one with a `gw.Static` reads one summary of the source at every step
+    (Cho et al. 2014); any other starts from the summary and sees no more of the source (Sutskever et al. 2014).
+
+    Args:
+        encoder_cell: reads the embedded source, in both directions if `bidirectional`.
+        decoder_cell: reads the embedded target so far.
+        source_vocabulary, target_vocabulary: numbers of tokens.
+        embedding_size: E, of either side's embedding.
+        hidden_size: H, of each direction of the encoder and of the decoder.
+        encoder_layers: layers of the encoder.
+        decoder_layers: layers of the decoder: the decoder's cell, and layers of the encoder's cell above it, each of
+            which adds its input to its output (Wu et al. 2016).
+        share_embeddings: one embedding for both sides, whose vocabularies are then one.
+        tie_weights: the softmax shares the target embedding's rows (Press & Wolf 2017).
+        dropout: rate at embeddings, between layers, at the encoder's outputs and before the softmax.
+        label_smoothing: share of the probability that is spread over the vocabulary in training (Szegedy et al.
+            2016).
+
+    Raises:
+        ValueError: a cell that cannot take this part.
+    """
+
+    def __init__(
+        self,
+        encoder_cell: Cell,
+        decoder_cell: Cell,
+        *,
+        source_vocabulary: int,
+        target_vocabulary: int,
+        embedding_size: int,
+        hidden_size: int,
+        encoder_layers: int = 1,
+        decoder_layers: int = 1,
+        bidirectional: bool = True,
+        share_embeddings: bool = False,
+        tie_weights: bool = True,
+        dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if len(encoder_cell.graph.inputs) > 1:
+            raise ValueError(f"the encoder's cell {encoder_cell.name} reads more than its input")
+        self.dropout, self.label_smoothing = dropout, label_smoothing
+        self.source_embedding = _embedding(source_vocabulary, embedding_size)
+        self.target_embedding = (
+            self.source_embedding if share_embeddings else _embedding(target_vocabulary, embedding_size)
+        )
+        between = dropout if encoder_layers > 1 else 0.0
+        self.encoder = Recurrent(
+            encoder_cell,
+            embedding_size,
+            hidden_size,
+            encoder_layers,
+            bidirectional=bidirectional,
+            dropout=between,
+        )
+        width = self.encoder.num_directions * self.encoder.output_size
+        summary = width * len(encoder_cell.graph.states)
+        self._fixed = self._joined_by(decoder_cell, "static")
+        self._attends = self._joined_by(decoder_cell, "memory")
+        sizes = {}
+        for spec in decoder_cell.graph.inputs[1:]:
+            if isinstance(spec.size, str):
+                sizes[spec.size] = width if spec.kind == "memory" else hidden_size
+        self.decoder = Recurrent(decoder_cell, embedding_size, hidden_size, sizes=sizes)
+        self.upper = (
+            Recurrent(encoder_cell, hidden_size, hidden_size, decoder_layers - 1)
+            if decoder_layers > 1
+            else None
+        )
+        self.summary = Linear(summary, hidden_size) if self._fixed else None
+        graph = decoder_cell.graph
+        self.bridge = nn.ModuleList(
+            Linear(summary, resolve(state.size, self.decoder._sizes))
+            for state in graph.states
+            if not carries_alignment(graph, state.size)
+        )
+        emitted = sum(resolve(graph.nodes[i].width, self.decoder._sizes) for i in graph.emits().values())
+        joined = self.decoder.output_size + emitted + embedding_size
+        self.readout = Linear(joined, embedding_size)
+        shared = self.target_embedding.weight if tie_weights else None
+        self.softmax = Softmax(embedding_size, target_vocabulary, weight=shared)
+        self._alignment = next((n.text("name") for n in graph.nodes if n.op == "align"), None)
+
+    @staticmethod
+    def _joined_by(cell: Cell, kind: str) -> str | None:
+        """The name of the cell's one further input of a kind."""
+        names = [spec.name for spec in cell.graph.inputs[1:] if spec.kind == kind]
+        streams = [spec.name for spec in cell.graph.inputs[1:] if spec.kind == "input"]
+        if len(names) > 1 or streams:
+            raise ValueError(
+                f"the decoder's cell {cell.name} reads {', '.join([*names, *streams])}: a translation has one source"
+            )
+        return names[0] if names else None
+
+    @property
+    def attends(self) -> bool:
+        """Whether the decoder has alignment weights."""
+        return self._alignment is not None
+
+    # Training
+
+    def forward(
+        self,
+        source: Tensor,
+        source_lengths: Tensor,
+        target: Tensor,
+        target_lengths: Tensor,
+        sampling: float = 0.0,
+    ) -> Tensor:
+        """Minus the log-probability of the targets, summed over their tokens, in nats.
+
+        Args:
+            source: (S, B) ids; source_lengths: (B,).
+            target: (T + 1, B) ids, each row beginning with the start token.
+            target_lengths: (B,) tokens to predict of each row, T at most.
+            sampling: share of the decoder's inputs that are its own guesses (Bengio et al. 2015), from a first pass
+                over the given targets (Mihaylova & Martins 2019).
+        """
+        state = self.start(source, source_lengths)
+        inputs = target[:-1]
+        if sampling > 0:
+            with torch.no_grad():
+                guesses = self.softmax.log_prob(self._hidden(inputs, target_lengths, state)[0].flatten(0, 1))
+                drawn = torch.multinomial(guesses.exp(), 1).view(inputs.shape)
+            own = torch.rand(inputs.shape, device=inputs.device) < sampling
+            own[0] = False  # the start token
+            inputs = torch.where(own, drawn.roll(1, 0), inputs)
+        hidden, steps = self._hidden(inputs, target_lengths, state)
+        smoothing = self.label_smoothing if self.training else 0.0
+        return self.softmax.losses(hidden[steps], target[1:][steps], smoothing).sum()
+
+    def log_probabilities(
+        self, source: Tensor, source_lengths: Tensor, target: Tensor, target_lengths: Tensor
+    ) -> Tensor:
+        """The log-probability of each row's target, (B,), in nats."""
+        hidden, steps = self._hidden(target[:-1], target_lengths, self.start(source, source_lengths))
+        losses = hidden.new_zeros(steps.shape)
+        losses[steps] = self.softmax.losses(hidden[steps], target[1:][steps])
+        return -losses.sum(0)
+
+    def _hidden(self, inputs: Tensor, lengths: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
+        """What the softmax reads, (T, B, E), and which of it exists, (T, B)."""
+        embedded = self._dropped(self.target_embedding(inputs))
+        steps = torch.arange(len(inputs), device=inputs.device).unsqueeze(1) < lengths.to(inputs.device)
+        return self._decode(embedded, state, lengths)[0], steps
+
+    # A step at a time
+
+    def start(self, source: Tensor, lengths: Tensor) -> DecoderState:
+        """Reads the source, (S, B) ids: the decoder's state before the first step."""
+        outputs, finals = self.encoder(self._dropped(self.source_embedding(source)), lengths=lengths)
+        last = finals if isinstance(finals, tuple) else (finals,)
+        top = [part for state in last for part in state[-self.encoder.num_directions :]]
+        summary = torch.cat(top, dim=-1)  # (B, states * directions * H)
+        rows = source.shape[1]
+        memory = self.decoder.attend_to(self._dropped(outputs), lengths) if self._attends else None
+        start = self.decoder.initial_state(rows, None if memory is None else memory.steps)
+        states = list(start if isinstance(start, tuple) else (start,))
+        for number, layer in enumerate(self.bridge):
+            states[number] = torch.tanh(layer(summary)).unsqueeze(0)
+        upper: States = ()
+        if self.upper is not None:
+            first = self.upper.initial_state(rows)
+            upper = first if isinstance(first, tuple) else (first,)
+        context = None if self.summary is None else torch.tanh(self.summary(summary))
+        return DecoderState(tuple(states), upper, memory, context, torch.arange(rows, device=source.device))
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Reads one token a row, (N,): log-probabilities of the next ones, (N, V), and the new state."""
+        embedded = self._dropped(self.target_embedding(tokens.unsqueeze(0)))
+        hidden, state = self._decode(embedded, state)
+        return self.softmax.log_prob(hidden[0]), state
+
+    def step_with_alignment(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """As `step`, with the step's alignment in the new state."""
+        if self._alignment is None:
+            return self.step(tokens, state)
+        with record(self.decoder, [self._alignment]) as tape:
+            log_probabilities, state = self.step(tokens, state)
+        return log_probabilities, replace(state, alignment=tape[self._alignment][0])
+
+    def reorder(self, state: DecoderState, index: Tensor) -> DecoderState:
+        """The state whose row n is the given one's row index[n]."""
+        rows = state.rows[index]
+        moved = not torch.equal(rows, state.rows)  # hypotheses of one source attend to the same
+        return DecoderState(
+            reorder_state(state.states, index),
+            reorder_state(state.upper, index),
+            state.memory.select(index) if state.memory is not None and moved else state.memory,
+            state.context[index] if state.context is not None else None,
+            rows,
+            None if state.alignment is None else state.alignment[index],
+        )
+
+    def _decode(
+        self, embedded: Tensor, state: DecoderState, lengths: Tensor | None = None
+    ) -> tuple[Tensor, DecoderState]:
+        """What the softmax reads, (T, B, E), and the new state."""
+        own = state.states if len(state.states) > 1 else state.states[0]
+        result, states = self.decoder(
+            embedded,
+            own,
+            lengths=lengths,
+            memory=state.memory,
+            inputs={self._fixed: state.context} if self._fixed else None,
+        )
+        parts = list(result.values()) if isinstance(result, dict) else [result]
+        upper = state.upper
+        if self.upper is not None:
+            above, new = self.upper(
+                self._dropped(parts[0]), upper if len(upper) > 1 else upper[0], lengths=lengths
+            )
+            parts[0] = parts[0] + above
+            upper = new if isinstance(new, tuple) else (new,)
+        hidden = torch.tanh(self.readout(torch.cat([*parts, embedded], dim=-1)))
+        own_states = states if isinstance(states, tuple) else (states,)
+        return self._dropped(hidden), replace(state, states=own_states, upper=upper, alignment=None)
+
+    def _dropped(self, value: Tensor) -> Tensor:
+        return F.dropout(value, self.dropout, self.training) if self.dropout else value
+
+
+def _embedding(vocabulary: int, size: int) -> nn.Embedding:
+    embedding = nn.Embedding(vocabulary, size)
+    nn.init.normal_(embedding.weight, std=size**-0.5)
+    return embedding
