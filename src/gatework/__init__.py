@@ -83,6 +83,7 @@ if TYPE_CHECKING:
         replace,
     )
     from gatework.tasks import load
+    from gatework.tasks.chat_bot import ChatBot
     from gatework.tasks.language_model import LanguageModel
     from gatework.tasks.translator import Translator
 
@@ -100,6 +101,7 @@ _HOMES = (
 _TASKS = {
     "load": "gatework.tasks",
     "LanguageModel": "gatework.tasks.language_model",
+    "ChatBot": "gatework.tasks.chat_bot",
     "Translator": "gatework.tasks.translator",
 }
 _PARTS = ("backends", "cells", "data", "errors", "graph", "layers", "seq2seq", "tasks", "training")
@@ -129,6 +131,7 @@ __all__ = [
     "AttentionPooling",
     "BackendError",
     "Cell",
+    "ChatBot",
     "Choice",
     "GRUCell",
     "GateworkError",

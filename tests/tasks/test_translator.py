@@ -15,8 +15,8 @@ from pydantic import TypeAdapter
 import gatework as gw
 from gatework import tasks
 from gatework.errors import InputError, RunError
+from gatework.tasks.pair_problem import PairProblem
 from gatework.tasks.translation_options import Translation, TranslationSettings, TranslatorOptions
-from gatework.tasks.translation_problem import TranslationProblem
 from gatework.tasks.translator import Translator
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}
@@ -163,14 +163,14 @@ def test_a_resumed_training_is_the_one_that_was_not_stopped(
         return model.network_.state_dict()
 
     whole = train("whole")
-    loss, calls = TranslationProblem.loss, iter(range(25))
+    loss, calls = PairProblem.loss, iter(range(25))
 
-    def stopping(self: TranslationProblem, *args: Any) -> Any:
+    def stopping(self: PairProblem, *args: Any) -> Any:
         if next(calls, None) is None:
             raise RuntimeError("the power fails")
         return loss(self, *args)
 
-    monkeypatch.setattr(TranslationProblem, "loss", stopping)
+    monkeypatch.setattr(PairProblem, "loss", stopping)
     with pytest.raises(RuntimeError, match="power"):
         train("parts")
     monkeypatch.undo()

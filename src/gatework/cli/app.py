@@ -131,6 +131,19 @@ def predict(
 
 
 @app.command()
+def chat(run: Run) -> None:
+    """A conversation with a trained chat bot."""
+    from gatework import tasks
+    from gatework.cli.chat import converse
+    from gatework.tasks.chat_bot import ChatBot
+
+    bot = tasks.load(run)
+    if not isinstance(bot, ChatBot):
+        raise InputError(str(run), f"is a {bot.name}, not a chatbot", "Use gatework predict.")
+    converse(bot)
+
+
+@app.command()
 def cells(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="a cell, or FILE.py:NAME")] = None,
     latex: Annotated[bool, typer.Option("--latex", help="print the equations as LaTeX")] = False,

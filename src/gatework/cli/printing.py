@@ -20,7 +20,7 @@ INDENT = " " * 6
 
 def figures(values: Mapping[str, Any], *, title: str) -> None:
     """The figures of `evaluate`: a row each, the model beside the baselines."""
-    baselines = values["baselines"]
+    baselines = values["baselines"] | ({"references": values["references"]} if "references" in values else {})
     table = Table()
     table.add_column("")
     for name in ("model", *baselines):

@@ -1,8 +1,9 @@
 """Files to examples to batches. Knows no task; each error names the file and the row."""
 
+from .dialogues import context_text, read_dialogues
 from .length_batches import length_batches
 from .pairs import Pair, read_pairs
-from .tables import Row, Source, locate_rows, read_rows
+from .tables import Row, Source, file_format, locate_rows, read_rows, source_paths
 from .text import read_texts
 from .token_stream import LaneBatches, TokenStream
 from .tokenizers import Decoder, Tokenizer
@@ -15,9 +16,13 @@ __all__ = [
     "Source",
     "TokenStream",
     "Tokenizer",
+    "context_text",
+    "file_format",
     "length_batches",
     "locate_rows",
+    "read_dialogues",
     "read_pairs",
     "read_rows",
     "read_texts",
+    "source_paths",
 ]

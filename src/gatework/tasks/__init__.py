@@ -17,6 +17,7 @@ __all__ = ["TASKS", "get", "load", "names"]
 # name on the command line and in config.json -> where its class is
 TASKS = {
     "language-model": "gatework.tasks.language_model:LanguageModel",
+    "chatbot": "gatework.tasks.chat_bot:ChatBot",
     "translator": "gatework.tasks.translator:Translator",
 }
 

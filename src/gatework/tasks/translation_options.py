@@ -2,84 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    RootModel,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, RootModel
 
-from gatework.training import TrainingOptions
+from gatework.tasks.pair_options import Alignment, PairOptions, ScoredText, SearchSettings
 
-__all__ = ["STRUCTURE", "SourceText", "Translation", "TranslationSettings", "TranslatorOptions"]
-
-# The options that a run started from another one (`from_run`) shares with it: the network and its tokens.
-STRUCTURE = (
-    "tokenizer",
-    "shared_vocabulary",
-    "vocabulary_size",
-    "min_frequency",
-    "lowercase",
-    "cell",
-    "decoder_cell",
-    "hidden_size",
-    "embedding_size",
-    "num_layers",
-    "decoder_layers",
-    "bidirectional",
-    "tie_weights",
-)
+__all__ = ["SourceText", "Translation", "TranslationSettings", "TranslatorOptions"]
 
 
-class TranslatorOptions(TrainingOptions):
+class TranslatorOptions(PairOptions):
     """How a translator is made and trained."""
 
-    tokenizer: Literal["bpe", "word", "character"] = Field(
-        "bpe", description="what a token is; word: the text comes as tokens with spaces between them"
-    )
-    shared_vocabulary: bool = Field(False, description="one vocabulary and one embedding for both sides")
-    vocabulary_size: int | None = Field(
-        None, ge=2, description="tokens of a side at most, the most frequent ones (none: all; bpe: 4000)"
-    )
-    min_frequency: int = Field(1, ge=1, description="rarer tokens are unknown")
-    lowercase: bool = Field(False, description="read both sides in lower case")
-
-    cell: Any = Field("gru", description="the encoder's cell, of the catalogue or FILE.py:NAME")
-    decoder_cell: Any = Field(
-        "bahdanau_gru",
-        description="the decoder's: bahdanau_gru, bahdanau_lstm or luong_lstm attend; cho_gru reads one fixed "
-        "context; gru, lstm and the like only start from the source; or FILE.py:NAME",
-    )
-    hidden_size: int = Field(
-        256, ge=1, description="units of each direction of the encoder, and of the decoder"
-    )
-    embedding_size: int = Field(256, ge=1, description="width of a token's vector")
-    num_layers: int = Field(1, ge=1, description="layers of the encoder")
-    decoder_layers: int = Field(
-        1, ge=1, description="layers of the decoder; those above the first are of `cell`"
-    )
-    bidirectional: bool = Field(True, description="the encoder reads in both directions")
-    tie_weights: bool = Field(True, description="one matrix for the target's embedding and the softmax")
-
-    dropout: float = Field(
-        0.2, ge=0, lt=1, description="dropout at embeddings, between layers, before the softmax"
-    )
-    label_smoothing: float = Field(
-        0.1, ge=0, lt=1, description="probability spread over the vocabulary in training"
-    )
-    scheduled_sampling: float = Field(
-        0.0, ge=0, lt=1, description="share of the decoder's inputs in training that are its own guesses"
-    )
-
-    batch_tokens: int = Field(3000, ge=1, description="tokens of a batch at most, padding included")
-    max_length: int = Field(
-        200, ge=1, description="tokens of a side; longer pairs are left out of the training"
-    )
     bleu_tokenize: Literal["13a", "intl", "char", "zh", "ja-mecab", "none"] | None = Field(
         None, description="sacrebleu's tokenizer for BLEU (none given: 13a, or none where tokens are words)"
     )
@@ -88,71 +22,18 @@ class TranslatorOptions(TrainingOptions):
         500, ge=1, description="of the validation data are translated each time"
     )
 
-    @field_validator("cell", "decoder_cell")
-    @classmethod
-    def _check_cell(cls, cell: Any) -> Any:
-        if isinstance(cell, str) or hasattr(cell, "to_json"):
-            return cell
-        raise ValueError("a cell is a name, FILE.py:NAME, or a gatework.Cell")
-
-    @field_serializer("cell", "decoder_cell")
-    def _name_cell(self, cell: Any) -> str:
-        return cell if isinstance(cell, str) else cell.name
-
     @property
     def bleu_tokenizer(self) -> str:
         """sacrebleu's name of it."""
         return self.bleu_tokenize or ("none" if self.tokenizer == "word" else "13a")
 
 
-class TranslationSettings(BaseModel):
-    """How a text is translated: by a beam search, greedily (beam=1), or drawn at random (temperature above 0)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    beam: int = Field(5, ge=1, description="hypotheses of the beam search; 1: greedy")
-    alternatives: int = Field(1, ge=1, description="translations to show, best first, at most beam")
-    length_penalty: float = Field(1.0, ge=0, description="0 ranks by probability, more favours length")
-    coverage_penalty: float = Field(
-        0.0, ge=0, description="more favours translations that attend to all of the source"
-    )
-    no_repeat: int = Field(0, ge=0, description="no sequence of so many tokens comes twice; 0: off")
-    min_length: int = Field(0, ge=0, description="tokens at least")
-    length: int | None = Field(None, ge=1, description="tokens at most (none: twice the source's and 20)")
-    temperature: float = Field(0.0, ge=0, description="above 0: draw, 1 as the model believes; needs beam=1")
-    top_k: int = Field(0, ge=0, description="draw from so many likeliest tokens; 0: from all")
-    top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens of this probability")
-    seed: int = Field(0, ge=0, description="seed of the draws")
-    replace_unknown: bool = Field(
-        True, description="an unknown word becomes the source word that it attends to most"
-    )
-    alignment: bool = Field(False, description="also give the attention weights of each token")
-
-    @model_validator(mode="after")
-    def _check(self) -> TranslationSettings:
-        if self.alternatives > self.beam:
-            raise ValueError(f"alternatives is at most beam, which is {self.beam}, not {self.alternatives}")
-        if self.temperature > 0 and self.beam > 1:
-            raise ValueError(
-                f"temperature={self.temperature} draws one translation: it needs beam=1, not {self.beam}"
-            )
-        return self
+class TranslationSettings(SearchSettings):
+    """How a text is translated."""
 
 
 class SourceText(RootModel[str]):
     """One input of `predict`: the text to translate."""
-
-
-class ScoredText(BaseModel):
-    output: str
-    score: float
-    log_probability: float = Field(description="of the whole translation, in nats")
-
-
-class Alignment(BaseModel):
-    source: list[str]
-    target: list[str]
-    weights: list[list[float]] = Field(description="a row a target token, which sums to 1 over the source's")
 
 
 class Translation(BaseModel):

@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
-import torch
-
-from gatework.data import Pair, Tokenizer, read_pairs
-from gatework.errors import InputError
-from gatework.graph import Cell
-from gatework.seq2seq import EncoderDecoder
-from gatework.tasks.base import Task
-from gatework.tasks.kept_cell import choose_cell, read_cell
-from gatework.tasks.translating import Translating
-from gatework.tasks.translation_figures import corpus_figures, likelihood_figures, signatures
+from gatework.data import Pair
+from gatework.tasks.pair_figures import corpus_figures, signatures
+from gatework.tasks.pair_task import PairTask
 from gatework.tasks.translation_options import (
-    STRUCTURE,
     SourceText,
     Translation,
     TranslationSettings,
     TranslatorOptions,
 )
-from gatework.tasks.translation_problem import (
-    Examples,
-    Side,
-    TranslationProblem,
-    make_batch,
-    total_loss,
-)
-from gatework.training import RunFolder
 
 __all__ = ["Translator"]
 
-CELLS = {"cell": "cell.json", "decoder_cell": "decoder_cell.json"}
-TOKENIZERS = ("source_tokenizer.json", "target_tokenizer.json")
-SHARED_TOKENIZER = "tokenizer.json"
-HELD_BACK = 0.05
-BYTE_PAIRS = 4000
-MUCH_UNKNOWN = 0.1
-NETWORK_OPTIONS = (
-    "embedding_size",
-    "hidden_size",
-    "decoder_layers",
-    "bidirectional",
-    "tie_weights",
-    "dropout",
-    "label_smoothing",
-)
 
-
-class Translator(Task):
+class Translator(PairTask):
     """An encoder-decoder with attention over pairs of texts (Bahdanau et al. 2014).
 
     >>> model = Translator(epochs=10).fit(["train.en", "train.de"], valid=["dev.en", "dev.de"], out="runs/en-de")
@@ -60,10 +27,6 @@ class Translator(Task):
     The options are the fields of `TranslatorOptions`, the settings of `predict` those of `TranslationSettings`.
     Data is a table with the columns `source` and `target`, or two parallel text files. Without validation data
     5 % of the pairs are held back, drawn by the seed.
-
-    Attributes:
-        network_: the `EncoderDecoder`.
-        sides_: the tokens of the source and of the target.
     """
 
     name: ClassVar[str] = "translator"
@@ -74,221 +37,22 @@ class Translator(Task):
     columns: ClassVar[tuple[str, ...]] = ("source", "target")
 
     options_: TranslatorOptions
-    network_: EncoderDecoder
-    sides_: tuple[Side, Side]
-
-    # The lifecycle's parts
-
-    def _defaults(self, given: Mapping[str, Any], parent: Self | None) -> dict[str, Any]:
-        if parent is None:
-            return {}
-        shared = {name: getattr(parent.options_, name) for name in STRUCTURE}
-        for name, value in shared.items():
-            if name in given and given[name] != value and getattr(value, "name", None) != given[name]:
-                raise InputError(
-                    f"option {name}",
-                    f"{given[name]} differs from the value of the run that is started from",
-                    "Leave it out: the network and its tokens are that run's.",
-                )
-        return shared
-
-    def _prepare(
-        self, run: RunFolder, data: Any, valid: Any, columns: Mapping[str, str], parent: Self | None
-    ) -> TranslationProblem:
-        options = self.options_
-        cells = {}
-        for option, file in CELLS.items():
-            cells[option] = choose_cell(
-                run,
-                file,
-                getattr(options, option),
-                option=option,
-                named=option in self.options.model_fields_set,
-                parent=None if parent is None else parent._cells()[option],
-            )
-            run.write_text(file, cells[option].to_json())
-        train = self._read(data, columns)
-        if valid is None:
-            train, held = self._hold_back(train)
-        else:
-            held = self._read(valid, columns)
-        if (run.path / TOKENIZERS[0]).exists() or (run.path / SHARED_TOKENIZER).exists():
-            self.sides_ = _read_sides(run)
-        else:
-            self.sides_ = self._make_sides(train) if parent is None else parent.sides_
-        self._write_sides(run)
-        torch.manual_seed(options.seed)
-        self.network_ = self._build_network(cells["cell"], cells["decoder_cell"])
-        if parent is not None:
-            self.network_.load_state_dict(parent.network_.state_dict())
-        examples = self._examples(train)
-        self._seen = max((length for length, _ in examples.lengths), default=1)
-        run.write_json("data.json", {"longest_source": self._seen})
-        self._valid = held
-        self._warn_of_unknown(held)
-        return TranslationProblem(
-            self.network_,
-            examples,
-            self._examples(held, keep_long=True),
-            self.sides_,
-            batch_tokens=options.batch_tokens,
-            sampling=options.scheduled_sampling,
-            seed=options.seed,
-            validation=self._quick_figures,
-        )
-
-    def _read(self, data: Any, columns: Mapping[str, str]) -> list[Pair]:
-        """The pairs with text on both sides; what is left out is said."""
-        kept: list[Pair] = []
-        empty: list[Pair] = []
-        for pair in read_pairs(data, columns):
-            (kept if pair.source.strip() and pair.target.strip() else empty).append(pair)
-        if empty:
-            self._say(f"{len(empty):,} pairs with an empty side are left out, the first at {empty[0].where}.")
-        if not kept:
-            raise InputError("data", "holds no pair with text on both sides", "Give pairs of texts")
-        return kept
-
-    def _hold_back(self, pairs: Sequence[Pair]) -> tuple[list[Pair], list[Pair]]:
-        if len(pairs) < 2:
-            raise InputError(
-                "data", f"holds {len(pairs)} pair, and one must be held back", "Give more, or --valid"
-            )
-        order = list(range(len(pairs)))
-        random.Random(self.options_.seed).shuffle(order)
-        count = max(1, round(HELD_BACK * len(pairs)))
-        self._say(f"No validation data: {HELD_BACK:.0%} of the pairs are held back ({count:,}).")
-        held = set(order[:count])
-        train = [pair for number, pair in enumerate(pairs) if number not in held]
-        return train, [pair for number, pair in enumerate(pairs) if number in held]
-
-    def _make_sides(self, pairs: Sequence[Pair]) -> tuple[Side, Side]:
-        options = self.options_
-
-        def learn(texts: Iterable[str]) -> Side:
-            size = options.vocabulary_size
-            if size is None and options.tokenizer == "bpe":
-                size = BYTE_PAIRS
-            kind, lines = options.tokenizer, (f"{text}\n" for text in texts)
-            if kind == "character":
-                lines = (line.removesuffix("\n") for line in lines)
-            return Side(
-                Tokenizer.train(
-                    kind,
-                    lines,
-                    vocabulary_size=size,
-                    min_frequency=options.min_frequency,
-                    lowercase=options.lowercase,
-                )
-            )
-
-        if options.shared_vocabulary:
-            side = learn(text for pair in pairs for text in (pair.source, pair.target))
-            return side, side
-        return learn(pair.source for pair in pairs), learn(pair.target for pair in pairs)
-
-    def _write_sides(self, run: RunFolder) -> None:
-        if self.options_.shared_vocabulary:
-            run.write_text(SHARED_TOKENIZER, self.sides_[0].tokenizer.to_json())
-            return
-        for file, side in zip(TOKENIZERS, self.sides_, strict=True):
-            run.write_text(file, side.tokenizer.to_json())
-
-    def _build_network(self, cell: Cell, decoder_cell: Cell) -> EncoderDecoder:
-        options = self.options_
-        try:
-            return EncoderDecoder(
-                cell,
-                decoder_cell,
-                source_vocabulary=self.sides_[0].size,
-                target_vocabulary=self.sides_[1].size,
-                encoder_layers=options.num_layers,
-                share_embeddings=options.shared_vocabulary,
-                **{name: getattr(options, name) for name in NETWORK_OPTIONS},
-            )
-        except ValueError as error:
-            what = f"{cell.name} and {decoder_cell.name}"
-            raise InputError(
-                f"cells {what}", str(error).rstrip("."), "Change the options or the cells."
-            ) from error
-
-    def _examples(self, pairs: Sequence[Pair], *, keep_long: bool = False) -> Examples:
-        source, target = self.sides_
-        most = self.options_.max_length
-        encoded, long = [], []
-        for pair in pairs:
-            ids = source.encode(pair.source), target.encode(pair.target)
-            if keep_long or max(map(len, ids)) <= most:
-                encoded.append(ids)
-            else:
-                long.append(pair)
-        if long:
-            self._say(
-                f"{len(long):,} pairs longer than max_length={most} tokens are left out, the first at {long[0].where}."
-            )
-        return Examples.of(encoded)
-
-    def _warn_of_unknown(self, pairs: Sequence[Pair]) -> None:
-        for what, side, texts in zip(
-            ("source", "target"),
-            self.sides_,
-            zip(*((p.source, p.target) for p in pairs), strict=True),
-            strict=True,
-        ):
-            if side.unknown is None:
-                continue
-            ids = [id for text in texts for id in side.tokenizer.encode(text)]
-            share = ids.count(side.unknown) / max(len(ids), 1)
-            if share > MUCH_UNKNOWN:
-                self._say(
-                    f"warning: {share:.0%} of the validation {what}'s tokens are not in the vocabulary."
-                )
-
-    def _cells(self) -> dict[str, Cell]:
-        return {"cell": self.network_.encoder.cell, "decoder_cell": self.network_.decoder.cell}
-
-    def _restore(self, run: RunFolder) -> None:
-        cells = {option: read_cell(run, file) for option, file in CELLS.items()}
-        # From now on the cells are their graphs: training again must not run the file that the run names.
-        self.options = self.options_ = self.options_.model_copy(update=cells)
-        self.sides_ = _read_sides(run)
-        self.network_ = self._build_network(**cells)
-        run.read_model(self.network_)
-        self.network_.eval()
-        self._seen = int(run.read_json("data.json")["longest_source"])
-
-    def _clear(self, run: RunFolder) -> None:
-        del self._valid
-
-    # Figures
 
     def _quick_figures(self) -> dict[str, float]:
-        """What the training's validations look at beside the loss, greedily translated."""
+        """Of greedy translations of some of the validation data."""
         if self.options_.select_by == "loss":
             return {}
         some = self._valid[: self.options_.validation_sentences]
         settings = self._read_settings({"beam": 1})
-        outputs = self._translating().texts([pair.source for pair in some], settings)
-        references = [pair.target for pair in some]
-        figures = corpus_figures(outputs, references, self.options_.bleu_tokenizer)
+        outputs = self._answering().texts([pair.source for pair in some], settings)
+        figures = corpus_figures(outputs, [pair.target for pair in some], self.options_.bleu_tokenizer)
         return {**figures, "objective": -figures["bleu"]}
-
-    def _validation_figures(self) -> dict[str, Any]:
-        self.network_.eval()
-        return self._figures(self._valid)
-
-    def _evaluate(self, data: Any, columns: Mapping[str, str]) -> dict[str, Any]:
-        return self._figures(self._read(data, columns))
 
     def _figures(self, pairs: Sequence[Pair]) -> dict[str, Any]:
         tokenize = self.options_.bleu_tokenizer
-        examples = self._examples(pairs, keep_long=True)
         sources, references = [pair.source for pair in pairs], [pair.target for pair in pairs]
-        outputs = self._translating().texts(sources, self._read_settings({}))
-        model = {
-            **likelihood_figures(total_loss(self.network_, examples, self.sides_), len(examples.targets)),
-            **corpus_figures(outputs, references, tokenize),
-        }
+        outputs = self._answering().texts(sources, self._read_settings({}))
+        model = {**self._likelihood(pairs), **corpus_figures(outputs, references, tokenize)}
         copy = corpus_figures(sources, references, tokenize)
         return {
             "model": model,
@@ -297,69 +61,3 @@ class Translator(Task):
             "examples": len(pairs),
             "signatures": signatures(tokenize),
         }
-
-    # Translations
-
-    def predict(self, inputs: Any, **settings: Any) -> list[dict[str, Any]]:
-        """One record a text, `{"input", "output", "score", "log_probability", …}`; many are searched together.
-
-        The settings are the fields of `TranslationSettings`.
-        """
-        self._check_fitted()
-        chosen = self._read_settings(settings)
-        texts = [self._check_input(item) for item in ([inputs] if isinstance(inputs, str) else inputs)]
-        return self._translating().records(texts, chosen)
-
-    def score(self, pairs: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
-        """How likely given translations are.
-
-        Returns:
-            For each (source, target) `{"source", "target", "log_probability", "tokens"}`: in nats, of the whole
-            target with its end.
-        """
-        self._check_fitted()
-        given = list(pairs)
-        records = []
-        self.network_.eval()
-        device = self.network_.target_embedding.weight.device
-        for source, target in given:
-            example = Examples.of([(self.sides_[0].encode(source), self.sides_[1].encode(target))])
-            batch = make_batch([example[0]], self.sides_)
-            with torch.inference_mode():
-                value = self.network_.log_probabilities(*(part.to(device) for part in batch))
-            count = int(batch.target_lengths[0])
-            records.append(
-                {"source": source, "target": target, "log_probability": value.item(), "tokens": count}
-            )
-        return records
-
-    def together(self, *others: Translator) -> Translating:
-        """This translator and others of the same tokens as one, by the mean of their probabilities.
-
-        Raises:
-            InputError: one has other tokens.
-        """
-        files = [side.tokenizer.to_json() for side in self.sides_]
-        for other in others:
-            if [side.tokenizer.to_json() for side in other.sides_] != files:
-                raise InputError("ensemble", f"{other!r} has other tokens", "Train the runs on the same data")
-        return Translating((self.network_, *(o.network_ for o in others)), self.sides_, self._seen)
-
-    def _predict(self, item: str, settings: TranslationSettings) -> dict[str, Any]:
-        return self._translating().records([item], settings)[0]
-
-    def _translating(self) -> Translating:
-        self.network_.eval()
-        return Translating((self.network_,), self.sides_, self._seen)
-
-
-def _read_sides(run: RunFolder) -> tuple[Side, Side]:
-    """The tokens that a run keeps."""
-
-    def read(file: str) -> Side:
-        return Side(Tokenizer.from_json(run.read_text(file), str(run.path / file)))
-
-    if (run.path / SHARED_TOKENIZER).exists():
-        side = read(SHARED_TOKENIZER)
-        return side, side
-    return read(TOKENIZERS[0]), read(TOKENIZERS[1])

@@ -1,4 +1,4 @@
-"""From a source text to its translations: batches, search, unknown words, alignments."""
+"""From a source text to its outputs: batches, search, unknown words, alignments."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from gatework.seq2seq import EncoderDecoder, Ensemble, Hypothesis, beam_search, generate
-from gatework.tasks.translation_options import TranslationSettings
-from gatework.tasks.translation_problem import Side
+from gatework.tasks.pair_options import SearchSettings
+from gatework.tasks.pair_problem import Side
 
-__all__ = ["Translating"]
+__all__ = ["Answering"]
 
 _BATCH = 64  # sources that are searched together
 _LONGEST_SOURCE = 2000  # tokens that are read of a text
@@ -40,8 +40,8 @@ def _alignment(states: tuple[Any, ...]) -> Tensor | None:
 
 
 @dataclass(frozen=True)
-class Translating:
-    """Networks of the same tokens, which translate together.
+class Answering:
+    """Networks of the same tokens, which answer together.
 
     Attributes:
         seen: tokens of the longest source in the training data.
@@ -51,19 +51,19 @@ class Translating:
     sides: tuple[Side, Side]
     seen: int
 
-    def records(self, texts: Sequence[str], settings: TranslationSettings) -> list[dict[str, Any]]:
+    def records(self, texts: Sequence[str], settings: SearchSettings) -> list[dict[str, Any]]:
         """What `predict` gives for each text."""
         return [
             self._record(text, found, settings)
             for text, found in zip(texts, self.hypotheses(texts, settings), strict=True)
         ]
 
-    def texts(self, texts: Sequence[str], settings: TranslationSettings) -> list[str]:
-        """The best translation of each text."""
+    def texts(self, texts: Sequence[str], settings: SearchSettings) -> list[str]:
+        """The best output for each text."""
         found = self.hypotheses(texts, settings)
         return [self._text(text, h[0], settings) for text, h in zip(texts, found, strict=True)]
 
-    def hypotheses(self, texts: Sequence[str], settings: TranslationSettings) -> list[list[Hypothesis]]:
+    def hypotheses(self, texts: Sequence[str], settings: SearchSettings) -> list[list[Hypothesis]]:
         """The hypotheses of each text, best first."""
         encoded = [self._encode(text) for text in texts]
         order = sorted(range(len(texts)), key=lambda index: len(encoded[index]))
@@ -77,7 +77,7 @@ class Translating:
         ids = self.sides[0].encode(text)
         return ids if len(ids) <= _LONGEST_SOURCE else [*ids[: _LONGEST_SOURCE - 1], self.sides[0].boundary]
 
-    def _search(self, sources: list[list[int]], settings: TranslationSettings) -> list[list[Hypothesis]]:
+    def _search(self, sources: list[list[int]], settings: SearchSettings) -> list[list[Hypothesis]]:
         device = self.networks[0].target_embedding.weight.device
         boundary, unknown = self.sides[1].boundary, self.sides[1].unknown
         lengths = torch.tensor([len(ids) for ids in sources])
@@ -122,7 +122,7 @@ class Translating:
             **shared,
         )
 
-    def _text(self, source: str, hypothesis: Hypothesis, settings: TranslationSettings) -> str:
+    def _text(self, source: str, hypothesis: Hypothesis, settings: SearchSettings) -> str:
         side = self.sides[1]
         tokens = [token for token in hypothesis.tokens if token != side.boundary]
         if side.unknown not in tokens or hypothesis.alignment is None or not settings.replace_unknown:
@@ -135,7 +135,7 @@ class Translating:
         ]
         return (" " if side.tokenizer.kind == "word" else "").join(words)
 
-    def _record(self, text: str, found: list[Hypothesis], settings: TranslationSettings) -> dict[str, Any]:
+    def _record(self, text: str, found: list[Hypothesis], settings: SearchSettings) -> dict[str, Any]:
         best = found[0]
         record: dict[str, Any] = {
             "input": text,

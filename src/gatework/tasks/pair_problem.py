@@ -1,4 +1,4 @@
-"""Translation as the training loop sees it: sides, examples, batches, loss, validation."""
+"""Pairs of sequences as the training loop sees them: sides, examples, batches, loss, validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gatework.errors import InputError
 from gatework.seq2seq import EncoderDecoder
 from gatework.training import StepLoss
 
-__all__ = ["Examples", "Side", "TranslationBatch", "TranslationProblem", "make_batch", "total_loss"]
+__all__ = ["Examples", "PairBatch", "PairProblem", "Side", "make_batch", "total_loss"]
 
 _EVALUATION_TOKENS = 4000
 
@@ -93,7 +93,7 @@ class Examples:
         return Examples.of(self[index] for index in range(min(count, len(self))))
 
 
-class TranslationBatch(NamedTuple):
+class PairBatch(NamedTuple):
     """Padded examples.
 
     source: (S, B) ids; source_lengths: (B,).
@@ -106,14 +106,12 @@ class TranslationBatch(NamedTuple):
     target_lengths: Tensor
 
 
-def make_batch(
-    examples: Sequence[tuple[np.ndarray, np.ndarray]], sides: tuple[Side, Side]
-) -> TranslationBatch:
+def make_batch(examples: Sequence[tuple[np.ndarray, np.ndarray]], sides: tuple[Side, Side]) -> PairBatch:
     """A batch of pairs of ids, as they come."""
     sources, targets = zip(*examples, strict=True)
     start = np.asarray([sides[1].boundary], dtype=np.int32)
     target, lengths = _padded([np.concatenate([start, ids]) for ids in targets], sides[1].boundary)
-    return TranslationBatch(*_padded(sources, sides[0].boundary), target, lengths - 1)
+    return PairBatch(*_padded(sources, sides[0].boundary), target, lengths - 1)
 
 
 def _padded(sequences: Sequence[np.ndarray], padding: int) -> tuple[Tensor, Tensor]:
@@ -124,7 +122,7 @@ def _padded(sequences: Sequence[np.ndarray], padding: int) -> tuple[Tensor, Tens
     return torch.from_numpy(table), lengths
 
 
-class _Batches(Sequence[TranslationBatch]):
+class _Batches(Sequence[PairBatch]):
     """Batches made when they are asked for."""
 
     def __init__(self, examples: Examples, indices: list[list[int]], sides: tuple[Side, Side]) -> None:
@@ -133,7 +131,7 @@ class _Batches(Sequence[TranslationBatch]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __getitem__(self, number: int) -> TranslationBatch:  # type: ignore[override]
+    def __getitem__(self, number: int) -> PairBatch:  # type: ignore[override]
         return make_batch([self._examples[index] for index in self._indices[number]], self._sides)
 
 
@@ -151,7 +149,7 @@ def total_loss(network: EncoderDecoder, examples: Examples, sides: tuple[Side, S
     return total
 
 
-class TranslationProblem:
+class PairProblem:
     """Teacher forcing over batches of like lengths.
 
     Args:
@@ -181,7 +179,7 @@ class TranslationProblem:
     def model(self) -> nn.Module:
         return self._network
 
-    def batches(self, epoch: int, rank: int, world: int) -> Sequence[TranslationBatch]:
+    def batches(self, epoch: int, rank: int, world: int) -> Sequence[PairBatch]:
         seed = self._seed * 1_000_003 + epoch
         indices = length_batches(self._train.lengths, self._tokens, seed=seed, rank=rank, world=world)
         return _Batches(self._train, indices, self._sides)
@@ -189,7 +187,7 @@ class TranslationProblem:
     def initial_carry(self, rank: int, world: int) -> None:
         """None: pairs are independent."""
 
-    def loss(self, model: nn.Module, batch: TranslationBatch, carry: None) -> StepLoss:
+    def loss(self, model: nn.Module, batch: PairBatch, carry: None) -> StepLoss:
         return StepLoss(model(*batch, self._sampling), int(batch.target_lengths.sum()))
 
     def validate(self, model: nn.Module) -> dict[str, float]:

@@ -1,4 +1,5 @@
-"""BLEU, chrF and exact match, as sacrebleu computes them, with the signatures that say how."""
+"""Likelihood; BLEU, chrF and exact match, as sacrebleu computes them, with the signatures that say how; how many
+different things are said."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 
 from gatework.errors import MissingExtraError
 
-__all__ = ["corpus_figures", "likelihood_figures", "signatures"]
+__all__ = ["corpus_figures", "distinct", "likelihood_figures", "signatures"]
 
 
 def _metrics(tokenize: str) -> tuple[Any, Any]:
@@ -49,3 +50,12 @@ def likelihood_figures(total: float, count: int) -> dict[str, float]:
     """loss (nats a token) and perplexity, of a loss summed over so many tokens."""
     loss = total / count
     return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+
+
+def distinct(outputs: Sequence[str], n: int) -> float:
+    """The share of different n-grams of words among all n-grams of the outputs (Li et al. 2016)."""
+    grams: list[tuple[str, ...]] = []
+    for output in outputs:
+        words = output.split()
+        grams += [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else 0.0
