@@ -14,20 +14,16 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
-import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from commands import DATA, HERE, gatework, write_result
 from machine import machine
 
-HERE = Path(__file__).resolve().parent
-DATA = Path(os.environ.get("GATEWORK_DATA", HERE.parent.parent / "shared" / "data")) / "language_modelling"
+TEXTS = DATA / "language_modelling"
 
 
 class Corpus(NamedTuple):
@@ -39,7 +35,7 @@ class Corpus(NamedTuple):
 
 
 def tiny_shakespeare(folder: Path) -> Corpus:
-    text = gzip.decompress((DATA / "tinyshakespeare" / "input.txt.gz").read_bytes()).decode()
+    text = gzip.decompress((TEXTS / "tinyshakespeare" / "input.txt.gz").read_bytes()).decode()
     cut = int(len(text) * 0.9)
     corpus = Corpus(folder / "train.txt", folder / "valid.txt", None)
     corpus.train.write_text(text[:cut])
@@ -49,26 +45,12 @@ def tiny_shakespeare(folder: Path) -> Corpus:
 
 def wikitext_2(folder: Path) -> Corpus:
     parts = [
-        shutil.copy(DATA / "wikitext-2" / f"{part}.txt.gz", folder) for part in ("train", "valid", "test")
+        shutil.copy(TEXTS / "wikitext-2" / f"{part}.txt.gz", folder) for part in ("train", "valid", "test")
     ]
     return Corpus(*map(Path, parts))
 
 
 CORPORA = {"tiny-shakespeare": tiny_shakespeare, "wikitext-2": wikitext_2}
-
-
-def gatework(*arguments: str, folder: Path) -> tuple[str, str]:
-    """Run one command in a folder: (the command as a person would type it, what it printed)."""
-    done = subprocess.run(
-        [sys.executable, "-m", "gatework", *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        sys.exit(done.returncode)
-    return shlex.join(["gatework", *arguments]), done.stdout
 
 
 def measure(name: str, runs: Path, max_minutes: float | None) -> dict[str, Any]:
@@ -118,15 +100,13 @@ def main() -> None:
     for name in arguments.corpora or CORPORA:
         if name not in CORPORA:
             parser.error(f"there is no corpus {name}: {', '.join(CORPORA)}")
-    if not DATA.is_dir():
-        parser.error(f"there is no data in {DATA}: set GATEWORK_DATA")
+    if not TEXTS.is_dir():
+        parser.error(f"there is no data in {TEXTS}: set GATEWORK_DATA")
     with tempfile.TemporaryDirectory() as temporary:
         for name in arguments.corpora or CORPORA:
             result = measure(name, arguments.runs or Path(temporary), arguments.max_minutes)
             if arguments.max_minutes is None:
-                path = HERE / "results" / f"language_model_{name.replace('-', '_')}.json"
-                path.write_text(json.dumps(result, indent=2) + "\n")
-                print(f"written to {path.relative_to(HERE.parent)}")
+                write_result(f"language_model_{name.replace('-', '_')}", result)
 
 
 if __name__ == "__main__":
