@@ -20,7 +20,7 @@ from torch import Tensor
 from gatework.backends import attention
 from gatework.backends.program import MemoryValue, SequenceInput, SequenceOutput
 from gatework.graph import Graph, Node
-from gatework.graph.layout import gate_rows
+from gatework.graph.layout import gate_rows, named_sizes
 from gatework.graph.node import Width, resolve
 
 name = "eager"
@@ -174,7 +174,7 @@ class _Evaluator:
         self.parameters = parameters
         self.sequence = sequence
         self.like = next(iter(sequence.inputs.values()))
-        self.sizes = sizes_of(graph, parameters, sequence)
+        self.sizes = _sizes(graph, parameters, sequence)
         self.rows = {slot: gate_rows(graph, slot, self.sizes) for slot in graph.slots()}
         self.keys: dict[str, Tensor] = {}
         self.values: list[Tensor] = [self.like] * len(graph.nodes)
@@ -281,38 +281,15 @@ def _rows(packed: Tensor, rows: list[tuple[int, int]]) -> Tensor:
     return torch.cat([packed[first:last] for first, last in rows])
 
 
-def sizes_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> dict[str, int]:
-    """The named sizes, read off the tensors at hand."""
-    sizes: dict[str, int] = {}
-
-    def see(width: Width | None, size: int) -> None:
-        if isinstance(width, str):
-            sizes[width] = size
-
-    for spec in graph.inputs:
-        if spec.kind == "memory":
-            memory = sequence.memories[spec.name].values
-            see(spec.size, memory.shape[-1])
-            sizes[f"{spec.name}_steps"] = memory.shape[0]
-        else:
-            see(
-                spec.size,
-                (sequence.inputs if spec.kind == "input" else sequence.statics)[spec.name].shape[-1],
-            )
-    for state, value in zip(graph.states, sequence.states, strict=True):
-        see(state.size, value.shape[-1])
-    for vector in graph.vectors:
-        see(vector.size, parameters[vector.name].shape[0])
-    for slot, blocks in graph.slots().items():
-        unknown = {block.rows for block in blocks if isinstance(block.rows, str)} - sizes.keys()
-        if len(unknown) == 1:
-            named = unknown.pop()
-            rest = sum(
-                b.rows if isinstance(b.rows, int) else sizes[b.rows] for b in blocks if b.rows != named
-            )
-            count = sum(block.rows == named for block in blocks)
-            see(named, (parameters[f"weight_{slot}"].shape[0] - rest) // count)
-    return sizes
+def _sizes(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> dict[str, int]:
+    """The named sizes of a call."""
+    given = {**sequence.inputs, **sequence.statics}
+    given |= {name: memory.values for name, memory in sequence.memories.items()}
+    given |= {state.name: value for state, value in zip(graph.states, sequence.states, strict=True)}
+    widths = {name: value.shape[-1] for name, value in given.items()}
+    sizes = named_sizes(graph, widths, {name: value.shape[0] for name, value in parameters.items()})
+    steps = {f"{name}_steps": memory.values.shape[0] for name, memory in sequence.memories.items()}
+    return sizes | steps
 
 
 def run(

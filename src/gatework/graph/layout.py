@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gatework.graph.node import Graph, resolve
+from gatework.graph.node import Graph, InputSpec, StateSpec, resolve
 
 
 def parameter_shapes(graph: Graph, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
@@ -53,6 +53,26 @@ def gate_rows(graph: Graph, slot: str, sizes: Mapping[str, int]) -> dict[str, tu
         rows[block.gate] = start, stop
         start = stop
     return rows
+
+
+def named_sizes(graph: Graph, widths: Mapping[str, int], rows: Mapping[str, int]) -> dict[str, int]:
+    """The sizes that a graph names, read off the tensors of a call.
+
+    Args:
+        widths: the last dimension of every input and state by name.
+        rows: the first dimension of every parameter by name.
+    """
+    specs: tuple[InputSpec | StateSpec, ...] = (*graph.inputs, *graph.states)
+    sizes = {spec.size: widths[spec.name] for spec in specs if isinstance(spec.size, str)}
+    sizes |= {vector.size: rows[vector.name] for vector in graph.vectors if isinstance(vector.size, str)}
+    for slot, blocks in graph.slots().items():
+        unknown = {block.rows for block in blocks if isinstance(block.rows, str)} - sizes.keys()
+        if len(unknown) == 1:
+            named = unknown.pop()
+            known = sum(resolve(block.rows, sizes) for block in blocks if block.rows != named)
+            count = sum(block.rows == named for block in blocks)
+            sizes[named] = (rows[f"weight_{slot}"] - known) // count
+    return sizes
 
 
 def layout_metadata(graph: Graph) -> dict[str, list[list[str]]]:

@@ -18,7 +18,8 @@ from gatework.backends.llvm.plan import Shape, kept, plan
 from gatework.backends.pieces import run_pieces
 from gatework.backends.program import Piece, SequenceInput, SequenceOutput
 from gatework.graph import Graph
-from gatework.graph.node import Width, resolve
+from gatework.graph.layout import named_sizes
+from gatework.graph.node import resolve
 from gatework.graph.ops import OPS
 
 Tensors = dict[str, Tensor]
@@ -31,44 +32,15 @@ _BACKWARD_WEIGHTS = 300_000
 _WORTH_A_TEAM = 800_000  # multiplications, below which waking other threads costs more than their help
 
 
-@lru_cache(maxsize=1024)
-def _sizes(
-    graph: Graph, given: tuple[tuple[str, torch.Size], ...]
-) -> tuple[tuple[tuple[str, int], ...], int]:
-    """The sizes that a graph names, and how many weights there are, from the shapes of a call's tensors."""
-    shapes = dict(given)
-    sizes: dict[str, int] = {}
-
-    def see(width: Width | None, size: int) -> None:
-        if isinstance(width, str):
-            sizes[width] = size
-
-    for spec in graph.inputs:
-        see(spec.size, shapes[spec.name][-1])
-    for state in graph.states:
-        see(state.size, shapes[state.name][-1])
-    for vector in graph.vectors:
-        see(vector.size, shapes[vector.name][0])
-    for slot, blocks in graph.slots().items():
-        unknown = {block.rows for block in blocks if isinstance(block.rows, str)} - sizes.keys()
-        if len(unknown) == 1:
-            named = unknown.pop()
-            known = sum(resolve(block.rows, sizes) for block in blocks if block.rows != named)
-            count = sum(block.rows == named for block in blocks)
-            see(named, (shapes[f"weight_{slot}"][0] - known) // count)
-    weights = sum(prod(shapes[f"weight_{slot}"]) for slot in graph.slots())
-    return tuple(sizes.items()), weights
-
-
 def shape_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> Shape:
     """What decides the work lists of a call."""
     like = next(iter(sequence.inputs.values()))
-    shapes = [(name, value.shape) for name, value in parameters.items()]
-    shapes += [(name, value.shape[-1:]) for name, value in sequence.inputs.items()]
-    shapes += [(name, value.shape[-1:]) for name, value in sequence.statics.items()]
-    shapes += [(s.name, value.shape[-1:]) for s, value in zip(graph.states, sequence.states, strict=True)]
+    shapes = tuple((name, value.shape) for name, value in parameters.items())
+    given = {**sequence.inputs, **sequence.statics}
+    given |= {state.name: value for state, value in zip(graph.states, sequence.states, strict=True)}
+    widths = tuple((name, value.shape[-1]) for name, value in given.items())
     return _shape(
-        graph, like.dtype, tuple(shapes), sequence.pieces, sequence.steps, sequence.rows, threads.most()
+        graph, like.dtype, widths, shapes, sequence.pieces, sequence.steps, sequence.rows, threads.most()
     )
 
 
@@ -76,14 +48,16 @@ def shape_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceI
 def _shape(
     graph: Graph,
     dtype: torch.dtype,
+    widths: tuple[tuple[str, int], ...],
     shapes: tuple[tuple[str, torch.Size], ...],
     pieces: tuple[Piece, ...] | None,
     steps: int,
     rows: int,
     most: int,
 ) -> Shape:
-    sizes, weights = _sizes(graph, shapes)
-    return shape_for(graph, dtype, sizes, weights, pieces, steps, rows, most)
+    sizes = named_sizes(graph, dict(widths), {name: shape[0] for name, shape in shapes})
+    weights = sum(prod(shape) for name, shape in shapes if name.startswith("weight_"))
+    return shape_for(graph, dtype, tuple(sizes.items()), weights, pieces, steps, rows, most)
 
 
 def shape_for(
