@@ -125,6 +125,7 @@ def predict(
 
     model = tasks.load(run)
     chosen = split_settings(settings)
+    model.predict([], **chosen)  # refuses a wrong setting before the first line comes
     with open_output(out) as target:
         for line in read_inputs(file):
             write_record(target, line, model.stream(line, **chosen))
