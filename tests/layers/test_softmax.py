@@ -105,3 +105,57 @@ def test_wrong_widths_and_cutoffs_are_refused():
 @pytest.mark.parametrize("size", [3, 50, 33278])
 def test_default_cutoffs_are_legal(size):
     AdaptiveSoftmax(2, size, default_cutoffs(size))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_summed_loss_is_torchs_block_by_block(
+    smoothing: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gatework.backends.llvm import cross_entropy
+
+    monkeypatch.setattr(cross_entropy, "_TABLE", 64 * 101)  # 150 rows are three blocks
+    torch.manual_seed(0)
+    softmax = Softmax(37, 101).to(dtype)
+    nn.init.normal_(softmax.weight)
+    nn.init.normal_(softmax.bias)
+    hidden = torch.randn(150, 37, dtype=dtype, requires_grad=True)
+    targets = torch.randint(0, 101, (150,))
+    wanted = [hidden, softmax.weight, softmax.bias]
+    got = 3 * softmax.loss(hidden, targets, smoothing)
+    logits = hidden.double() @ softmax.weight.double().T + softmax.bias.double()
+    expected = 3 * F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+    exact = dtype == torch.float64
+    assert got.item() == pytest.approx(expected.item(), rel=1e-12 if exact else 1e-6)
+    mine, theirs = torch.autograd.grad(got, wanted), torch.autograd.grad(expected, wanted)
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10 if exact else 1e-4, atol=1e-10 if exact else 1e-4)
+    with torch.no_grad():
+        assert softmax.loss(hidden, targets, smoothing).item() * 3 == pytest.approx(got.item(), rel=1e-6)
+    assert softmax.losses(hidden, targets, smoothing).sum().item() * 3 == pytest.approx(got.item(), rel=1e-5)
+
+
+def test_the_summed_loss_has_second_derivatives() -> None:
+    softmax = Softmax(5, 9).double()
+    hidden = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(0, 9, (6,))
+    assert torch.autograd.gradgradcheck(
+        lambda h, w: _loss_of(softmax, h, w, targets), (hidden, softmax.weight)
+    )
+
+
+def _loss_of(
+    softmax: Softmax, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    from gatework.backends.llvm.cross_entropy import cross_entropy
+
+    return cross_entropy(hidden, weight, softmax.bias, targets, 0.1)
+
+
+def test_gradients_of_the_summed_loss_go_only_where_they_are_wanted() -> None:
+    softmax = Softmax(5, 9)
+    softmax.requires_grad_(False)
+    hidden = torch.randn(6, 5, requires_grad=True)
+    softmax.loss(hidden, torch.zeros(6, dtype=torch.long)).backward()
+    assert hidden.grad is not None
+    assert softmax.weight.grad is None

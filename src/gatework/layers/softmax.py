@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gatework.backends import linear_choice
 from gatework.layers.linear import linear
 
 __all__ = ["AdaptiveSoftmax", "Softmax", "default_cutoffs"]
@@ -58,9 +59,13 @@ class Softmax(nn.Module):
         logits = linear(hidden, self.weight, self.bias)
         return F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
 
-    def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """The losses' sum, a scalar in nats."""
-        return self.losses(hidden, targets).sum()
+    def loss(self, hidden: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """The losses' sum, a scalar in nats; on the engine without ever holding the whole table of logits."""
+        if type(self) is Softmax and len(hidden) and linear_choice(hidden, self.weight).name == "llvm":
+            from gatework.backends.llvm.cross_entropy import cross_entropy
+
+            return cross_entropy(hidden, self.weight, self.bias, targets, smoothing)
+        return self.losses(hidden, targets, smoothing).sum()
 
     def log_prob(self, hidden: Tensor) -> Tensor:
         """Log-probability of every token: hidden (N, input_size) -> (N, V)."""

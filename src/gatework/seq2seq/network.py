@@ -174,7 +174,7 @@ class EncoderDecoder(nn.Module):
             inputs = torch.where(own, drawn.roll(1, 0), inputs)
         hidden, steps = self._hidden(inputs, target_lengths, state)
         smoothing = self.label_smoothing if self.training else 0.0
-        return self.softmax.losses(hidden[steps], target[1:][steps], smoothing).sum()
+        return self.softmax.loss(hidden[steps], target[1:][steps], smoothing)
 
     def log_probabilities(
         self, source: Tensor, source_lengths: Tensor, target: Tensor, target_lengths: Tensor

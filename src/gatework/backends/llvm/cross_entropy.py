@@ -1,0 +1,149 @@
+"""The cross-entropy of a softmax over a linear map, a block of rows at a time: the table of logits is never whole.
+
+Where gradients are wanted they are computed with the loss, while a block's part of the table is in the cache; what
+arrives later is one number that scales them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm.worklist import Place, Work, WorkList
+
+_TABLE = 1 << 21  # numbers of the table at a time
+_FEWEST = 32  # rows of a block
+
+
+def cross_entropy(
+    input: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float = 0.0
+) -> Tensor:
+    """Minus the log-probabilities of the targets, summed, in nats.
+
+    Args:
+        input: (N, I)
+        weight, bias: (V, I) and (V,) of the linear map.
+        targets: (N,) in 0 … V - 1.
+        smoothing: share of the targets' probability that is spread evenly over all V.
+    """
+    tensors = (input, weight, bias)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        result: Tensor = _CrossEntropy.apply(*tensors, targets, smoothing)
+        return result
+    return _compute(*tensors, targets, smoothing, (False, False, False))[0]
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
+    ) -> Tensor:
+        wanted = tuple(ctx.needs_input_grad[:3])
+        total, ctx.gradients = _compute(input, weight, bias, targets, smoothing, wanted)
+        ctx.save_for_backward(input, weight, bias, targets)
+        ctx.smoothing = smoothing
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (scale,) = gradients
+        input, weight, bias, targets = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a derivative of the derivative: torch's own operators have it
+            with torch.enable_grad():
+                logits = F.linear(input, weight, bias)
+                total = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=ctx.smoothing)
+                asked = [
+                    t for t, want in zip((input, weight, bias), ctx.needs_input_grad, strict=False) if want
+                ]
+                found = iter(torch.autograd.grad(total, asked, scale, create_graph=True))
+            return (*(next(found) if want else None for want in ctx.needs_input_grad[:3]), None, None)
+        return (*(None if g is None else g * scale for g in ctx.gradients), None, None)
+
+
+def _compute(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    smoothing: float,
+    wanted: tuple[bool, ...],
+) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """The loss, and the wanted gradients of it."""
+    input, weight = input.detach().contiguous(), weight.detach().contiguous()
+    rows, width = input.shape
+    units = len(weight)
+    of_input, of_weight, of_bias = (
+        torch.zeros_like(tensor) if want else None
+        for tensor, want in zip((input, weight, bias), wanted, strict=True)
+    )
+    total = torch.zeros((), dtype=torch.float64)
+    block = max(_FEWEST, _TABLE // units)
+    for begin in range(0, rows, block):
+        some, aims = input[begin : begin + block], targets[begin : begin + block].unsqueeze(0)
+        table = memory.empty(
+            (units, len(some)), input.dtype
+        )  # turned round: a column is a row's distribution
+        _call(_logits_work, {"weight": weight, "input": some, "result": table}, units, len(some), width)
+        table += bias.detach().unsqueeze(1)
+        normaliser = table.logsumexp(0)
+        losses = normaliser - (1 - smoothing) * table.gather(0, aims).squeeze(0)
+        if smoothing:
+            losses -= smoothing * table.mean(0)
+        total += losses.sum(dtype=torch.float64)
+        if not any(wanted):
+            continue
+        table.sub_(normaliser).exp_()
+        if smoothing:
+            table -= smoothing / units
+        table.scatter_add_(0, aims, table.new_full(aims.shape, smoothing - 1))
+        if of_bias is not None:
+            of_bias += table.sum(1)
+        if of_input is not None:
+            tensors = {"table": table, "weight": weight, "result": of_input[begin : begin + block]}
+            _call(_of_input_work, tensors, units, len(some), width)
+        if of_weight is not None:
+            tensors = {"table": table, "input": some, "result": of_weight}
+            _call(_of_weight_work, tensors, units, len(some), width)
+    return total.to(input.dtype), (of_input, of_weight, of_bias)
+
+
+def _call(make: Any, tensors: dict[str, Tensor], units: int, rows: int, width: int) -> None:
+    work: Work = make(tensors["result"].dtype, target.host(), units, rows, width)
+    work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, threads.most())
+
+
+@lru_cache(maxsize=256)
+def _logits_work(dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int) -> Work:
+    """result (units, rows) of weight (units, width) and input (rows, width)."""
+    work = WorkList(dtype, host)
+    packed = work.pack_panels(Place("input"), rows, width)
+    work.barrier()
+    panel = work.panel_columns
+    work.outer(
+        Place("weight"), (width, 1), packed, panel, width, units, rows, Place("result"),
+        panel=width * panel, anew=True,
+    )  # fmt: skip
+    return work.finish()
+
+
+@lru_cache(maxsize=256)
+def _of_input_work(dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int) -> Work:
+    """result (rows, width) of table (units, rows) turned round and weight (units, width)."""
+    work = WorkList(dtype, host)
+    work.outer(
+        Place("table"), (1, rows), Place("weight"), width, units, rows, width, Place("result"), anew=True
+    )
+    return work.finish()
+
+
+@lru_cache(maxsize=256)
+def _of_weight_work(dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int) -> Work:
+    """Adds to result (units, width) table (units, rows) times input (rows, width)."""
+    work = WorkList(dtype, host)
+    work.outer(Place("table"), (rows, 1), Place("input"), width, rows, units, width, Place("result"))
+    return work.finish()
