@@ -21,6 +21,7 @@ from gatework.graph import Graph
 from gatework.graph.layout import named_sizes
 from gatework.graph.node import resolve
 from gatework.graph.ops import OPS
+from gatework.graph.schedule import schedule
 
 Tensors = dict[str, Tensor]
 
@@ -84,6 +85,8 @@ def shape_for(
     units_up_to = team * _FORWARD_ROWS if team > 1 else 0
     if _has_row_numbers(graph):
         units_up_to = min(units_up_to, 1)
+    if rows <= units_up_to and work < _WORTH_A_TEAM * _stages(graph):
+        team, units_up_to = 1, 0  # threads that share units meet at every stage
     return Shape(graph, dtype, target.host(), sizes, pieces, rows, team, units_up_to)
 
 
@@ -91,6 +94,11 @@ def shape_for(
 def _has_row_numbers(graph: Graph) -> bool:
     """Whether a step makes numbers of a whole row: threads that share units would all write them."""
     return any(OPS[node.op].sort == "reduction" for node in plan(graph).loop.nodes)
+
+
+@lru_cache(maxsize=256)
+def _stages(graph: Graph) -> int:
+    return len(schedule(plan(graph).loop).stages)
 
 
 def backward_shape(shape: Shape, weights: int) -> Shape:
