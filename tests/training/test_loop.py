@@ -400,8 +400,13 @@ def test_a_second_interrupt_acts_at_once(tmp_path: Path) -> None:
         interrupt()()
         interrupt()()
 
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "run", heard=Heard(5, twice))
+    # What a shell starts in the background ignores SIGINT, the tests included.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "run", heard=Heard(5, twice))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
 
 

@@ -60,7 +60,7 @@ def draw_alignment(
     figure = Figure(figsize=(wide * scale, high * scale), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow([list(row) for row in weights], cmap="Greys", vmin=0.0, vmax=1.0, aspect="auto")
-    long = any(len(token) > 2 for token in source)
+    long = sum(len(token) > 2 for token in source) > 1  # the end of the source has a name of its own
     labels = [_visible(token) for token in source]
     axes.set_xticks(range(len(source)), labels, rotation=60 if long else 0, ha="left" if long else "center")
     axes.set_yticks(range(len(target)), [_visible(token) for token in target])
