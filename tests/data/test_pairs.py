@@ -74,3 +74,4 @@ def test_batches_hold_every_example_once_and_few_tokens() -> None:
     shares = [length_batches(lengths, 100, seed=3, rank=rank, world=3) for rank in range(3)]
     assert len({len(share) for share in shares}) == 1
     assert {index for share in shares for batch in share for index in batch} == set(range(500))
+    assert [len(length_batches([(3, 3)], 100, seed=0, rank=rank, world=4)) for rank in range(4)] == [1] * 4

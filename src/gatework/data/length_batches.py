@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import cycle, islice
 
 __all__ = ["length_batches"]
 
@@ -42,6 +43,5 @@ def length_batches(
             batch.append(index)
         batches.append(batch)
     generator.shuffle(batches)
-    left_over = -len(batches) % world
-    batches += batches[:left_over]  # every process takes as many steps
-    return batches[rank::world]
+    again = islice(cycle(batches), -len(batches) % world)  # so that every process takes as many steps
+    return [*batches, *again][rank::world]
