@@ -74,7 +74,7 @@ def run() -> int:
         highlight=False,
     )
     test = list(dates(UNSEEN, unseen, seed=2))
-    model = Translator(**OPTIONS).fit(iter(dates(TRAINING, known, seed=1)), valid=iter(test[:200]), out=out)
+    model = Translator(**OPTIONS).fit(dates(TRAINING, known, seed=1), valid=iter(test[:200]), out=out)
     if model.result_.stopped == "interrupted":
         printing.note(f"Interrupted. What was trained so far is in {out}.")
         return 130

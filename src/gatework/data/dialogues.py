@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import InputError
@@ -40,7 +40,7 @@ def read_dialogues(data: Source, column: str, *, context: int, second_alone: boo
 
 
 def _turns(where: str, value: Any) -> list[str]:
-    if not isinstance(value, list | tuple) or isinstance(value, Mapping):
+    if not isinstance(value, list | tuple):
         what = f"the turns are {type(value).__name__} {value!r:.40}"
         raise InputError(where, what, 'Give a list of texts: {"turns": ["Hello", "Good morning"]}')
     for number, turn in enumerate(value, start=1):

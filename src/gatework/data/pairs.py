@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..errors import InputError
 from .files import read_lines
 from .tables import Source, file_format, locate_rows, source_paths
+from .text import check_characters
 
 __all__ = ["Pair", "read_pairs"]
 
@@ -61,11 +62,7 @@ def _text(where: str, value: object) -> str:
         raise InputError(
             where, f"holds {type(value).__name__} {value!r:.40}, not a text", "Give texts in both columns"
         )
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        what = f"character {error.start} is half of a surrogate pair ({value[error.start]!a})"
-        raise InputError(where, what, "Write the whole character, or take it out") from error
+    check_characters(where, value)
     return value
 
 

@@ -95,12 +95,12 @@ def _document(row: Row) -> str:
         raise InputError(
             row.where, f"the text is {type(text).__name__} {text!r:.40}", "Give text in this column"
         )
-    _check_characters(row.where, text)
+    check_characters(row.where, text)
     whole = row.unit != "text"  # a string by itself is a part of one longer text
     return text if text.endswith("\n") or not whole else text + "\n"
 
 
-def _check_characters(where: str, text: str) -> None:
+def check_characters(where: str, text: str) -> None:
     """JSON and Python can hold half of a surrogate pair, which is no character and cannot be written as
     UTF-8.
     """

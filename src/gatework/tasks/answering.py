@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gatework.seq2seq import EncoderDecoder, Ensemble, Hypothesis, beam_search, generate
 from gatework.tasks.pair_options import SearchSettings
-from gatework.tasks.pair_problem import Side
+from gatework.tasks.pair_problem import Side, padded
 
 __all__ = ["Answering"]
 
@@ -80,19 +80,16 @@ class Answering:
     def _search(self, sources: list[list[int]], settings: SearchSettings) -> list[list[Hypothesis]]:
         device = self.networks[0].target_embedding.weight.device
         boundary, unknown = self.sides[1].boundary, self.sides[1].unknown
-        lengths = torch.tensor([len(ids) for ids in sources])
-        padded = torch.full((int(lengths.max()), len(sources)), self.sides[0].boundary)
-        for row, ids in enumerate(sources):
-            padded[: len(ids), row] = torch.tensor(ids)
+        source, lengths = padded(sources, self.sides[0].boundary)
         replaces = settings.replace_unknown and unknown is not None
         aligned = settings.alignment or settings.coverage_penalty > 0 or replaces
         aligned = aligned and all(network.attends for network in self.networks)
         with torch.inference_mode():
-            state = tuple(network.start(padded.to(device), lengths.to(device)) for network in self.networks)
+            state = tuple(network.start(source.to(device), lengths.to(device)) for network in self.networks)
         decoder = Ensemble([_Aligned(network) if aligned else network for network in self.networks])
         tokens = torch.full((len(sources),), boundary, device=device)
         shared: dict[str, Any] = {
-            "length": settings.length or 2 * padded.shape[0] + 20,
+            "length": settings.length or 2 * source.shape[0] + 20,
             "ends": {boundary},
             "banned": set() if unknown is None or (replaces and aligned) else {unknown},
             "minimum": settings.min_length,

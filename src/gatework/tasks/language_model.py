@@ -29,6 +29,7 @@ from gatework.tasks.language_options import (
 )
 from gatework.tasks.language_problem import LanguageProblem, stream_loss
 from gatework.tasks.ngram import NGramModel
+from gatework.tasks.options import inherited_options
 from gatework.training import RunFolder
 
 __all__ = ["LanguageModel"]
@@ -85,16 +86,8 @@ class LanguageModel(Task):
     def _defaults(self, given: Mapping[str, Any], parent: Self | None) -> dict[str, Any]:
         if parent is None:
             return KIND_DEFAULTS[given.get("tokenizer", "character")]
-        shared = {name: getattr(parent.options_, name) for name in STRUCTURE}
-        for name, value in shared.items():
-            if name in given and _shown(given[name]) != _shown(value):
-                raise InputError(
-                    f"option {name}",
-                    f"{_shown(given[name])} differs from {_shown(value)} of the run that is started from",
-                    "Leave it out: the network and its tokens are that run's.",
-                )
         kind = KIND_DEFAULTS[parent.options_.tokenizer]
-        return {**kind, **shared}
+        return {**kind, **inherited_options(parent.options_, STRUCTURE, given)}
 
     def _prepare(
         self, run: RunFolder, data: Any, valid: Any, columns: Mapping[str, str], parent: Self | None
@@ -252,11 +245,6 @@ class LanguageModel(Task):
         """The token before a text: a line end, or else the most frequent token."""
         ids = self.tokenizer_.encode("\n")
         return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer_.unknown_id else 0
-
-
-def _shown(value: Any) -> str:
-    """An option's value as text; a cell by its name, whether it comes from a file or not."""
-    return value.name if isinstance(value, Cell) else str(value).rpartition(".py:")[2]
 
 
 def _await(path: Path) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
 from gatework.errors import InputError
+from gatework.graph import Cell
 
-__all__ = ["OptionHelp", "describe_options", "split_settings"]
+__all__ = ["OptionHelp", "describe_options", "inherited_options", "split_settings"]
 
 
 class OptionHelp(NamedTuple):
@@ -36,6 +37,28 @@ def split_settings(settings: Iterable[str], where: str = "--set") -> dict[str, s
             raise InputError(where, f"{setting!r} has no '='", "Write it as name=value.")
         values[name.strip().replace("-", "_")] = text
     return values
+
+
+def inherited_options(parent: BaseModel, names: Iterable[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a run shares with the one that it is started from.
+
+    Raises:
+        InputError: one of them was given another value.
+    """
+    shared = {name: getattr(parent, name) for name in names}
+    for name, value in shared.items():
+        if name in given and _shown(given[name]) != _shown(value):
+            raise InputError(
+                f"option {name}",
+                f"{_shown(given[name])} differs from {_shown(value)} of the run that is started from",
+                "Leave it out: the network and its tokens are that run's.",
+            )
+    return shared
+
+
+def _shown(value: Any) -> str:
+    """An option's value as text; a cell by its name, whether it comes from a file or not."""
+    return value.name if isinstance(value, Cell) else str(value).rpartition(".py:")[2]
 
 
 def describe_options(model: type[BaseModel]) -> list[OptionHelp]:

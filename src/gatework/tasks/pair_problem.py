@@ -20,6 +20,8 @@ __all__ = ["Examples", "PairBatch", "PairProblem", "Side", "make_batch", "total_
 
 _EVALUATION_TOKENS = 4000
 
+Ids = Sequence[int] | np.ndarray
+
 
 @dataclass(frozen=True)
 class Side:
@@ -63,7 +65,7 @@ class Examples:
     target_ends: np.ndarray
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[Sequence[int] | np.ndarray, Sequence[int] | np.ndarray]]) -> Examples:
+    def of(cls, pairs: Iterable[tuple[Ids, Ids]]) -> Examples:
         sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         for pair in pairs:
             for side, ids in zip(sides, pair, strict=True):
@@ -106,15 +108,16 @@ class PairBatch(NamedTuple):
     target_lengths: Tensor
 
 
-def make_batch(examples: Sequence[tuple[np.ndarray, np.ndarray]], sides: tuple[Side, Side]) -> PairBatch:
+def make_batch(examples: Sequence[tuple[Ids, Ids]], sides: tuple[Side, Side]) -> PairBatch:
     """A batch of pairs of ids, as they come."""
     sources, targets = zip(*examples, strict=True)
     start = np.asarray([sides[1].boundary], dtype=np.int32)
-    target, lengths = _padded([np.concatenate([start, ids]) for ids in targets], sides[1].boundary)
-    return PairBatch(*_padded(sources, sides[0].boundary), target, lengths - 1)
+    target, lengths = padded([np.concatenate([start, ids]) for ids in targets], sides[1].boundary)
+    return PairBatch(*padded(sources, sides[0].boundary), target, lengths - 1)
 
 
-def _padded(sequences: Sequence[np.ndarray], padding: int) -> tuple[Tensor, Tensor]:
+def padded(sequences: Sequence[Ids], padding: int) -> tuple[Tensor, Tensor]:
+    """Ids, (T, B), and lengths, (B,), of sequences side by side."""
     lengths = torch.tensor([len(ids) for ids in sequences])
     table = np.full((max(map(len, sequences)), len(sequences)), padding, dtype=np.int64)
     for row, ids in enumerate(sequences):

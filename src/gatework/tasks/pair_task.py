@@ -17,6 +17,7 @@ from gatework.seq2seq import EncoderDecoder
 from gatework.tasks.answering import Answering
 from gatework.tasks.base import Task
 from gatework.tasks.kept_cell import choose_cell, read_cell
+from gatework.tasks.options import inherited_options
 from gatework.tasks.pair_figures import likelihood_figures
 from gatework.tasks.pair_options import STRUCTURE, PairOptions, SearchSettings
 from gatework.tasks.pair_problem import Examples, PairProblem, Side, make_batch, total_loss
@@ -61,15 +62,7 @@ class PairTask(Task):
     def _defaults(self, given: Mapping[str, Any], parent: Self | None) -> dict[str, Any]:
         if parent is None:
             return {}
-        shared = {name: getattr(parent.options_, name) for name in STRUCTURE}
-        for name, value in shared.items():
-            if name in given and given[name] != value and getattr(value, "name", None) != given[name]:
-                raise InputError(
-                    f"option {name}",
-                    f"{given[name]} differs from the value of the run that is started from",
-                    "Leave it out: the network and its tokens are that run's.",
-                )
-        return shared
+        return inherited_options(parent.options_, STRUCTURE, given)
 
     def _prepare(
         self, run: RunFolder, data: Any, valid: Any, columns: Mapping[str, str], parent: Self | None
@@ -156,13 +149,11 @@ class PairTask(Task):
             size = options.vocabulary_size
             if size is None and options.tokenizer == "bpe":
                 size = BYTE_PAIRS
-            kind, lines = options.tokenizer, (f"{text}\n" for text in texts)
-            if kind == "character":
-                lines = (line.removesuffix("\n") for line in lines)
+            end = "" if options.tokenizer == "character" else "\n"
             return Side(
                 Tokenizer.train(
-                    kind,
-                    lines,
+                    options.tokenizer,
+                    (text + end for text in texts),
                     vocabulary_size=size,
                     min_frequency=options.min_frequency,
                     lowercase=options.lowercase,
@@ -289,13 +280,12 @@ class PairTask(Task):
             target with its end.
         """
         self._check_fitted()
-        given = list(pairs)
         records = []
         self.network_.eval()
         device = self.network_.target_embedding.weight.device
-        for source, target in given:
-            example = Examples.of([(self.sides_[0].encode(source), self.sides_[1].encode(target))])
-            batch = make_batch([example[0]], self.sides_)
+        for source, target in pairs:
+            ids = self.sides_[0].encode(source), self.sides_[1].encode(target)
+            batch = make_batch([ids], self.sides_)
             with torch.inference_mode():
                 value = self.network_.log_probabilities(*(part.to(device) for part in batch))
             count = int(batch.target_lengths[0])
