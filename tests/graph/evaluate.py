@@ -14,10 +14,13 @@ from torch import Tensor
 
 from gatework.graph import Graph, Node
 
+STEPS = 4  # of every memory
+
 
 @dataclass
 class Leaves:
-    """What a step reads: (B, size) tensors by name; weights by (slot, gate); vectors by name."""
+    """What a step reads: (B, size) tensors by name; weights by (slot, gate); vectors by name; memories, (S, B, size),
+    with one tensor of their lengths, (B,)."""
 
     inputs: dict[str, Tensor]
     states: dict[str, Tensor]
@@ -26,6 +29,9 @@ class Leaves:
     biases: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     vectors: dict[str, Tensor] = field(default_factory=dict)
     cotangents: dict[str, Tensor] = field(default_factory=dict)
+    memories: dict[str, Tensor] = field(default_factory=dict)
+    lengths: Tensor | None = None
+    gathered: dict[str, Tensor] = field(default_factory=dict)  # what `compare_back` sums beside its result
 
 
 def random_leaves(graph: Graph, sizes: Mapping[str, int], rows: int, scale: float = 0.7) -> Leaves:
@@ -38,13 +44,15 @@ def random_leaves(graph: Graph, sizes: Mapping[str, int], rows: int, scale: floa
         return (scale * torch.randn(*shape, dtype=torch.float64)).requires_grad_()
 
     return Leaves(
-        inputs={spec.name: draw(rows, of(spec.size)) for spec in graph.inputs},
+        inputs={spec.name: draw(rows, of(spec.size)) for spec in graph.inputs if spec.kind != "memory"},
         # a state such as a normaliser is positive where a cell reaches it by itself
         states={s.name: (0.5 + draw(rows, of(s.size)).abs()).detach().requires_grad_() for s in graph.states},
         sizes=sizes,
         weights={(b.slot, b.gate): draw(of(b.rows), of(b.columns)) for b in graph.blocks},
         biases={(b.slot, b.gate): draw(of(b.rows)) for b in graph.blocks if b.bias},
         vectors={v.name: draw(of(v.size)) for v in graph.vectors},
+        memories={spec.name: draw(STEPS, rows, of(spec.size)) for spec in graph.inputs_of_kind("memory")},
+        lengths=torch.arange(STEPS, STEPS - rows, -1).clamp_min(0),
     )
 
 
@@ -93,11 +101,18 @@ WITH_ATTRIBUTES: dict[str, Callable[..., Tensor]] = {
 }
 
 
+ROWS_OF_MEMORIES = ("match", "compare", "soften", "read", "soften_back", "compare_back")
+
+
 def evaluate(graph: Graph, leaves: Leaves) -> dict[str, Tensor]:
     """The outputs of one step by name. Gradients of parameters come summed over the rows."""
     values: list[Tensor] = []
     for node in graph.nodes:
-        values.append(_value(node, [values[arg] for arg in node.args], leaves))
+        args = [values[arg] for arg in node.args]
+        if node.op in ROWS_OF_MEMORIES:
+            values.append(_row_by_row(graph, node, args, leaves))
+        else:
+            values.append(_value(node, args, leaves))
     return {name: values[index] for name, index in graph.outputs}
 
 
@@ -138,5 +153,46 @@ def _value(node: Node, args: list[Tensor], leaves: Leaves) -> Tensor:
             return args[0].T @ args[1]
         case "bias_gradient" | "vector_gradient":
             return args[0].sum(0)
+        case "memory":
+            return leaves.memories[node.text("name")]
+        case "memory_gradient":
+            return torch.einsum("bs,bm->sbm", *args)
+        case "keys_gradient" | "energy_gradient":
+            return leaves.gathered[node.text("name")]
         case _:
             raise NotImplementedError(f"the tests' interpreter does not know {node.op}")
+
+
+def _row_by_row(graph: Graph, node: Node, args: list[Tensor], leaves: Leaves) -> Tensor:
+    """Operations on memories, written out for one row and the steps that it has."""
+    assert leaves.lengths is not None
+    found, of_keys, of_energy = [], [], []
+    for row, length in enumerate(leaves.lengths.tolist()):
+        past = torch.zeros(STEPS - length, dtype=torch.float64)
+        own = [arg[row] if arg.dim() == 2 else arg for arg in args]
+        own = [arg[:length, row] if arg.dim() == 3 else arg for arg in own]
+        match node.op:
+            case "match":
+                value = torch.cat([own[1] @ own[0], past])
+            case "compare":
+                value = torch.cat([torch.tanh(own[0] + own[1]) @ own[2], past])
+            case "soften":
+                share = torch.exp(own[0][:length])
+                value = torch.cat([share / share.sum(), past])
+            case "read":
+                value = own[0][:length] @ own[1]
+            case "soften_back":
+                weights, flow = own[0][:length], own[1][:length]
+                value = torch.cat([weights * (flow - weights @ flow), past])
+            case _:
+                flow, query, keys, energy = own
+                hidden = torch.tanh(query + keys)
+                inner = flow[:length, None] * energy * (1 - hidden**2)
+                value = inner.sum(0)
+                of_keys.append(torch.cat([inner, inner.new_zeros(STEPS - length, len(query))]))
+                of_energy.append(flow[:length] @ hidden)
+        found.append(value)
+    if of_keys:
+        keys, energy = (graph.nodes[arg].text("name") for arg in node.args[2:])
+        leaves.gathered |= {keys: torch.stack(of_keys, 1), energy: torch.stack(of_energy).sum(0)}
+    return torch.stack(found)

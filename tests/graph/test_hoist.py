@@ -9,7 +9,6 @@ from gatework.graph import lower, verify
 from gatework.graph.backward import backward
 from gatework.graph.hoist import hoist
 from gatework.graph.schedule import schedule
-from tests.contracts.cell_contract import ALONE
 
 HOISTED = """\
 for all steps:
@@ -41,7 +40,7 @@ def test_the_backward_loop_saves_the_gates_and_computes_the_rest_again() -> None
     assert "tanh(new_c)" in gw.show(gw.lstm, "backward")
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", gw.cells.names())
 def test_every_cell_falls_into_legal_graphs_with_stages(name: str) -> None:
     parts = hoist(lower(gw.cells.get(name).graph, "expand"))
     assert parts.outer is not None
@@ -51,6 +50,7 @@ def test_every_cell_falls_into_legal_graphs_with_stages(name: str) -> None:
     for graph in (parts.outer, parts.loop, training.forward, training.loop):
         stages = schedule(graph)
         computed = [node for stage in stages.stages for piece in stage.pieces for node in piece.stores]
+        computed += [node for stage in stages.stages for node in stage.attended]
         assert len(computed) == len(set(computed))
 
 

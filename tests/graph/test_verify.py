@@ -10,7 +10,6 @@ import pytest
 
 import gatework as gw
 from gatework.graph import Block, Graph, GraphError, InputSpec, Node, StateSpec, VectorSpec, verify
-from tests.contracts.cell_contract import ALONE
 
 PEEPHOLE = gw.cells.get("peephole_lstm").graph
 NORMED = gw.cells.get("layer_norm_lstm").graph
@@ -180,15 +179,26 @@ def test_an_illegal_graph_is_refused(rule: str) -> None:
         verify(make())
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", gw.cells.names())
 @pytest.mark.parametrize("stage", gw.graph.STAGES)
 def test_every_pass_leaves_a_legal_graph(name: str, stage: Any) -> None:
     verify(gw.graph.lower(gw.cells.get(name).graph, stage))
 
 
-def test_an_attending_cell_is_legal_until_it_is_derived() -> None:
-    for graph in (attending.graph, locating.graph):
-        for stage in ("trace", "simplify", "expand"):
-            verify(gw.graph.lower(graph, stage))
-        with pytest.raises(GraphError, match="derivative"):
-            gw.graph.lower(graph, "derive")
+def test_an_attention_by_location_is_legal_until_it_is_derived() -> None:
+    for stage in ("trace", "simplify", "expand"):
+        verify(gw.graph.lower(locating.graph, stage))
+    with pytest.raises(GraphError, match="location"):
+        gw.graph.lower(locating.graph, "derive")
+
+
+@pytest.mark.parametrize("op", ["compare", "soften"])
+def test_a_row_of_a_memory_has_its_widths(op: str) -> None:
+    lowered = gw.graph.lower(attending.graph, "expand")
+    verify(lowered)
+    node = lowered.nodes[at(lowered, op)]
+    wrong = at(lowered, "input")
+    with pytest.raises(GraphError, match="has width"):
+        verify(with_node(lowered, op, args=(wrong, *node.args[1:])))
+    with pytest.raises(GraphError, match="no memory"):
+        verify(with_node(lowered, op, args=(node.args[0], wrong, *node.args[2:])))

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 HIDDEN_LAYER = ("additive", "location")
-"""The scores that come from a hidden layer, for which the memory is projected once."""
+"""The scores that come from a hidden layer."""
 
 
-def keys(score: str, label: str, parameters: Mapping[str, Tensor], memory: Tensor) -> Tensor:
-    """What a query is compared with: the memory itself, (S, B, M), or its projection, (S, B, A)."""
-    return F.linear(memory, parameters[f"{label}_memory"]) if score in HIDDEN_LAYER else memory
+def keys(
+    score: str,
+    label: str,
+    parameters: Mapping[str, Tensor],
+    memory: Tensor,
+    linear: Callable[[Tensor, Tensor], Tensor] = F.linear,
+) -> Tensor:
+    """What a query is compared with: the memory itself, (S, B, M), or its projection, (S, B, A).
+
+    Args:
+        linear: makes the projection, from the memory and a weight.
+    """
+    return memory if score == "dot" else linear(memory, parameters[f"{label}_memory"])
 
 
 def scores(
@@ -34,17 +44,25 @@ def scores(
         keys: of `keys`.
         previous: the alignment of the step before, (B, S), for the location score.
     """
-    if score in HIDDEN_LAYER:
-        hidden = keys + F.linear(query, parameters[f"{label}_query"])  # (S, B, A)
-        if previous is not None:
-            filters = parameters[f"{label}_location_filter"]  # (F, K)
-            padding = filters.shape[1] // 2
-            features = F.conv1d(previous.unsqueeze(1), filters.unsqueeze(1), padding=padding)  # (B, F, S)
-            features = features[..., : previous.shape[1]].permute(2, 0, 1)  # (S, B, F)
-            hidden = hidden + F.linear(features, parameters[f"{label}_location"])
-        return (torch.tanh(hidden) @ parameters[f"{label}_energy"]).t()
-    if score == "general":
-        query = query @ parameters[f"{label}_memory"]  # (B, M)
+    if score not in HIDDEN_LAYER:
+        return match(query, keys)
+    projected, energy = F.linear(query, parameters[f"{label}_query"]), parameters[f"{label}_energy"]
+    if previous is not None:
+        filters = parameters[f"{label}_location_filter"]  # (F, K)
+        padding = filters.shape[1] // 2
+        features = F.conv1d(previous.unsqueeze(1), filters.unsqueeze(1), padding=padding)  # (B, F, S)
+        features = features[..., : previous.shape[1]].permute(2, 0, 1)  # (S, B, F)
+        keys = keys + F.linear(features, parameters[f"{label}_location"])
+    return compare(projected, keys, energy)
+
+
+def compare(query: Tensor, keys: Tensor, energy: Tensor) -> Tensor:
+    """energy . tanh(query + key) of every step, (B, S), from a projected query, (B, A), and keys, (S, B, A)."""
+    return (torch.tanh(keys + query) @ energy).t()
+
+
+def match(query: Tensor, keys: Tensor) -> Tensor:
+    """The dot product with every step, (B, S), of a query, (B, A), with keys, (S, B, A)."""
     return torch.einsum("bm,sbm->bs", query, keys)
 
 

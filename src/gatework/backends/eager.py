@@ -176,7 +176,6 @@ class _Evaluator:
         self.like = next(iter(sequence.inputs.values()))
         self.sizes = _sizes(graph, parameters, sequence)
         self.rows = {slot: gate_rows(graph, slot, self.sizes) for slot in graph.slots()}
-        self.keys: dict[str, Tensor] = {}
         self.values: list[Tensor] = [self.like] * len(graph.nodes)
         cache: _Cache = {}
         for index in self.plan.once:
@@ -239,6 +238,12 @@ class _Evaluator:
                 return self.align(node, args)
             case "read":
                 return attention.read(args[0], self.memory(node.args[1]).values)
+            case "match":
+                return attention.match(args[0], self.memory(node.args[1]).values)
+            case "compare":
+                return attention.compare(args[0], self.memory(node.args[1]).values, args[2])
+            case "soften":
+                return attention.alignment(args[0], self.memory(node.args[1]).mask)
             case _:
                 return ATTRIBUTED[node.op](node, args[0])
 
@@ -263,13 +268,8 @@ class _Evaluator:
         """Weights over the steps of a memory, (B, S); exactly 0 past its length."""
         label, score = node.text("name"), node.text("score")
         memory = self.memory(node.args[1])
-        if label not in self.keys:  # the memory is projected once for the whole sequence
-            given = memory.keys.get(label)
-            self.keys[label] = (
-                attention.keys(score, label, self.parameters, memory.values) if given is None else given
-            )
         previous = args[2] if score == "location" else None
-        scores = attention.scores(score, label, self.parameters, args[0], self.keys[label], previous)
+        scores = attention.scores(score, label, self.parameters, args[0], memory.keys[label], previous)
         return attention.alignment(scores, memory.mask)
 
 

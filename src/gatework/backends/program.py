@@ -25,7 +25,7 @@ class MemoryValue:
     Attributes:
         values: (S, B, M)
         mask: (B, S), true where a step exists; None where all do.
-        keys: (S, B, A) by the name of the attention whose score has a hidden layer, where they are known already.
+        keys: what each attention's queries are compared with, (S, B, A), by its name.
     """
 
     values: Tensor

@@ -37,6 +37,21 @@ class WeightGradient:
 
 
 @dataclass(frozen=True)
+class MemoryGradient:
+    """A sum of outer products over steps, for each row: a part of the gradient of a memory.
+
+    Attributes:
+        name: the memory.
+        weights: name of the stream of weights, (R, S).
+        weighed: name of the stream of what they weigh, (R, M).
+    """
+
+    name: str
+    weights: str
+    weighed: str
+
+
+@dataclass(frozen=True)
 class Backward:
     """The two loops of training.
 
@@ -51,6 +66,8 @@ class Backward:
         biases: (slot, gate) to the stream whose sum over rows and steps is its gradient.
         vectors: the same of learned vectors.
         statics: static inputs to the stream whose sum over steps is its gradient.
+        memories: gradients of memories, from streams.
+        keys, energies: memories and learned vectors whose gradients the loop sums itself.
     """
 
     forward: Graph
@@ -61,13 +78,16 @@ class Backward:
     biases: tuple[tuple[str, str, str], ...]
     vectors: tuple[tuple[str, str], ...]
     statics: tuple[tuple[str, str], ...]
+    memories: tuple[MemoryGradient, ...] = ()
+    keys: tuple[str, ...] = ()
+    energies: tuple[str, ...] = ()
 
 
 def backward(graph: Graph) -> Backward:
     """The training loops of an expanded forward step.
 
     Raises:
-        GraphError: the graph has no derivative here (attention).
+        GraphError: the graph has no derivative here (attention by location).
     """
     graph = simplify(graph)
     derived = differentiated(simplify(derive(graph)))
@@ -202,9 +222,9 @@ class _Loop:
                 return self.read(f"old_{name}", node.width)
             case "input":
                 return self.read(node.text("name"), node.width)
-            case "static":
-                self.inputs.setdefault(node.text("name"), InputSpec(node.text("name"), "static", node.width))
-                return self.builder.leaf("static", node.width, name=node.text("name"))
+            case "static" | "memory" as kind:
+                self.inputs.setdefault(node.text("name"), InputSpec(node.text("name"), kind, node.width))
+                return self.builder.leaf(kind, node.width, name=node.text("name"))
             case _:
                 return self.builder.intern(replace(node, args=tuple(arg.index for arg in args)))
 
@@ -227,6 +247,7 @@ class _Loop:
                 args = () if index in self.saved else tuple(placed[arg] for arg in node.args)
                 placed[index] = self.place(index, node, args)
         weights, biases, vectors, statics = [], [], [], []
+        memories, keys, energies = [], [], []
         states: dict[str, Expr] = {}
         kinds = {spec.name: spec.kind for spec in self.graph.inputs}
         for key, index in self.derived.outputs:
@@ -241,8 +262,18 @@ class _Loop:
                 else:
                     self.emitted[f"{GRADIENT}{name}"] = value
                 continue
+            if node.op == "keys_gradient":
+                keys.append(node.text("name"))
+                continue
+            if node.op == "energy_gradient":
+                energies.append(node.text("name"))
+                continue
             value = placed[node.args[0]]
             label = name.replace(":", "_")
+            if kind == "memory":
+                of, weighed = self.emit(value, f"weights_{label}"), placed[node.args[1]]
+                memories.append(MemoryGradient(node.text("name"), of, self.emit(weighed, f"weighed_{label}")))
+                continue
             stream = self.emit(value, f"flow_{label}")
             if kind == "weight":
                 operand = self.emit(placed[node.args[1]], f"operand_{label}")
@@ -279,6 +310,9 @@ class _Loop:
             biases=tuple(biases),
             vectors=tuple(vectors),
             statics=tuple(statics),
+            memories=tuple(memories),
+            keys=tuple(keys),
+            energies=tuple(energies),
         )
 
     def forward(self, used: set[str]) -> Graph:

@@ -8,7 +8,8 @@ are. Its own outputs are
   summed over time by whoever runs the graph;
 - `weight:SLOT:GATE`, `bias:SLOT:GATE`, `vector:NAME`: `*_gradient` nodes that name what is to be summed over
   rows and time. A weight's gradient is the outer product of its two arguments, so that one large product
-  after the loop gives it.
+  after the loop gives it;
+- `memory:NAME:K`, each of the parts of a memory's gradient, a row's own: summed over time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from dataclasses import replace
 from gatework.graph.builder import Builder, Expr
 from gatework.graph.expand import expand
 from gatework.graph.node import Graph
-from gatework.graph.ops import OPS
 from gatework.graph.rewrite import drop_dead
 from gatework.graph.verify import GraphError
 
@@ -30,20 +30,21 @@ def derive(graph: Graph) -> Graph:
     """The backward step of a forward graph.
 
     Raises:
-        GraphError: the graph attends to a memory; such cells run on the eager backend, whose own gradients
-            serve them.
+        GraphError: the graph has a location-sensitive score; such cells run on the eager backend, whose own
+            gradients serve them.
     """
     graph = expand(graph)
-    for node in graph.nodes:
-        if OPS[node.op].sort == "attention":
-            raise GraphError(
-                f"{graph.name} attends to a memory, and `{node.op}` has no derivative in the graph yet."
-            )
+    if any(node.op == "align" for node in graph.nodes):
+        raise GraphError(f"{graph.name} attends by location, which has no derivative in the graph yet.")
     builder = Builder(graph.nodes)
     flowing: dict[int, Expr] = {}
+    of_memories: dict[str, list[Expr]] = {}
 
     def flow(index: int, gradient: Expr) -> None:
-        flowing[index] = flowing[index] + gradient if index in flowing else gradient
+        if graph.nodes[index].op == "memory":
+            of_memories.setdefault(graph.nodes[index].text("name"), []).append(gradient)
+        else:
+            flowing[index] = flowing[index] + gradient if index in flowing else gradient
 
     for name, index in graph.outputs:
         flow(index, builder.leaf("cotangent", graph.nodes[index].width, name=name))
@@ -63,8 +64,9 @@ def derive(graph: Graph) -> Graph:
                     "bias_gradient", gradient, slot=node["slot"], gate=node["gate"]
                 )
             case "vector":
-                outputs[f"vector:{node['name']}"] = builder.apply(
-                    "vector_gradient", gradient, name=node["name"]
+                summed = gradient.node.op == "energy_gradient"
+                outputs[f"vector:{node['name']}"] = (
+                    gradient if summed else builder.apply("vector_gradient", gradient, name=node["name"])
                 )
             case _:
                 args = tuple(Expr(builder, arg) for arg in node.args)
@@ -82,6 +84,8 @@ def derive(graph: Graph) -> Graph:
                 ):
                     if part is not None:
                         flow(arg.index, _sum_if_broadcast(part, arg))
+    for name, parts in of_memories.items():
+        outputs |= {f"memory:{name}:{number}": part for number, part in enumerate(parts)}
     derived = replace(
         graph,
         name=f"{graph.name}_backward",
@@ -135,6 +139,34 @@ def _product(g: Expr, y: Expr, operand: Expr) -> Gradients:
     )
 
 
+def _memory_gradient(weights: Expr, weighed: Expr, memory: Expr) -> Expr:
+    name = memory.node["name"]
+    return weights.builder.apply("memory_gradient", weights, weighed, width=memory.width, name=name)
+
+
+def _read(g: Expr, y: Expr, weights: Expr, memory: Expr) -> Gradients:
+    of_weights = g.builder.apply("match", g, memory, width=weights.width)
+    return of_weights, _memory_gradient(weights, g, memory)
+
+
+def _match(g: Expr, y: Expr, query: Expr, memory: Expr) -> Gradients:
+    of_query = g.builder.apply("read", g, memory, width=query.width)
+    return of_query, _memory_gradient(g, query, memory)
+
+
+def _soften(g: Expr, y: Expr, scores: Expr, memory: Expr) -> Gradients:
+    return g.builder.apply("soften_back", y, g, memory, width=scores.width), None
+
+
+def _compare(g: Expr, y: Expr, query: Expr, keys: Expr, energy: Expr) -> Gradients:
+    of_query = g.builder.apply("compare_back", g, query, keys, energy, width=query.width)
+    return (
+        of_query,
+        g.builder.apply("keys_gradient", of_query, name=keys.node["name"]),
+        g.builder.apply("energy_gradient", of_query, name=energy.node["name"]),
+    )
+
+
 def _product_transposed(g: Expr, y: Expr, operand: Expr) -> Gradients:
     raise GraphError(
         "a derived graph is differentiated again: second derivatives go through the eager backend"
@@ -175,5 +207,9 @@ ADJOINTS: dict[str, Callable[..., Gradients]] = {
     "largest": _largest,
     "product": _product,
     "product_transposed": _product_transposed,
+    "read": _read,
+    "match": _match,
+    "soften": _soften,
+    "compare": _compare,
 }
 """op -> (gradient of the result, the result, the arguments) -> gradients of the arguments, None for none."""

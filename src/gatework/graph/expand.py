@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gatework.graph.attention import attention_by_rows
 from gatework.graph.builder import Builder, Expr
 from gatework.graph.node import Graph, Node
 from gatework.graph.rewrite import rebuild
@@ -19,7 +20,7 @@ def expand(graph: Graph) -> Graph:
         expansion = EXPANSIONS.get(node.op)
         return None if expansion is None else expansion(builder, node, args)
 
-    return rebuild(graph, rule)
+    return attention_by_rows(rebuild(graph, rule))
 
 
 def _where(condition: Expr, yes: Expr, no: Expr) -> Expr:

@@ -22,7 +22,8 @@ class Op:
     Attributes:
         sort: `leaf` reads from outside; `elementwise` works unit by unit and broadcasts width 1;
             `composite` is written in others by the expand pass; `reduction` runs over the units and has
-            width 1; `product` is a matrix product; `gradient` stands only in derived graphs.
+            width 1; `product` is a matrix product; `attention` reads all steps of a row's memory; `gradient`
+            stands only in derived graphs.
         arity: number of arguments, or VARIADIC for one or more.
         attributes: names of the attributes, sorted.
     """
@@ -84,13 +85,23 @@ OPS: dict[str, Op] = {
     # matrix products with a weight block, (rows, columns)
     "product": Op("product", 1, ("gate", "slot")),
     "product_transposed": Op("product", 1, ("gate", "slot")),
-    # attention: alignment over the steps of a memory, and the context that it reads
+    # attention: a row's own work on the steps of its memory
     "align": Op("attention", VARIADIC, ("name", "score")),  # query, memory[, previous alignment]
-    "read": Op("attention", 2),  # alignment, memory
+    "read": Op("attention", 2),  # weights, memory: the sum of its steps by their weights
+    "match": Op("attention", 2),  # query, memory: the dot product with each step
+    "compare": Op("attention", 3),  # query, keys, energy: energy . tanh(query + key) of each step
+    "soften": Op("attention", 2),  # scores, memory: their softmax over the steps that exist, 0 past them
+    "soften_back": Op("attention", 3),  # weights, their gradient, memory: the gradient of the scores
+    "compare_back": Op("attention", 4),  # gradient of the scores, query, keys, energy: that of the query
     # gradients of parameters: summed over rows and time, once, after the loop
     "weight_gradient": Op("gradient", 2, ("gate", "slot")),  # gradient of the product, its operand
     "bias_gradient": Op("gradient", 1, ("gate", "slot")),
     "vector_gradient": Op("gradient", 1, ("name",)),
+    # gradients of memories: summed over time, a row's own
+    "memory_gradient": Op("gradient", 2, ("name",)),  # weights of the steps, what they weigh
+    # what `compare_back` sums on its way, step by step
+    "keys_gradient": Op("gradient", 1, ("name",)),
+    "energy_gradient": Op("gradient", 1, ("name",)),
 }
 
 TRANSCENDENTAL = frozenset(("sigmoid", "tanh", "softplus", "exp", "expm1", "log", "sin", "cos", "pow"))

@@ -234,7 +234,13 @@ def _named(graph: Graph, style: Style) -> dict[int, list[str]]:
     return names
 
 
-_GRADIENTS = {"gradient": "d({0})", "vector": "d({0})", "weight": "dW_{0}[{1}]", "bias": "db_{0}[{1}]"}
+_GRADIENTS = {
+    "gradient": "d({0})",
+    "vector": "d({0})",
+    "weight": "dW_{0}[{1}]",
+    "bias": "db_{0}[{1}]",
+    "memory": "d({0})",
+}
 """Names of a derived graph's outputs, by their kind."""
 
 

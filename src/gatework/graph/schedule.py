@@ -2,8 +2,8 @@
 
 A step falls into stages. Within a stage each block of units is computed by itself: first the matrix products
 whose operands are complete, then the elementwise operations on them. What needs all units of a row (an operand
-of a product, a sum over the units, a scalar gate) ends a stage. Each stage has the row's scalars, then a piece
-for each width.
+of a product, a sum over the units, a scalar gate, a query) ends a stage. Each stage has the row's scalars, then what it
+does with its memories, then a piece for each width.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from gatework.graph.node import Graph, Width
+from gatework.graph.node import Graph, Node, Width
 from gatework.graph.ops import OPS, TRANSCENDENTAL
 
 _COSTLY = TRANSCENDENTAL | {"div", "sqrt"}
@@ -52,11 +52,13 @@ class Stage:
     """A part of the step that ends where all units of a row must be there.
 
     Attributes:
-        scalars: values of width 1, in order, computed a row at a time before the pieces.
+        scalars: values of width 1, in order, computed a row at a time before all else.
+        attended: operations on memories, in order, a row at a time before the pieces.
         pieces: one for each width.
     """
 
     scalars: tuple[int, ...]
+    attended: tuple[int, ...]
     pieces: tuple[Piece, ...]
 
 
@@ -93,6 +95,8 @@ def schedule(graph: Graph) -> Schedule:
 
     stored: set[int] = set(outputs)
     for index, node in enumerate(nodes):
+        if OPS[node.op].sort == "attention":
+            stored.add(index)
         for arg in node.args:
             source = stage_of[arg]
             if OPS[nodes[arg].op].sort == "leaf":
@@ -100,7 +104,7 @@ def schedule(graph: Graph) -> Schedule:
             here = stage_of[index]
             if here is not None and OPS[node.op].sort == "reduction":
                 here -= 1  # where it takes its shares
-            if node.op in ("product", "product_transposed") or (
+            if OPS[node.op].sort in ("product", "attention") or (
                 source is not None
                 and here is not None
                 and here != source
@@ -115,6 +119,7 @@ def schedule(graph: Graph) -> Schedule:
     stages = []
     for number in range(count):
         scalars: list[int] = []
+        attended: list[int] = []
         accumulations: dict[Width, list[Accumulation]] = {}
         stores: dict[Width, list[int]] = {}
         sums: dict[Width, list[int]] = {}
@@ -129,7 +134,9 @@ def schedule(graph: Graph) -> Schedule:
             here = stage_of[index] if stage_of[index] is not None else 0
             if here != number:
                 continue
-            if sort == "product":
+            if sort == "attention":
+                attended.append(index)
+            elif sort == "product":
                 if index in merged:
                     accumulations.setdefault(node.width, []).append(Accumulation(index, merged[index]))
                 if index in stored:
@@ -148,7 +155,7 @@ def schedule(graph: Graph) -> Schedule:
             )
             for width in widths
         )
-        stages.append(Stage(tuple(scalars), pieces))
+        stages.append(Stage(tuple(scalars), tuple(attended), pieces))
     return Schedule(graph, tuple(stages), same_as, tuple(stage_of), frozenset(stored), again)
 
 
@@ -159,7 +166,8 @@ def _again(graph: Graph, stored: set[int], outputs: set[int], same_as: dict[int,
     """Which of the stored values are as cheaply computed again."""
     nodes = graph.nodes
     kept = {_holder(index, same_as) for index in outputs}
-    kept |= {_holder(node.args[0], same_as) for node in nodes if OPS[node.op].sort == "product"}
+    in_memory = [node for node in nodes if OPS[node.op].sort in ("product", "attention")]
+    kept |= {_holder(arg, same_as) for node in in_memory for arg in node.args}
     again: set[int] = set()
     reads: list[frozenset[int]] = []  # what of a row's units a value is computed from,
     costs: list[int] = []  # and by how many operations
@@ -204,9 +212,9 @@ def _stages(graph: Graph) -> list[int | None]:
         if sort == "leaf":
             stages.append(None)
         elif sort == "product":
-            operand, stage = args[0]
-            computed = OPS[operand.op].sort != "leaf"
-            stages.append((stage or 0) + 1 if computed else 0)
+            stages.append(_complete(*args[0]))
+        elif sort == "attention":
+            stages.append(max(_complete(arg, stage) for arg, stage in args))
         elif sort == "reduction":
             stages.append(max((stage or 0) for _, stage in args) + 1)
         else:
@@ -218,6 +226,17 @@ def _stages(graph: Graph) -> list[int | None]:
                 needs.append(stage + 1 if scalar_product else stage)
             stages.append(max(needs) if needs else None)
     return stages
+
+
+def _complete(node: Node, stage: int | None) -> int:
+    """The first stage that finds all units of a value there."""
+    match OPS[node.op].sort:
+        case "leaf":
+            return 0
+        case "attention":  # computed before the pieces of its stage
+            return stage or 0
+        case _:
+            return (stage or 0) + 1
 
 
 def _merge(

@@ -178,6 +178,8 @@ def _check_names(graph: Graph, declared: _Declared, node: Node) -> None:
             _check_declared(declared, (*block, takes), operand.width, "its operand's")
         case "align" | "read":
             _check_attention(graph, declared, node)
+        case "match" | "compare" | "compare_back" | "soften" | "soften_back":
+            _check_row_of_memory(graph, node)
         case _:
             pass
 
@@ -220,9 +222,7 @@ def _check_attention(graph: Graph, declared: _Declared, node: Node) -> None:
     if memory is None or memory.op != "memory":
         raise GraphError("its second argument is no memory")
     if node.op == "read":
-        _require(
-            args[0].width == f"{memory['name']}_steps", "its first argument is no alignment over the memory"
-        )
+        _require(str(args[0].width).endswith("_steps"), "its first argument is no alignment over a memory")
         _require(node.width == memory.width, f"its width is {node.width}; the memory has {memory.width}")
         return
     score = node["score"]
@@ -235,6 +235,23 @@ def _check_attention(graph: Graph, declared: _Declared, node: Node) -> None:
         _require(args[2].width == steps, "its third argument is no alignment over the memory")
     for (name, part), size in _score_parameters(node, args[0].width, memory.width, declared).items():
         _check_declared(declared, ("vector", name, part) if part else ("vector", name), size)
+
+
+def _check_row_of_memory(graph: Graph, node: Node) -> None:
+    """Operations on a row's memory: which argument it is, and whose width each value has."""
+    args = [graph.nodes[arg] for arg in node.args]
+    place = {"match": 1, "compare": 1, "compare_back": 2, "soften": 1, "soften_back": 2}[node.op]
+    memory = args[place]
+    _require(memory.op == "memory", f"its argument {place} is no memory")
+    if node.op in ("soften", "soften_back"):
+        for arg in (node, *args[:place]):
+            _require(arg.width == f"{memory['name']}_steps", f"a value has width {arg.width}, not its steps")
+        return
+    steps = (0, place) if node.op == "compare_back" else (place,)
+    for arg in [arg for number, arg in enumerate(args) if number not in steps]:
+        _require(
+            arg.width == memory.width, f"a value has width {arg.width}; {memory['name']} has {memory.width}"
+        )
 
 
 def _score_parameters(

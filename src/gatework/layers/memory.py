@@ -12,6 +12,7 @@ from gatework.backends import MemoryValue, attention
 from gatework.graph import Graph
 from gatework.graph.node import resolve
 from gatework.layers.lengths import check_lengths
+from gatework.layers.linear import linear
 
 if TYPE_CHECKING:
     from gatework.layers.recurrent import Recurrent
@@ -126,7 +127,7 @@ def _keys(layer: Recurrent, number: int, values: Mapping[str, Tensor]) -> dict[s
     for node in nodes:
         if node.op == "align":
             label, value = node.text("name"), values[nodes[node.args[1]].text("name")]
-            found[label] = attention.keys(node.text("score"), label, own, value)
+            found[label] = attention.keys(node.text("score"), label, own, value, linear)
     return found
 
 

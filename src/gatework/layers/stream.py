@@ -67,7 +67,8 @@ class Stream:
             from gatework.backends.llvm.stepper import Stepper
 
             sizes = [layer._layer_sizes(number) for number in range(layer.num_layers)]
-            self._stepper = Stepper(self._graph, self._parameters, sizes, self._start)
+            memories = [self._memories.of(number) for number in range(layer.num_layers)]
+            self._stepper = Stepper(self._graph, self._parameters, sizes, self._start, memories)
 
     @property
     def state(self) -> State:

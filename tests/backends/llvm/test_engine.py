@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -77,6 +78,85 @@ def test_rows_split_sequences_and_inference_have_the_same_bits() -> None:
     assert all(torch.equal(a, b) for a, b in zip(last, final, strict=True))
     assert all(torch.equal(a.detach(), b) for a, b in zip(state, final, strict=True))
     assert torch.equal(alone, whole[:, :1])
+
+
+def test_an_attending_layer_has_the_same_bits_alone_padded_split_and_in_training() -> None:
+    torch.manual_seed(0)
+    layer, x = gw.Recurrent("bahdanau_lstm", 9, 33, sizes={"memory_size": 21}), torch.randn(8, 6, 9)
+    memory, lengths = torch.randn(7, 6, 21), torch.tensor([7, 2, 5, 1, 7, 4])
+    past = torch.arange(7)[:, None] >= lengths
+    memory = memory.masked_fill(past[..., None], float("nan"))
+    longer = torch.cat([memory, torch.full((12, 6, 21), float("nan"))])
+    order = torch.tensor([4, 1, 5, 0, 3, 2])
+    with gw.backend("llvm"):
+        trained, state = layer(x, memory=memory, memory_lengths=lengths)
+        with torch.no_grad():
+            whole, final = layer(x, memory=memory, memory_lengths=lengths)
+            padded, _ = layer(x, memory=longer, memory_lengths=lengths)
+            shuffled, _ = layer(x[:, order], memory=memory[:, order], memory_lengths=lengths[order])
+            alone, _ = layer(x[:, 1:2], memory=memory[:2, 1:2])
+            first, middle = layer(x[:3], memory=memory, memory_lengths=lengths)
+            second, last = layer(x[3:], middle, memory=memory, memory_lengths=lengths)
+            stream = layer.stream(6, memory=memory, memory_lengths=lengths)
+            steps = torch.stack([stream.step(step)["output"].clone() for step in x])
+    for name, value in whole.items():
+        assert torch.equal(trained[name], value)
+        assert torch.equal(padded[name], value)
+        assert torch.equal(shuffled[name], value[:, order])
+        assert torch.equal(alone[name], value[:, 1:2])
+        assert torch.equal(torch.cat([first[name], second[name]]), value)
+    assert torch.equal(steps, whole["output"])
+    assert all(torch.equal(a, b) for a, b in zip(last, final, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(state, final, strict=True))
+
+
+@pytest.mark.skipif(threads.openmp() is None, reason="torch's OpenMP library was not found: one thread only")
+@pytest.mark.parametrize("rows", [3, 70])  # threads share the units, or the rows
+def test_the_bits_of_an_attending_layer_do_not_depend_on_the_threads(rows: int) -> None:
+    torch.manual_seed(0)
+    layer = gw.Recurrent("luong_lstm", 120, 150, sizes={"memory_size": 90})
+    x, memory = torch.randn(11, rows, 120), torch.randn(9, rows, 90)
+    before, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            own = [x.clone().requires_grad_(), memory.clone().requires_grad_()]
+            with gw.backend("llvm"):
+                values, _ = layer(own[0], memory=own[1])
+            loss = values["output"].pow(2).sum() + values["context"].sum()
+            found.append([*values.values(), *torch.autograd.grad(loss, [*own, *layer.parameters()])])
+    finally:
+        torch.set_num_threads(before)
+    names = ["output", "context", "input", "memory", *dict(layer.named_parameters())]
+    for name, one, three in zip(names, *found, strict=True):
+        if name != "source_memory_l0":  # its gradient is a product of torch's
+            assert torch.equal(one, three), name
+
+
+def test_second_derivatives_of_an_attending_layer_come_from_the_reference() -> None:
+    torch.manual_seed(0)
+    layer = gw.Recurrent("bahdanau_gru", 2, 3, dtype=torch.float64, sizes={"memory_size": 2})
+    x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
+    memory = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
+
+    def call(x: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        return layer(x, memory=memory, memory_lengths=torch.tensor([4, 2]))[0]["output"]
+
+    with gw.backend("llvm"):
+        assert torch.autograd.gradcheck(call, (x, memory))
+        assert torch.autograd.gradgradcheck(call, (x, memory))
+
+
+def test_an_attention_by_location_is_refused_with_its_reason() -> None:
+    @gw.cell
+    def attending(x: Any, h: Any, memory: gw.Memory) -> Any:
+        context = gw.attend("source", h, memory, score="location")
+        return gw.tanh(gw.linear("candidate", x, h, context=context))
+
+    layer = gw.Recurrent(attending, 2, 3, sizes={"memory_size": 2})
+    with gw.backend("llvm"), pytest.raises(gw.BackendError, match="location-sensitive"):
+        layer(torch.zeros(2, 1, 2), memory=torch.zeros(3, 1, 2))
+    assert layer.explain().name == "eager"
 
 
 def test_second_derivatives_come_from_the_reference() -> None:

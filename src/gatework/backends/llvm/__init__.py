@@ -49,8 +49,10 @@ def _not_lowered(graph: Graph) -> str | None:
     """What of a graph the engine has no code for."""
     for node in graph.nodes:
         sort = OPS[node.op].sort
-        if sort == "attention":
-            return "the engine has no attention yet"
+        if node.op == "align" and node["score"] == "location":
+            return "the engine has no location-sensitive score"
+        if node.op == "align" and graph.nodes[node.args[0]].width == 1:
+            return "the engine has no attention with a query of a single unit"
         if sort in ("composite", "reduction") and len({graph.nodes[arg].width for arg in node.args}) > 1:
             return f"{node.op} over values of different widths"
     return None

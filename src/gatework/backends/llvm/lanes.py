@@ -149,7 +149,7 @@ class Lanes:
     def computed_here(self, index: int) -> bool:
         node = self.program.node(index)
         sort = OPS[node.op].sort
-        if sort in ("leaf", "product", "reduction"):
+        if sort in ("leaf", "product", "reduction", "attention"):
             return False
         stage = self.program.schedule.stage_of[index]
         if node.width == 1 and self.piece.width != 1 and stage is not None:
@@ -196,7 +196,7 @@ class Lanes:
             else:
                 total = e.intrinsic("maximum", total, value) if largest else e.b.fadd(total, value)
         assert total is not None
-        part = _across(e, total, largest)
+        part = across(e, total, largest)
         blocks = self.blocks(self.piece.width)
         place = e.b.add(self.spread(row, blocks), e.b.sdiv(self.unit, e.whole(e.lanes)))
         self.program.layout.scratch[f"sum:{index}"] = self.piece.width
@@ -267,7 +267,7 @@ class Lanes:
         return e.load_vector(e.at(address, self.unit), self.mask)
 
 
-def _across(e: Emitter, value: Value, largest: bool) -> Value:
+def across(e: Emitter, value: Value, largest: bool = False) -> Value:
     """The sum or the largest of a register's lanes, by halves."""
     lanes = e.lanes
     undefined = ir.Constant(e.vector, ir.Undefined)

@@ -1,8 +1,9 @@
 """From a scheduled step to one native function for the whole sequence.
 
 The function is `run(pointers, numbers, first_step, last_step, first_row, last_row, part, parts, apart, barrier)`: for
-every step, every stage, every piece, products first, then the elementwise operations on their results, unit
-block by unit block. `Layout` says what stands where in the two argument arrays; the caller fills them.
+every step, every stage, what its rows do with their memories, then every piece: products first, then the elementwise
+operations on their results, unit block by unit block. `Layout` says what stands where in the two argument arrays; the
+caller fills them.
 
 Different rows never meet, so that threads may share the rows among themselves as they like. Or they share the
 units: each takes its `part` of the unit blocks of all rows, and they meet at a barrier after every stage.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from gatework.backends.llvm.attending import Attending
 from gatework.backends.llvm.driver import BARRIER, BARRIER_TYPE, RUN_ARGUMENTS
 from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value, function
 from gatework.backends.llvm.lanes import Access, Lanes
@@ -85,6 +87,13 @@ class Program:
                 if stage.scalars:
                     scalars = self.emit_scalars(f"{name}_scalars_{stage_number}", stage.scalars, stage_number)
                     e.b.call(scalars, [pointers, numbers, apart, step, first, rows])
+                if stage.attended:  # threads that share units share the rows here
+                    attended = self.emit_attended(f"{name}_attended_{stage_number}", stage.attended)
+                    begin, end = e.share(rows, part, parts)
+                    given = [e.b.add(first, begin), e.b.sub(end, begin)]
+                    e.b.call(attended, [pointers, numbers, apart, step, *given])
+                    with e.when(shared):
+                        e.b.call(meet, [barrier, parts])
                 for piece_number, piece in enumerate(stage.pieces):
                     label = f"{name}_{stage_number}_{piece_number}"
                     self.emit_piece(
@@ -246,5 +255,18 @@ class Program:
         lanes.prepare()
         with e.loop(e.whole(0), rows) as (row, _):
             lanes.row(e.b.add(first, row), ir.Constant(POINTER, None), e.whole(0))
+        e.b.ret_void()
+        return e.function
+
+    def emit_attended(self, name: str, nodes: tuple[int, ...]) -> ir.Function:
+        """Operations on memories, a row at a time."""
+        e = function(self.module, name, STEP_ARGUMENTS, self.target, self.dtype)
+        e.function.linkage = "internal"
+        pointers, numbers, apart, step, first, rows = e.function.args
+        access = Access(self, e, pointers, numbers, apart)
+        with e.loop(e.whole(0), rows) as (row, _):
+            attending = Attending(self, e, access, step, e.b.add(first, row))
+            for index in nodes:
+                attending.emit(index)
         e.b.ret_void()
         return e.function

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from math import prod
 
 from gatework.backends.llvm.native import native
 from gatework.backends.llvm.plan import Chunk, Kept, Plan, Shape, Stream, Streams, emitted, kept, plan
@@ -28,8 +29,8 @@ _FEW_ROWS = 6  # a thread's, below which rows of several steps are multiplied to
 def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work:
     """The forward pass; for training where `wanted` is given.
 
-    Bases: `input:NAME`, `static:NAME`, `state:NAME` and parameters are read; `emit:NAME`, `final:NAME`,
-    `history:NAME` (of the first state; in training of all) and `kept` are written.
+    Bases: `input:NAME`, `static:NAME`, `memory:NAME` with `lengths:NAME`, `state:NAME` and parameters are read;
+    `emit:NAME`, `final:NAME`, `history:NAME` (of the first state; in training of all) and `kept` are written.
     """
     work = WorkList(shape.dtype, shape.target, shape.team, shape.parts)
     add_forward(work, shape, wanted, Place)
@@ -153,12 +154,12 @@ def _static_widths(shape: Shape) -> dict[str, int]:
 
 
 def _arrays(shape: Shape, streams: Streams, first_row: int) -> dict[str, Place]:
-    """Streams and static inputs, from a row on, by the names of layouts."""
-    statics = {
-        f"static:{name}": Place(f"static:{name}", first_row * width)
-        for name, width in _static_widths(shape).items()
-    }
-    return statics | {f"stream:{name}": stream.place for name, stream in streams.items()}
+    """Streams, static inputs and memories, from a row on, by the names of layouts."""
+    of_rows = {f"static:{name}": width for name, width in _static_widths(shape).items()}
+    for name, (steps, width) in shape.memories.items():
+        of_rows |= {f"memory:{name}": steps * width, f"lengths:{name}": 1}
+    arrays = {name: Place(name, first_row * numbers) for name, numbers in of_rows.items()}
+    return arrays | {f"stream:{name}": stream.place for name, stream in streams.items()}
 
 
 class _Outer:
@@ -202,7 +203,7 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
 
     Bases: those of forward, `gradient:output`, `gradient:emit:NAME` and `gradient:final:NAME` are read;
     `gradient:input:NAME` (by the loop), `gradient:outer:NAME` (by the outer program; the caller adds them),
-    `gradient:static:NAME`, `gradient:state:NAME` and `gradient:PARAMETER` are written.
+    `gradient:static:NAME`, `gradient:memory:NAME`, `gradient:state:NAME` and `gradient:PARAMETER` are written.
     """
     work = WorkList(shape.dtype, shape.target, shape.team, shape.parts)
     add_backward(work, shape, wanted, Place)
@@ -271,6 +272,17 @@ def add_backward(
     for name in _static_gradients(programs):
         work.copy(None, _there(at, f"gradient:static:{name}"), _static_widths(shape)[name], rows_all)
 
+    gathered: dict[str, tuple[Place, int]] = {}  # what the loop sums itself: arrays, and numbers of a row
+    for name in dict.fromkeys([*training.keys, *(part.name for part in training.memories)]):
+        memory = _there(at, f"gradient:memory:{name}"), prod(shape.memories[name])
+        work.copy(None, *memory, rows_all)
+        if name in training.keys:
+            gathered[name] = memory
+    for name in training.energies:
+        width = parameter_shapes(graph, sizes)[name][0]
+        gathered[name] = work.scratch(rows_all * width), width
+        work.copy(None, *gathered[name], rows_all)
+
     carried = {name: Stream(work.scratch(2 * rows_all * width), width) for name, width in states.items()}
     masks = {f"{GRADIENT}{name}": 1 for name in carried}
     chunks = list(shape.chunks(chunk_rows))
@@ -293,6 +305,8 @@ def add_backward(
         here = _moved(loop_streams | olds, chunk.shift) | _moved(buffers, -chunk.first * chunk.rows)
         arrays = _arrays(shape, here, rows_all - chunk.rows)
         arrays |= {f"state:{GRADIENT}{name}": state.at(moved).place for name, state in carried.items()}
+        for name, (place, numbers) in gathered.items():
+            arrays[f"gathered:{name}"] = place.at((rows_all - chunk.rows) * numbers)
         work.run(
             bound, arrays, masks, steps=(shape.steps - chunk.last, shape.steps - chunk.first),
             rows=chunk.rows, begin=shape.steps - 1, direction=-1,
@@ -311,6 +325,9 @@ def add_backward(
                     work.barrier()
             sums.add(outer, there)
         work.barrier()
+    for name in training.energies:
+        place, width = gathered[name]
+        work.outer(Place(ONE), (0, 0), place, width, rows_all, 1, width, _there(at, f"gradient:{name}"))
     waiting = rows_all - shape.pieces[0][2]
     for name, state in carried.items():
         to = Stream(_there(at, f"gradient:state:{name}"), state.width)
@@ -325,7 +342,7 @@ def _static_gradients(programs: Plan) -> list[str]:
 
 
 class _Sums:
-    """Gradients of parameters and static inputs: sums over the rows of a chunk, from its streams."""
+    """Gradients of parameters, static inputs and memories: sums over the rows of a chunk, from its streams."""
 
     def __init__(self, work: WorkList, shape: Shape, chunk: Chunk, at: Callable[[str], Place | None]) -> None:
         self.work, self.shape, self.chunk, self.at = work, shape, chunk, at
@@ -350,6 +367,21 @@ class _Sums:
             result = result.at((self.shape.rows - chunk.rows) * width)
             columns = chunk.rows * width
             self.work.outer(Place(ONE), (0, 0), place, columns, chunk.last - chunk.first, 1, columns, result)
+
+        for part in program.memories:
+            self.rows_of_memory(part.name, streams[part.weights], streams[part.weighed])
+
+    def rows_of_memory(self, name: str, weights: Stream, weighed: Stream) -> None:
+        """Adds, for each row, the outer products of the weights of its memory's steps and what they weigh."""
+        chunk, waiting = self.chunk, self.shape.rows - self.chunk.rows
+        steps, width = self.shape.memories[name]
+        result = _there(self.at, f"gradient:memory:{name}")
+        for row in range(chunk.rows):
+            left, right = (stream.at(chunk.first * chunk.rows + row).place for stream in (weights, weighed))
+            self.work.outer(
+                left, (1, chunk.rows * steps), right, chunk.rows * width, chunk.last - chunk.first, steps, width,
+                result.at((waiting + row) * steps * width),
+            )  # fmt: skip
 
     def products(self, left: Stream | None, right: Stream, rows: int, result: Place) -> None:
         """Adds the outer products of two streams' rows; where there is no left one, the sums of the right one's."""

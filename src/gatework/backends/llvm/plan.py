@@ -44,7 +44,7 @@ def plan(graph: Graph, wanted: frozenset[str] | None = None) -> Plan:
     """The programs that a graph falls into.
 
     Args:
-        wanted: inputs and static inputs whose gradients are asked for; None for all.
+        wanted: inputs, static inputs and memories whose gradients are asked for; None for all.
     """
     parts = hoist(simplify(expand(simplify(graph))))
     given = {spec.name for spec in graph.inputs}
@@ -65,15 +65,23 @@ def _without(training: Backward, unwanted: frozenset[str]) -> Backward:
     needed |= {entry[-1] for entry in training.biases + training.vectors}
     statics = tuple(entry for entry in training.statics if entry[0] not in unwanted)
     needed |= {stream for _, stream in statics}
-    unneeded = {f"emit:{GRADIENT}{name}" for name in unwanted} | {
-        f"emit:{stream}" for name, stream in training.statics if name in unwanted
+    memories = tuple(part for part in training.memories if part.name not in unwanted)
+    needed |= {stream for part in memories for stream in (part.weights, part.weighed)}
+    unneeded = {f"emit:{GRADIENT}{name}" for name in unwanted}
+    unneeded |= {f"emit:{stream}" for name, stream in training.statics if name in unwanted}
+    unneeded |= {
+        f"emit:{stream}"
+        for part in training.memories
+        if part.name in unwanted
+        for stream in (part.weights, part.weighed)
     }
     outputs = tuple(
         (name, index)
         for name, index in training.loop.outputs
         if name not in unneeded or name.removeprefix("emit:") in needed
     )
-    return replace(training, loop=drop_dead(replace(training.loop, outputs=outputs)), statics=statics)
+    loop = drop_dead(replace(training.loop, outputs=outputs))
+    return replace(training, loop=loop, statics=statics, memories=memories)
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,13 @@ class Shape:
     @property
     def size_of(self) -> dict[str, int]:
         return dict(self.sizes)
+
+    @property
+    def memories(self) -> dict[str, tuple[int, int]]:
+        """Steps and width of each memory."""
+        sizes = self.size_of
+        specs = self.graph.inputs_of_kind("memory")
+        return {spec.name: (sizes[f"{spec.name}_steps"], resolve(spec.size, sizes)) for spec in specs}
 
     @property
     def steps(self) -> int:

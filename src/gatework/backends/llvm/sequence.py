@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from gatework.backends import eager
-from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm import attended, memory, target, threads
 from gatework.backends.llvm.passes import backward_work, forward_work
 from gatework.backends.llvm.plan import Shape, kept, plan
 from gatework.backends.pieces import run_pieces
-from gatework.backends.program import Piece, SequenceInput, SequenceOutput
+from gatework.backends.program import MemoryValue, Piece, SequenceInput, SequenceOutput
 from gatework.graph import Graph
 from gatework.graph.layout import named_sizes
 from gatework.graph.node import resolve
@@ -37,11 +37,21 @@ def shape_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceI
     """What decides the work lists of a call."""
     like = next(iter(sequence.inputs.values()))
     shapes = tuple((name, value.shape) for name, value in parameters.items())
-    given = {**sequence.inputs, **sequence.statics}
+    memories = {name: memory.values for name, memory in sequence.memories.items()}
+    given = {**sequence.inputs, **sequence.statics, **memories}
     given |= {state.name: value for state, value in zip(graph.states, sequence.states, strict=True)}
     widths = tuple((name, value.shape[-1]) for name, value in given.items())
+    further = tuple((f"{name}_steps", value.shape[0]) for name, value in memories.items())
     return _shape(
-        graph, like.dtype, widths, shapes, sequence.pieces, sequence.steps, sequence.rows, threads.most()
+        graph,
+        like.dtype,
+        widths,
+        shapes,
+        further,
+        sequence.pieces,
+        sequence.steps,
+        sequence.rows,
+        threads.most(),
     )
 
 
@@ -51,12 +61,13 @@ def _shape(
     dtype: torch.dtype,
     widths: tuple[tuple[str, int], ...],
     shapes: tuple[tuple[str, torch.Size], ...],
+    further: tuple[tuple[str, int], ...],
     pieces: tuple[Piece, ...] | None,
     steps: int,
     rows: int,
     most: int,
 ) -> Shape:
-    sizes = named_sizes(graph, dict(widths), {name: shape[0] for name, shape in shapes})
+    sizes = named_sizes(graph, dict(widths), {name: shape[0] for name, shape in shapes}) | dict(further)
     weights = sum(prod(shape) for name, shape in shapes if name.startswith("weight_"))
     return shape_for(graph, dtype, tuple(sizes.items()), weights, pieces, steps, rows, most)
 
@@ -151,6 +162,9 @@ def _forward(
     buffers.read("", parameters)
     buffers.read("input:", sequence.inputs)
     buffers.read("static:", sequence.statics)
+    for name, attended_to in sequence.memories.items():
+        buffers.read("memory:", {name: attended_to.values.transpose(0, 1)})
+        buffers.read("lengths:", {name: attended.lengths(attended_to)})
     finals = []
     for state, value in zip(graph.states, sequence.states, strict=True):
         width = value.shape[-1]
@@ -176,8 +190,8 @@ def _forward(
 
 def _backward(
     left: _Pass, output: Tensor | None, emits: Mapping[str, Tensor | None], finals: tuple[Tensor | None, ...]
-) -> tuple[Tensors, Tensors, tuple[Tensor, ...], Tensors]:
-    """Gradients of inputs, statics, states and parameters."""
+) -> tuple[dict[str, Tensors], tuple[Tensor, ...], Tensors]:
+    """Gradients of inputs, static inputs and memories by their kinds, of states, and of parameters."""
     shape, graph, tensors = left.shape, left.shape.graph, left.tensors
     buffers = _Buffers(shape)
     buffers.tensors |= tensors
@@ -197,18 +211,18 @@ def _backward(
         for state in graph.states
     )
     parameters = {name: buffers.write(f"gradient:{name}", *tensors[name].shape) for name in left.parameters}
-    found: dict[str, Tensors] = {"input": {}, "outer": {}, "static": {}}
+    found: dict[str, Tensors] = {"input": {}, "outer": {}, "static": {}, "memory": {}}
     for base in work.bases:
         _, _, rest = base.partition("gradient:")
         kind, _, name = rest.partition(":")
         if kind in found:
-            source = tensors[f"{'static' if kind == 'static' else 'input'}:{name}"]
+            source = tensors[f"{'input' if kind == 'outer' else kind}:{name}"]
             found[kind][name] = buffers.write(base, *source.shape)
     work.call(buffers.addresses(), shape.team)
     inputs = found["input"]
-    for name, value in found["outer"].items():
+    for name, value in found.pop("outer").items():
         inputs[name] = inputs[name] + value if name in inputs else value
-    return inputs, found["static"], states, parameters
+    return found, states, parameters
 
 
 @dataclass(frozen=True)
@@ -219,22 +233,27 @@ class _Call:
     pieces: tuple[Piece, ...] | None
     inputs: tuple[str, ...]
     statics: tuple[str, ...]
+    memories: tuple[tuple[str, Tensor | None], ...]  # with their masks
     parameters: tuple[str, ...]
     wanted: frozenset[str]
 
     def parts(self, tensors: tuple[Tensor, ...]) -> tuple[SequenceInput, Tensors]:
-        counts = (len(self.inputs), len(self.statics), len(self.shape.graph.states), len(self.parameters))
-        inputs, statics, states, parameters = _cut(tensors, counts)
+        known = (self.inputs, self.statics, self.memories, self.shape.graph.states, self.parameters)
+        inputs, statics, memories, states, parameters = _cut(tensors, [len(names) for names in known])
         sequence = SequenceInput(
             dict(zip(self.inputs, inputs, strict=True)),
             dict(zip(self.statics, statics, strict=True)),
             states,
-            pieces=self.pieces,
+            {
+                name: MemoryValue(value, mask)
+                for (name, mask), value in zip(self.memories, memories, strict=True)
+            },
+            self.pieces,
         )
         return sequence, dict(zip(self.parameters, parameters, strict=True))
 
 
-def _cut(values: tuple[Any, ...], counts: tuple[int, ...]) -> list[tuple[Any, ...]]:
+def _cut(values: tuple[Any, ...], counts: Sequence[int]) -> list[tuple[Any, ...]]:
     parts, start = [], 0
     for count in counts:
         parts.append(tuple(values[start : start + count]))
@@ -243,7 +262,7 @@ def _cut(values: tuple[Any, ...], counts: tuple[int, ...]) -> list[tuple[Any, ..
 
 
 class _Layer(torch.autograd.Function):
-    """Outputs, emitted values and final states from inputs, statics, states and parameters."""
+    """Outputs, emitted values and final states from inputs, statics, memories, states and parameters."""
 
     @staticmethod
     def forward(ctx: Any, call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -263,13 +282,15 @@ class _Layer(torch.autograd.Function):
         _ = ctx.saved_tensors  # raises if one of them was changed in place since
         graph = call.shape.graph
         output, emits, finals = _cut(gradients, (1, len(graph.emits()), len(graph.states)))
-        inputs, statics, states, parameters = _backward(
+        found, states, parameters = _backward(
             ctx.left, output[0], dict(zip(graph.emits(), emits, strict=True)), finals
         )
+        memories = {name: value.transpose(0, 1) for name, value in found["memory"].items()}
         return (
             None,
-            *(inputs.get(name) for name in call.inputs),
-            *(statics.get(name) for name in call.statics),
+            *(found["input"].get(name) for name in call.inputs),
+            *(found["static"].get(name) for name in call.statics),
+            *(memories.get(name) for name, _ in call.memories),
             *states,
             *(parameters[name] for name in call.parameters),
         )
@@ -304,17 +325,21 @@ def differentiate(
 
 def run_sequence(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
     """One layer over a batch, differentiable once natively and again through the reference."""
+    if sequence.memories:
+        graph, parameters, memories = attended.by_rows(graph, parameters, sequence.memories)
+        sequence = replace(sequence, memories=memories)
     shape = shape_of(graph, parameters, sequence)
     if not torch.is_grad_enabled():
         return _forward(shape, parameters, sequence, None)[0]
     given = {**sequence.inputs, **sequence.statics}
+    given |= {name: memory.values for name, memory in sequence.memories.items()}
     tensors = (*given.values(), *sequence.states, *parameters.values())
     if not any(tensor.requires_grad for tensor in tensors):
         return _forward(shape, parameters, sequence, None)[0]
     wanted = frozenset(name for name, value in given.items() if value.requires_grad)
-    call = _Call(
-        shape, sequence.pieces, tuple(sequence.inputs), tuple(sequence.statics), tuple(parameters), wanted
-    )
+    masks = tuple((name, memory.mask) for name, memory in sequence.memories.items())
+    names = tuple(sequence.inputs), tuple(sequence.statics), masks, tuple(parameters)
+    call = _Call(shape, sequence.pieces, *names, wanted)
     results = _Layer.apply(call, *tensors)
     output, emits, states = _cut(results, (1, len(graph.emits()), len(graph.states)))
     return SequenceOutput(output[0], dict(zip(graph.emits(), emits, strict=True)), states)

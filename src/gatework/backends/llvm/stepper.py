@@ -9,10 +9,11 @@ from math import prod
 import torch
 from torch import Tensor
 
-from gatework.backends.llvm import target, threads
+from gatework.backends.llvm import attended, target, threads
 from gatework.backends.llvm.native import native
 from gatework.backends.llvm.plan import emitted, plan
 from gatework.backends.llvm.worklist import ARENA, Bound, Fixed, Place, Work, WorkList, aligned, new_arena
+from gatework.backends.program import MemoryValue
 from gatework.graph import Graph
 from gatework.graph.node import resolve
 
@@ -41,6 +42,7 @@ class Stepper:
         parameters: of each layer, by name.
         sizes: of each layer.
         states: (L, B, size) of each state before the first step.
+        memories: of each layer.
 
     Attributes:
         results: (B, size) of the output and of each emitted value; every step writes them.
@@ -52,8 +54,18 @@ class Stepper:
         parameters: Sequence[Mapping[str, Tensor]],
         sizes: Sequence[Mapping[str, int]],
         states: tuple[Tensor, ...],
+        memories: Sequence[Mapping[str, MemoryValue]],
     ) -> None:
-        self._graph, self._dtype, self._rows = graph, states[0].dtype, states[0].shape[1]
+        self._dtype, self._rows = states[0].dtype, states[0].shape[1]
+        given_layers = [
+            attended.by_rows(graph, own, known) for own, known in zip(parameters, memories, strict=True)
+        ]
+        self._graph, parameters = attended.lowered_graph(graph), [own for _, own, _ in given_layers]
+        graph = self._graph
+        sizes = [
+            {**own, **{f"{name}_steps": len(memory.values) for name, memory in known.items()}}
+            for own, (_, _, known) in zip(sizes, given_layers, strict=True)
+        ]
         self._widths = {state.name: resolve(state.size, sizes[0]) for state in graph.states}
         weights = sum(value.numel() for layer in parameters for value in layer.values())
         self._team = threads.most() if weights * self._rows >= _WORTH_A_TEAM else 1
@@ -71,7 +83,11 @@ class Stepper:
             for number, layer in enumerate(parameters)
             for name, value in layer.items()
         }
-        given = [f"given:{spec.name}" for spec in graph.inputs]
+        for number, (_, _, known) in enumerate(given_layers):
+            for name, memory in known.items():
+                self._kept[f"{number}:memory:{name}"] = memory.values.transpose(0, 1).contiguous()
+                self._kept[f"{number}:lengths:{name}"] = attended.lengths(memory)
+        given = [f"given:{spec.name}" for spec in graph.inputs if spec.kind != "memory"]
         addresses = {ARENA: arena, **dict.fromkeys(given, 0)}
         addresses |= {name: value.data_ptr() for name, value in self._kept.items()}
         setup.call(addresses, 1)
@@ -101,16 +117,21 @@ class Stepper:
         self, work: WorkList, layers: Sequence[_Layer], results: Mapping[str, Place], turn: int
     ) -> Work:
         """A step that reads states in their place `turn` and writes them to the other."""
-        own, *further = (spec.name for spec in self._graph.inputs)
+        own, *further = (spec.name for spec in self._graph.inputs if spec.kind != "memory")
+        memories = [spec.name for spec in self._graph.inputs_of_kind("memory")]
         output = self._graph.states[0].name
         new = (1 - turn) * self._rows * self._widths[output]
         below = Place(f"given:{own}")
         masks = dict.fromkeys(self._widths, 1)
         shared = self._team > 1
-        for layer in layers:
+        for number, layer in enumerate(layers):
             arrays = {
                 f"{kind}:{name}": Place(f"given:{name}") for name in further for kind in ("stream", "static")
             }
+            for name in memories:
+                arrays |= {
+                    f"{kind}:{name}": Place(f"{number}:{kind}:{name}") for kind in ("memory", "lengths")
+                }
             arrays |= {f"stream:{name}": place for name, place in results.items()} | layer.hoisted
             arrays[f"stream:{own}"] = below
             if layer.outer is not None:

@@ -1,0 +1,42 @@
+"""Memories as the engine takes them: with their keys beside them, and the parameters that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from torch import Tensor
+
+from gatework.backends.program import MemoryValue
+from gatework.graph import Graph
+from gatework.graph.attention import attention_by_rows, keys_of
+
+
+def by_rows(
+    graph: Graph, parameters: Mapping[str, Tensor], given: Mapping[str, MemoryValue]
+) -> tuple[Graph, dict[str, Tensor], dict[str, MemoryValue]]:
+    """The graph without `align`, with the parameters and the memories that it has."""
+    memories = {name: MemoryValue(memory.values, memory.mask) for name, memory in given.items()}
+    own = dict(parameters)
+    for node in graph.nodes:
+        if node.op == "align":
+            label, memory = node.text("name"), given[graph.nodes[node.args[1]].text("name")]
+            memories[keys_of(label)] = MemoryValue(memory.keys[label], memory.mask)
+            own.pop(f"{label}_memory", None)
+            query = own.pop(f"{label}_query", None)
+            if query is not None:
+                own[f"weight_{label}_query"] = query
+    return lowered_graph(graph), own, memories
+
+
+@lru_cache(maxsize=256)
+def lowered_graph(graph: Graph) -> Graph:
+    """A graph without `align`."""
+    return attention_by_rows(graph)
+
+
+def lengths(memory: MemoryValue) -> Tensor:
+    """Steps that exist, (B,), as numbers of the memory's dtype."""
+    if memory.mask is None:
+        return memory.values.new_full(memory.values.shape[1:2], memory.values.shape[0])
+    return memory.mask.sum(1, dtype=memory.values.dtype)

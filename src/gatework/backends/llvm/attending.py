@@ -1,0 +1,222 @@
+"""What a row does with the steps of its memory: scores, their softmax, what is read by them, and the gradients.
+
+A row's memory is (S, M), one row of the batch after the other, of which `lengths` exist. Every sum runs over the steps
+that exist, in their order, so that padding changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gatework.backends.llvm import mathematics
+from gatework.backends.llvm.emitter import I64, Emitter, Value
+from gatework.backends.llvm.lanes import Access, across
+from gatework.graph.node import Node, Width
+
+if TYPE_CHECKING:
+    from gatework.backends.llvm.lower import Program
+
+_TOGETHER = 4  # steps of a memory, or registers of what is read, that are summed side by side
+
+Body = Callable[[Value, Value | None, list[Value]], list[Value]]
+
+
+class Attending:
+    """The operations of a stage on memories, for one row of the batch at a step."""
+
+    def __init__(self, program: Program, e: Emitter, access: Access, step: Value, row: Value) -> None:
+        self.program, self.e, self.access, self.step, self.row = program, e, access, step, row
+
+    def emit(self, index: int) -> None:
+        """Computes a node's value, and stores it in all its places."""
+        node = self.program.node(index)
+        places = self.program.places[index]
+        to = self.access.row(places[0], node.width, self.step, self.row, new=True)
+        getattr(self, f"_{node.op}")(node, to)
+        for place in places[1:]:
+            other = self.access.row(place, node.width, self.step, self.row, new=True)
+            self.over(self.access.width(node.width), [], self.copied(to, other))
+
+    def operand(self, node: Node, place: int) -> Value:
+        """The address of an argument's units."""
+        index = self.program.holder(node.args[place])
+        leaf = self.program.node(index)
+        if leaf.op == "vector":
+            return self.access.pointer(self.access.leaf(leaf))
+        return self.access.matrix(index, self.step, self.row)[0]
+
+    def memory(self, node: Node, place: int, steps: Width) -> tuple[Value, Value, Value]:
+        """The address of a row's memory, the number of its steps that exist, and its width."""
+        e, leaf = self.e, self.program.node(node.args[place])
+        width = self.access.width(leaf.width)
+        lengths = self.access.pointer(f"lengths:{leaf['name']}")
+        length = e.b.fptosi(e.load(e.at(lengths, self.row)), I64)
+        return self.steps_of(f"memory:{leaf['name']}", steps, width), length, width
+
+    def steps_of(self, array: str, steps: Width, width: Value) -> Value:
+        """The address of the first step of a row in an array that has a memory's shape."""
+        numbers = self.e.b.mul(self.access.width(steps), width)
+        return self.e.at(self.access.pointer(array), self.e.b.mul(self.row, numbers))
+
+    def over(self, width: Value, carried: list[Value], body: Body) -> list[Value]:
+        """`body(at, mask, carried)` for the registers of so many numbers; the last one has a mask if it is not full."""
+        e = self.e
+        whole = e.b.sub(width, e.b.srem(width, e.whole(e.lanes)))
+        for start, stop, partial in ((e.whole(0), whole, False), (whole, width, True)):
+            with e.loop(start, stop, e.lanes, carried) as (at, turn):
+                mask = e.tail_mask(e.b.sub(width, at)) if partial else None
+                turn.next = body(at, mask, turn.values)
+            carried = turn.values
+        return carried
+
+    def copied(self, source: Value, to: Value) -> Body:
+        e = self.e
+
+        def body(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
+            e.store_vector(e.load_vector(e.at(source, at), mask), e.at(to, at), mask)
+            return []
+
+        return body
+
+    def total(self, width: Value, term: Callable[[Value, Value | None], Value]) -> Value:
+        """A sum over units, in every lane. Terms are 0 outside their mask."""
+        e = self.e
+        (parts,) = self.over(width, [e.const(0.0)], lambda at, mask, old: [e.b.fadd(old[0], term(at, mask))])
+        return e.splat(across(e, parts))
+
+    def existing(self, length: Value, at: Value, mask: Value | None) -> Value:
+        """Which lanes of a register over the steps exist."""
+        e = self.e
+        there = e.tail_mask(e.b.sub(length, at))
+        return there if mask is None else e.b.and_(there, mask)
+
+    # The operations
+
+    def _match(self, node: Node, to: Value) -> None:
+        e, query = self.e, self.operand(node, 0)
+        memory, length, width = self.memory(node, 1, node.width)
+        with e.loop(e.whole(0), length, _TOGETHER) as (first, _):
+            last = e.b.sub(length, e.whole(1))
+            steps = [e.smaller(e.b.add(first, e.whole(i)), last) for i in range(_TOGETHER)]
+            rows = [e.at(memory, e.b.mul(step, width)) for step in steps]
+
+            def body(at: Value, mask: Value | None, totals: list[Value]) -> list[Value]:
+                own = e.load_vector(e.at(query, at), mask)
+                return [
+                    e.fma(own, e.load_vector(e.at(row, at), mask), total)
+                    for row, total in zip(rows, totals, strict=True)
+                ]
+
+            for step, total in zip(steps, self.over(width, [e.const(0.0)] * _TOGETHER, body), strict=True):
+                e.store(across(e, total), e.at(to, step))
+
+    def _compare(self, node: Node, to: Value) -> None:
+        e, query, energy = self.e, self.operand(node, 0), self.operand(node, 2)
+        keys, length, width = self.memory(node, 1, node.width)
+        with e.loop(e.whole(0), length) as (step, _):
+            key = e.at(keys, e.b.mul(step, width))
+
+            def body(at: Value, mask: Value | None, totals: list[Value]) -> list[Value]:
+                own, other, weight = (e.load_vector(e.at(each, at), mask) for each in (query, key, energy))
+                return [e.fma(weight, mathematics.tanh(e, e.b.fadd(own, other)), totals[0])]
+
+            e.store(across(e, self.over(width, [e.const(0.0)], body)[0]), e.at(to, step))
+
+    def _soften(self, node: Node, to: Value) -> None:
+        e, scores, lowest = self.e, self.operand(node, 0), self.e.const(float("-inf"))
+        _, length, _ = self.memory(node, 1, node.width)
+
+        def largest(at: Value, mask: Value | None, old: list[Value]) -> list[Value]:
+            value = e.load_vector(e.at(scores, at), mask)
+            value = value if mask is None else e.select(mask, value, lowest)
+            return [e.intrinsic("maximum", old[0], value)]
+
+        top = e.splat(across(e, self.over(length, [lowest], largest)[0], largest=True))
+
+        def weight(at: Value, mask: Value | None) -> Value:
+            value = mathematics.exp(e, e.b.fsub(e.load_vector(e.at(scores, at), mask), top))
+            value = value if mask is None else e.select(mask, value, e.const(0.0))
+            e.store_vector(value, e.at(to, at), mask)
+            return value
+
+        total = self.total(length, weight)
+
+        def share(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
+            there = self.existing(length, at, mask)
+            value = e.b.fdiv(e.load_vector(e.at(to, at), there), total)
+            e.store_vector(e.select(there, value, e.const(0.0)), e.at(to, at), mask)
+            return []
+
+        self.over(self.access.width(node.width), [], share)
+
+    def _read(self, node: Node, to: Value) -> None:
+        e, weights = self.e, self.operand(node, 0)
+        memory, length, width = self.memory(node, 1, self.program.node(node.args[0]).width)
+
+        def columns(at: Value, count: int, mask: Value | None) -> None:
+            places = [e.b.add(at, e.whole(i * e.lanes)) for i in range(count)]
+            with e.loop(e.whole(0), length, 1, [e.const(0.0)] * count) as (step, turn):
+                weight, row = e.splat(e.load(e.at(weights, step))), e.at(memory, e.b.mul(step, width))
+                turn.next = [
+                    e.fma(weight, e.load_vector(e.at(row, place), mask), total)
+                    for place, total in zip(places, turn.values, strict=True)
+                ]
+            for place, total in zip(places, turn.values, strict=True):
+                e.store_vector(total, e.at(to, place), mask)
+
+        several = e.lanes * _TOGETHER
+        whole = e.b.sub(width, e.b.srem(width, e.whole(several)))
+        with e.loop(e.whole(0), whole, several) as (at, _):
+            columns(at, _TOGETHER, None)
+        left, rest = e.b.sub(width, whole), whole
+
+        def single(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
+            columns(e.b.add(rest, at), 1, mask)
+            return []
+
+        self.over(left, [], single)
+
+    def _soften_back(self, node: Node, to: Value) -> None:
+        e, weights, gradient = self.e, self.operand(node, 0), self.operand(node, 1)
+        _, length, _ = self.memory(node, 2, node.width)
+
+        def both(at: Value, mask: Value | None) -> tuple[Value, Value]:
+            return e.load_vector(e.at(weights, at), mask), e.load_vector(e.at(gradient, at), mask)
+
+        mean = self.total(length, lambda at, mask: e.b.fmul(*both(at, mask)))
+
+        def body(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
+            there = self.existing(length, at, mask)
+            weight, flow = both(at, there)
+            value = e.b.fmul(weight, e.b.fsub(flow, mean))
+            e.store_vector(e.select(there, value, e.const(0.0)), e.at(to, at), mask)
+            return []
+
+        self.over(self.access.width(node.width), [], body)
+
+    def _compare_back(self, node: Node, to: Value) -> None:
+        e, flows, query, energy = self.e, self.operand(node, 0), self.operand(node, 1), self.operand(node, 3)
+        steps = self.program.node(node.args[0]).width
+        keys, length, width = self.memory(node, 2, steps)
+        names = [self.program.node(node.args[place]).text("name") for place in (2, 3)]
+        of_keys = self.steps_of(f"gathered:{names[0]}", steps, width)
+        of_energy = e.at(self.access.pointer(f"gathered:{names[1]}"), e.b.mul(self.row, width))
+
+        def body(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
+            own, weight = e.load_vector(e.at(query, at), mask), e.load_vector(e.at(energy, at), mask)
+            gathered = e.load_vector(e.at(of_energy, at), mask)
+            with e.loop(e.whole(0), length, 1, [e.const(0.0), gathered]) as (step, turn):
+                place = e.b.add(e.b.mul(step, width), at)
+                hidden = mathematics.tanh(e, e.b.fadd(own, e.load_vector(e.at(keys, place), mask)))
+                flow = e.splat(e.load(e.at(flows, step)))
+                slope = e.fma(e.b.fneg(hidden), hidden, e.const(1.0))
+                inner = e.b.fmul(e.b.fmul(flow, weight), slope)
+                before = e.load_vector(e.at(of_keys, place), mask)
+                e.store_vector(e.b.fadd(before, inner), e.at(of_keys, place), mask)
+                turn.next = [e.b.fadd(turn.values[0], inner), e.fma(flow, hidden, turn.values[1])]
+            e.store_vector(turn.values[0], e.at(to, at), mask)
+            e.store_vector(turn.values[1], e.at(of_energy, at), mask)
+            return []
+
+        self.over(width, [], body)

@@ -1,0 +1,56 @@
+"""Alignments written as what a row does with its memory: the part of `expand` for cells that attend.
+
+A score compares a query with keys, which are the memory's steps or their projection. No step changes them, so that they
+are made once, outside the graph: here they are one more memory, `NAME_keys`, whose steps and lengths are the memory's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gatework.graph.builder import Builder, Expr
+from gatework.graph.node import Block, Graph, InputSpec, Node
+from gatework.graph.rewrite import rebuild
+
+
+def attention_by_rows(graph: Graph) -> Graph:
+    """An equal graph without `align`, but for location-sensitive scores, which stay.
+
+    The weight of an additive score's query is a block now, `NAME_query.NAME`.
+    """
+    energies = {vector.name: vector.size for vector in graph.vectors}
+    keys: dict[str, InputSpec] = {}
+    blocks: list[Block] = []
+    gone: set[str] = set()
+
+    def rule(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
+        if node.op != "align" or node["score"] == "location":
+            return None
+        label = node.text("name")
+        query, memory = args
+        additive = node["score"] == "additive"
+        width = energies[f"{label}_energy"] if additive else query.width
+        keys[label] = InputSpec(keys_of(label), "memory", width)
+        own = builder.leaf("memory", width, name=keys_of(label))
+        gone.update((f"{label}_query", f"{label}_memory"))
+        if not additive:
+            scores = builder.apply("match", query, own, width=node.width)
+        else:
+            blocks.append(Block(f"{label}_query", label, width, query.width, False))
+            query = builder.apply("product", query, width=width, slot=f"{label}_query", gate=label)
+            energy = builder.leaf("vector", width, name=f"{label}_energy")
+            scores = builder.apply("compare", query, own, energy, width=node.width)
+        return builder.apply("soften", scores, memory, width=node.width)
+
+    lowered = rebuild(graph, rule)
+    return replace(
+        lowered,
+        inputs=lowered.inputs + tuple(keys.values()),
+        blocks=lowered.blocks + tuple(blocks),
+        vectors=tuple(vector for vector in lowered.vectors if vector.name not in gone),
+    )
+
+
+def keys_of(label: str) -> str:
+    """The name of the keys of an attention."""
+    return f"{label}_keys"
