@@ -1,11 +1,12 @@
-"""What the translator reaches in forty minutes on small_parallel_enja, with attention and without.
+"""What the translator reaches within forty minutes on small_parallel_enja, with attention and without.
 
     python benchmarks/translation.py [--directions en-ja,ja-en] [--decoders bahdanau_gru,gru] [--max-minutes M]
                                      [--runs FOLDER]
 
 50,000 sentence pairs of 4 to 16 words, tokens as given; BLEU of the 500 test sentences with sacrebleu's signature and a
 bootstrap interval, and by the length of the source. `gru` is the same network without attention. The options are those
-of benchmarks/configs/small_parallel_enja.yaml. The data is looked for in $GATEWORK_DATA.
+of benchmarks/configs/small_parallel_enja.yaml. A run's result takes the place of the one that the same direction and
+decoder had. The data is looked for in $GATEWORK_DATA.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ def measure(source: str, target: str, decoder: str, runs: Path, max_minutes: flo
         "test": bleu(outputs, references),
         "by_source_length": by_length,
         "validations": [record for record in history if record["kind"] == "validation"],
+        "machine": machine(),
     }
     print(
         json.dumps(
@@ -97,21 +99,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--directions", default="en-ja,ja-en")
     parser.add_argument("--decoders", default="bahdanau_gru,gru")
-    parser.add_argument("--max-minutes", type=float, help="for a trial: nothing is kept")
+    parser.add_argument("--max-minutes", type=float, help="of training, instead of the configuration's")
     parser.add_argument("--runs", type=Path, help="where to keep the runs; else they are removed")
     arguments = parser.parse_args()
     if not CORPUS.is_dir():
         parser.error(f"there is no data in {CORPUS}: set GATEWORK_DATA")
-    results = []
+    path = HERE / "results" / "translation.json"
+    kept = json.loads(path.read_text())["results"] if path.exists() else []
+    results = {(result["direction"], result["decoder"]): result for result in kept}
     with tempfile.TemporaryDirectory() as temporary:
         for direction in arguments.directions.split(","):
             source, target = direction.split("-")
             for decoder in arguments.decoders.split(","):
                 runs = arguments.runs or Path(temporary)
-                results.append(measure(source, target, decoder, runs, arguments.max_minutes))
-    if arguments.max_minutes is None:
-        config = (HERE / "configs" / CONFIG).read_text()
-        write_result("translation", {"config": config, "results": results, "machine": machine()})
+                results[direction, decoder] = measure(source, target, decoder, runs, arguments.max_minutes)
+    config = (HERE / "configs" / CONFIG).read_text()
+    write_result("translation", {"config": config, "results": list(results.values())})
 
 
 if __name__ == "__main__":

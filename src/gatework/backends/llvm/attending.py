@@ -70,6 +70,20 @@ class Attending:
             carried = turn.values
         return carried
 
+    def by_columns(self, width: Value, columns: Callable[[list[Value], Value | None], None]) -> None:
+        """`columns(places, mask)` for several registers of a row side by side, then for one at a time."""
+        e = self.e
+        several = e.lanes * _TOGETHER
+        whole = e.b.sub(width, e.b.srem(width, e.whole(several)))
+        with e.loop(e.whole(0), whole, several) as (at, _):
+            columns([e.b.add(at, e.whole(i * e.lanes)) for i in range(_TOGETHER)], None)
+
+        def single(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
+            columns([e.b.add(whole, at)], mask)
+            return []
+
+        self.over(e.b.sub(width, whole), [], single)
+
     def copied(self, source: Value, to: Value) -> Body:
         e = self.e
 
@@ -154,9 +168,8 @@ class Attending:
         e, weights = self.e, self.operand(node, 0)
         memory, length, width = self.memory(node, 1, self.program.node(node.args[0]).width)
 
-        def columns(at: Value, count: int, mask: Value | None) -> None:
-            places = [e.b.add(at, e.whole(i * e.lanes)) for i in range(count)]
-            with e.loop(e.whole(0), length, 1, [e.const(0.0)] * count) as (step, turn):
+        def columns(places: list[Value], mask: Value | None) -> None:
+            with e.loop(e.whole(0), length, 1, [e.const(0.0)] * len(places)) as (step, turn):
                 weight, row = e.splat(e.load(e.at(weights, step))), e.at(memory, e.b.mul(step, width))
                 turn.next = [
                     e.fma(weight, e.load_vector(e.at(row, place), mask), total)
@@ -165,17 +178,7 @@ class Attending:
             for place, total in zip(places, turn.values, strict=True):
                 e.store_vector(total, e.at(to, place), mask)
 
-        several = e.lanes * _TOGETHER
-        whole = e.b.sub(width, e.b.srem(width, e.whole(several)))
-        with e.loop(e.whole(0), whole, several) as (at, _):
-            columns(at, _TOGETHER, None)
-        left, rest = e.b.sub(width, whole), whole
-
-        def single(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
-            columns(e.b.add(rest, at), 1, mask)
-            return []
-
-        self.over(left, [], single)
+        self.by_columns(width, columns)
 
     def _soften_back(self, node: Node, to: Value) -> None:
         e, weights, gradient = self.e, self.operand(node, 0), self.operand(node, 1)
@@ -203,20 +206,27 @@ class Attending:
         of_keys = self.steps_of(f"gathered:{names[0]}", steps, width)
         of_energy = e.at(self.access.pointer(f"gathered:{names[1]}"), e.b.mul(self.row, width))
 
-        def body(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
-            own, weight = e.load_vector(e.at(query, at), mask), e.load_vector(e.at(energy, at), mask)
-            gathered = e.load_vector(e.at(of_energy, at), mask)
-            with e.loop(e.whole(0), length, 1, [e.const(0.0), gathered]) as (step, turn):
-                place = e.b.add(e.b.mul(step, width), at)
-                hidden = mathematics.tanh(e, e.b.fadd(own, e.load_vector(e.at(keys, place), mask)))
-                flow = e.splat(e.load(e.at(flows, step)))
-                slope = e.fma(e.b.fneg(hidden), hidden, e.const(1.0))
-                inner = e.b.fmul(e.b.fmul(flow, weight), slope)
-                before = e.load_vector(e.at(of_keys, place), mask)
-                e.store_vector(e.b.fadd(before, inner), e.at(of_keys, place), mask)
-                turn.next = [e.b.fadd(turn.values[0], inner), e.fma(flow, hidden, turn.values[1])]
-            e.store_vector(turn.values[0], e.at(to, at), mask)
-            e.store_vector(turn.values[1], e.at(of_energy, at), mask)
-            return []
+        def columns(places: list[Value], mask: Value | None) -> None:
+            owns = [e.load_vector(e.at(query, at), mask) for at in places]
+            weights = [e.load_vector(e.at(energy, at), mask) for at in places]
+            gathered = [e.load_vector(e.at(of_energy, at), mask) for at in places]
+            nothing = [e.const(0.0)] * len(places)
+            with e.loop(e.whole(0), length, 1, [*nothing, *gathered]) as (step, turn):
+                flow, row = e.splat(e.load(e.at(flows, step))), e.b.mul(step, width)
+                of_query, of_weight = list(turn.values[: len(places)]), list(turn.values[len(places) :])
+                for number, at in enumerate(places):
+                    place = e.b.add(row, at)
+                    hidden = e.b.fadd(owns[number], e.load_vector(e.at(keys, place), mask))
+                    hidden = mathematics.tanh(e, hidden)
+                    slope = e.fma(e.b.fneg(hidden), hidden, e.const(1.0))
+                    inner = e.b.fmul(e.b.fmul(flow, weights[number]), slope)
+                    before = e.load_vector(e.at(of_keys, place), mask)
+                    e.store_vector(e.b.fadd(before, inner), e.at(of_keys, place), mask)
+                    of_query[number] = e.b.fadd(of_query[number], inner)
+                    of_weight[number] = e.fma(flow, hidden, of_weight[number])
+                turn.next = [*of_query, *of_weight]
+            for number, at in enumerate(places):
+                e.store_vector(turn.values[number], e.at(to, at), mask)
+                e.store_vector(turn.values[len(places) + number], e.at(of_energy, at), mask)
 
-        self.over(width, [], body)
+        self.by_columns(width, columns)
