@@ -159,3 +159,57 @@ def test_gradients_of_the_summed_loss_go_only_where_they_are_wanted() -> None:
     softmax.loss(hidden, torch.zeros(6, dtype=torch.long)).backward()
     assert hidden.grad is not None
     assert softmax.weight.grad is None
+
+
+@pytest.mark.parametrize("rows", [1, 16, 45])
+@pytest.mark.parametrize("count", [1, 5, 101])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_best_tokens_are_those_of_the_whole_table(
+    dtype: torch.dtype, count: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gatework.backends.llvm import cross_entropy
+
+    monkeypatch.setattr(cross_entropy, "_TABLE", 101)  # blocks of the fewest rows
+    torch.manual_seed(0)
+    softmax = Softmax(37, 101).to(dtype)
+    nn.init.normal_(softmax.weight)
+    nn.init.normal_(softmax.bias)
+    hidden = torch.randn(rows, 37, dtype=dtype)
+    with torch.no_grad():
+        for forbidden in ((), (3, 100)):
+            values, tokens = softmax.best(hidden, count, forbidden)
+            table = torch.log_softmax(hidden.double() @ softmax.weight.double().T + softmax.bias.double(), 1)
+            table[:, list(forbidden)] = -torch.inf
+            expected, places = table.topk(count, dim=1)
+            assert values.shape == tokens.shape == (rows, count)
+            exact = 1e-12 if dtype is torch.float64 else 2e-5
+            torch.testing.assert_close(values.double(), expected, rtol=exact, atol=exact)
+            if dtype is torch.float64:
+                there = expected > -torch.inf
+                assert torch.equal(tokens[there], places[there])
+            alone = [softmax.best(row[None], count, forbidden) for row in hidden]
+            assert torch.equal(torch.cat([one for one, _ in alone]), values)
+            assert torch.equal(torch.cat([one for _, one in alone]), tokens)
+
+
+def test_of_equal_tokens_the_first_is_the_best() -> None:
+    softmax = Softmax(3, 40)
+    nn.init.zeros_(softmax.weight)
+    with torch.no_grad():
+        values, tokens = softmax.best(torch.ones(2, 3), 4, [1])
+    assert tokens.tolist() == [[0, 2, 3, 4]] * 2
+    torch.testing.assert_close(values.exp(), torch.full((2, 4), 1 / 40))
+    assert softmax.best(torch.ones(2, 3), 99)[1].shape == (2, 40)
+
+
+def test_an_adaptive_softmax_has_best_tokens_too() -> None:
+    torch.manual_seed(0)
+    softmax = AdaptiveSoftmax(5, 30, [4, 10])
+    hidden = torch.randn(6, 5)
+    with torch.no_grad():
+        values, tokens = softmax.best(hidden, 3, [2])
+        table = softmax.log_prob(hidden)
+    table[:, 2] = -torch.inf
+    expected, places = table.topk(3, dim=1)
+    assert torch.equal(values, expected)
+    assert torch.equal(tokens, places)

@@ -112,6 +112,21 @@ def test_finished_rows_drop_out():
     assert toy.row_counts == [2, 1, 1]
 
 
+def test_every_row_has_its_own_longest_output():
+    toy = Toy()
+    toy.table[..., END] = -torch.inf  # nothing ever ends by itself
+    tokens, state = toy.start(0, 1, 2)
+    limits = [3, 1, 2]
+    drawn = rows_of(generate(toy, tokens, state, length=limits, ends={END}), 3)
+    assert [len(path) for path in drawn] == limits
+    found = beam_search(toy, tokens, state, length=limits, beam=2, ends={END}, alternatives=2)
+    for limit, hypotheses in zip(limits, found, strict=True):
+        assert [len(h.tokens) for h in hypotheses] == [limit] * 2
+    for row, first in enumerate(tokens.tolist()):
+        (alone,) = beam_search(toy, *toy.start(first), length=limits[row], beam=2, ends={END}, alternatives=2)
+        assert alone == found[row]
+
+
 def test_sampling_follows_the_distribution():
     toy, count = Toy(1), 4000
     tokens, state = toy.start(*[2] * count)

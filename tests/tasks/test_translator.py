@@ -81,8 +81,9 @@ def test_predictions_and_scores_are_one_model(trained: Translator) -> None:
         assert scores == sorted(scores, reverse=True)
 
 
-def test_the_alignment_runs_backwards(trained: Translator) -> None:
-    (record,) = trained.predict("one two three four", alignment=True)
+@pytest.mark.parametrize("drawn", [{}, {"beam": 1, "temperature": 1e-3}])
+def test_the_alignment_runs_backwards(trained: Translator, drawn: dict[str, Any]) -> None:
+    (record,) = trained.predict("one two three four", alignment=True, **drawn)
     assert record["output"] == "vier drei zwei eins"
     looked_at = [row.index(max(row)) for row in record["alignment"]["weights"][:4]]
     assert looked_at[0] > looked_at[-1]

@@ -174,6 +174,7 @@ class _Evaluator:
         self.parameters = parameters
         self.sequence = sequence
         self.like = next(iter(sequence.inputs.values()))
+        self.memories = {name: memory.whole() for name, memory in sequence.memories.items()}
         self.sizes = _sizes(graph, parameters, sequence)
         self.rows = {slot: gate_rows(graph, slot, self.sizes) for slot in graph.slots()}
         self.values: list[Tensor] = [self.like] * len(graph.nodes)
@@ -262,7 +263,7 @@ class _Evaluator:
         return cache[key][members.index(index)]
 
     def memory(self, index: int) -> MemoryValue:
-        return self.sequence.memories[self.graph.nodes[index].text("name")]
+        return self.memories[self.graph.nodes[index].text("name")]
 
     def align(self, node: Node, args: list[Tensor]) -> Tensor:
         """Weights over the steps of a memory, (B, S); exactly 0 past its length."""

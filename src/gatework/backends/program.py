@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -26,11 +26,23 @@ class MemoryValue:
         values: (S, B, M)
         mask: (B, S), true where a step exists; None where all do.
         keys: what each attention's queries are compared with, (S, B, A), by its name.
+        rows: (N,) which of the B rows each row of the call reads; None where they are the same.
+        prepared: what a backend makes of it and keeps for further calls.
     """
 
     values: Tensor
     mask: Tensor | None = None
     keys: Mapping[str, Tensor] = field(default_factory=dict)
+    rows: Tensor | None = None
+    prepared: dict[str, Any] = field(default_factory=dict)
+
+    def whole(self) -> MemoryValue:
+        """The same with a row of its own for every row of the call."""
+        if self.rows is None:
+            return self
+        keys = {name: value.index_select(1, self.rows) for name, value in self.keys.items()}
+        mask = None if self.mask is None else self.mask.index_select(0, self.rows)
+        return MemoryValue(self.values.index_select(1, self.rows), mask, keys)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ and a run repeats.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from gatework.errors import nearest
 from gatework.graph.builder import Builder, Expr
 from gatework.graph.node import Graph, InputSpec, Node
 from gatework.graph.rewrite import drop_dead, rebuild
@@ -27,13 +28,20 @@ def variant(
     recurrent_dropout: bool = False,
     zoneout: tuple[tuple[str, float], ...] = (),
     training: bool = False,
+    emitted: tuple[str, ...] = (),
 ) -> Graph:
     """The graph that a layer runs in its present mode.
 
     Args:
         zoneout: states and their rates.
         training: draw zoneout's masks rather than take its expected value.
+        emitted: gates that are outputs too.
+
+    Raises:
+        ValueError: there is no such gate, or the cell emits its name already.
     """
+    if emitted:
+        graph = with_emitted(graph, emitted)
     if not bias:
         graph = without_bias(graph)
     if recurrent_dropout:
@@ -41,6 +49,15 @@ def variant(
     if zoneout:
         graph = with_zoneout(graph, dict(zoneout), training=training)
     return graph
+
+
+def with_emitted(graph: Graph, gates: Sequence[str]) -> Graph:
+    """The cell with some gates among its outputs."""
+    known = dict(graph.gates)
+    for name in gates:
+        if name not in known or name in graph.emits():
+            raise ValueError(f"{graph.name} has no gate {name!r} to emit. {nearest(name, known)}")
+    return replace(graph, outputs=graph.outputs + tuple((f"emit:{name}", known[name]) for name in gates))
 
 
 def without_bias(graph: Graph) -> Graph:

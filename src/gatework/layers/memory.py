@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -31,16 +31,24 @@ class Memories:
         values: (S, B, M) of each memory by name, 0 past its length.
         masks: (B, S), true where a step exists, of those that were given lengths.
         keys: for each layer and direction (S, B, A) by the name of the attention.
+        picked: (N,) which of the B rows each row of a call reads; None where they are the same.
+        prepared: what a backend keeps of it from call to call, for each layer and direction.
     """
 
     values: Mapping[str, Tensor]
     masks: Mapping[str, Tensor]
     keys: tuple[Mapping[str, Tensor], ...]
+    picked: Tensor | None = None
+    prepared: tuple[dict[str, Any], ...] = ()
 
     def of(self, number: int) -> dict[str, MemoryValue]:
         """What one layer and direction reads."""
         keys = self.keys[number] if self.keys else {}
-        return {name: MemoryValue(v, self.masks.get(name), keys) for name, v in self.values.items()}
+        prepared = self.prepared[number] if self.prepared else {}
+        return {
+            name: MemoryValue(value, self.masks.get(name), keys, self.picked, prepared)
+            for name, value in self.values.items()
+        }
 
     def rows(self, pick: Callable[[Tensor, int], Tensor]) -> Memories:
         """The same for other rows of the batch.
@@ -48,6 +56,9 @@ class Memories:
         Args:
             pick: the rows of a tensor, which has them in a dimension.
         """
+        picked = self.picked
+        if picked is not None:
+            before, pick = pick, lambda value, dim: before(value.index_select(dim, picked), dim)
         return Memories(
             {name: pick(value, 1) for name, value in self.values.items()},
             {name: pick(mask, 0) for name, mask in self.masks.items()},
@@ -55,8 +66,18 @@ class Memories:
         )
 
     def select(self, index: Tensor) -> Memories:
-        """The rows that an index, (N,), names: row n becomes row index[n], as a beam search wants it."""
-        return self.rows(lambda value, dim: value.index_select(dim, index.to(value.device)))
+        """The rows that an index, (N,), names: row n becomes row index[n], as a beam search wants it.
+
+        Nothing is copied: rows that attend to the same share it.
+        """
+        return replace(self, picked=index if self.picked is None else self.picked[index])
+
+    @property
+    def count(self) -> int | None:
+        """Rows of the calls that it is for; None where there is no memory."""
+        if self.picked is not None:
+            return len(self.picked)
+        return next((value.shape[1] for value in self.values.values()), None)
 
     @property
     def steps(self) -> dict[str, int]:
@@ -82,11 +103,10 @@ def read_memories(
     if isinstance(memory, Memories):
         if lengths is not None:
             raise ValueError("memory_lengths are given beside a memory that has its own: leave them out.")
-        wrong = [v.shape[1] for v in memory.values.values() if rows is not None and v.shape[1] != rows]
-        if list(memory.values) != list(specs) or wrong:
+        if list(memory.values) != list(specs) or rows not in (None, memory.count):
             raise ValueError(
-                f"The memory was made for {wrong or list(memory.values)}; the call has {rows} rows and attends to "
-                f"{list(specs)}."
+                f"The memory was made for {memory.count} rows of {list(memory.values)}; the call has {rows} rows and "
+                f"attends to {list(specs)}."
             )
         return memory
     given = _by_name(memory, list(specs), "memory")
@@ -112,11 +132,9 @@ def read_memories(
         values[name] = value
     if not values:
         return Memories({}, {}, ())
-    return Memories(values, masks, tuple(_keys(layer, number, values) for number in range(_count(layer))))
-
-
-def _count(layer: Recurrent) -> int:
-    return layer.num_layers * layer.num_directions
+    numbers = range(layer.num_layers * layer.num_directions)
+    keys = tuple(_keys(layer, number, values) for number in numbers)
+    return Memories(values, masks, keys, prepared=tuple({} for _ in numbers))
 
 
 def _keys(layer: Recurrent, number: int, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -22,8 +21,10 @@ from gatework.errors import nearest
 from gatework.graph import Cell, Graph
 from gatework.graph.layout import parameter_shapes
 from gatework.graph.node import resolve
-from gatework.graph.variants import DROPOUT, ZONEOUT, variant
+from gatework.graph.variants import variant
 from gatework.layers.call import Call, Output, State
+from gatework.layers.dropout import dropout
+from gatework.layers.masks import sequence_masks, step_masks
 from gatework.layers.memory import Lengths, Memories, carries_alignment, read_memories
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
 from gatework.layers.quick import describe, plain_sizes, quick, traced
@@ -159,6 +160,7 @@ class Recurrent(nn.Module):
         memory: Tensor | Mapping[str, Tensor] | Memories | None = None,
         memory_lengths: Lengths = None,
         inputs: Mapping[str, Tensor] | None = None,
+        emit: Sequence[str] = (),
     ) -> tuple[Output, State]:
         """Runs the sequences through the stack.
 
@@ -172,6 +174,7 @@ class Recurrent(nn.Module):
                 what `attend_to` made of it.
             memory_lengths: (B,) steps of each memory.
             inputs: further input streams, shaped as `input`, and static vectors, (B, size), by name.
+            emit: gates of the top layer to give beside the output, such as the weights of an attention.
 
         Returns:
             The output, (T, B, directions * H), shaped as `input` (for a cell that emits a dict with the key
@@ -179,21 +182,21 @@ class Recurrent(nn.Module):
             as `hx`.
 
         Raises:
-            ValueError: a shape or length that does not fit; the message has the one received.
+            ValueError: a shape or length that does not fit; the message has the one received. A gate that the cell
+                does not have.
         """
-        short = lengths is None and memory is None and inputs is None
+        short = lengths is None and memory is None and inputs is None and not emit
         if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
             result = traced(self, input, hx) if short else None
             if result is not None:
                 return result
-            return self._untraced(
-                input, hx, lengths=lengths, memory=memory, memory_lengths=memory_lengths, inputs=inputs
-            )
+            given = {"memory": memory, "memory_lengths": memory_lengths, "inputs": inputs, "emit": emit}
+            return self._untraced(input, hx, lengths=lengths, **given)
         result = quick(self, input, hx) if short else None
         if result is not None:
             return result
         call = Call(self, input, hx, lengths, memory, memory_lengths, inputs)
-        return call.finish(*self._run(call))
+        return call.finish(*self._run(call, tuple(emit)))
 
     def attend_to(self, memory: Tensor | Mapping[str, Tensor], lengths: Lengths = None) -> Memories:
         """A memory checked, masked and projected once, for calls that read it step after step.
@@ -208,9 +211,9 @@ class Recurrent(nn.Module):
         """A call that torch.compile leaves to Python: its graph breaks here, once."""
         return self.forward(*args, **given)
 
-    def _run(self, call: Call) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    def _run(self, call: Call, emitted: tuple[str, ...]) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
         tapes = tapes_of(self)
-        graph = self._mode_graph()
+        graph = self._mode_graph(emitted)
         choice = choose(
             graph,
             self._sizes,
@@ -218,7 +221,7 @@ class Recurrent(nn.Module):
             like=call.x,
             empty=call.empty,
             rows=call.rows,
-            one_step=call.steps == 1,
+            one_step=call.steps == 1 and not call.memories.values,
         )
         if choice.name == "torch" and call.ragged is None and not (self.residual and self.num_layers > 1):
             return self._run_fused_stack(graph, call)
@@ -245,7 +248,7 @@ class Recurrent(nn.Module):
             }
             x = joined
             if self.dropout and layer < self.num_layers - 1:
-                x = F.dropout(x, self.dropout, self.training)
+                x = dropout(x, self.dropout, self.training)
         for tape in tapes:
             kept = {
                 name: replace(
@@ -270,10 +273,15 @@ class Recurrent(nn.Module):
         tapes: tuple[Tape, ...],
     ) -> SequenceOutput:
         turn = call.turned if direction else call.as_is
-        streams = {graph.inputs[0].name: x, **call.streams, **self._step_masks(graph, x)}
+        masks = sequence_masks(graph, x, call.rows, self.recurrent_dropout, self._sizes)
+        streams = {
+            graph.inputs[0].name: x,
+            **call.streams,
+            **step_masks(graph, x, dict(self._zoneout), self._sizes),
+        }
         sequence = SequenceInput(
             inputs={name: turn(value) for name, value in streams.items()},
-            statics={**call.statics, **self._sequence_masks(graph, x, call.rows)},
+            statics={**call.statics, **masks},
             states=tuple(state[layer * self.num_directions + direction] for state in call.states),
             memories=call.memories.of(layer * self.num_directions + direction),
             pieces=None if call.ragged is None else call.ragged.pieces,
@@ -324,7 +332,7 @@ class Recurrent(nn.Module):
         )
         return {"output": output}, states
 
-    def _mode_graph(self) -> Graph:
+    def _mode_graph(self, emitted: tuple[str, ...] = ()) -> Graph:
         """The graph of the present mode: with masks while training, with zoneout's expected value otherwise."""
         return variant(
             self.cell.graph,
@@ -332,25 +340,8 @@ class Recurrent(nn.Module):
             recurrent_dropout=self.training and self.recurrent_dropout > 0,
             zoneout=self._zoneout,
             training=self.training,
+            emitted=emitted,
         )
-
-    def _sequence_masks(self, graph: Graph, x: Tensor, rows: int) -> dict[str, Tensor]:
-        keep = 1 - self.recurrent_dropout
-        masks = {}
-        for spec in graph.inputs:
-            if spec.kind == "static" and spec.name.startswith(DROPOUT):
-                shape = (rows, resolve(spec.size, self._sizes))
-                masks[spec.name] = x.new_empty(shape).bernoulli_(keep) / max(keep, 1e-12)
-        return masks
-
-    def _step_masks(self, graph: Graph, x: Tensor) -> dict[str, Tensor]:
-        rates = dict(self._zoneout)
-        masks = {}
-        for spec in graph.inputs:
-            if spec.kind == "input" and spec.name.startswith(ZONEOUT):
-                shape = (*x.shape[:-1], resolve(spec.size, self._sizes))
-                masks[spec.name] = x.new_empty(shape).bernoulli_(rates[spec.name.removeprefix(ZONEOUT)])
-        return masks
 
     def initial_state(self, batch_size: int, memory_steps: Mapping[str, int] | None = None) -> State:
         """The states before the first step: the cell's start, (L * directions, batch_size, size) each.

@@ -7,7 +7,7 @@ Both hold one row of `weight` per token, so either can share (tie) the embedding
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import torch
@@ -70,6 +70,27 @@ class Softmax(nn.Module):
     def log_prob(self, hidden: Tensor) -> Tensor:
         """Log-probability of every token: hidden (N, input_size) -> (N, V)."""
         return F.log_softmax(linear(hidden, self.weight, self.bias), dim=-1)
+
+    def best(self, hidden: Tensor, count: int, forbidden: Collection[int] = ()) -> tuple[Tensor, Tensor]:
+        """The log-probabilities of each row's likeliest tokens, falling, and the tokens: (N, count) each.
+
+        Fewer where the vocabulary has fewer.
+
+        Args:
+            hidden: (N, input_size)
+            forbidden: tokens that are not to be among them.
+        """
+        count = min(count, self.vocabulary_size)
+        if type(self) is Softmax and linear_choice(hidden, self.weight).name == "llvm":
+            from gatework.backends.llvm import ranking
+
+            if ranking.rankable(self.weight, count):
+                return ranking.best(hidden, self.weight, self.bias, count, forbidden)
+        log_probs = self.log_prob(hidden)
+        if forbidden:
+            log_probs[:, list(forbidden)] = -torch.inf
+        values, tokens = log_probs.topk(count, dim=1)
+        return values, tokens
 
 
 class AdaptiveSoftmax(Softmax):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gatework.graph import Cell
 from gatework.graph.node import resolve
-from gatework.layers import Linear, Memories, Recurrent, record, reorder_state
+from gatework.layers import Linear, Memories, Recurrent, reorder_state
+from gatework.layers.dropout import dropout
 from gatework.layers.memory import carries_alignment
 from gatework.layers.softmax import Softmax
 
@@ -214,17 +215,44 @@ class EncoderDecoder(nn.Module):
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Reads one token a row, (N,): log-probabilities of the next ones, (N, V), and the new state."""
+        return self._step(tokens, state)
+
+    def best(
+        self,
+        tokens: Tensor,
+        state: DecoderState,
+        count: int,
+        forbidden: Collection[int],
+        *,
+        aligned: bool = False,
+    ) -> tuple[Tensor, Tensor, DecoderState]:
+        """As `step`, of the likeliest next tokens alone: log-probabilities and tokens, (N, count), and the new state.
+
+        Args:
+            forbidden: tokens that are not to be among them.
+            aligned: keep the step's alignment in the new state.
+        """
+        hidden, state = self._read(tokens, state, self._alignment if aligned else None)
+        return *self.softmax.best(hidden, count, forbidden), state
+
+    def _step(
+        self, tokens: Tensor, state: DecoderState, alignment: str | None = None
+    ) -> tuple[Tensor, DecoderState]:
+        hidden, state = self._read(tokens, state, alignment)
+        return self.softmax.log_prob(hidden), state
+
+    def _read(
+        self, tokens: Tensor, state: DecoderState, alignment: str | None
+    ) -> tuple[Tensor, DecoderState]:
         embedded = self._dropped(self.target_embedding(tokens.unsqueeze(0)))
-        hidden, state = self._decode(embedded, state)
-        return self.softmax.log_prob(hidden[0]), state
+        hidden, state = self._decode(embedded, state, alignment=alignment)
+        return hidden[0], state
 
     def step_with_alignment(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """As `step`, with the step's alignment in the new state."""
         if self._alignment is None:
             return self.step(tokens, state)
-        with record(self.decoder, [self._alignment]) as tape:
-            log_probabilities, state = self.step(tokens, state)
-        return log_probabilities, replace(state, alignment=tape[self._alignment][0])
+        return self._step(tokens, state, self._alignment)
 
     def reorder(self, state: DecoderState, index: Tensor) -> DecoderState:
         """The state whose row n is the given one's row index[n]."""
@@ -240,9 +268,13 @@ class EncoderDecoder(nn.Module):
         )
 
     def _decode(
-        self, embedded: Tensor, state: DecoderState, lengths: Tensor | None = None
+        self,
+        embedded: Tensor,
+        state: DecoderState,
+        lengths: Tensor | None = None,
+        alignment: str | None = None,
     ) -> tuple[Tensor, DecoderState]:
-        """What the softmax reads, (T, B, E), and the new state."""
+        """What the softmax reads, (T, B, E), and the new state, with the last alignment where its name is given."""
         own = state.states if len(state.states) > 1 else state.states[0]
         result, states = self.decoder(
             embedded,
@@ -250,7 +282,9 @@ class EncoderDecoder(nn.Module):
             lengths=lengths,
             memory=state.memory,
             inputs={self._fixed: state.context} if self._fixed else None,
+            emit=[alignment] if alignment else (),
         )
+        weights = result.pop(alignment)[-1] if alignment else None
         parts = list(result.values()) if isinstance(result, dict) else [result]
         upper = state.upper
         if self.upper is not None:
@@ -261,10 +295,10 @@ class EncoderDecoder(nn.Module):
             upper = new if isinstance(new, tuple) else (new,)
         hidden = torch.tanh(self.readout(torch.cat([*parts, embedded], dim=-1)))
         own_states = states if isinstance(states, tuple) else (states,)
-        return self._dropped(hidden), replace(state, states=own_states, upper=upper, alignment=None)
+        return self._dropped(hidden), replace(state, states=own_states, upper=upper, alignment=weights)
 
     def _dropped(self, value: Tensor) -> Tensor:
-        return F.dropout(value, self.dropout, self.training) if self.dropout else value
+        return dropout(value, self.dropout, self.training)
 
 
 def _embedding(vocabulary: int, size: int) -> nn.Embedding:

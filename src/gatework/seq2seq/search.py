@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,6 +25,17 @@ class Decoder(Protocol):
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         """The state whose row n is the given state's row index[n]; rows may repeat or be left out."""
+
+
+@runtime_checkable
+class RankingDecoder(Decoder, Protocol):
+    """A decoder that finds the likeliest tokens of a step more quickly than by all their probabilities."""
+
+    def best(
+        self, tokens: Tensor, state: Any, count: int, forbidden: Collection[int]
+    ) -> tuple[Tensor, Tensor, Any]:
+        """As `step`: the likeliest tokens' log-probabilities, falling, and these tokens, (N, count), none of them
+        forbidden; and the new state."""
 
 
 class Ensemble:
@@ -43,16 +54,32 @@ class Ensemble:
         log_probs = torch.stack([found for found, _ in steps]).logsumexp(0) - math.log(len(steps))
         return log_probs, tuple(own for _, own in steps)
 
+    def best(
+        self, tokens: Tensor, state: Any, count: int, forbidden: Collection[int]
+    ) -> tuple[Tensor, Tensor, Any]:
+        only = self.decoders[0]
+        if len(self.decoders) == 1 and isinstance(only, RankingDecoder):
+            *found, own = only.best(tokens, state[0], count, forbidden)
+            return found[0], found[1], (own,)
+        log_probs, state = self.step(tokens, state)
+        log_probs = _forbidden(log_probs, forbidden)
+        return *log_probs.topk(min(count, log_probs.shape[1]), dim=1), state
+
     def reorder(self, state: Any, index: Tensor) -> Any:
         return tuple(d.reorder(own, index) for d, own in zip(self.decoders, state, strict=True))
 
 
 class Choice(NamedTuple):
-    """The tokens of one step of `generate`: the rows still unfinished, their tokens and log-probabilities."""
+    """One step of `generate`: the rows still unfinished, their tokens and log-probabilities.
+
+    Attributes:
+        alignment: (N, S) attention weights of the step, where they were asked for.
+    """
 
     rows: list[int]
     tokens: list[int]
     log_probabilities: list[float]
+    alignment: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -83,16 +110,33 @@ class _Rules:
 
     def apply(self, log_probs: Tensor, step: int, paths: Sequence[Sequence[int]]) -> Tensor:
         """Log-probabilities with minus infinity for what may not come at a step, counted from 1."""
-        forbidden = self.banned | (self.ends if step <= self.minimum else frozenset())
-        if forbidden:
-            index = torch.tensor(sorted(forbidden), dtype=torch.long, device=log_probs.device)
-            log_probs = log_probs.index_fill(1, index, -torch.inf)
+        log_probs = _forbidden(log_probs, self.forbidden(step))
         if self.no_repeat:
             closed = [(row, token) for row, path in enumerate(paths) for token in self._closing(path)]
             if closed:
                 rows, tokens = torch.tensor(closed, device=log_probs.device).T
                 log_probs = log_probs.index_put((rows, tokens), log_probs.new_tensor(-torch.inf))
         return log_probs
+
+    def forbidden(self, step: int) -> frozenset[int]:
+        """What no row may draw at a step."""
+        return self.banned | (self.ends if step <= self.minimum else frozenset())
+
+    def likeliest(
+        self,
+        decoder: Decoder,
+        tokens: Tensor,
+        state: Any,
+        step: int,
+        paths: Sequence[Sequence[int]],
+        count: int,
+    ) -> tuple[Tensor, Tensor, Any]:
+        """What `RankingDecoder.best` gives, of what may come at a step."""
+        if not self.no_repeat and isinstance(decoder, RankingDecoder):
+            return decoder.best(tokens, state, count, self.forbidden(step))
+        log_probs, state = decoder.step(tokens, state)
+        count = min(count, log_probs.shape[1])
+        return *self.apply(log_probs, step, paths).topk(count, dim=1), state
 
     def _closing(self, path: Sequence[int]) -> set[int]:
         """Tokens that would make an n-gram of the path stand there twice."""
@@ -104,12 +148,20 @@ class _Rules:
         return {path[i + n - 1] for i in starts if tuple(path[i : i + n - 1]) == last} - self.ends
 
 
+def _forbidden(log_probs: Tensor, tokens: Collection[int]) -> Tensor:
+    """Log-probabilities with minus infinity for some tokens."""
+    if not tokens:
+        return log_probs
+    index = torch.tensor(sorted(tokens), dtype=torch.long, device=log_probs.device)
+    return log_probs.index_fill(1, index, -torch.inf)
+
+
 def generate(
     decoder: Decoder,
     tokens: Tensor,
     state: Any,
     *,
-    length: int,
+    length: int | Sequence[int],
     ends: Collection[int] = (),
     banned: Collection[int] = (),
     minimum: int = 0,
@@ -118,13 +170,14 @@ def generate(
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
+    alignment: Callable[[Any], Tensor | None] | None = None,
 ) -> Iterator[Choice]:
     """Draws one token a row and a step, yielding each step as it is known.
 
     Args:
         tokens: (N,) the token that each row reads first.
         state: the decoder's state of those N rows.
-        length: at most so many tokens a row.
+        length: at most so many tokens a row: one number for all, or one for each, 1 or more.
         ends: a row is finished after any of these tokens.
         banned: tokens never to be drawn.
         minimum: no end is drawn before so many tokens.
@@ -134,6 +187,7 @@ def generate(
         top_p: sample from the smallest set of tokens that holds this share of the probability
             (Holtzman et al. 2020); 1 is off.
         seed: each row has random numbers of its own, so that what else is in the batch never matters.
+        alignment: the attention weights of the last step, (N, S), in a state.
 
     Yields:
         The rows unfinished at this step, their tokens and the model's own log-probabilities of them.
@@ -142,28 +196,40 @@ def generate(
     paths: list[list[int]] = [[] for _ in rows]
     generators = [torch.Generator().manual_seed(seed + 1_000_003 * row) for row in rows]
     rules = _Rules(frozenset(ends), frozenset(banned), minimum, no_repeat)
-    for step in range(1, length + 1):
+    limits = _limits(length, len(rows))
+    for step in range(1, max(limits, default=0) + 1):
         if not rows:
             return
         with torch.inference_mode():
-            log_probs, state = decoder.step(tokens, state)  # (N, V)
-            allowed = rules.apply(log_probs, step, [paths[row] for row in rows])
+            own_paths = [paths[row] for row in rows]
             if temperature == 0:
-                tokens = allowed.argmax(dim=1)
+                values, tokens, state = rules.likeliest(decoder, tokens, state, step, own_paths, 1)
+                tokens, of_tokens = tokens[:, 0], values[:, 0]
             else:
+                log_probs, state = decoder.step(tokens, state)  # (N, V)
+                allowed = rules.apply(log_probs, step, own_paths)
                 uniform = torch.stack(
                     [torch.rand((), generator=generators[row], dtype=torch.float64) for row in rows]
                 )
                 tokens = _draw(allowed, uniform.to(allowed.device), temperature, top_k, top_p)
+                of_tokens = log_probs.gather(1, tokens[:, None]).squeeze(1)
             drawn = tokens.tolist()
             for row, token in zip(rows, drawn, strict=True):
                 paths[row].append(token)
-            yield Choice(list(rows), drawn, log_probs.gather(1, tokens[:, None]).squeeze(1).tolist())
-            going_on = [n for n, token in enumerate(drawn) if token not in rules.ends]
+            weights = None if alignment is None else alignment(state)
+            yield Choice(list(rows), drawn, of_tokens.tolist(), weights)
+            going_on = [
+                n for n, token in enumerate(drawn) if token not in rules.ends and step < limits[rows[n]]
+            ]
             if len(going_on) < len(rows):
                 rows = [rows[n] for n in going_on]
                 index = torch.tensor(going_on, dtype=torch.long, device=tokens.device)
                 tokens, state = tokens[index], decoder.reorder(state, index)
+
+
+def _limits(length: int | Sequence[int], rows: int) -> list[int]:
+    """The most tokens of each row."""
+    return [length] * rows if isinstance(length, int) else list(length)
 
 
 def _draw(log_probs: Tensor, uniform: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
@@ -200,7 +266,9 @@ class _Path:
     owner: int
     tokens: tuple[int, ...]
     total: float
-    alignments: tuple[Tensor, ...]
+    alignments: tuple[
+        tuple[Tensor, int], ...
+    ]  # of every step: the weights of all rows, and which row was its own
 
 
 def beam_search(
@@ -208,7 +276,7 @@ def beam_search(
     tokens: Tensor,
     state: Any,
     *,
-    length: int,
+    length: int | Sequence[int],
     beam: int,
     ends: Collection[int] = (),
     banned: Collection[int] = (),
@@ -242,6 +310,7 @@ def beam_search(
     if beta and alignment is None:
         raise ValueError(f"beta={beta}: a coverage penalty needs alignments, and none were asked for")
     rules = _Rules(frozenset(ends), frozenset(banned), minimum, no_repeat)
+    limits = _limits(length, len(tokens))
     finished: list[list[Hypothesis]] = [[] for _ in range(len(tokens))]
     # One entry per unfinished hypothesis, in the order of the decoder's rows; an owner's rows stand together.
     paths = [_Path(owner, (), 0.0, ()) for owner in range(len(tokens))]
@@ -249,37 +318,39 @@ def beam_search(
     def close(path: _Path) -> None:
         score, weights = path.total / length_penalty(len(path.tokens), alpha), None
         if path.alignments:
-            weights = torch.stack(path.alignments)
+            weights = torch.stack([of_step[row] for of_step, row in path.alignments])
             if beta:
                 score += coverage_penalty(weights.double().sum(0), beta).item()
         finished[path.owner].append(Hypothesis(path.tokens, path.total, score, weights))
 
     with torch.inference_mode():
-        for step in range(1, length + 1):
-            log_probs, state = decoder.step(tokens, state)  # (R, V)
+        for step in range(1, max(limits, default=0) + 1):
+            own_paths = [path.tokens for path in paths]
+            values, candidates, state = rules.likeliest(decoder, tokens, state, step, own_paths, beam)
             weights = None if alignment is None else alignment(state)
-            allowed = rules.apply(log_probs, step, [path.tokens for path in paths])
             totals = torch.tensor([path.total for path in paths], dtype=torch.float64, device=tokens.device)
             kept: list[tuple[int, _Path]] = []
-            for row, token, total in _best(allowed, totals, paths, finished, beam):
+            for row, token, total in _best(values, candidates, totals, paths, finished, beam):
                 path = paths[row]
-                seen = () if weights is None else (*path.alignments, weights[row])
+                seen = () if weights is None else (*path.alignments, (weights, row))
                 longer = _Path(path.owner, (*path.tokens, token), total, seen)
-                if token in rules.ends or step == length:
+                if token in rules.ends or step == limits[path.owner]:
                     close(longer)
                 else:
                     kept.append((row, longer))
             if not kept:
                 break
-            index = torch.tensor([row for row, _ in kept], device=tokens.device)
-            state = decoder.reorder(state, index)
+            rows = [row for row, _ in kept]
+            if rows != list(range(len(paths))):
+                state = decoder.reorder(state, torch.tensor(rows, device=tokens.device))
             paths = [path for _, path in kept]
             tokens = torch.tensor([path.tokens[-1] for path in paths], device=tokens.device)
     return [sorted(found, key=lambda h: -h.score)[:alternatives] for found in finished]
 
 
 def _best(
-    log_probs: Tensor,
+    values: Tensor,
+    candidates: Tensor,
     totals: Tensor,
     paths: Sequence[_Path],
     finished: Sequence[Sequence[Hypothesis]],
@@ -288,11 +359,11 @@ def _best(
     """The best continuations of each owner, as many as its beam has places: (row, token, total), best first.
 
     Args:
-        log_probs: (R, V)
+        values, candidates: (R, C) log-probabilities of each row's likeliest tokens, and these: no others of a row can
+            be among its owner's best.
         totals: (R,) log-probability so far.
     """
-    each = min(beam, log_probs.shape[1])
-    values, candidates = log_probs.topk(each, dim=1)  # of a row no more can be among its owner's best
+    each = values.shape[1]
     scores = totals[:, None] + values.double()
     begins = [row for row, path in enumerate(paths) if row == 0 or paths[row - 1].owner != path.owner]
     ends = [*begins[1:], len(paths)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatework.seq2seq import EncoderDecoder, Ensemble, Hypothesis, beam_search, generate
+from gatework.seq2seq import Choice, EncoderDecoder, Ensemble, Hypothesis, beam_search, generate
 from gatework.tasks.pair_options import SearchSettings
 from gatework.tasks.pair_problem import Side, padded
 
@@ -28,6 +28,11 @@ class _Aligned:
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         return self.network.step_with_alignment(tokens, state)
+
+    def best(
+        self, tokens: Tensor, state: Any, count: int, forbidden: Collection[int]
+    ) -> tuple[Tensor, Tensor, Any]:
+        return self.network.best(tokens, state, count, forbidden, aligned=True)
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         return self.network.reorder(state, index)
@@ -89,11 +94,12 @@ class Answering:
         decoder = Ensemble([_Aligned(network) if aligned else network for network in self.networks])
         tokens = torch.full((len(sources),), boundary, device=device)
         shared: dict[str, Any] = {
-            "length": settings.length or 2 * source.shape[0] + 20,
+            "length": settings.length or [2 * count + 20 for count in lengths.tolist()],
             "ends": {boundary},
             "banned": set() if unknown is None or (replaces and aligned) else {unknown},
             "minimum": settings.min_length,
             "no_repeat": settings.no_repeat,
+            "alignment": _alignment if aligned else None,
         }
         if settings.temperature > 0:
             drawn = generate(
@@ -115,7 +121,6 @@ class Answering:
             alternatives=settings.alternatives,
             alpha=settings.length_penalty,
             beta=settings.coverage_penalty if aligned else 0.0,
-            alignment=_alignment if aligned else None,
             **shared,
         )
 
@@ -183,12 +188,18 @@ class Answering:
         return found
 
 
-def _gathered(drawn: Iterator[Any], rows: int) -> list[list[Hypothesis]]:
+def _gathered(drawn: Iterator[Choice], rows: int) -> list[list[Hypothesis]]:
     """Draws as hypotheses, one a row."""
     tokens: list[list[int]] = [[] for _ in range(rows)]
     totals = [0.0] * rows
+    weights: list[list[Tensor]] = [[] for _ in range(rows)]
     for choice in drawn:
-        for row, token, value in zip(*choice, strict=True):
-            tokens[row].append(token)
-            totals[row] += value
-    return [[Hypothesis(tuple(ids), total, total)] for ids, total in zip(tokens, totals, strict=True)]
+        for place, row in enumerate(choice.rows):
+            tokens[row].append(choice.tokens[place])
+            totals[row] += choice.log_probabilities[place]
+            if choice.alignment is not None:
+                weights[row].append(choice.alignment[place])
+    found = []
+    for ids, total, own in zip(tokens, totals, weights, strict=True):
+        found.append([Hypothesis(tuple(ids), total, total, torch.stack(own) if own else None)])
+    return found

@@ -76,5 +76,9 @@ def run(
 ) -> SequenceOutput:
     """One layer over a batch; see `gatework.backends.program.Backend.run`."""
     from gatework.backends.llvm.sequence import run_sequence
+    from gatework.backends.llvm.stepping import run_step
 
+    result = run_step(graph, parameters, sequence) if sequence.memories else None
+    if result is not None:
+        return result
     return run_sequence(graph, parameters, sequence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
+import torch
 from torch import Tensor
 
 from gatework.backends.program import MemoryValue
@@ -33,6 +34,13 @@ def by_rows(
 def lowered_graph(graph: Graph) -> Graph:
     """A graph without `align`."""
     return attention_by_rows(graph)
+
+
+@lru_cache(maxsize=256)
+def every_row(rows: int, dtype: torch.dtype) -> Tensor:
+    """The rows in their order, as the engine reads which row of a memory belongs to a row of the call."""
+    with torch.inference_mode(False):
+        return torch.arange(rows, dtype=dtype)
 
 
 def lengths(memory: MemoryValue) -> Tensor:

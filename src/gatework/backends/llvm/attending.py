@@ -1,6 +1,7 @@
 """What a row does with the steps of its memory: scores, their softmax, what is read by them, and the gradients.
 
-A row's memory is (S, M), one row of the batch after the other, of which `lengths` exist. Every sum runs over the steps
+A row's memory is (S, M), one row of the batch after the other, of which `lengths` exist; `attended_rows` says which row
+reads which, so that hypotheses of a search share one. Every sum runs over the steps
 that exist, in their order, so that padding changes no bit.
 """
 
@@ -27,6 +28,7 @@ class Attending:
 
     def __init__(self, program: Program, e: Emitter, access: Access, step: Value, row: Value) -> None:
         self.program, self.e, self.access, self.step, self.row = program, e, access, step, row
+        self.own = e.b.fptosi(e.load(e.at(access.pointer("attended_rows"), row)), I64)
 
     def emit(self, index: int) -> None:
         """Computes a node's value, and stores it in all its places."""
@@ -51,13 +53,13 @@ class Attending:
         e, leaf = self.e, self.program.node(node.args[place])
         width = self.access.width(leaf.width)
         lengths = self.access.pointer(f"lengths:{leaf['name']}")
-        length = e.b.fptosi(e.load(e.at(lengths, self.row)), I64)
+        length = e.b.fptosi(e.load(e.at(lengths, self.own)), I64)
         return self.steps_of(f"memory:{leaf['name']}", steps, width), length, width
 
     def steps_of(self, array: str, steps: Width, width: Value) -> Value:
         """The address of the first step of a row in an array that has a memory's shape."""
         numbers = self.e.b.mul(self.access.width(steps), width)
-        return self.e.at(self.access.pointer(array), self.e.b.mul(self.row, numbers))
+        return self.e.at(self.access.pointer(array), self.e.b.mul(self.own, numbers))
 
     def over(self, width: Value, carried: list[Value], body: Body) -> list[Value]:
         """`body(at, mask, carried)` for the registers of so many numbers; the last one has a mask if it is not full."""
@@ -204,7 +206,7 @@ class Attending:
         keys, length, width = self.memory(node, 2, steps)
         names = [self.program.node(node.args[place]).text("name") for place in (2, 3)]
         of_keys = self.steps_of(f"gathered:{names[0]}", steps, width)
-        of_energy = e.at(self.access.pointer(f"gathered:{names[1]}"), e.b.mul(self.row, width))
+        of_energy = e.at(self.access.pointer(f"gathered:{names[1]}"), e.b.mul(self.own, width))
 
         def columns(places: list[Value], mask: Value | None) -> None:
             owns = [e.load_vector(e.at(query, at), mask) for at in places]

@@ -6,7 +6,7 @@ arrives later is one number that scales them.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -74,7 +74,7 @@ def _compute(
     wanted: tuple[bool, ...],
 ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
     """The loss, and the wanted gradients of it."""
-    input, weight = input.detach().contiguous(), weight.detach().contiguous()
+    input, weight, bias = (tensor.detach().contiguous() for tensor in (input, weight, bias))
     rows, width = input.shape
     units = len(weight)
     of_input, of_weight, of_bias = (
@@ -82,24 +82,24 @@ def _compute(
         for tensor, want in zip((input, weight, bias), wanted, strict=True)
     )
     total = torch.zeros((), dtype=torch.float64)
-    block = max(_FEWEST, _TABLE // units)
+    block = block_rows(units)
+    floor = input.new_tensor(smoothing / units)
     for begin in range(0, rows, block):
         some, aims = input[begin : begin + block], targets[begin : begin + block].unsqueeze(0)
         table = memory.empty(
             (units, len(some)), input.dtype
         )  # turned round: a column is a row's distribution
-        _call(_logits_work, {"weight": weight, "input": some, "result": table}, units, len(some), width)
-        table += bias.detach().unsqueeze(1)
-        normaliser = table.logsumexp(0)
-        losses = normaliser - (1 - smoothing) * table.gather(0, aims).squeeze(0)
+        multiply_logits(weight, some, table)
+        aimed_at = table.gather(0, aims).squeeze(0) + bias[aims[0]]
+        tensors = {"table": table, "bias": bias, "normaliser": input.new_empty(len(some))}
+        tensors |= {"mean": input.new_empty(len(some)), "floor": floor}
+        _call(partial(_softmax_work, any(wanted)), tensors, units, len(some), width)
+        losses = tensors["normaliser"] - (1 - smoothing) * aimed_at
         if smoothing:
-            losses -= smoothing * table.mean(0)
+            losses -= smoothing * tensors["mean"]
         total += losses.sum(dtype=torch.float64)
         if not any(wanted):
             continue
-        table.sub_(normaliser).exp_()
-        if smoothing:
-            table -= smoothing / units
         table.scatter_add_(0, aims, table.new_full(aims.shape, smoothing - 1))
         if of_bias is not None:
             of_bias += table.sum(1)
@@ -112,8 +112,19 @@ def _compute(
     return total.to(input.dtype), (of_input, of_weight, of_bias)
 
 
+def block_rows(units: int) -> int:
+    """Rows whose table of so many units is made at a time."""
+    return max(_FEWEST, _TABLE // units)
+
+
+def multiply_logits(weight: Tensor, input: Tensor, table: Tensor) -> None:
+    """Fills a table, (V, N), with the products of a weight, (V, I), and an input, (N, I)."""
+    tensors = {"result": table, "weight": weight, "input": input}
+    _call(_logits_work, tensors, table.shape[0], table.shape[1], weight.shape[1])
+
+
 def _call(make: Any, tensors: dict[str, Tensor], units: int, rows: int, width: int) -> None:
-    work: Work = make(tensors["result"].dtype, target.host(), units, rows, width)
+    work: Work = make(next(iter(tensors.values())).dtype, target.host(), units, rows, width)
     work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, threads.most())
 
 
@@ -128,6 +139,17 @@ def _logits_work(dtype: torch.dtype, host: target.Target, units: int, rows: int,
         Place("weight"), (width, 1), packed, panel, width, units, rows, Place("result"),
         panel=width * panel, anew=True,
     )  # fmt: skip
+    return work.finish()
+
+
+@lru_cache(maxsize=256)
+def _softmax_work(
+    gradient: bool, dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int
+) -> Work:
+    """table (units, rows) and bias (units): their softmax and what it is made of."""
+    work = WorkList(dtype, host)
+    results = Place("normaliser"), Place("mean")
+    work.softmax(Place("table"), Place("bias"), results, Place("floor"), units, rows, gradient=gradient)
     return work.finish()
 
 

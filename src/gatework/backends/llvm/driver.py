@@ -12,10 +12,11 @@ from llvmlite import ir
 
 from gatework.backends.llvm.emitter import I64, POINTER, VOID, Emitter, Value, function
 from gatework.backends.llvm.product import COLUMNS, block_name, emit_products
+from gatework.backends.llvm.softmax import emit_best, emit_softmax
 from gatework.backends.llvm.target import Target
 
 FIELDS = 13  # whole numbers of a command
-RUN, COPY, PACK, OUTER, BARRIER_COMMAND = range(5)
+RUN, COPY, PACK, OUTER, BARRIER_COMMAND, SOFTMAX, BEST = range(7)
 
 BARRIER = "gatework_barrier"
 BARRIER_TYPE = ir.FunctionType(VOID, [POINTER, I64])
@@ -54,6 +55,8 @@ def emit_driver(module: ir.Module, target: Target, dtype: str) -> None:
     _emit_copy(module, target, dtype)
     _emit_pack(module, target, dtype)
     _emit_outer(module, target, dtype)
+    emit_softmax(module, target, dtype)
+    emit_best(module, target, dtype)
     walk = _emit_walk(module, target, dtype)
     for name, team in (("alone", False), ("task", True)):
         e = function(module, name, [("data", POINTER)], target, dtype)
@@ -133,6 +136,12 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
         ]
         e.b.call(functions["outer"], [*arguments, field(11), own, all_])
         e.b.branch(done)
+
+        for kind, name in ((SOFTMAX, "softmax"), (BEST, "best")):
+            case(kind)
+            arguments = [*(address(i) for i in range(1, 6)), *(field(i) for i in range(6, 9)), own, all_]
+            e.b.call(functions[name], arguments)
+            e.b.branch(done)
 
         case(BARRIER_COMMAND)
         with e.when(e.b.icmp_signed(">", all_, e.whole(1))):

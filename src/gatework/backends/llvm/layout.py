@@ -48,7 +48,8 @@ class Layout:
 
     Attributes:
         pointers: names in order. `stream:NAME` (T, B, W); `state:NAME` (T + 1 or 2, B, W); `static:NAME` (B, W);
-            `memory:NAME` (B, S, W), `lengths:NAME` (B), `gathered:NAME` as the memory or, of a vector, (B, W);
+            `memory:NAME` (B, S, W), `lengths:NAME` (B), `gathered:NAME` as the memory or, of a vector, (B, W), and
+            `attended_rows`, the B of each row of the call;
             `vector:NAME`, `bias:SLOT:GATE` (W); `packed:…` weights; `scratch:K` (B, W); `sum:K` (B, blocks)
             and `scalar:K` (B, 1), each row in whole SPREADs.
         numbers: names in order: `rows`, `begin`, `direction`, `mask:STATE`, `size:WIDTH`,

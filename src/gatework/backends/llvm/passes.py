@@ -29,8 +29,9 @@ _FEW_ROWS = 6  # a thread's, below which rows of several steps are multiplied to
 def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work:
     """The forward pass; for training where `wanted` is given.
 
-    Bases: `input:NAME`, `static:NAME`, `memory:NAME` with `lengths:NAME`, `state:NAME` and parameters are read;
-    `emit:NAME`, `final:NAME`, `history:NAME` (of the first state; in training of all) and `kept` are written.
+    Bases: `input:NAME`, `static:NAME`, `memory:NAME` with `lengths:NAME` and `attended_rows`, `state:NAME` and
+    parameters are read; `emit:NAME`, `final:NAME`, `history:NAME` (of the first state; in training of all) and `kept`
+    are written.
     """
     work = WorkList(shape.dtype, shape.target, shape.team, shape.parts)
     add_forward(work, shape, wanted, Place)
@@ -156,9 +157,10 @@ def _static_widths(shape: Shape) -> dict[str, int]:
 def _arrays(shape: Shape, streams: Streams, first_row: int) -> dict[str, Place]:
     """Streams, static inputs and memories, from a row on, by the names of layouts."""
     of_rows = {f"static:{name}": width for name, width in _static_widths(shape).items()}
-    for name, (steps, width) in shape.memories.items():
-        of_rows |= {f"memory:{name}": steps * width, f"lengths:{name}": 1}
     arrays = {name: Place(name, first_row * numbers) for name, numbers in of_rows.items()}
+    arrays["attended_rows"] = Place("attended_rows", first_row)
+    for name in shape.memories:
+        arrays |= {key: Place(key) for key in (f"memory:{name}", f"lengths:{name}")}
     return arrays | {f"stream:{name}": stream.place for name, stream in streams.items()}
 
 
@@ -272,7 +274,9 @@ def add_backward(
     for name in _static_gradients(programs):
         work.copy(None, _there(at, f"gradient:static:{name}"), _static_widths(shape)[name], rows_all)
 
-    gathered: dict[str, tuple[Place, int]] = {}  # what the loop sums itself: arrays, and numbers of a row
+    gathered: dict[
+        str, tuple[Place, int]
+    ] = {}  # what the loop sums itself: arrays of all rows, and a row's numbers
     for name in dict.fromkeys([*training.keys, *(part.name for part in training.memories)]):
         memory = _there(at, f"gradient:memory:{name}"), prod(shape.memories[name])
         work.copy(None, *memory, rows_all)
@@ -305,8 +309,7 @@ def add_backward(
         here = _moved(loop_streams | olds, chunk.shift) | _moved(buffers, -chunk.first * chunk.rows)
         arrays = _arrays(shape, here, rows_all - chunk.rows)
         arrays |= {f"state:{GRADIENT}{name}": state.at(moved).place for name, state in carried.items()}
-        for name, (place, numbers) in gathered.items():
-            arrays[f"gathered:{name}"] = place.at((rows_all - chunk.rows) * numbers)
+        arrays |= {f"gathered:{name}": place for name, (place, _) in gathered.items()}
         work.run(
             bound, arrays, masks, steps=(shape.steps - chunk.last, shape.steps - chunk.first),
             rows=chunk.rows, begin=shape.steps - 1, direction=-1,

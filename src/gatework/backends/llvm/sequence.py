@@ -162,6 +162,8 @@ def _forward(
     buffers.read("", parameters)
     buffers.read("input:", sequence.inputs)
     buffers.read("static:", sequence.statics)
+    if sequence.memories:
+        buffers.tensors["attended_rows"] = attended.every_row(shape.rows, shape.dtype)
     for name, attended_to in sequence.memories.items():
         buffers.read("memory:", {name: attended_to.values.transpose(0, 1)})
         buffers.read("lengths:", {name: attended.lengths(attended_to)})
@@ -326,7 +328,8 @@ def differentiate(
 def run_sequence(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
     """One layer over a batch, differentiable once natively and again through the reference."""
     if sequence.memories:
-        graph, parameters, memories = attended.by_rows(graph, parameters, sequence.memories)
+        given_memories = {name: memory.whole() for name, memory in sequence.memories.items()}
+        graph, parameters, memories = attended.by_rows(graph, parameters, given_memories)
         sequence = replace(sequence, memories=memories)
     shape = shape_of(graph, parameters, sequence)
     if not torch.is_grad_enabled():

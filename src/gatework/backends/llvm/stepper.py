@@ -21,7 +21,7 @@ _WORTH_A_TEAM = 300_000  # multiplications of one step
 
 
 @dataclass(frozen=True)
-class _Layer:
+class BoundLayer:
     """A layer's programs, and where its arrays stand.
 
     Attributes:
@@ -33,6 +33,50 @@ class _Layer:
     loop: Bound
     states: Mapping[str, Place]
     hoisted: dict[str, Place]
+
+
+def bind_layer(
+    work: WorkList, graph: Graph, sizes: Mapping[str, int], rows: int, dtype: torch.dtype, prefix: str = ""
+) -> BoundLayer:
+    """A layer's programs with their weights packed, for so many rows at most.
+
+    Args:
+        prefix: of the bases of its parameters.
+    """
+    programs, host = plan(graph), target.host()
+    outer, hoisted = None, dict[str, Place]()
+    if programs.outer is not None:
+        outer = work.bind(native(programs.outer, dtype, host), graph, sizes, rows, prefix)
+        widths = emitted(programs.outer, sizes)
+        hoisted = {f"stream:{name}": work.scratch(rows * width) for name, width in widths.items()}
+    loop = work.bind(native(programs.loop, dtype, host), graph, sizes, rows, prefix)
+    states = {state.name: work.scratch(2 * rows * resolve(state.size, sizes)) for state in graph.states}
+    return BoundLayer(outer, loop, states, hoisted)
+
+
+def run_layer(
+    work: WorkList,
+    layer: BoundLayer,
+    arrays: Mapping[str, Place],
+    rows: int,
+    *,
+    by_units: bool,
+    turn: int = 0,
+) -> None:
+    """A step that reads states in their place `turn` and writes them to the other.
+
+    Args:
+        arrays: streams, static inputs and memories by the names of layouts.
+    """
+    arrays = {**arrays, **layer.hoisted}
+    if layer.outer is not None:
+        work.run(layer.outer, arrays, {}, steps=(0, 1), rows=rows, by_units=by_units)
+        work.barrier()
+    arrays |= {f"state:{name}": place for name, place in layer.states.items()}
+    masks = dict.fromkeys(layer.states, 1)
+    # The states' step is the turn; the streams have but one, at 0.
+    work.run(layer.loop, arrays, masks, steps=(turn, turn + 1), rows=rows, begin=-turn, by_units=by_units)
+    work.barrier()
 
 
 class Stepper:
@@ -70,7 +114,10 @@ class Stepper:
         weights = sum(value.numel() for layer in parameters for value in layer.values())
         self._team = threads.most() if weights * self._rows >= _WORTH_A_TEAM else 1
         work = WorkList(self._dtype, target.host(), self._team, self._team)
-        layers = [self._layer(work, own, f"{number}:") for number, own in enumerate(sizes)]
+        layers = [
+            bind_layer(work, graph, own, self._rows, self._dtype, f"{number}:")
+            for number, own in enumerate(sizes)
+        ]
         setup = work.finish()
         result = {"output": self._widths[graph.states[0].name], **emitted(graph, sizes[-1])}
         places = {name: work.scratch(self._rows * width) for name, width in result.items()}
@@ -87,6 +134,8 @@ class Stepper:
             for name, memory in known.items():
                 self._kept[f"{number}:memory:{name}"] = memory.values.transpose(0, 1).contiguous()
                 self._kept[f"{number}:lengths:{name}"] = attended.lengths(memory)
+        if memories[0]:
+            self._kept["attended_rows"] = attended.every_row(self._rows, self._dtype)
         given = [f"given:{spec.name}" for spec in graph.inputs if spec.kind != "memory"]
         addresses = {ARENA: arena, **dict.fromkeys(given, 0)}
         addresses |= {name: value.data_ptr() for name, value in self._kept.items()}
@@ -101,20 +150,8 @@ class Stepper:
             self.results = {n: self._view(places[n], (self._rows, width)) for n, width in result.items()}
         self.set_states(states)
 
-    def _layer(self, work: WorkList, sizes: Mapping[str, int], prefix: str) -> _Layer:
-        programs, host = plan(self._graph), target.host()
-        outer, hoisted = None, dict[str, Place]()
-        if programs.outer is not None:
-            code = native(programs.outer, self._dtype, host)
-            outer = work.bind(code, self._graph, sizes, self._rows, prefix)
-            widths = emitted(programs.outer, sizes)
-            hoisted = {f"stream:{name}": work.scratch(self._rows * width) for name, width in widths.items()}
-        loop = work.bind(native(programs.loop, self._dtype, host), self._graph, sizes, self._rows, prefix)
-        states = {name: work.scratch(2 * self._rows * width) for name, width in self._widths.items()}
-        return _Layer(outer, loop, states, hoisted)
-
     def _list(
-        self, work: WorkList, layers: Sequence[_Layer], results: Mapping[str, Place], turn: int
+        self, work: WorkList, layers: Sequence[BoundLayer], results: Mapping[str, Place], turn: int
     ) -> Work:
         """A step that reads states in their place `turn` and writes them to the other."""
         own, *further = (spec.name for spec in self._graph.inputs if spec.kind != "memory")
@@ -122,33 +159,18 @@ class Stepper:
         output = self._graph.states[0].name
         new = (1 - turn) * self._rows * self._widths[output]
         below = Place(f"given:{own}")
-        masks = dict.fromkeys(self._widths, 1)
-        shared = self._team > 1
         for number, layer in enumerate(layers):
             arrays = {
                 f"{kind}:{name}": Place(f"given:{name}") for name in further for kind in ("stream", "static")
             }
+            arrays["attended_rows"] = Place("attended_rows")
             for name in memories:
                 arrays |= {
                     f"{kind}:{name}": Place(f"{number}:{kind}:{name}") for kind in ("memory", "lengths")
                 }
-            arrays |= {f"stream:{name}": place for name, place in results.items()} | layer.hoisted
+            arrays |= {f"stream:{name}": place for name, place in results.items()}
             arrays[f"stream:{own}"] = below
-            if layer.outer is not None:
-                work.run(layer.outer, arrays, {}, steps=(0, 1), rows=self._rows, by_units=shared)
-                work.barrier()
-            arrays |= {f"state:{name}": place for name, place in layer.states.items()}
-            # The states' step is the turn; the streams have but one, at 0.
-            work.run(
-                layer.loop,
-                arrays,
-                masks,
-                steps=(turn, turn + 1),
-                rows=self._rows,
-                begin=-turn,
-                by_units=shared,
-            )
-            work.barrier()
+            run_layer(work, layer, arrays, self._rows, by_units=self._team > 1, turn=turn)
             below = layer.states[output].at(new)
         work.copy(below, results["output"], self._widths[output], self._rows)
         return work.finish()

@@ -7,6 +7,7 @@ stands in the arena, memory that each Python thread keeps from call to call.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import threading
 from collections.abc import Mapping, Sequence
@@ -21,12 +22,14 @@ from gatework.backends.llvm.driver import (
     APART,
     BARRIER_BYTES,
     BARRIER_COMMAND,
+    BEST,
     COPY,
     DATA_FIELDS,
     FIELDS,
     OUTER,
     PACK,
     RUN,
+    SOFTMAX,
 )
 from gatework.backends.llvm.layout import SPREAD, Group, together
 from gatework.backends.llvm.native import Driver, Native
@@ -260,6 +263,46 @@ class WorkList:
         self._add(PACK, source, depth, 1, units, depth, to, columns, columns, 0, blocks)
         return packed
 
+    def softmax(
+        self,
+        table: Place,
+        bias: Place,
+        results: tuple[Place, Place],
+        floor: Place,
+        units: int,
+        columns: int,
+        *,
+        gradient: bool,
+    ) -> None:
+        """A table of logits (units, columns), plus a bias of the units, in place.
+
+        Args:
+            results: the logarithms of the columns' sums of exponentials, and the means of their logits.
+            floor: what is taken off each probability.
+            gradient: the table becomes the probabilities; else it is left unfinished.
+        """
+        places = [self._place(place) for place in (table, bias, *results, floor)]
+        self._add(SOFTMAX, *places, units, columns, int(gradient))
+
+    def best(
+        self,
+        table: Place,
+        bias: Place,
+        allowed: Place,
+        results: tuple[Place, Place],
+        units: int,
+        columns: int,
+        count: int,
+    ) -> None:
+        """The likeliest units of each column of a table of logits (units, columns), plus a bias of the units.
+
+        Args:
+            allowed: 0, or minus infinity for units that are not to be among them.
+            results: their log-probabilities and the units, as numbers, (count, columns).
+        """
+        places = [self._place(place) for place in (table, bias, allowed, *results)]
+        self._add(BEST, *places, units, columns, count)
+
     def barrier(self) -> None:
         """What comes after reads what other threads wrote before."""
         if self._commands and self._commands[-1][0] != BARRIER_COMMAND:
@@ -276,6 +319,14 @@ class WorkList:
             self._known[place] = len(self._table)
             self._table.append(self._entry(place))
         return self._known[place]
+
+    def branch(self) -> WorkList:
+        """A list over the same places that goes on by itself."""
+        other = copy.copy(self)
+        other._bases, other._known = dict(self._bases), dict(self._known)
+        other._table, other._numbers = list(self._table), list(self._numbers)
+        other._commands, other._programs = list(self._commands), list(self._programs)
+        return other
 
     def finish(self) -> Work:
         """The list, ready to be called. What is added from here on makes another list over the same places."""

@@ -1,0 +1,58 @@
+"""The likeliest units of a softmax over a linear map: what a search asks for, without the table of probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm.cross_entropy import block_rows, multiply_logits
+from gatework.backends.llvm.worklist import Place, Work, WorkList
+
+_EXACT = 1 << 24  # whole numbers up to here are float32 numbers
+
+
+def rankable(weight: Tensor, count: int) -> bool:
+    """Whether `best` can serve: units are counted in the dtype's numbers."""
+    return 0 < count <= len(weight) <= _EXACT
+
+
+def best(
+    input: Tensor, weight: Tensor, bias: Tensor, count: int, forbidden: Collection[int] = ()
+) -> tuple[Tensor, Tensor]:
+    """The log-probabilities of each row's likeliest units, (N, count), falling, and the units.
+
+    Args:
+        input: (N, I)
+        weight, bias: (V, I) and (V,) of the linear map.
+        forbidden: units that are not to be among them.
+    """
+    input, weight, bias = (tensor.detach().contiguous() for tensor in (input, weight, bias))
+    units = len(weight)
+    allowed = torch.zeros_like(bias)
+    if forbidden:
+        allowed[list(forbidden)] = -torch.inf
+    values, places = [], []
+    block = block_rows(units)
+    for begin in range(0, len(input), block):
+        some = input[begin : begin + block]
+        table = memory.empty((units, len(some)), input.dtype)
+        multiply_logits(weight, some, table)
+        found = {name: input.new_empty((count, len(some))) for name in ("values", "places")}
+        tensors = {"table": table, "bias": bias, "allowed": allowed, **found}
+        work = _work(input.dtype, target.host(), units, len(some), count)
+        work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, threads.most())
+        values.append(found["values"].t())
+        places.append(found["places"].t())
+    return torch.cat(values), torch.cat(places).long()
+
+
+@lru_cache(maxsize=1024)
+def _work(dtype: torch.dtype, host: target.Target, units: int, rows: int, count: int) -> Work:
+    work = WorkList(dtype, host)
+    results = Place("values"), Place("places")
+    work.best(Place("table"), Place("bias"), Place("allowed"), results, units, rows, count)
+    return work.finish()

@@ -1,0 +1,35 @@
+"""Dropout whose random numbers cost little on a CPU."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["dropout"]
+
+_BITS = 16  # of a unit's random number: a draw of torch's generator has 64
+
+
+def dropout(value: Tensor, rate: float, training: bool) -> Tensor:
+    """`torch.nn.functional.dropout` (Srivastava et al. 2014), several times as fast on a CPU.
+
+    There a unit's random number has 16 bits, so that the rate is the nearest multiple of 2^-16; what is kept is scaled
+    by that rate, and the expected value stays the same.
+
+    Args:
+        rate: probability that a unit is set to zero.
+
+    Raises:
+        ValueError: a rate that is no probability.
+    """
+    if not 0 <= rate <= 1:
+        raise ValueError(f"dropout has a rate of {rate}: it is between 0 and 1.")
+    if not training or rate == 0:
+        return value
+    dropped = round(rate * 2**_BITS)
+    if value.device.type != "cpu" or dropped == 2**_BITS or torch.compiler.is_compiling():
+        return F.dropout(value, rate, training)
+    draws = torch.empty(-(-value.numel() * _BITS // 64), dtype=torch.int64).random_(-(2**63), None)
+    kept = draws.view(torch.int16)[: value.numel()].view(value.shape) >= dropped - 2 ** (_BITS - 1)
+    return value * kept.to(value.dtype).mul_(1 / (1 - dropped / 2**_BITS))

@@ -1,0 +1,102 @@
+"""A step of a layer that attends, on weights packed once: what a search calls token after token."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import gatework as gw
+from gatework.backends.llvm import stepping
+from gatework.layers import Memories, reorder_state
+from tests.contracts.cell_contract import flat
+
+ROWS, STEPS, LENGTHS = 5, 4, torch.tensor([6, 1, 0, 3, 6])
+
+
+def made(cell: str = "bahdanau_lstm") -> tuple[gw.Recurrent, torch.Tensor, Memories]:
+    torch.manual_seed(0)
+    layer = gw.Recurrent(cell, 7, 37, sizes={"memory_size": 19})
+    memory = torch.randn(6, ROWS, 19)
+    with torch.no_grad():
+        return layer, torch.randn(STEPS, ROWS, 7), layer.attend_to(memory, LENGTHS)
+
+
+@pytest.mark.parametrize("cell", ["bahdanau_gru", "bahdanau_lstm", "luong_lstm"])
+def test_steps_have_the_bits_of_the_sequence(cell: str) -> None:
+    layer, x, memory = made(cell)
+    with torch.inference_mode():
+        whole, last = layer(x, memory=memory)
+        state, found = layer.initial_state(ROWS), []
+        for step in x:
+            output, state = layer(step[None], state, memory=memory)
+            found.append(output)
+    for name, value in whole.items():
+        assert torch.equal(torch.cat([each[name] for each in found]), value)
+    assert all(torch.equal(a, b) for a, b in zip(flat(state), flat(last), strict=True))
+    assert list(memory.prepared[0]), "the steps were to be run on packed weights"
+
+
+def test_rows_are_picked_repeated_and_left_out() -> None:
+    layer, x, memory = made()
+    with torch.no_grad():
+        _, state = layer(x[:1], memory=memory)
+        for index in ([4, 4, 0, 1], [0], [3, 3, 3, 3, 3, 3, 3, 2]):
+            picked = torch.tensor(index)
+            some, own = memory.select(picked), reorder_state(state, picked)
+            got, after = layer(x[1:2, picked], own, memory=some)
+            with gw.backend("eager"):
+                expected, wanted = layer(x[1:2, picked], own, memory=some)
+            for a, b in zip(flat([got, after]), flat([expected, wanted]), strict=True):
+                torch.testing.assert_close(a, b, rtol=2e-5, atol=2e-6)
+    again = memory.select(torch.tensor([4, 4, 0, 1])).select(torch.tensor([2, 1]))
+    assert again.picked is not None
+    assert again.picked.tolist() == [0, 4]
+    with pytest.raises(ValueError, match="2 rows"):
+        layer(x[:1], memory=again)
+
+
+def test_a_weight_that_changes_is_noticed() -> None:
+    layer, x, memory = made()
+    with torch.no_grad():
+        before, _ = layer(x[:1], memory=memory)
+        layer.weight_hh_l0.mul_(2)
+        layer.weight_ih_l0.add_(0.1)
+        after, _ = layer(x[:1], memory=memory)
+        with gw.backend("eager"):
+            expected, _ = layer(x[:1], memory=memory)
+    assert not torch.equal(before["output"], after["output"])
+    torch.testing.assert_close(after["output"], expected["output"], rtol=2e-5, atol=2e-6)
+
+
+def test_a_step_that_is_trained_has_its_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x, memory = made()
+    monkeypatch.setattr(stepping, "Step", None)  # packed weights would have none
+    x = x[:1].clone().requires_grad_()
+    output, _ = layer(x, memory=memory)
+    (got,) = torch.autograd.grad(output["output"].sum(), x)
+    with gw.backend("eager"):
+        output, _ = layer(x, memory=memory)
+    (expected,) = torch.autograd.grad(output["output"].sum(), x)
+    torch.testing.assert_close(got, expected, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("backend", ["eager", "llvm"])
+def test_a_gate_is_an_output_where_it_is_asked_for(backend: str) -> None:
+    layer, x, memory = made()
+    with gw.record(layer) as tape:
+        layer(x, memory=memory)
+    with gw.backend(backend):
+        output, _ = layer(x, memory=memory, emit=["source", "forget"])
+        with torch.no_grad():
+            step, _ = layer(x[:1], memory=memory, emit=["source"])
+    assert list(output) == ["output", "context", "source", "forget"]
+    for name in ("source", "forget"):
+        torch.testing.assert_close(output[name], tape[name], rtol=2e-5, atol=2e-6)
+    torch.testing.assert_close(step["source"], tape["source"][:1], rtol=2e-5, atol=2e-6)
+    (gradient,) = torch.autograd.grad(output["source"].pow(2).sum(), layer.source_energy_l0)
+    with gw.backend("eager"):
+        output, _ = layer(x, memory=memory, emit=["source"])
+    (expected,) = torch.autograd.grad(output["source"].pow(2).sum(), layer.source_energy_l0)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="sauce"):
+        layer(x, memory=memory, emit=["sauce"])
