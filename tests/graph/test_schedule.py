@@ -28,3 +28,16 @@ def test_a_layer_norms_backward_step_sums_over_the_units_once() -> None:
     loop = backward(hoist(simplify(expand(simplify(graph)))).loop).loop
     assert not any(node.op == "stop_gradient" for node in loop.nodes)
     assert len(schedule(loop).stages) == 4  # sums of the cell's norm, of the gates', gates, states
+
+
+def test_products_that_are_added_are_summed_in_one_accumulator() -> None:
+    """Those of a state wait for those of the context, which the same state attends to."""
+    loop = hoist(expand(gw.bahdanau_gru.graph)).loop
+    stages = schedule(loop).stages
+    terms = [[len(sum_.terms) for piece in stage.pieces for sum_ in piece.accumulations] for stage in stages]
+    assert terms == [[1], [2, 2], [2]]  # the query; reset and update; the candidate
+    assert [[loop.nodes[index].op for index in stage.attended] for stage in stages] == [
+        [],
+        ["compare", "soften", "read"],
+        [],
+    ]

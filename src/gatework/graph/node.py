@@ -172,6 +172,10 @@ class Graph:
         """The declared inputs of one kind, in order."""
         return tuple(spec for spec in self.inputs if spec.kind == kind)
 
+    def counts_steps(self, size: Width) -> bool:
+        """Whether a size is the number of a memory's steps, which a call decides: that of an alignment."""
+        return any(size == f"{spec.name}_steps" for spec in self.inputs_of_kind("memory"))
+
     def sizes(self) -> tuple[str, ...]:
         """Every named size that the layer must know to run this graph."""
         widths: list[Width] = [spec.size for spec in self.inputs]

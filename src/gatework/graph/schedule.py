@@ -90,6 +90,7 @@ def schedule(graph: Graph) -> Schedule:
     uses = Counter(arg for node in nodes for arg in node.args)
     uses.update(outputs)
     stage_of = _stages(graph)
+    _delay(graph, uses, stage_of)
     merged, same_as = _merge(graph, uses, stage_of)
     count = 1 + max((stage for stage in stage_of if stage is not None), default=0)
 
@@ -237,6 +238,31 @@ def _complete(node: Node, stage: int | None) -> int:
             return stage or 0
         case _:
             return (stage or 0) + 1
+
+
+def _delay(graph: Graph, uses: Counter[int], stages: list[int | None]) -> None:
+    """Products that are added to one of a later stage wait for it: then both are summed in one accumulator."""
+    nodes = graph.nodes
+    for index, node in enumerate(nodes):
+        if node.op != "add" or node.width == 1:
+            continue
+        inner, products, waiting = [], [], list(node.args)
+        while waiting:
+            found = waiting.pop()
+            if uses[found] != 1 or nodes[found].width == 1:
+                continue
+            if OPS[nodes[found].op].sort == "product":
+                products.append(found)
+            elif nodes[found].op == "add":
+                inner.append(found)
+                waiting += nodes[found].args
+        if any(stages[product] == stages[index] for product in products):
+            moved = set(products)
+            for between in sorted(inner):
+                if not moved.isdisjoint(nodes[between].args):
+                    moved.add(between)
+            for early in moved:
+                stages[early] = stages[index]
 
 
 def _merge(

@@ -157,7 +157,7 @@ class Tracer(Builder):
                 f'h1 = {graph.name}("{prefix}", x, h1)\nh2 = {graph.name}("{prefix}_2", h1, h2)',
             )
         self._prefixes.add(prefix)
-        declared = [state for state in graph.states if not _is_alignment(graph, state)]
+        declared = [state for state in graph.states if not graph.counts_steps(state.size)]
         parameters: list[InputSpec | StateSpec] = _signature_order(graph, declared)
         if len(args) != len(parameters):
             names = ", ".join(parameter.name for parameter in parameters)
@@ -238,10 +238,6 @@ def _vector_name(prefix: str, name: str) -> str:
         if name.startswith(word):
             return f"{word}{prefix}_{name.removeprefix(word)}"
     return f"{prefix}_{name}"
-
-
-def _is_alignment(graph: Graph, state: StateSpec) -> bool:
-    return any(state.size == f"{spec.name}_steps" for spec in graph.inputs if spec.kind == "memory")
 
 
 def _signature_order(graph: Graph, states: list[StateSpec]) -> list[InputSpec | StateSpec]:

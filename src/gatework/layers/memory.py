@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from gatework.backends import MemoryValue, attention
-from gatework.graph import Graph
 from gatework.graph.node import resolve
 from gatework.layers.lengths import check_lengths
 from gatework.layers.linear import linear
@@ -147,11 +146,6 @@ def _keys(layer: Recurrent, number: int, values: Mapping[str, Tensor]) -> dict[s
             label, value = node.text("name"), values[nodes[node.args[1]].text("name")]
             found[label] = attention.keys(node.text("score"), label, own, value, linear)
     return found
-
-
-def carries_alignment(graph: Graph, size: str | int) -> bool:
-    """Whether a size is that of an alignment, which a call's memory decides."""
-    return any(size == f"{spec.name}_steps" for spec in graph.inputs_of_kind("memory"))
 
 
 def _by_name(value: Tensor | Mapping[str, Tensor] | None, names: list[str], label: str) -> dict[str, Tensor]:

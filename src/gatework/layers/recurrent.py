@@ -25,7 +25,7 @@ from gatework.graph.variants import variant
 from gatework.layers.call import Call, Output, State
 from gatework.layers.dropout import dropout
 from gatework.layers.masks import sequence_masks, step_masks
-from gatework.layers.memory import Lengths, Memories, carries_alignment, read_memories
+from gatework.layers.memory import Lengths, Memories, read_memories
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
 from gatework.layers.quick import describe, plain_sizes, quick, traced
 from gatework.layers.stream import Stream
@@ -431,9 +431,7 @@ class Recurrent(nn.Module):
 
     def _check_sizes(self) -> None:
         graph = self.cell.graph
-        needed = [
-            size for size in graph.sizes() if size != "input_size" and not carries_alignment(graph, size)
-        ]
+        needed = [size for size in graph.sizes() if size != "input_size" and not graph.counts_steps(size)]
         for size in needed:
             value = self._sizes.get(size)
             if value is None:
@@ -469,7 +467,7 @@ def _check_rate(label: str, rate: float) -> None:
 
 
 def _zoneout_rates(graph: Graph, zoneout: float | Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-    names = [state.name for state in graph.states if not carries_alignment(graph, state.size)]
+    names = [state.name for state in graph.states if not graph.counts_steps(state.size)]
     rates = dict(zoneout) if isinstance(zoneout, Mapping) else dict.fromkeys(names, zoneout)
     for name, rate in rates.items():
         if name not in names:

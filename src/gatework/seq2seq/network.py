@@ -12,7 +12,6 @@ from gatework.graph import Cell
 from gatework.graph.node import resolve
 from gatework.layers import Linear, Memories, Recurrent, reorder_state
 from gatework.layers.dropout import dropout
-from gatework.layers.memory import carries_alignment
 from gatework.layers.softmax import Softmax
 
 __all__ = ["DecoderState", "EncoderDecoder"]
@@ -120,7 +119,7 @@ class EncoderDecoder(nn.Module):
         self.bridge = nn.ModuleList(
             Linear(summary, resolve(state.size, self.decoder._sizes))
             for state in graph.states
-            if not carries_alignment(graph, state.size)
+            if not graph.counts_steps(state.size)
         )
         emitted = sum(resolve(graph.nodes[i].width, self.decoder._sizes) for i in graph.emits().values())
         joined = self.decoder.output_size + emitted + embedding_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -115,6 +115,13 @@ class LanguageNetwork(nn.Module):
         """One step of a search: tokens (N,) -> log-probabilities (N, V), new state."""
         hidden, state = self.hidden(tokens[None], state)
         return self.softmax.log_prob(hidden[0]), state
+
+    def best(
+        self, tokens: Tensor, state: Any, count: int, forbidden: Collection[int]
+    ) -> tuple[Tensor, Tensor, Any]:
+        """The likeliest tokens of a step; see `gatework.seq2seq.RankingDecoder`."""
+        hidden, state = self.hidden(tokens[None], state)
+        return *self.softmax.best(hidden[0], count, forbidden), state
 
     def reorder(self, state: Any, index: Tensor) -> Any:
         """The state of rows index; see `gatework.seq2seq.Decoder`."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.backends.llvm import stepping
+from gatework.backends.llvm import stepping, threads
 from gatework.layers import Memories, reorder_state
 from tests.contracts.cell_contract import flat
 
@@ -100,3 +100,29 @@ def test_a_gate_is_an_output_where_it_is_asked_for(backend: str) -> None:
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="sauce"):
         layer(x, memory=memory, emit=["sauce"])
+
+
+@pytest.mark.skipif(threads.openmp() is None, reason="torch's OpenMP library was not found: one thread only")
+def test_threads_rows_and_their_number_change_no_bit() -> None:
+    """Of many rows threads take some each; of few, they share the units."""
+    torch.manual_seed(0)
+    layer, rows = gw.Recurrent("bahdanau_gru", 200, 300, sizes={"memory_size": 210}), 150
+    x, memory = torch.randn(rows, 200), torch.randn(9, rows, 210)
+    before, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            with torch.no_grad():
+                attended = layer.attend_to(memory)
+                state = torch.randn(1, rows, 300, generator=torch.Generator().manual_seed(1))
+                for some in (rows, 70, 5, 1):
+                    index = torch.arange(some) * 2
+                    index = index[index < rows]
+                    output, _ = layer(x[None, index], state[:, index], memory=attended.select(index))
+                    found.append((index, output["output"][0]))
+    finally:
+        torch.set_num_threads(before)
+    with torch.no_grad(), gw.backend("llvm"):
+        whole, _ = layer(x[None].expand(2, -1, -1), state, memory=memory)  # a sequence, not a step
+    for index, output in found:
+        assert torch.equal(output, whole["output"][0, index])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,9 +12,9 @@ from torch import Tensor
 from gatework.backends.llvm import attended, target, threads
 from gatework.backends.llvm.plan import emitted
 from gatework.backends.llvm.sequence import shape_for
-from gatework.backends.llvm.stepper import bind_layer, run_layer
-from gatework.backends.llvm.worklist import ARENA, Fixed, Place, WorkList, new_arena
-from gatework.backends.program import MemoryValue, SequenceInput, SequenceOutput
+from gatework.backends.llvm.stepper import BoundLayer, bind_layer, run_layer
+from gatework.backends.llvm.worklist import ARENA, Fixed, Place, Work, WorkList, new_arena
+from gatework.backends.program import SequenceInput, SequenceOutput
 from gatework.graph import Graph
 from gatework.graph.layout import named_sizes
 from gatework.graph.node import resolve
@@ -60,13 +61,12 @@ class Step:
         weights: tuple[tuple[int, int], ...],
     ) -> None:
         self.made_for, self.rows = (graph, weights), sequence.rows
-        self._states = [state.name for state in graph.states]
         self._dtype = sequence.states[0].dtype
         lowered, own, memories = attended.by_rows(graph, parameters, sequence.memories)
         self._graph = lowered
-        given = {**sequence.inputs, **sequence.statics}
-        given |= dict(zip(self._states, sequence.states, strict=True))
-        widths = {name: value.shape[-1] for name, value in given.items()}
+        read = {**sequence.inputs, **sequence.statics}
+        read |= {state.name: value for state, value in zip(graph.states, sequence.states, strict=True)}
+        widths = {name: value.shape[-1] for name, value in read.items()}
         widths |= {name: memory.values.shape[-1] for name, memory in memories.items()}
         sizes = named_sizes(lowered, widths, {name: value.shape[0] for name, value in own.items()})
         self._sizes = sizes | {f"{name}_steps": len(memory.values) for name, memory in memories.items()}
@@ -74,69 +74,68 @@ class Step:
         self._weights = sum(value.numel() for name, value in own.items() if name.startswith("weight_"))
         self._most = threads.most()
 
-        self._work = WorkList(self._dtype, target.host(), self._most, self._most)
-        self._layer = bind_layer(self._work, lowered, self._sizes, self.rows, self._dtype)
-        self._memory, arena = self._pack(own, memories)
-        self._addresses[ARENA] = arena
-        self._calls: dict[int, Fixed] = {}
-        self._lock = threading.Lock()
-
-    def _pack(self, own: Mapping[str, Tensor], memories: Mapping[str, MemoryValue]) -> tuple[object, int]:
-        """Packs the weights: the memory that they are in, and its address."""
-        setup = self._work.finish()
-        memory, arena = new_arena(setup.arena)
+        work = WorkList(self._dtype, target.host(), self._most, self._most)
+        layer = bind_layer(work, lowered, self._sizes, self.rows, self._dtype)
+        setup = work.finish()
+        self._memory, arena = new_arena(setup.arena)
         self._kept = {name: value.detach().contiguous() for name, value in own.items()}
         for name, value in memories.items():
             self._kept[f"memory:{name}"] = value.values.detach().transpose(0, 1).contiguous()
             self._kept[f"lengths:{name}"] = attended.lengths(value)
-        self._addresses = {name: value.data_ptr() for name, value in self._kept.items()}
-        setup.call({**self._addresses, ARENA: arena}, self._most)
-        return memory, arena
+        addresses = {name: value.data_ptr() for name, value in self._kept.items()}
+        setup.call({**addresses, ARENA: arena}, self._most)
 
-    def _call(self, rows: int) -> Fixed:
-        """The work for so many rows."""
-        if rows in self._calls:
-            return self._calls[rows]
-        shape = shape_for(
-            self._graph, self._dtype, tuple(self._sizes.items()), self._weights, None, 1, rows, self._most
-        )
-        work = self._work.branch()
-        widths = {state.name: resolve(state.size, self._sizes) for state in self._graph.states}
-        for name, width in widths.items():
-            work.copy(Place(f"state:{name}"), self._layer.states[name], width, rows)
-        work.barrier()
+        self._inputs = [spec.name for spec in lowered.inputs if spec.kind != "memory"]
+        given = [f"input:{name}" for name in self._inputs]
+        given += [
+            f"{kind}:{name}" for kind in ("old", "both") for name in _state_widths(lowered, self._sizes)
+        ]
+        given += ["attended_rows", *(f"emit:{name}" for name in self._emitted)]
+        self._work = self._step(work, layer)
+        addresses |= {ARENA: arena, **dict.fromkeys(given, 0)}
+        self._calls = {team: Fixed(self._work, addresses, given, team) for team in {1, self._most}}
+        self._resize(self.rows)
+        self._lock = threading.Lock()
+
+    def _step(self, work: WorkList, layer: BoundLayer) -> Work:
+        """The step for as many rows as there may be; states come to an array's first half, and leave by the other."""
         arrays = {f"stream:{name}": Place(f"emit:{name}") for name in self._emitted}
         arrays["attended_rows"] = Place("attended_rows")
         for spec in self._graph.inputs:
             for kind in ("stream", "static", "memory", "lengths"):
                 base = f"input:{spec.name}" if kind in ("stream", "static") else f"{kind}:{spec.name}"
                 arrays[f"{kind}:{spec.name}"] = Place(base)
-        run_layer(work, self._layer, arrays, rows, by_units=rows <= shape.units_up_to)
-        for name, width in widths.items():
-            work.copy(self._layer.states[name].at(rows * width), Place(f"final:{name}"), width, rows)
-        given = [f"input:{spec.name}" for spec in self._graph.inputs if spec.kind != "memory"]
-        given += [f"state:{name}" for name in widths]
-        given += ["attended_rows", *(f"final:{name}" for name in widths)]
-        given += [f"emit:{name}" for name in self._emitted]
-        addresses = self._addresses | dict.fromkeys(given, 0)
-        self._calls[rows] = call = Fixed(work.finish(), addresses, given, shape.team)
-        return call
+        states = {}
+        for name, width in _state_widths(self._graph, self._sizes).items():
+            states[name] = Place(f"both:{name}")
+            work.copy(Place(f"old:{name}"), states[name], width, self.rows)
+        work.barrier()
+        run_layer(work, replace(layer, states=states), arrays, self.rows, by_units=False)
+        return work.finish()
+
+    def _resize(self, rows: int) -> None:
+        sizes = tuple(self._sizes.items())
+        self._shape = shape_for(self._graph, self._dtype, sizes, self._weights, None, 1, rows, self._most)
+        self._work.resize(rows, by_units=rows <= self._shape.units_up_to)
 
     def __call__(self, sequence: SequenceInput) -> SequenceOutput:
         rows = sequence.rows
         memory = next(iter(sequence.memories.values()))
         which = attended.every_row(rows, self._dtype) if memory.rows is None else memory.rows.to(self._dtype)
         given = {**sequence.inputs, **sequence.statics}
-        specs = [spec.name for spec in self._graph.inputs if spec.kind != "memory"]
-        read = [given[name].contiguous() for name in specs]
-        read += [state.contiguous() for state in sequence.states]
-        finals = tuple(
-            torch.empty_like(state, memory_format=torch.contiguous_format) for state in sequence.states
-        )
-        emits = {
-            name: torch.empty((1, rows, width), dtype=self._dtype) for name, width in self._emitted.items()
-        }
+        read = [given[name].contiguous() for name in self._inputs]
+        old = [state.contiguous() for state in sequence.states]
+        both = [state.new_empty((2, *state.shape)) for state in old]
+        emits = {name: old[0].new_empty((1, rows, width)) for name, width in self._emitted.items()}
         with self._lock:
-            call = self._call(rows)
-            call.call(*(tensor.data_ptr() for tensor in (*read, which, *finals, *emits.values())))
+            if rows != self._shape.rows:
+                self._resize(rows)
+            tensors = (*read, *old, *both, which, *emits.values())
+            self._calls[self._shape.team].call(*(tensor.data_ptr() for tensor in tensors))
+        finals = tuple(state[1] for state in both)
         return SequenceOutput(finals[0].unsqueeze(0), emits, finals)
+
+
+def _state_widths(graph: Graph, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Units of each state."""
+    return {state.name: resolve(state.size, sizes) for state in graph.states}

@@ -7,7 +7,6 @@ stands in the arena, memory that each Python thread keeps from call to call.
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import threading
 from collections.abc import Mapping, Sequence
@@ -320,14 +319,6 @@ class WorkList:
             self._table.append(self._entry(place))
         return self._known[place]
 
-    def branch(self) -> WorkList:
-        """A list over the same places that goes on by itself."""
-        other = copy.copy(self)
-        other._bases, other._known = dict(self._bases), dict(self._known)
-        other._table, other._numbers = list(self._table), list(self._numbers)
-        other._commands, other._programs = list(self._commands), list(self._programs)
-        return other
-
     def finish(self) -> Work:
         """The list, ready to be called. What is added from here on makes another list over the same places."""
         commands, self._commands = self._commands, []
@@ -372,6 +363,19 @@ class Work:
         self._head = [commands.ctypes.data, len(commands)]
         self._numbers = numbers.ctypes.data
         self._one = _ONES[dtype].ctypes.data
+
+    def resize(self, rows: int, *, by_units: bool) -> None:
+        """Gives its programs and copies other rows, no more than they were made for.
+
+        Args:
+            by_units: threads share units rather than rows.
+        """
+        numbers, commands, _ = self._kept
+        kinds = commands[:, 0]
+        commands[kinds == COPY, 4] = rows
+        runs = kinds == RUN
+        commands[runs, 6], commands[runs, 7] = rows, int(by_units)
+        numbers[commands[runs, 3]] = rows  # the first number of every program
 
     def call(self, addresses: Mapping[str, int], team: int) -> None:
         """Does the work.
