@@ -2,7 +2,7 @@
 
     python benchmarks/joeynmt_speed.py PYTHON [--updates 150]
 
-PYTHON is the interpreter of an environment that has JoeyNMT (`pip install torch==2.13.0 joeynmt`); it is measured in
+PYTHON is the interpreter of an environment that has JoeyNMT (`pip install torch==2.13.0 joeynmt importlib_metadata`); it is measured in
 processes of its own, and by what it logs. Its recurrent decoder reads the last attentional vector again and has a
 projection more than ours, so that this is the nearest configuration rather than the same model. A model trained this
 shortly writes long sentences: its searches are timed a step.
@@ -44,6 +44,7 @@ def configuration(folder: Path, updates: int) -> dict[str, Any]:
         },
         "training": {
             "optimizer": "adamw",
+            "scheduling": "exponential",
             "learning_rate": 0.002,
             "label_smoothing": 0.1,
             "clip_grad_norm": 1.0,

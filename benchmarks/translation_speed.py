@@ -38,6 +38,7 @@ from gatework.tasks.pair_problem import Examples, PairBatch, Side, make_batch, p
 CORPUS = DATA / "translation" / "small_parallel_enja"
 CONFIG = "small_parallel_enja.yaml"
 SENTENCES, TOGETHER, BEAM = 500, 64, 5
+FEWER = (4, 16, 64)  # sentences of a batch, beside the batches of training
 
 
 class Plain(nn.Module):
@@ -218,6 +219,12 @@ def trainer(model: nn.Module, batches: Sequence[PairBatch]) -> Callable[[], None
     return train
 
 
+def smaller(batch: PairBatch, rows: int) -> PairBatch:
+    """The first sentences of a batch."""
+    source, target = batch.source[:, :rows], batch.target[:, :rows]
+    return PairBatch(source, batch.source_lengths[:rows], target, batch.target_lengths[:rows])
+
+
 def decoders(
     ours: EncoderDecoder, plain: Plain, batches: Sequence[PairBatch]
 ) -> dict[str, Callable[[], None]]:
@@ -353,6 +360,9 @@ def main() -> None:
         {"gatework": trainer(ours, batches), "torch": trainer(plain, batches)}, arguments.repeats
     )
     found["decoder"] = in_turns(decoders(ours, plain, batches), arguments.repeats)
+    for rows in FEWER:
+        some = [smaller(batch, rows) for batch in batches]
+        found[f"decoder, {rows} sentences"] = in_turns(decoders(ours, plain, some), arguments.repeats)
     sources = [sides[0].encode(text) for text in text_of("test.en")[:SENTENCES]]
     for name, contestants in searches(ours, plain, sources, sides).items():
         outputs = {who: call() for who, call in contestants.items()}
@@ -360,7 +370,8 @@ def main() -> None:
         if name == "greedy" and same < 0.99 * len(sources):
             raise SystemExit(f"{name}: {same} of {len(sources)} outputs are the same")
         found[name] = {**in_turns(contestants, max(3, arguments.repeats // 2)), "same_outputs": same}
-    for name in ("training", "decoder", "greedy", "beam"):
+    few = [f"decoder, {rows} sentences" for rows in FEWER]
+    for name in ("training", "decoder", *few, "greedy", "beam"):
         times = found[name]
         ratios = {
             who: seconds / times["gatework"] for who, seconds in times.items() if who.startswith("torch")
