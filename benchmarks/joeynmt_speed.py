@@ -2,10 +2,10 @@
 
     python benchmarks/joeynmt_speed.py PYTHON [--updates 150]
 
-PYTHON is the interpreter of an environment that has JoeyNMT (`pip install torch==2.13.0 joeynmt importlib_metadata`); it is measured in
-processes of its own, and by what it logs. Its recurrent decoder reads the last attentional vector again and has a
-projection more than ours, so that this is the nearest configuration rather than the same model. A model trained this
-shortly writes long sentences: its searches are timed a step.
+PYTHON is the interpreter of an environment that has JoeyNMT (`pip install torch==2.13.0 joeynmt importlib_metadata`);
+it is measured in processes of its own, and by what it logs. Its recurrent decoder reads the last attentional vector
+again and has a projection more than ours, so that this is the nearest configuration rather than the same model. A model
+trained this shortly does not know where to end: its searches run for a fixed number of steps.
 """
 
 from __future__ import annotations
