@@ -35,6 +35,18 @@ def two_readers(x: Any, h: Any, c: Any, text: gw.Memory, image: WideMemory, d: W
 CELLS["two_readers"] = two_readers
 
 
+@gw.cell
+def names_of_its_own(x: Any, h: Any, source: WideMemory, source_keys: WideMemory) -> Any:
+    """Names that the engine would give by itself, and a parameter that is called as a kind of input."""
+    read = gw.attend("source", h, source) + gw.attend(
+        "other", gw.vector("memory") * h, source_keys, score="dot"
+    )
+    return gw.tanh(gw.linear("c", x, h, source_query=read))
+
+
+CELLS["names_of_its_own"] = names_of_its_own
+
+
 TAKES = {"torch": ["elman", "lstm", "projected_lstm", "gru", "elman_relu"]}  # the others take every cell
 
 
@@ -60,6 +72,51 @@ def test_a_backend_equals_the_reference(backend: str, name: str, dtype: torch.dt
                 layer.explain()
             continue
         check_backend(backend, layer, dtype)
+
+
+@gw.cell
+def fixed_query(x: Any, h: Any, memory: gw.Memory) -> Any:
+    return gw.tanh(gw.linear("c", x, h, context=gw.attend("source", gw.vector("query"), memory)))
+
+
+@gw.cell
+def narrow_memory(x: Any, h: Any, memory: gw.Memory(size=1)) -> Any:  # type: ignore[valid-type]
+    return gw.tanh(gw.linear("c", x, h, context=gw.attend("source", h, memory)))
+
+
+@gw.cell
+def fixed_operand(x: Any, h: Any) -> Any:
+    return gw.tanh(gw.linear("c", x, h, other=gw.vector("query")))
+
+
+@pytest.mark.parametrize("cell", [fixed_query, narrow_memory, fixed_operand], ids=lambda cell: cell.name)
+def test_what_the_engine_refuses_runs_on_the_reference(cell: gw.Cell) -> None:
+    sizes = {"memory_size": 7} if "memory_size" in cell.graph.sizes() else {}
+    layer = gw.Recurrent(cell, 3, 5, sizes=sizes)
+    given = {"memory": torch.randn(4, 2, sizes.get("memory_size", 1))} if cell.graph.inputs[1:] else {}
+    check_backend("auto", layer, torch.float32)
+    with gw.backend("llvm"), pytest.raises(gw.BackendError, match="the engine has no"):
+        layer(torch.zeros(2, 2, 3), **given)
+
+
+@pytest.mark.parametrize("name", ["bahdanau_gru", "luong_lstm"])
+@pytest.mark.parametrize("frozen", ["memory", "layer", "nothing"])
+def test_a_memory_without_lengths_and_what_is_frozen(name: str, frozen: str) -> None:
+    layer = layer_of(name).double()
+    layer.requires_grad_(frozen != "layer")
+    x = torch.randn(4, 3, 3, dtype=torch.float64, requires_grad=True)
+    memory = torch.randn(6, 3, 7, dtype=torch.float64, requires_grad=frozen != "memory")
+    found = []
+    for backend in ("eager", "llvm"):
+        for steps in (4, 1):  # a step alone too, with what is kept for a search
+            with gw.backend(backend):
+                output, _ = layer(x[:steps], memory=layer.attend_to(memory))
+                wanted = [x, *(t for t in (memory, *layer.parameters()) if t.requires_grad)]
+                gradients = torch.autograd.grad(output["output"].pow(2).sum(), wanted, materialize_grads=True)
+            found.append([output["output"], output["context"], *gradients])
+    for expected, got in zip(found[:2], found[2:], strict=True):
+        for a, b in zip(expected, got, strict=True):
+            torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("hidden_size", [1, 7, 63, 100])

@@ -192,6 +192,54 @@ def test_an_attention_by_location_is_legal_until_it_is_derived() -> None:
         gw.graph.lower(locating.graph, "derive")
 
 
+@gw.cell
+def two_memories(x: Any, h: Any, a: gw.Memory, b: gw.Memory) -> Any:
+    first = gw.attend("first", h, a, score="general")
+    return h + gw.linear("read", x, h, first=first, second=gw.attend("second", h, b))
+
+
+def test_a_stranger_may_not_read_one_memory_by_the_weights_of_another() -> None:
+    graph = two_memories.graph
+    verify(graph, forward=True)
+    first, second = (i for i, node in enumerate(graph.nodes) if node.op == "read")
+    alignment, _ = graph.nodes[first].args
+    nodes = list(graph.nodes)
+    nodes[second] = replace(nodes[second], args=(alignment, nodes[second].args[1]))
+    with pytest.raises(GraphError, match="another memory"):
+        verify(replace(graph, nodes=tuple(nodes)), forward=True)
+
+
+def test_a_stranger_may_not_attend_twice_by_one_name() -> None:
+    graph = two_memories.graph
+    nodes = tuple(
+        replace(node, attributes=(("name", "second"), ("score", "additive"))) if node.op == "align" else node
+        for node in graph.nodes
+    )
+    vectors = tuple(vector for vector in graph.vectors if vector.name != "first_memory")
+    sizes = {spec.name: spec.size for spec in graph.inputs}
+    same = tuple(replace(spec, size=sizes["b"]) if spec.name == "a" else spec for spec in graph.inputs)
+    nodes = tuple(
+        replace(node, width=sizes["b"])
+        if node.op in ("memory", "read") and node.width == sizes["a"]
+        else node
+        for node in nodes
+    )
+    blocks = tuple(replace(b, columns=sizes["b"]) if b.columns == sizes["a"] else b for b in graph.blocks)
+    with pytest.raises(GraphError, match="declared 2 times"):
+        verify(replace(graph, nodes=nodes, vectors=vectors, inputs=same, blocks=blocks), forward=True)
+
+
+@pytest.mark.parametrize("op", ["match", "compare", "soften"])
+def test_what_passes_make_of_an_attention_is_not_read_from_a_file(op: str) -> None:
+    lowered = gw.graph.lower(two_memories.graph, "expand")
+    assert any(node.op == op for node in lowered.nodes)
+    verify(lowered)
+    with pytest.raises(GraphError, match="passes have made"):
+        verify(lowered, forward=True)
+    with pytest.raises(GraphError, match="width"):
+        verify(with_node(lowered, op, width="hidden_size"))
+
+
 @pytest.mark.parametrize("op", ["compare", "soften"])
 def test_a_row_of_a_memory_has_its_widths(op: str) -> None:
     lowered = gw.graph.lower(attending.graph, "expand")

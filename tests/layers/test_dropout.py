@@ -49,3 +49,9 @@ def test_the_ends_of_the_range() -> None:
     assert dropout(torch.empty(0, 3), 0.5, True).shape == (0, 3)
     with pytest.raises(ValueError, match="between 0 and 1"):
         dropout(value, 1.5, True)
+
+
+def test_a_transform_draws_its_own() -> None:
+    value = torch.ones(3, 50)
+    dropped = torch.func.vmap(lambda row: dropout(row, 0.5, True), randomness="different")(value)
+    assert not torch.equal(dropped[0], dropped[1])

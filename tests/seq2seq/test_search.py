@@ -127,6 +127,16 @@ def test_every_row_has_its_own_longest_output():
         assert alone == found[row]
 
 
+@pytest.mark.parametrize("length", [[3], [3, 0], 0])
+def test_a_longest_output_is_refused_where_it_is_none(length):
+    toy = Toy()
+    tokens, state = toy.start(0, 1)
+    with pytest.raises(ValueError, match="length="):
+        beam_search(toy, tokens, state, length=length, beam=2)
+    with pytest.raises(ValueError, match="length="):
+        list(generate(toy, tokens, state, length=length))
+
+
 def test_sampling_follows_the_distribution():
     toy, count = Toy(1), 4000
     tokens, state = toy.start(*[2] * count)

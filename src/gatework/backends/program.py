@@ -27,14 +27,14 @@ class MemoryValue:
         mask: (B, S), true where a step exists; None where all do.
         keys: what each attention's queries are compared with, (S, B, A), by its name.
         rows: (N,) which of the B rows each row of the call reads; None where they are the same.
-        prepared: what a backend makes of it and keeps for further calls.
+        prepared: what a backend makes of it and keeps for further calls; None where there will be none.
     """
 
     values: Tensor
     mask: Tensor | None = None
     keys: Mapping[str, Tensor] = field(default_factory=dict)
     rows: Tensor | None = None
-    prepared: dict[str, Any] = field(default_factory=dict)
+    prepared: dict[Any, Any] | None = None
 
     def whole(self) -> MemoryValue:
         """The same with a row of its own for every row of the call."""

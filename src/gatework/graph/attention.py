@@ -19,6 +19,7 @@ def attention_by_rows(graph: Graph) -> Graph:
     The weight of an additive score's query is a block now, `NAME_query.NAME`.
     """
     energies = {vector.name: vector.size for vector in graph.vectors}
+    named = keys_and_queries(graph)
     keys: dict[str, InputSpec] = {}
     blocks: list[Block] = []
     gone: set[str] = set()
@@ -28,16 +29,17 @@ def attention_by_rows(graph: Graph) -> Graph:
             return None
         label = node.text("name")
         query, memory = args
+        own_name, slot = named[label]
         additive = node["score"] == "additive"
         width = energies[f"{label}_energy"] if additive else query.width
-        keys[label] = InputSpec(keys_of(label), "memory", width)
-        own = builder.leaf("memory", width, name=keys_of(label))
+        keys[label] = InputSpec(own_name, "memory", width)
+        own = builder.leaf("memory", width, name=own_name)
         gone.update((f"{label}_query", f"{label}_memory"))
         if not additive:
             scores = builder.apply("match", query, own, width=node.width)
         else:
-            blocks.append(Block(f"{label}_query", label, width, query.width, False))
-            query = builder.apply("product", query, width=width, slot=f"{label}_query", gate=label)
+            blocks.append(Block(slot, label, width, query.width, False))
+            query = builder.apply("product", query, width=width, slot=slot, gate=label)
             energy = builder.leaf("vector", width, name=f"{label}_energy")
             scores = builder.apply("compare", query, own, energy, width=node.width)
         return builder.apply("soften", scores, memory, width=node.width)
@@ -51,6 +53,18 @@ def attention_by_rows(graph: Graph) -> Graph:
     )
 
 
-def keys_of(label: str) -> str:
-    """The name of the keys of an attention."""
-    return f"{label}_keys"
+def keys_and_queries(graph: Graph) -> dict[str, tuple[str, str]]:
+    """Attentions to the names of their keys and of the slot that the query's weight is in: none that the cell has."""
+    taken = {spec.name for spec in graph.inputs} | {state.name for state in graph.states} | set(graph.slots())
+    found = {}
+    for node in graph.nodes:
+        if node.op == "align":
+            names = []
+            for part in ("keys", "query"):
+                name = f"{node['name']}_{part}"
+                while name in taken:
+                    name += "_"
+                taken.add(name)
+                names.append(name)
+            found[node.text("name")] = names[0], names[1]
+    return found

@@ -203,7 +203,7 @@ def attend(
         filters, kernel: of the location score's convolution.
 
     Returns:
-        (B, M). The alignment itself, (B, S), is on the tape as `name`.
+        (B, M). The alignment itself, (B, S), is the gate `name`: on the tape, or given by a call with `emit=[name]`.
     """
     name = _check_name("attend", name)
     if score not in SCORES:

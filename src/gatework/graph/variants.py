@@ -55,9 +55,14 @@ def with_emitted(graph: Graph, gates: Sequence[str]) -> Graph:
     """The cell with some gates among its outputs."""
     known = dict(graph.gates)
     for name in gates:
-        if name not in known or name in graph.emits():
+        if name not in known:
             raise ValueError(f"{graph.name} has no gate {name!r} to emit. {nearest(name, known)}")
-    return replace(graph, outputs=graph.outputs + tuple((f"emit:{name}", known[name]) for name in gates))
+        if name == "output" or name in graph.emits():
+            raise ValueError(
+                f"{graph.name} gives another value by the name of its gate {name!r} already: record it on a tape."
+            )
+    new = tuple((f"emit:{name}", known[name]) for name in dict.fromkeys(gates))
+    return replace(graph, outputs=graph.outputs + new)
 
 
 def without_bias(graph: Graph) -> Graph:

@@ -178,7 +178,7 @@ def _check_names(graph: Graph, declared: _Declared, node: Node) -> None:
             _check_declared(declared, (*block, takes), operand.width, "its operand's")
         case "align" | "read":
             _check_attention(graph, declared, node)
-        case "match" | "compare" | "compare_back" | "soften" | "soften_back":
+        case _ if node.op in _ROWS:
             _check_row_of_memory(graph, node)
         case _:
             pass
@@ -222,7 +222,8 @@ def _check_attention(graph: Graph, declared: _Declared, node: Node) -> None:
     if memory is None or memory.op != "memory":
         raise GraphError("its second argument is no memory")
     if node.op == "read":
-        _require(str(args[0].width).endswith("_steps"), "its first argument is no alignment over a memory")
+        over = {f"{spec.name}_steps" for spec in graph.inputs_of_kind("memory")}
+        _require(args[0].width in over, "its first argument is no alignment over a memory")
         _require(node.width == memory.width, f"its width is {node.width}; the memory has {memory.width}")
         return
     score = node["score"]
@@ -237,21 +238,36 @@ def _check_attention(graph: Graph, declared: _Declared, node: Node) -> None:
         _check_declared(declared, ("vector", name, part) if part else ("vector", name), size)
 
 
+_RESULT = -1
+# What of an operation on a row's memory has the width of its steps, which argument is the memory, and what has the
+# memory's own width.
+_ROWS: dict[str, tuple[tuple[int, ...], int, tuple[int, ...]]] = {
+    "match": ((_RESULT,), 1, (0,)),
+    "compare": ((_RESULT,), 1, (0, 2)),
+    "soften": ((_RESULT, 0), 1, ()),
+    "soften_back": ((_RESULT, 0, 1), 2, ()),
+    "compare_back": ((0,), 2, (_RESULT, 1, 3)),
+}
+
+
 def _check_row_of_memory(graph: Graph, node: Node) -> None:
-    """Operations on a row's memory: which argument it is, and whose width each value has."""
+    over, place, wide = _ROWS[node.op]
     args = [graph.nodes[arg] for arg in node.args]
-    place = {"match": 1, "compare": 1, "compare_back": 2, "soften": 1, "soften_back": 2}[node.op]
     memory = args[place]
     _require(memory.op == "memory", f"its argument {place} is no memory")
-    if node.op in ("soften", "soften_back"):
-        for arg in (node, *args[:place]):
-            _require(arg.width == f"{memory['name']}_steps", f"a value has width {arg.width}, not its steps")
-        return
-    steps = (0, place) if node.op == "compare_back" else (place,)
-    for arg in [arg for number, arg in enumerate(args) if number not in steps]:
+    for number in over:  # keys are a memory of their own, with the steps of the one that they stand for
+        value = node if number == _RESULT else args[number]
         _require(
-            arg.width == memory.width, f"a value has width {arg.width}; {memory['name']} has {memory.width}"
+            graph.counts_steps(value.width), f"a value has width {value.width}, not the steps of a memory"
         )
+    for number in wide:
+        value = node if number == _RESULT else args[number]
+        _require(
+            value.width == memory.width,
+            f"a value has width {value.width}; {memory['name']} has {memory.width}",
+        )
+    if node.op in ("compare", "compare_back"):
+        _require(args[-1].op == "vector", "its energy is no learned vector")
 
 
 def _score_parameters(
@@ -290,9 +306,13 @@ def _check_forward(graph: Graph) -> None:
         )
     for name in outputs:
         _require(name.partition(":")[0] in ("state", "emit"), f"{name!r} is no output of a forward step")
+    _check_unique("attention", [node.text("name") for node in graph.nodes if node.op == "align"])
     for node in graph.nodes:
-        backward = node.op in ("cotangent", "product_transposed") or OPS[node.op].sort == "gradient"
-        _require(not backward, f"{node.op} belongs to a derived graph")
+        later = node.op in ("cotangent", "product_transposed", *_ROWS) or OPS[node.op].sort == "gradient"
+        _require(not later, f"{node.op} belongs to a graph that passes have made")
+        if node.op == "read":
+            weights, memory = (graph.nodes[arg] for arg in node.args)
+            _require(weights.width == f"{memory['name']}_steps", "its weights are those of another memory")
 
 
 def _check_outputs(graph: Graph) -> None:

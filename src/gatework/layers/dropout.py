@@ -28,7 +28,8 @@ def dropout(value: Tensor, rate: float, training: bool) -> Tensor:
     if not training or rate == 0:
         return value
     dropped = round(rate * 2**_BITS)
-    if value.device.type != "cpu" or dropped == 2**_BITS or torch.compiler.is_compiling():
+    traced = torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    if value.device.type != "cpu" or dropped == 2**_BITS or traced:
         return F.dropout(value, rate, training)
     draws = torch.empty(-(-value.numel() * _BITS // 64), dtype=torch.int64).random_(-(2**63), None)
     kept = draws.view(torch.int16)[: value.numel()].view(value.shape) >= dropped - 2 ** (_BITS - 1)

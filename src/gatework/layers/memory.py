@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from gatework.backends import MemoryValue, attention
@@ -38,12 +39,12 @@ class Memories:
     masks: Mapping[str, Tensor]
     keys: tuple[Mapping[str, Tensor], ...]
     picked: Tensor | None = None
-    prepared: tuple[dict[str, Any], ...] = ()
+    prepared: tuple[dict[Any, Any], ...] = ()
 
     def of(self, number: int) -> dict[str, MemoryValue]:
         """What one layer and direction reads."""
         keys = self.keys[number] if self.keys else {}
-        prepared = self.prepared[number] if self.prepared else {}
+        prepared = self.prepared[number] if self.prepared else None
         return {
             name: MemoryValue(value, self.masks.get(name), keys, self.picked, prepared)
             for name, value in self.values.items()
@@ -68,7 +69,17 @@ class Memories:
         """The rows that an index, (N,), names: row n becomes row index[n], as a beam search wants it.
 
         Nothing is copied: rows that attend to the same share it.
+
+        Raises:
+            ValueError: an index that is no whole number, or that names no row.
         """
+        count = self.count
+        if index.dim() != 1 or index.dtype not in (torch.int64, torch.int32):
+            raise ValueError(
+                f"An index of rows is (N,) whole numbers; this one is {tuple(index.shape)} of {index.dtype}."
+            )
+        if count is not None and len(index) and not 0 <= int(index.min()) <= int(index.max()) < count:
+            raise ValueError(f"An index of rows goes from {index.min()} to {index.max()}; there are {count}.")
         return replace(self, picked=index if self.picked is None else self.picked[index])
 
     @property
@@ -89,11 +100,14 @@ def read_memories(
     memory: Tensor | Mapping[str, Tensor] | Memories | None,
     lengths: Lengths,
     rows: int | None = None,
+    *,
+    kept: bool = False,
 ) -> Memories:
     """The memories of a call.
 
     Args:
         rows: B that they must have; None where that is not known yet.
+        kept: for many calls, so that a backend may prepare them.
 
     Raises:
         ValueError: one is missing or has another shape.
@@ -133,7 +147,7 @@ def read_memories(
         return Memories({}, {}, ())
     numbers = range(layer.num_layers * layer.num_directions)
     keys = tuple(_keys(layer, number, values) for number in numbers)
-    return Memories(values, masks, keys, prepared=tuple({} for _ in numbers))
+    return Memories(values, masks, keys, prepared=tuple({} for _ in numbers) if kept else ())
 
 
 def _keys(layer: Recurrent, number: int, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -185,6 +185,8 @@ class Recurrent(nn.Module):
             ValueError: a shape or length that does not fit; the message has the one received. A gate that the cell
                 does not have.
         """
+        if isinstance(emit, str):
+            raise ValueError(f"emit={emit!r}: give a list of gates, emit=[{emit!r}].")
         short = lengths is None and memory is None and inputs is None and not emit
         if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
             result = traced(self, input, hx) if short else None
@@ -201,10 +203,13 @@ class Recurrent(nn.Module):
     def attend_to(self, memory: Tensor | Mapping[str, Tensor], lengths: Lengths = None) -> Memories:
         """A memory checked, masked and projected once, for calls that read it step after step.
 
+        It is a snapshot: what is written into the memory or into the layer's weights through `.data` later on may not
+        be seen by them.
+
         Args:
             memory, lengths: as `memory` and `memory_lengths` of a call.
         """
-        return read_memories(self, memory, lengths)
+        return read_memories(self, memory, lengths, kept=True)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _untraced(self, *args: Any, **given: Any) -> tuple[Output, State]:
@@ -392,7 +397,7 @@ class Recurrent(nn.Module):
             like=like,
             empty=input is not None and input.numel() == 0,
             rows=rows,
-            one_step=steps == 1,
+            one_step=steps == 1 and not self._graph.inputs_of_kind("memory"),
         )
 
     def extra_repr(self) -> str:

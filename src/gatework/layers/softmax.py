@@ -74,7 +74,8 @@ class Softmax(nn.Module):
     def best(self, hidden: Tensor, count: int, forbidden: Collection[int] = ()) -> tuple[Tensor, Tensor]:
         """The log-probabilities of each row's likeliest tokens, falling, and the tokens: (N, count) each.
 
-        Fewer where the vocabulary has fewer.
+        Fewer where the vocabulary has fewer; where too few are allowed, the last log-probabilities are minus infinity.
+        For a search: the engine keeps no gradient.
 
         Args:
             hidden: (N, input_size)

@@ -228,8 +228,15 @@ def generate(
 
 
 def _limits(length: int | Sequence[int], rows: int) -> list[int]:
-    """The most tokens of each row."""
-    return [length] * rows if isinstance(length, int) else list(length)
+    """The most tokens of each row.
+
+    Raises:
+        ValueError: not one number for all rows or for each, or one below 1.
+    """
+    limits = [length] * rows if isinstance(length, int) else list(length)
+    if len(limits) != rows or any(limit < 1 for limit in limits):
+        raise ValueError(f"length={length!r}: give one number for all {rows} rows or for each, 1 or more")
+    return limits
 
 
 def _draw(log_probs: Tensor, uniform: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 
@@ -66,6 +69,69 @@ def test_a_weight_that_changes_is_noticed() -> None:
             expected, _ = layer(x[:1], memory=memory)
     assert not torch.equal(before["output"], after["output"])
     torch.testing.assert_close(after["output"], expected["output"], rtol=2e-5, atol=2e-6)
+
+
+def test_a_frozen_layer_still_has_the_gradient_of_its_memory() -> None:
+    layer, x, _ = made()
+    layer.requires_grad_(False)
+    values = torch.randn(6, ROWS, 19, requires_grad=True)
+    output, _ = layer(x[:1], memory=layer.attend_to(values))
+    (gradient,) = torch.autograd.grad(output["output"].sum(), values)
+    assert gradient.any()
+
+
+def test_what_a_step_gives_is_the_callers_own() -> None:
+    layer, x, memory = made("bahdanau_gru")
+    with torch.no_grad():
+        output, state = layer(x[:1], memory=memory)
+        before = state.clone()
+        output["output"].zero_()
+    assert torch.equal(state, before)
+
+
+def test_another_dtype_is_refused_in_a_step_as_in_a_sequence() -> None:
+    layer, x, _ = made()
+    with torch.no_grad():
+        wrong = layer.double().attend_to(torch.randn(6, ROWS, 19, dtype=torch.float64))
+        for steps in (2, 1):
+            with pytest.raises(ValueError, match="float64"):
+                layer.float()(x[:steps], memory=wrong)
+
+
+def test_a_stream_reads_the_rows_that_were_picked() -> None:
+    layer, x, memory = made()
+    picked = torch.tensor([4, 0])
+    with torch.no_grad():
+        expected, _ = layer(x[:1, :2], memory=memory.select(picked))
+    stream = layer.stream(2, memory=memory.select(picked))  # type: ignore[arg-type]
+    torch.testing.assert_close(stream.step(x[0, :2])["output"], expected["output"][0], rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("index", [[0, 1, -1], [5], [0.0], [True, False], [[0]]])
+def test_an_index_that_names_no_rows_is_refused(index: list[Any]) -> None:
+    _, _, memory = made()
+    with pytest.raises(ValueError, match="index of rows"):
+        memory.select(torch.tensor(index))
+
+
+def test_a_memory_that_was_read_can_be_copied() -> None:
+    layer, x, memory = made()
+    with torch.no_grad():
+        expected, _ = layer(x[:1], memory=memory)
+        again, _ = layer(x[:1], memory=copy.deepcopy(memory))
+    assert torch.equal(again["output"], expected["output"])
+
+
+def test_a_layer_that_attends_says_that_its_steps_take_the_engine() -> None:
+    layer, x, _ = made()
+    assert layer.explain(x[:1]).name == "llvm"
+
+
+def test_a_gate_is_not_emitted_in_place_of_another_value() -> None:
+    with pytest.raises(ValueError, match="another value by the name"):
+        gw.LSTM(8, 8)(torch.randn(2, 1, 8), emit=["output"])
+    with pytest.raises(ValueError, match="emit=\\['forget'\\]"):
+        gw.LSTM(8, 8)(torch.randn(2, 1, 8), emit="forget")
 
 
 def test_a_step_that_is_trained_has_its_gradients(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gatework.backends.program import SequenceInput, SequenceOutput
 from gatework.graph import Graph
+from gatework.graph.attention import attention_by_rows
 from gatework.graph.ops import OPS
 
 name = "llvm"
@@ -47,12 +48,16 @@ def wrong_tensor(like: Tensor) -> str | None:
 @lru_cache(maxsize=1024)
 def _not_lowered(graph: Graph) -> str | None:
     """What of a graph the engine has no code for."""
+    graph = attention_by_rows(graph)
     for node in graph.nodes:
         sort = OPS[node.op].sort
-        if node.op == "align" and node["score"] == "location":
+        args = [graph.nodes[arg] for arg in node.args]
+        if node.op == "align":
             return "the engine has no location-sensitive score"
-        if node.op == "align" and graph.nodes[node.args[0]].width == 1:
-            return "the engine has no attention with a query of a single unit"
+        if sort == "attention" and 1 in {node.width, *(arg.width for arg in args)}:
+            return "the engine has no attention over single units"
+        if sort == "product" and args[0].op in ("vector", "bias", "constant", "size"):
+            return "the engine has no product of what is the same for every row"
         if sort in ("composite", "reduction") and len({graph.nodes[arg].width for arg in node.args}) > 1:
             return f"{node.op} over values of different widths"
     return None

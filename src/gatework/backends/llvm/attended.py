@@ -10,23 +10,26 @@ from torch import Tensor
 
 from gatework.backends.program import MemoryValue
 from gatework.graph import Graph
-from gatework.graph.attention import attention_by_rows, keys_of
+from gatework.graph.attention import attention_by_rows, keys_and_queries
 
 
 def by_rows(
     graph: Graph, parameters: Mapping[str, Tensor], given: Mapping[str, MemoryValue]
 ) -> tuple[Graph, dict[str, Tensor], dict[str, MemoryValue]]:
     """The graph without `align`, with the parameters and the memories that it has."""
+    given = {name: memory.whole() for name, memory in given.items()}
     memories = {name: MemoryValue(memory.values, memory.mask) for name, memory in given.items()}
     own = dict(parameters)
+    named = keys_and_queries(graph)
     for node in graph.nodes:
         if node.op == "align":
             label, memory = node.text("name"), given[graph.nodes[node.args[1]].text("name")]
-            memories[keys_of(label)] = MemoryValue(memory.keys[label], memory.mask)
+            keys, slot = named[label]
+            memories[keys] = MemoryValue(memory.keys[label], memory.mask)
             own.pop(f"{label}_memory", None)
             query = own.pop(f"{label}_query", None)
             if query is not None:
-                own[f"weight_{label}_query"] = query
+                own[f"weight_{slot}"] = query
     return lowered_graph(graph), own, memories
 
 

@@ -3,7 +3,8 @@
 A command is a row of whole numbers: its kind, then its arguments. Addresses are written as places in a table of
 addresses, so that a list can be kept and used again with other tensors. Each command says how the threads
 share it: `RUN` and `COPY` by rows, or `RUN` by units; `PACK` by unit blocks; `OUTER` by the rows or the columns
-of its result. Where one thread reads what another wrote, the list has a `BARRIER`.
+of its result, `OUTER_OF_ROWS` by rows of the batch; `SOFTMAX` and `BEST` by columns. Where one thread reads what
+another wrote, the list has a `BARRIER`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gatework.backends.llvm.softmax import emit_best, emit_softmax
 from gatework.backends.llvm.target import Target
 
 FIELDS = 13  # whole numbers of a command
-RUN, COPY, PACK, OUTER, BARRIER_COMMAND, SOFTMAX, BEST = range(7)
+RUN, COPY, PACK, OUTER, BARRIER_COMMAND, SOFTMAX, BEST, OUTER_OF_ROWS = range(8)
 
 BARRIER = "gatework_barrier"
 BARRIER_TYPE = ir.FunctionType(VOID, [POINTER, I64])
@@ -135,6 +136,16 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
             address(10),
         ]
         e.b.call(functions["outer"], [*arguments, field(11), own, all_])
+        e.b.branch(done)
+
+        case(OUTER_OF_ROWS)
+        rows, columns = field(8), field(9)
+        first, last = e.share(field(11), own, all_)
+        with e.loop(first, last) as (row, _):
+            left, right = e.at(address(1), e.b.mul(row, rows)), e.at(address(4), e.b.mul(row, columns))
+            result = e.at(address(10), e.b.mul(row, e.b.mul(rows, columns)))
+            arguments = [left, field(2), field(3), right, *(field(i) for i in range(5, 10)), result]
+            e.b.call(functions["outer"], [*arguments, e.whole(1), e.whole(0), e.whole(1)])
         e.b.branch(done)
 
         for kind, name in ((SOFTMAX, "softmax"), (BEST, "best")):

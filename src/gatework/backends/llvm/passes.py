@@ -379,12 +379,11 @@ class _Sums:
         chunk, waiting = self.chunk, self.shape.rows - self.chunk.rows
         steps, width = self.shape.memories[name]
         result = _there(self.at, f"gradient:memory:{name}")
-        for row in range(chunk.rows):
-            left, right = (stream.at(chunk.first * chunk.rows + row).place for stream in (weights, weighed))
-            self.work.outer(
-                left, (1, chunk.rows * steps), right, chunk.rows * width, chunk.last - chunk.first, steps, width,
-                result.at((waiting + row) * steps * width),
-            )  # fmt: skip
+        left, right = (stream.at(chunk.first * chunk.rows).place for stream in (weights, weighed))
+        self.work.outer_of_rows(
+            left, chunk.rows * steps, right, chunk.rows * width, chunk.last - chunk.first,
+            (chunk.rows, steps, width), result.at(waiting * steps * width),
+        )  # fmt: skip
 
     def products(self, left: Stream | None, right: Stream, rows: int, result: Place) -> None:
         """Adds the outer products of two streams' rows; where there is no left one, the sums of the right one's."""

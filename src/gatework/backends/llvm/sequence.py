@@ -216,8 +216,8 @@ def _backward(
     found: dict[str, Tensors] = {"input": {}, "outer": {}, "static": {}, "memory": {}}
     for base in work.bases:
         _, _, rest = base.partition("gradient:")
-        kind, _, name = rest.partition(":")
-        if kind in found:
+        kind, colon, name = rest.partition(":")
+        if colon and kind in found:
             source = tensors[f"{'input' if kind == 'outer' else kind}:{name}"]
             found[kind][name] = buffers.write(base, *source.shape)
     work.call(buffers.addresses(), shape.team)
@@ -328,8 +328,7 @@ def differentiate(
 def run_sequence(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
     """One layer over a batch, differentiable once natively and again through the reference."""
     if sequence.memories:
-        given_memories = {name: memory.whole() for name, memory in sequence.memories.items()}
-        graph, parameters, memories = attended.by_rows(graph, parameters, given_memories)
+        graph, parameters, memories = attended.by_rows(graph, parameters, sequence.memories)
         sequence = replace(sequence, memories=memories)
     shape = shape_of(graph, parameters, sequence)
     if not torch.is_grad_enabled():

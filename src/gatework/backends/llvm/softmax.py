@@ -12,32 +12,15 @@ from gatework.backends.llvm.target import Target
 
 _RUN = 64  # terms that are added up before they meet the total: one long sum would lose digits
 
-_SOFTMAX = [
-    ("table", POINTER),
-    ("bias", POINTER),
-    ("normaliser", POINTER),
-    ("mean", POINTER),
-    ("floor", POINTER),
-    ("units", I64),
-    ("columns", I64),
-    ("gradient", I64),
-    ("own", I64),
-    ("all", I64),
-]
+
+def _arguments(pointers: str, last: str) -> list[tuple[str, ir.Type]]:
+    """The table and its bias, three more arrays, the table's shape, a number, and the thread's share."""
+    arrays = [(name, POINTER) for name in ("table", "bias", *pointers.split())]
+    return [*arrays, *((name, I64) for name in ("units", "columns", last, "own", "all"))]
 
 
-_BEST = [
-    ("table", POINTER),
-    ("bias", POINTER),
-    ("allowed", POINTER),
-    ("values", POINTER),
-    ("places", POINTER),
-    ("units", I64),
-    ("columns", I64),
-    ("count", I64),
-    ("own", I64),
-    ("all", I64),
-]
+_SOFTMAX = _arguments("normaliser mean floor", "gradient")
+_BEST = _arguments("allowed values places", "count")
 
 
 def emit_softmax(module: ir.Module, target: Target, dtype: str) -> None:
@@ -46,7 +29,11 @@ def emit_softmax(module: ir.Module, target: Target, dtype: str) -> None:
     `normaliser` becomes the logarithm of a column's sum of exponentials, and `mean` the mean of its logits. With
     `gradient` the table becomes each unit's probability less `floor`; without, it is left unfinished.
     """
-    e = function(module, "softmax", _SOFTMAX, target, dtype)
+    _emit(function(module, "softmax", _SOFTMAX, target, dtype), _softened)
+
+
+def _emit(e: Emitter, columns_of: Callable[[Emitter, Value, Value | None], None]) -> None:
+    """`columns_of(e, column, mask)` for each register of columns, which threads share."""
     e.function.linkage = "internal"
     columns, own, all_ = (e.function.args[place] for place in (6, 8, 9))
     first, last = e.share(e.ceil_div(columns, e.whole(e.lanes)), own, all_)
@@ -55,13 +42,13 @@ def emit_softmax(module: ir.Module, target: Target, dtype: str) -> None:
         left = e.b.sub(columns, column)
         with e.b.if_else(e.b.icmp_signed(">=", left, e.whole(e.lanes))) as (full, partial):
             with full:
-                _register(e, column, None)
+                columns_of(e, column, None)
             with partial:
-                _register(e, column, e.tail_mask(left))
+                columns_of(e, column, e.tail_mask(left))
     e.b.ret_void()
 
 
-def _register(e: Emitter, column: Value, mask: Value | None) -> None:
+def _softened(e: Emitter, column: Value, mask: Value | None) -> None:
     """A register of columns."""
     table, bias, normaliser, mean, floor, units, columns, gradient = e.function.args[:8]
     own = e.at(table, column)
@@ -104,19 +91,7 @@ def emit_best(module: ir.Module, target: Target, dtype: str) -> None:
     values[rank, column] become log-probabilities, falling, and places[rank, column] their units, as numbers. A unit
     whose `allowed` is minus infinity has its part of the sum, and is not among them; of equals the first stands first.
     """
-    e = function(module, "best", _BEST, target, dtype)
-    e.function.linkage = "internal"
-    columns, own, all_ = (e.function.args[place] for place in (6, 8, 9))
-    first, last = e.share(e.ceil_div(columns, e.whole(e.lanes)), own, all_)
-    with e.loop(first, last) as (block, _):
-        column = e.b.mul(block, e.whole(e.lanes))
-        left = e.b.sub(columns, column)
-        with e.b.if_else(e.b.icmp_signed(">=", left, e.whole(e.lanes))) as (full, partial):
-            with full:
-                _ranked(e, column, None)
-            with partial:
-                _ranked(e, column, e.tail_mask(left))
-    e.b.ret_void()
+    _emit(function(module, "best", _BEST, target, dtype), _ranked)
 
 
 def _ranked(e: Emitter, column: Value, mask: Value | None) -> None:

@@ -19,8 +19,6 @@ from gatework.graph import Graph
 from gatework.graph.layout import named_sizes
 from gatework.graph.node import resolve
 
-_PREPARED = "llvm step"
-
 
 def run_step(
     graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput
@@ -29,19 +27,23 @@ def run_step(
 
     What is packed is kept with the memory, as its keys are, and made again where a weight has changed since.
     """
-    tensors = [*sequence.inputs.values(), *sequence.statics.values(), *sequence.states]
-    if sequence.steps != 1 or sequence.pieces is not None or not sequence.memories:
+    memories = sequence.memories.values()
+    prepared = next(iter(memories)).prepared
+    if prepared is None or sequence.steps != 1 or sequence.pieces is not None:
         return None
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (*tensors, *parameters.values())):
+    read = [*sequence.inputs.values(), *sequence.statics.values(), *sequence.states, *parameters.values()]
+    read += [tensor for memory in memories for tensor in (memory.values, *memory.keys.values())]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in read):
         return None
-    dtype, rows = tensors[0].dtype, sequence.rows
-    if any(tensor.dtype is not dtype for tensor in (*tensors, *parameters.values())):
-        return None
-    prepared = next(iter(sequence.memories.values())).prepared
-    weights = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters.values())
-    known = prepared.get(_PREPARED)
-    if known is None or known.made_for != (graph, weights) or known.rows < rows:
-        prepared[_PREPARED] = known = Step(graph, parameters, sequence, weights)
+    like = sequence.states[0]
+    if any(tensor.dtype is not like.dtype or tensor.device != like.device for tensor in read):
+        return None  # the sequence's own pass says what is wrong
+    if any(parameter.is_inference() for parameter in parameters.values()):
+        return None  # nothing says whether they have changed
+    made_for = threads.most(), tuple((p.data_ptr(), p._version) for p in parameters.values())
+    known = prepared.get(graph)
+    if known is None or known.made_for != made_for or known.rows < sequence.rows:
+        prepared[graph] = known = Step(graph, parameters, sequence, made_for)
     step: Step = known
     return step(sequence)
 
@@ -50,6 +52,7 @@ class Step:
     """A step on packed weights and a memory's rows in one piece.
 
     Attributes:
+        made_for: the threads there were, and the weights as they were.
         rows: the most that a call may have.
     """
 
@@ -58,11 +61,15 @@ class Step:
         graph: Graph,
         parameters: Mapping[str, Tensor],
         sequence: SequenceInput,
-        weights: tuple[tuple[int, int], ...],
+        made_for: tuple[int, tuple[tuple[int, int], ...]],
     ) -> None:
-        self.made_for, self.rows = (graph, weights), sequence.rows
+        self.made_for, self.rows = made_for, sequence.rows
+        self._weights_as_given = tuple(
+            parameters.values()
+        )  # alive, so that no other tensor takes their addresses
         self._dtype = sequence.states[0].dtype
-        lowered, own, memories = attended.by_rows(graph, parameters, sequence.memories)
+        every = {name: replace(memory, rows=None) for name, memory in sequence.memories.items()}
+        lowered, own, memories = attended.by_rows(graph, parameters, every)
         self._graph = lowered
         read = {**sequence.inputs, **sequence.statics}
         read |= {state.name: value for state, value in zip(graph.states, sequence.states, strict=True)}
@@ -133,7 +140,11 @@ class Step:
             tensors = (*read, *old, *both, which, *emits.values())
             self._calls[self._shape.team].call(*(tensor.data_ptr() for tensor in tensors))
         finals = tuple(state[1] for state in both)
-        return SequenceOutput(finals[0].unsqueeze(0), emits, finals)
+        return SequenceOutput(finals[0].clone().unsqueeze(0), emits, finals)
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """A copy of what keeps it has none, and makes its own."""
+        return type(None), ()
 
 
 def _state_widths(graph: Graph, sizes: Mapping[str, int]) -> dict[str, int]:

@@ -26,6 +26,7 @@ from gatework.backends.llvm.driver import (
     DATA_FIELDS,
     FIELDS,
     OUTER,
+    OUTER_OF_ROWS,
     PACK,
     RUN,
     SOFTMAX,
@@ -245,6 +246,24 @@ class WorkList:
             self._add(
                 OUTER, places[0], *left_strides, places[1], right_stride, apart, depth, rows, columns, places[2],
                 int(not anew),
+            )  # fmt: skip
+
+    def outer_of_rows(
+        self, left: Place, left_stride: int, right: Place, right_stride: int, depth: int, shape: tuple[int, int, int],
+        result: Place,
+    ) -> None:  # fmt: skip
+        """Adds to result[b, m, n] the sum over k of left[k, b, m] right[k, b, n].
+
+        Args:
+            left_stride, right_stride: of k.
+            shape: of the result, (B, M, N), which threads share by b.
+        """
+        count, rows, columns = shape
+        if depth and count and rows and columns:
+            places = self._place(left), self._place(right), self._place(result)
+            self._add(
+                OUTER_OF_ROWS, places[0], 1, left_stride, places[1], right_stride, self.panel_columns, depth, rows,
+                columns, places[2], count,
             )  # fmt: skip
 
     @property
