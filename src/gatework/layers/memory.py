@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -81,6 +82,11 @@ class Memories:
         if count is not None and len(index) and not 0 <= int(index.min()) <= int(index.max()) < count:
             raise ValueError(f"An index of rows goes from {index.min()} to {index.max()}; there are {count}.")
         return replace(self, picked=index if self.picked is None else self.picked[index])
+
+    @cached_property
+    def whole(self) -> Memories:
+        """The same with a row of its own for every row of a call, for those who read no row through an index."""
+        return self if self.picked is None else self.rows(lambda value, dim: value)
 
     @property
     def count(self) -> int | None:

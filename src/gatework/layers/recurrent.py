@@ -228,6 +228,8 @@ class Recurrent(nn.Module):
             rows=call.rows,
             one_step=call.steps == 1 and not call.memories.values,
         )
+        if choice.name != "llvm":
+            call.memories = call.memories.whole
         if choice.name == "torch" and call.ragged is None and not (self.residual and self.num_layers > 1):
             return self._run_fused_stack(graph, call)
         recorded: dict[str, RecordedLayer] = {}
