@@ -133,7 +133,7 @@ def _automatic(
     """What `auto` takes."""
     no_engine = llvm.refusal(graph, record=record, sizes=sizes, like=like) or llvm.not_here()
     no_operator = torch_fused.refusal(graph, record=record, sizes=sizes, like=like)
-    if no_engine is None and one_step:
+    if no_engine is None and one_step and not graph.inputs_of_kind("memory"):
         no_engine = "a single step does not repay the engine's call"
     if no_operator is not None:
         if no_engine is None:

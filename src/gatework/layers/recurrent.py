@@ -226,7 +226,7 @@ class Recurrent(nn.Module):
             like=call.x,
             empty=call.empty,
             rows=call.rows,
-            one_step=call.steps == 1 and not call.memories.values,
+            one_step=call.steps == 1,
         )
         if choice.name != "llvm":
             call.memories = call.memories.whole
@@ -399,7 +399,7 @@ class Recurrent(nn.Module):
             like=like,
             empty=input is not None and input.numel() == 0,
             rows=rows,
-            one_step=steps == 1 and not self._graph.inputs_of_kind("memory"),
+            one_step=steps == 1,
         )
 
     def extra_repr(self) -> str:

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from gatework.backends.llvm import attended, target, threads
 from gatework.backends.llvm.plan import emitted
-from gatework.backends.llvm.sequence import shape_for
+from gatework.backends.llvm.sequence import shape_for, shape_of
 from gatework.backends.llvm.stepper import BoundLayer, bind_layer, run_layer
 from gatework.backends.llvm.worklist import ARENA, Fixed, Place, Work, WorkList, new_arena
 from gatework.backends.program import SequenceInput, SequenceOutput
 from gatework.graph import Graph
-from gatework.graph.layout import named_sizes
 from gatework.graph.node import resolve
 
 
@@ -64,22 +63,16 @@ class Step:
         made_for: tuple[int, tuple[tuple[int, int], ...]],
     ) -> None:
         self.made_for, self.rows = made_for, sequence.rows
-        self._weights_as_given = tuple(
-            parameters.values()
-        )  # alive, so that no other tensor takes their addresses
+        # Held, so that no other tensor takes their addresses.
+        self._weights_as_given = tuple(parameters.values())
         self._dtype = sequence.states[0].dtype
         every = {name: replace(memory, rows=None) for name, memory in sequence.memories.items()}
         lowered, own, memories = attended.by_rows(graph, parameters, every)
         self._graph = lowered
-        read = {**sequence.inputs, **sequence.statics}
-        read |= {state.name: value for state, value in zip(graph.states, sequence.states, strict=True)}
-        widths = {name: value.shape[-1] for name, value in read.items()}
-        widths |= {name: memory.values.shape[-1] for name, memory in memories.items()}
-        sizes = named_sizes(lowered, widths, {name: value.shape[0] for name, value in own.items()})
-        self._sizes = sizes | {f"{name}_steps": len(memory.values) for name, memory in memories.items()}
+        self._sizes = shape_of(lowered, own, replace(sequence, memories=memories)).size_of
         self._emitted = emitted(lowered, self._sizes)
         self._weights = sum(value.numel() for name, value in own.items() if name.startswith("weight_"))
-        self._most = threads.most()
+        self._most, _ = made_for
 
         work = WorkList(self._dtype, target.host(), self._most, self._most)
         layer = bind_layer(work, lowered, self._sizes, self.rows, self._dtype)
