@@ -19,6 +19,7 @@ from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import gatework as gw
+from gatework.backends import torch_fused
 
 STEPS, BATCH, INPUT, HIDDEN, PROJECTED = 5, 4, 3, 4, 2
 LENGTHS = (3, 0, 5, 1)  # any order, an empty one among them
@@ -342,16 +343,48 @@ def test_tied_weights_stay_tied() -> None:
     assert twin.weight_hh_l1 is twin.weight_hh_l0
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("backend", ["auto", "eager"])
 def test_autocast(kind: str, backend: str) -> None:
     theirs, ours = pair(kind)
     x = torch.randn(STEPS, BATCH, INPUT)
-    with torch.autocast("cpu", torch.bfloat16), gw.backend(backend):
-        got, expected = ours(x)[0], theirs(x)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        with gw.backend(backend):
+            got = ours(x)[0]
+        # torch.nn.LSTM itself raises under autocast where oneDNN has no bfloat16 LSTM: it is asked without oneDNN.
+        with torch.backends.mkldnn.flags(enabled=False):
+            expected = theirs(x)[0]
     torch.testing.assert_close(got.float(), expected.float(), rtol=0, atol=2e-2)
     got.float().square().sum().backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in ours.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}, {"proj_size": 2}])
+def test_an_lstm_runs_under_autocast_on_every_processor(dtype: torch.dtype, options: dict[str, Any]) -> None:
+    layer, x = gw.LSTM(INPUT, HIDDEN, **options), torch.randn(STEPS, BATCH, INPUT)
+    expected = layer(x)[0]
+    with torch.autocast("cpu", dtype):
+        output = layer(x)[0]
+        choice = gw.explain(layer, x)
+        one_step = layer(x[:1])[0]
+    torch.testing.assert_close(output.float(), expected, rtol=0, atol=2e-2)
+    assert one_step.shape == expected[:1].shape
+    output.float().sum().backward()
+    assert all(p.grad is not None for p in layer.parameters())
+    fails = torch_fused.lstm_fails_in(dtype, torch.backends.mkldnn.enabled)
+    if fails and "proj_size" not in options:
+        assert choice.name == "eager"
+        assert fails in choice.reason
+        with (
+            torch.autocast("cpu", dtype),
+            gw.backend("torch"),
+            pytest.raises(gw.BackendError, match="processor"),
+        ):
+            layer(x)
+    else:
+        assert choice.name == "torch"
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn_tanh"])

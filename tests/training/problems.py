@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+import gatework as gw
 from gatework.training import StepLoss
 
 
@@ -18,7 +19,7 @@ class TinyModel(torch.nn.Module):
     def __init__(self, vocabulary: int = 11, hidden: int = 8, dropout: float = 0.0) -> None:
         super().__init__()
         self.embedding = torch.nn.Embedding(vocabulary, hidden)
-        self.lstm = torch.nn.LSTM(hidden, hidden, num_layers=2, dropout=dropout)
+        self.lstm = gw.LSTM(hidden, hidden, num_layers=2, dropout=dropout)
         self.output = torch.nn.Linear(hidden, vocabulary)
         self.output.weight = self.embedding.weight
 

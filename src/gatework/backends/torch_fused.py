@@ -33,7 +33,41 @@ def refusal(
     if record:
         return "torch's fused operators keep no gates"
     if graph.states[0].size == "proj_size" and sizes.get("proj_size") == sizes.get("hidden_size"):
-        return "torch's operator tells a projection by its being narrower than the hidden size"
+        return "torch.nn.LSTM treats proj_size == hidden_size as no projection"
+    if _casts_on_the_cpu(like) and fused_kind(graph) == "lstm" and graph.states[0].size != "proj_size":
+        return lstm_fails_in(torch.get_autocast_dtype("cpu"), torch.backends.mkldnn.enabled)
+    return None
+
+
+def _casts_on_the_cpu(like: Tensor | None) -> bool:
+    """Whether autocast will change the dtype of the input on its way into torch's operator."""
+    return (
+        like is not None
+        and like.device.type == "cpu"
+        and like.dtype is not torch.float64
+        and torch.is_autocast_enabled("cpu")
+    )
+
+
+@cache
+def lstm_fails_in(dtype: torch.dtype, onednn: bool) -> str | None:
+    """Why torch's LSTM cannot run under autocast to `dtype` on this processor; None where it can.
+
+    Autocast hands the LSTM to oneDNN without asking whether oneDNN has one in that dtype: on a processor without
+    AVX-512 it has none in bfloat16, and raises. A small LSTM, forward and backward, tells.
+
+    Args:
+        onednn: whether torch may use oneDNN; with another value the answer is another.
+    """
+    weights = [torch.zeros(8, 2, requires_grad=True) for _ in range(2)]
+    x, state = torch.zeros(2, 1, 2, requires_grad=True), torch.zeros(1, 1, 2)
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", dtype):
+            output, *_ = torch._VF.lstm(x, [state, state], weights, False, 1, 0.0, True, False, False)
+            output.float().sum().backward()
+    except RuntimeError as error:
+        short = str(dtype).removeprefix("torch.")
+        return f"torch's LSTM does not run in {short} on this processor ({str(error).split('.')[0]})"
     return None
 
 
