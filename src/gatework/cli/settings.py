@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from pydantic import BaseModel
 
-from gatework.errors import InputError, MissingExtraError, nearest
+from gatework.errors import InputError, MissingExtraError
 
 __all__ = ["open_output", "read_columns", "read_config", "read_inputs", "resume_command"]
 
@@ -20,10 +20,12 @@ def read_config(path: Path, model: type[BaseModel]) -> dict[str, Any]:
     """Options from a YAML file. `safe_load` makes plain values only: the file cannot run code.
 
     Raises:
-        InputError: the file is missing or is no mapping, or a key is no option (the nearest one is given).
+        InputError: the file is missing or is no mapping, or says what a file may not (`check_file_options`).
     """
     try:
         import yaml
+
+        from gatework.training.options import check_file_options
     except ModuleNotFoundError as error:
         raise MissingExtraError("PyYAML", "tasks") from error
     try:
@@ -37,14 +39,7 @@ def read_config(path: Path, model: type[BaseModel]) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise InputError(str(path), f"is a {type(values).__name__}", "Write one `name: value` a line.")
-    for name in values:
-        if name not in model.model_fields:
-            raise InputError(
-                str(path), f"there is no option {name!r}", nearest(str(name), model.model_fields)
-            )
-    if str(values.get("cell", "")).rpartition(":")[0].endswith(".py"):
-        what = "names a cell in a Python file, which a configuration may not run"
-        raise InputError(str(path), what, f"Give it on the command line: --cell {values['cell']}.")
+    check_file_options(model, values, str(path))
     return values
 
 

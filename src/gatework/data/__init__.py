@@ -1,6 +1,7 @@
 """Files to examples to batches. Knows no task; each error names the file and the row."""
 
 from .dialogues import context_text, read_dialogues
+from .examples import Fields, Packed
 from .length_batches import length_batches
 from .pairs import Pair, read_pairs
 from .tables import Row, Source, file_format, locate_rows, read_rows, source_paths
@@ -10,7 +11,9 @@ from .tokenizers import Decoder, Tokenizer
 
 __all__ = [
     "Decoder",
+    "Fields",
     "LaneBatches",
+    "Packed",
     "Pair",
     "Row",
     "Source",

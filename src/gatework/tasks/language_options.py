@@ -10,13 +10,13 @@ from pydantic import (
     ConfigDict,
     Field,
     RootModel,
-    field_serializer,
     field_validator,
     model_validator,
 )
 
 from gatework.errors import InputError
 from gatework.layers.softmax import default_cutoffs
+from gatework.tasks.options import CellOption
 from gatework.training import TrainingOptions
 
 __all__ = ["KIND_DEFAULTS", "STRUCTURE", "Completion", "CompletionSettings", "LanguageModelOptions", "Prompt"]
@@ -73,7 +73,7 @@ class LanguageModelOptions(TrainingOptions):
     min_frequency: int = Field(1, ge=1, description="rarer tokens are unknown")
     lowercase: bool = Field(False, description="read the text in lower case")
 
-    cell: Any = Field("lstm", description="a cell of the catalogue, or FILE.py:NAME")
+    cell: CellOption = Field("lstm", description="a cell of the catalogue, or FILE.py:NAME")
     hidden_size: int = Field(384, ge=1, description="units of a recurrent layer (word: 512)")
     num_layers: int = Field(2, ge=1, description="recurrent layers")
     proj_size: int = Field(0, ge=0, description="units of the states that a cell projects; 0: none")
@@ -99,21 +99,10 @@ class LanguageModelOptions(TrainingOptions):
     )
     ngram_order: int = Field(6, ge=1, description="longest n-gram of the baseline (bpe, word: 4)")
 
-    @field_validator("cell")
-    @classmethod
-    def _check_cell(cls, cell: Any) -> Any:
-        if isinstance(cell, str) or hasattr(cell, "to_json"):
-            return cell
-        raise ValueError("a cell is a name, FILE.py:NAME, or a gatework.Cell")
-
     @field_validator("adaptive_softmax", mode="before")
     @classmethod
     def _read_yaml(cls, value: Any) -> Any:
         return {True: "on", False: "off"}.get(value, value)  # what YAML makes of a bare on or off
-
-    @field_serializer("cell")
-    def _name_cell(self, cell: Any) -> str:
-        return cell if isinstance(cell, str) else cell.name
 
     def softmax_cutoffs(self, vocabulary_size: int) -> list[int]:
         """The adaptive softmax's cutoffs for this vocabulary; empty for the plain softmax.

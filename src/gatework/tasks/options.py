@@ -5,14 +5,31 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, PlainSerializer
 
 from gatework.errors import InputError
 from gatework.graph import Cell
+from gatework.training.options import CommandLine
 
-__all__ = ["OptionHelp", "describe_options", "inherited_options", "split_settings"]
+__all__ = ["CellOption", "OptionHelp", "describe_options", "inherited_options", "split_settings"]
+
+
+def _check_cell(cell: Any) -> Any:
+    if isinstance(cell, (str, Cell)):
+        return cell
+    raise ValueError("a cell is a name, FILE.py:NAME, or a gatework.Cell")
+
+
+def _cell_name(cell: Any) -> str:
+    return cell if isinstance(cell, str) else cell.name
+
+
+# A cell of the catalogue by name, FILE.py:NAME (never from a configuration file), or a gatework.Cell.
+CellOption = CommandLine[
+    Annotated[Any, AfterValidator(_check_cell), PlainSerializer(_cell_name, return_type=str)]
+]
 
 
 class OptionHelp(NamedTuple):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gatework.tasks.options import CellOption
 from gatework.training import TrainingOptions
 
 __all__ = ["STRUCTURE", "Alignment", "PairOptions", "ScoredText", "SearchSettings"]
@@ -41,8 +42,8 @@ class PairOptions(TrainingOptions):
     min_frequency: int = Field(1, ge=1, description="rarer tokens are unknown")
     lowercase: bool = Field(False, description="read both sides in lower case")
 
-    cell: Any = Field("gru", description="the encoder's cell, of the catalogue or FILE.py:NAME")
-    decoder_cell: Any = Field(
+    cell: CellOption = Field("gru", description="the encoder's cell, of the catalogue or FILE.py:NAME")
+    decoder_cell: CellOption = Field(
         "bahdanau_gru",
         description="the decoder's: bahdanau_gru, bahdanau_lstm or luong_lstm attend; cho_gru reads one fixed "
         "context; gru, lstm and the like only start from the source; or FILE.py:NAME",
@@ -72,17 +73,6 @@ class PairOptions(TrainingOptions):
     max_length: int = Field(
         200, ge=1, description="tokens of a side; longer pairs are left out of the training"
     )
-
-    @field_validator("cell", "decoder_cell")
-    @classmethod
-    def _check_cell(cls, cell: Any) -> Any:
-        if isinstance(cell, str) or hasattr(cell, "to_json"):
-            return cell
-        raise ValueError("a cell is a name, FILE.py:NAME, or a gatework.Cell")
-
-    @field_serializer("cell", "decoder_cell")
-    def _name_cell(self, cell: Any) -> str:
-        return cell if isinstance(cell, str) else cell.name
 
 
 class SearchSettings(BaseModel):

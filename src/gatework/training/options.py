@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gatework.errors import InputError, nearest
 
 DEFAULT_EPOCHS = 10
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class OptionRules:
+    """What holds for an option beside its type, written in its annotation: `cell: CommandLine[Any] = Field(…)`.
+
+    where: "command line": a configuration file, which may be a stranger's, may only name what Gatework has. A
+        Python file, which is run, is named on the command line or in the constructor.
+    """
+
+    where: Literal["anywhere", "command line"] = "anywhere"
+
+
+CommandLine = Annotated[T, OptionRules(where="command line")]
+
+
+def option_rules(model: type[BaseModel], name: str) -> OptionRules:
+    """The rules of an option, the plain ones where its annotation states none."""
+    stated = [mark for mark in model.model_fields[name].metadata if isinstance(mark, OptionRules)]
+    command_line = any(mark.where == "command line" for mark in stated)
+    return OptionRules(where="command line" if command_line else "anywhere")
 
 
 class TrainingOptions(BaseModel):
@@ -152,6 +177,23 @@ def parse_options(model: type[Options], values: Mapping[str, Any], where: str) -
         if name not in values:
             raise InputError(where, f"option {name!r} is required", fix) from error
         raise InputError(where, f"option {name!r} cannot be {values[name]!r}: {message}", fix) from error
+
+
+def check_file_options(model: type[BaseModel], values: Mapping[Any, Any], where: str) -> None:
+    """Refuse what a configuration file may not say.
+
+    Raises:
+        InputError: a key is no option (the nearest one is given), or a value of an option that is for the command
+            line alone is more than the name of something that Gatework has: it could run a Python file.
+    """
+    for name, value in values.items():
+        if name not in model.model_fields:
+            raise InputError(where, f"there is no option {name!r}", nearest(str(name), model.model_fields))
+        is_name = not isinstance(value, str) or re.fullmatch(r"[\w -]*", value)
+        if option_rules(model, name).where == "command line" and not is_name:
+            what = f"{name} names a cell in a Python file, which a configuration may not run"
+            flag = f"--cell {value}" if name == "cell" else f"--set {name}={value}"
+            raise InputError(where, what, f"Give it on the command line: {flag}.")
 
 
 def _from_text(value: Any, annotation: Any) -> Any:
