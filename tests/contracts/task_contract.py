@@ -1,0 +1,410 @@
+"""What every task keeps: `check_task` runs these checks on a task's class and one small example of its data.
+
+Each check is a function of a `Case`; `test_tasks.py` runs them one by one over everything registered.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import math
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+import gatework as gw
+from gatework import tasks
+from gatework.errors import InputError, RunError
+from gatework.tasks.base import Task
+from gatework.training import RunFolder
+from tests.contracts.task_examples import TaskExample
+
+__all__ = ["CHECKS", "Case", "check_task"]
+
+# A row of a batch is padded to other lengths than when it is alone: float32 sums of another grouping.
+TOLERANCE = {"rel": 1e-4, "abs": 1e-5}
+PATIENCE = 60.0  # seconds that an answer may take on a machine that does other things
+MUTATIONS = 120  # damaged files a run
+KILLED = 9
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task under test: its class, its example, a folder of its own."""
+
+    kind: type[Task]
+    example: TaskExample
+    folder: Path
+
+    @cached_property
+    def model(self) -> Task:
+        """A trained one; no check changes it."""
+        return self.fit(self.folder / "run")
+
+    def fit(
+        self,
+        out: Path | None = None,
+        data: Any = None,
+        *,
+        options: Mapping[str, Any] | None = None,
+        **given: Any,
+    ) -> Task:
+        """Train with the example's options and those given."""
+        chosen = {**self.example.options, **(options or {})}
+        data = self.example.rows if data is None else data
+        return self.kind(**chosen).fit(data, valid=self.example.valid, out=out, **given)
+
+    def copy(self, name: str) -> Path:
+        """A copy of the trained run, for a check to damage."""
+        target = self.folder / name
+        shutil.copytree(self.model.run_.path, target)
+        return target
+
+    def predict(self, model: Task) -> list[dict[str, Any]]:
+        return model.predict(self.example.inputs, **self.example.settings)
+
+
+def check_task(kind: type[Task], example: TaskExample, folder: Path) -> None:
+    """Every check, on a registered task.
+
+    Args:
+        kind: the task's class.
+        example: see `TaskExample`.
+        folder: an empty one, for runs.
+    """
+    case = Case(kind, example, folder)
+    for check in CHECKS:
+        check(case)
+
+
+# What a task declares
+
+
+def declares(case: Case) -> None:
+    """A registered name, schemas, options and settings that carry descriptions."""
+    kind = case.kind
+    assert tasks.get(kind.name) is kind
+    assert getattr(gw, kind.__name__) is kind
+    assert kind.input_schema() == kind.Input.model_json_schema()
+    assert {"input", "output"} <= set(kind.output_schema()["properties"])
+    for model in (kind.Options, kind.Settings):
+        assert model.model_config["extra"] == "forbid"
+        for name, option in model.model_fields.items():
+            assert option.description, name
+    with pytest.raises(InputError, match="not trained"):
+        kind().predict(case.example.inputs)
+    with pytest.raises(InputError, match="not trained"):
+        kind().evaluate(case.example.valid)
+
+
+# Data
+
+
+def reads_every_form(case: Case) -> None:
+    """A file, a list of rows, an iterator, a DataFrame and a Dataset are the same data."""
+    pandas, datasets = pytest.importorskip("pandas"), pytest.importorskip("datasets")
+    rows = list(case.example.rows)
+    renamed = {name: f"my_{name}" for name in rows[0]}
+    theirs = [{renamed[name]: value for name, value in row.items()} for row in rows]
+    path = write_rows(case.folder / "rows.jsonl", rows)
+    other = write_rows(case.folder / "theirs.jsonl", theirs)
+    expected = case.fit(data=path, options={"max_steps": 2}).metrics_
+    for data in (rows, iter(rows), pandas.DataFrame(rows), datasets.Dataset.from_list(rows)):
+        assert case.fit(data=data, options={"max_steps": 2}).metrics_ == expected
+    model = case.kind(**{**case.example.options, "max_steps": 2})
+    valid = [{renamed[name]: value for name, value in row.items()} for row in case.example.valid]
+    assert model.fit(other, valid=valid, columns=renamed).metrics_ == expected
+
+
+def holds_back(case: Case) -> None:
+    """Without validation data some is held back, and the run is a whole one."""
+    model = case.kind(**case.example.options).fit(case.example.rows)
+    assert 0 < model.metrics_["examples"] < case.model.evaluate(case.example.rows)["examples"]
+
+
+def refuses_bad_data(case: Case) -> None:
+    """Wrong columns, no data, a row of rubbish, a wrong option: one line, with the file and the row."""
+    out = case.folder / "refused"
+    rows = [dict(row) for row in case.example.rows]
+    column = next(iter(rows[0]))
+    wrong = [{f"not_{name}": value for name, value in row.items()} for row in rows]
+    rubbish = [*rows[:3], dict(case.example.rubbish), *rows[3:]]
+    empty = case.folder / "empty.jsonl"
+    empty.write_bytes(b"")
+    file = write_rows(case.folder / "rubbish.jsonl", rubbish)
+
+    def refused(match: str, data: Any, options: Mapping[str, Any] | None = None, **given: Any) -> None:
+        with pytest.raises(InputError, match=match) as caught:
+            case.fit(out, data, options=options, **given)
+        one_line(caught.value)
+        assert not out.exists()
+
+    refused(column, wrong)
+    refused(rf"wrong\.jsonl.*{column}", write_rows(case.folder / "wrong.jsonl", wrong))
+    refused(" ", [])
+    refused(" ", iter([]))
+    refused(r"empty\.jsonl", empty)
+    refused(r"rubbish\.jsonl, line 4", file)
+    refused("row 4", rubbish)
+    refused("absent", case.folder / "absent.jsonl")
+    refused("columns", rows, columns={"no_such_column": "x"})
+    refused("no option 'hiden_size'", rows, {"hiden_size": 3})
+    with pytest.raises(InputError, match=r"rubbish\.jsonl, line 4") as caught:
+        case.model.evaluate(file)
+    one_line(caught.value)
+    with pytest.raises(InputError, match=r"empty\.jsonl"):
+        case.model.evaluate(empty)
+
+
+# Figures
+
+
+def gives_figures(case: Case) -> None:
+    """The model's figures, and the baselines' of the same names, the strongest one again as `baseline`."""
+    model = case.model
+    figures = model.evaluate(case.example.valid)
+    assert figures == model.metrics_ == model.run_.read_json("metrics.json")
+    assert {"model", "baseline", "baselines", "examples"} <= set(figures)
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    assert type(figures["examples"]) is int
+    assert figures["examples"] > 0
+    assert figures["baseline"] in figures["baselines"].values()
+    for baseline in figures["baselines"].values():
+        assert baseline
+        assert set(baseline) <= set(figures["model"])
+    assert all(math.isfinite(value) for value in figures["model"].values())
+
+
+# Predictions
+
+
+def predicts_by_schema(case: Case) -> None:
+    """A record an input, of the published schema, which gives the input back; bad ones are refused."""
+    records = case.predict(case.model)
+    assert [record["input"] for record in records] == list(case.example.inputs)
+    required = set(case.kind.output_schema()["required"])
+    for record in records:
+        assert required <= set(record)
+        case.kind.Output.model_validate_json(json.dumps(record, allow_nan=False), strict=True)
+    assert case.model.predict([], **case.example.settings) == []
+    for bad in (3.5, None, object()):
+        with pytest.raises(InputError, match="is not an input of") as caught:
+            case.model.predict([case.example.inputs[0], bad])
+        one_line(caught.value)
+    with pytest.raises(InputError, match="no option 'no_such_setting'"):
+        case.model.predict([], no_such_setting=1)
+
+
+def predicts_alike_alone_and_together(case: Case) -> None:
+    """An input's record does not depend on its neighbours, nor on their order."""
+    inputs, records = list(case.example.inputs), case.predict(case.model)
+    assert len({json.dumps(record["input"]) for record in records}) >= 3
+    for item, record in zip(inputs, records, strict=True):
+        alone = case.model.predict([item], **case.example.settings)
+        assert_close(alone, [record])
+    single = next(item for item in inputs if not isinstance(item, list))
+    assert_close(case.model.predict(single, **case.example.settings), [records[inputs.index(single)]])
+    many = inputs * 40
+    random.Random(0).shuffle(many)
+    by_input = {json.dumps(record["input"]): record for record in records}
+    again = case.model.predict(many, **case.example.settings)
+    assert_close(again, [by_input[json.dumps(item)] for item in many])
+
+
+def answers_from_two_threads(case: Case) -> None:
+    """A loaded task is immutable: threads that predict at the same time get what one alone gets."""
+    expected = case.predict(case.model)
+    with ThreadPoolExecutor(4) as threads:
+        for records in threads.map(lambda _: case.predict(case.model), range(12)):
+            assert records == expected
+
+
+# The run
+
+
+def loads_to_the_bit(case: Case) -> None:
+    """A loaded run, and a saved copy of it, are the model that was trained."""
+    case.model.save(case.folder / "saved")
+    for folder in (case.model.run_.path, case.folder / "saved"):
+        loaded = gw.load(folder)
+        assert type(loaded) is case.kind
+        assert_same_weights(loaded, case.model)
+        assert loaded.metrics_ == case.model.metrics_
+        assert loaded.options_.model_dump(mode="json") == case.model.options_.model_dump(mode="json")
+        assert case.predict(loaded) == case.predict(case.model)
+        assert loaded.evaluate(case.example.valid) == case.model.evaluate(case.example.valid)
+    with pytest.raises(RunError, match="already there"):
+        case.model.save(case.folder / "saved")
+
+
+def resumes_to_the_bit(case: Case) -> None:
+    """A training that was killed between two steps, and resumed, is the one that was not."""
+    steps = case.model.result_.steps
+    assert steps >= 8
+    often = {"checkpoint_every": 3}
+    for killed_at in (1, 8):  # before the first checkpoint, and after some
+        out = case.folder / f"killed-{killed_at}"
+        killed(killed_at, functools.partial(case.fit, out, options=often))
+        with pytest.raises(RunError, match="unfinished"):
+            gw.load(out)
+        resumed = case.fit(out, options=often, resume=True)
+        assert resumed.result_.steps == steps
+        assert_same_weights(resumed, case.model)
+        assert resumed.metrics_ == case.model.metrics_
+
+
+def starts_from_a_run(case: Case) -> None:
+    """`from_run` takes the other run's weights and the options that belong to them."""
+    name, other = case.example.inherited
+    options = {key: value for key, value in case.example.options.items() if key != name}
+    still = {"max_steps": 1, "learning_rate": 1e-12}
+    parent = case.model.run_.path
+    child = case.kind(**options | still).fit(case.example.rows, valid=case.example.valid, from_run=parent)
+    assert getattr(child.options_, name) == getattr(case.model.options_, name) != other
+    for key, value in case.model.network_.state_dict().items():
+        torch.testing.assert_close(child.network_.state_dict()[key], value)
+    assert_close(child.evaluate(case.example.valid), case.model.metrics_)
+    out = case.folder / "contradiction"
+    with pytest.raises(InputError, match=name):
+        case.kind(**{name: other}).fit(case.example.rows, from_run=parent, out=out)
+    assert not out.exists()
+
+
+def refuses_a_strangers_files(case: Case) -> None:
+    """A file of a run with another value of the wrong kind anywhere in it, hashes made anew: `RunError`, or it
+    still predicts. Nothing else is raised."""
+    folder = case.copy("stranger")
+    originals = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    damaged = [
+        (name, content)
+        for name in sorted(originals)
+        if name.endswith(".json")
+        for content in mutations(json.loads(originals[name]))
+    ]
+    chosen = random.Random(0).sample(damaged, min(MUTATIONS, len(damaged)))
+    whole = [(name, content) for name, content in damaged if len(content) < 8]
+    refused = 0
+    for name, content in [*whole, *chosen]:
+        (folder / name).write_text(content)
+        RunFolder(folder).complete()
+        try:
+            loaded = gw.load(folder)
+            case.predict(loaded)
+            loaded.evaluate(case.example.valid)
+        except RunError as error:
+            one_line(error)
+            refused += 1
+        except Exception as error:
+            raise AssertionError(f"{name} holding {content:.300}: {type(error).__name__}: {error}") from error
+        (folder / name).write_bytes(originals[name])
+    assert refused >= len(whole)
+
+
+# What the checks share
+
+
+def killed(step: int, train: Callable[[], object]) -> None:
+    """Train in a process that dies, as by `kill -9`, before the optimiser's step of this number (from 0)."""
+    child = os.fork()
+    if child == 0:
+        left = iter(range(step))
+
+        def die(*arguments: Any) -> None:
+            if next(left, None) is None:
+                os._exit(KILLED)
+
+        register_optimizer_step_pre_hook(die)
+        try:
+            train()
+        finally:
+            os._exit(0)  # neither pytest's end nor that of the threads which the parent has
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == KILLED
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def one_line(error: InputError) -> None:
+    """The error says where, what and how to mend it, in one line."""
+    assert "\n" not in str(error)
+    assert error.where
+    assert error.what
+    assert error.fix
+
+
+def assert_same_weights(one: Task, other: Task) -> None:
+    """Equal, to the bit."""
+    weights, expected = state(one), state(other)
+    assert weights.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(weights[name], value), name
+
+
+def state(model: Task) -> dict[str, Tensor]:
+    return dict(model.network_.state_dict())  # type: ignore[attr-defined]
+
+
+def assert_close(value: Any, expected: Any) -> None:
+    """Equal, numbers within the tolerance."""
+    if isinstance(expected, Mapping):
+        assert value.keys() == expected.keys()
+        for name in expected:
+            assert_close(value[name], expected[name])
+    elif isinstance(expected, list):
+        assert len(value) == len(expected)
+        for one, other in zip(value, expected, strict=True):
+            assert_close(one, other)
+    else:
+        assert value == (pytest.approx(expected, **TOLERANCE) if type(expected) is float else expected)
+
+
+def mutations(value: Any) -> Iterator[str]:
+    """JSON texts in which one value, anywhere in this one, is of another kind."""
+    for path in places(value):
+        for other in (None, [], {}, "x", -1, 1.5):
+            changed = copy.deepcopy({"": value})
+            holder = changed
+            for step in path[:-1]:
+                holder = holder[step]
+            if type(holder[path[-1]]) is not type(other):
+                holder[path[-1]] = other
+                yield json.dumps(changed[""])
+
+
+def places(value: Any, path: tuple[Any, ...] = ("",)) -> Iterator[tuple[Any, ...]]:
+    """Where each value inside this one stands."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in inner:
+        yield from places(item, (*path, name))
+
+
+CHECKS: tuple[Callable[[Case], None], ...] = (
+    declares,
+    reads_every_form,
+    holds_back,
+    refuses_bad_data,
+    gives_figures,
+    predicts_by_schema,
+    predicts_alike_alone_and_together,
+    answers_from_two_threads,
+    loads_to_the_bit,
+    resumes_to_the_bit,
+    starts_from_a_run,
+)

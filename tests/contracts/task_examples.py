@@ -1,0 +1,85 @@
+"""One small example a task for the contract of tasks: data, inputs and options that train in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["EXAMPLES", "TaskExample"]
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskExample:
+    """What `check_task` needs to know of a task.
+
+    Attributes:
+        rows: training data by the task's own columns, enough for ten steps and a part to hold back.
+        valid: validation data of the same form.
+        inputs: of `predict`, at least three and different; of different lengths where inputs have one.
+        options: a network of 8 to 16 units that trains for about ten steps in a second. What draws random numbers
+            in training (dropout) is on, so that the resume test sees it.
+        settings: of `predict`, with which it is a function of the input.
+        rubbish: a row that has the right columns and no value that the task can read.
+        inherited: an option, with another value than `options` gives it, which a run that is started from
+            another one may not change.
+    """
+
+    rows: Sequence[Row]
+    valid: Sequence[Row]
+    inputs: Sequence[Any]
+    options: Mapping[str, Any]
+    rubbish: Row
+    inherited: tuple[str, Any] = ("hidden_size", 9)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier"}
+PAIRS = [{"source": f"{a} {b}", "target": f"{WORDS[b]} {WORDS[a]}"} for a in WORDS for b in WORDS]
+PAIRS += [{"source": f"{a} {b} {c}", "target": f"{WORDS[c]}"} for a in WORDS for b in WORDS for c in WORDS]
+LINES = [{"text": f"the {a} and the {b}."} for a in WORDS for b in WORDS for _ in range(2)]
+TALKS = [
+    {"turns": [f"i am {a}", f"welcome {a}", f"who is {b}", "no idea" if a == b else f"not {a}"]}
+    for a in WORDS
+    for b in WORDS
+]
+
+NETWORK = {"embedding_size": 6, "hidden_size": 8, "learning_rate": 0.02, "device": "cpu", "dropout": 0.2}
+ENCODER_DECODER = NETWORK | {"tokenizer": "word", "batch_tokens": 60, "max_steps": 10}
+
+EXAMPLES: dict[str, TaskExample] = {
+    "language-model": TaskExample(
+        rows=LINES,
+        valid=LINES[:5],
+        inputs=["the on", "", "the three and the f", "nine"],
+        options=NETWORK
+        | {
+            "num_layers": 2,
+            "batch_size": 2,
+            "steps": 12,
+            "ngram_order": 2,
+            "output_dropout": 0.2,
+            "max_steps": 10,
+        },
+        settings={"length": 6, "seed": 3},
+        rubbish={"text": 3},
+    ),
+    "translator": TaskExample(
+        rows=PAIRS,
+        valid=PAIRS[::8],
+        inputs=["one two", "three", "four one two three", "nine one"],
+        options=ENCODER_DECODER | {"scheduled_sampling": 0.2, "validate_every": 5, "validation_sentences": 4},
+        settings={"beam": 2, "length": 5},
+        rubbish={"source": "one", "target": 3},
+    ),
+    "chatbot": TaskExample(
+        rows=TALKS,
+        valid=TALKS[::5],
+        inputs=["i am one", ["i am two", "welcome two", "who is two"], "who is three"],
+        options=ENCODER_DECODER,
+        settings={"beam": 2, "length": 5},
+        rubbish={"turns": "one"},
+    ),
+}

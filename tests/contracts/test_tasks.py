@@ -1,0 +1,174 @@
+"""The contract over every registered task; each check is shown a fault."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gatework import tasks
+from gatework.errors import InputError
+from gatework.tasks.base import Task
+from gatework.training import RunFolder
+from tests.contracts.task_contract import (
+    CHECKS,
+    Case,
+    answers_from_two_threads,
+    declares,
+    gives_figures,
+    holds_back,
+    loads_to_the_bit,
+    predicts_alike_alone_and_together,
+    predicts_by_schema,
+    reads_every_form,
+    refuses_bad_data,
+    resumes_to_the_bit,
+    starts_from_a_run,
+)
+from tests.contracts.task_examples import EXAMPLES
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
+    return {
+        name: Case(tasks.get(name), example, tmp_path_factory.mktemp(name))
+        for name, example in EXAMPLES.items()
+    }
+
+
+def test_every_task_has_its_example() -> None:
+    assert set(EXAMPLES) == set(tasks.names())
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", tasks.names())
+def test_a_registered_task_keeps_the_contract(
+    name: str, check: Callable[[Case], None], cases: dict[str, Case]
+) -> None:
+    check(cases[name])
+
+
+# Each check, shown a fault. A fault is a method of the task that does a little else than it should.
+
+
+def declares_no_schema(method: Callable[..., Any]) -> Callable[..., Any]:
+    return classmethod(lambda cls: {"properties": {"output": {}}})  # type: ignore[return-value]
+
+
+def ignores_columns(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, *data, columns=None, **given: method(self, *data, **given)
+
+
+def validates_on_its_training_data(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, data, *, valid=None, **given: method(self, data, valid=valid or data, **given)
+
+
+def complains_in_two_lines(method: Callable[..., Any]) -> Callable[..., Any]:
+    def fit(self: Task, *data: Any, **given: Any) -> Task:
+        try:
+            return method(self, *data, **given)
+        except InputError as error:
+            raise InputError(error.where, f"{error.what}\n", error.fix) from error
+
+    return fit
+
+
+def has_no_baseline(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, *data, **given: {**method(self, *data, **given), "baseline": {"loss": 0.0}}
+
+
+def forgets_its_input(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, *inputs, **given: [
+        {**record, "input": ""} for record in method(self, *inputs, **given)
+    ]
+
+
+def looks_at_the_neighbours(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, *inputs, **given: [
+        {**record, "score": record["score"] + 0.01 * index}
+        for index, record in enumerate(method(self, *inputs, **given))
+    ]
+
+
+def shares_a_state(method: Callable[..., Any]) -> Callable[..., Any]:
+    callers: list[int] = []
+
+    def predict(self: Task, *inputs: Any, **given: Any) -> list[dict[str, Any]]:
+        callers.append(1)
+        time.sleep(0.02)
+        records: list[dict[str, Any]] = method(self, *inputs, **given)
+        shift = len(callers) - 1
+        callers.pop()
+        return [{**record, "score": record["score"] + shift} for record in records]
+
+    return predict
+
+
+def loses_a_weight(method: Callable[..., Any]) -> Callable[..., Any]:
+    def save(self: Task, folder: Any) -> None:
+        method(self, folder)
+        run = RunFolder(folder)
+        tensors = run.read_tensors("model.safetensors")
+        run.write_tensors("model.safetensors", {name: value * 1.001 for name, value in tensors.items()})
+        run.complete()
+
+    return save
+
+
+def resumes_with_other_noise(method: Callable[..., Any]) -> Callable[..., Any]:
+    def fit(self: Task, *data: Any, resume: bool = False, **given: Any) -> Task:
+        model: Task = method(self, *data, resume=resume, **given)
+        if resume:
+            weight = next(iter(model.network_.parameters()))  # type: ignore[attr-defined]
+            weight.data += 1e-6
+        return model
+
+    return fit
+
+
+def starts_from_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, *data, from_run=None, **given: method(self, *data, **given)
+
+
+def trusts_a_stranger(method: Callable[..., Any]) -> Callable[..., Any]:
+    def predict(self: Task, *inputs: Any, **given: Any) -> Any:
+        if self.run_.path.name == "stranger":
+            raise KeyError("options")
+        return method(self, *inputs, **given)
+
+    return predict
+
+
+FAULTS = {
+    declares: ("output_schema", declares_no_schema),
+    reads_every_form: ("fit", ignores_columns),
+    holds_back: ("fit", validates_on_its_training_data),
+    refuses_bad_data: ("fit", complains_in_two_lines),
+    gives_figures: ("evaluate", has_no_baseline),
+    predicts_by_schema: ("predict", forgets_its_input),
+    predicts_alike_alone_and_together: ("predict", looks_at_the_neighbours),
+    answers_from_two_threads: ("predict", shares_a_state),
+    loads_to_the_bit: ("save", loses_a_weight),
+    resumes_to_the_bit: ("fit", resumes_with_other_noise),
+    starts_from_a_run: ("fit", starts_from_nothing),
+}
+
+
+def test_every_check_is_shown_a_fault() -> None:
+    assert set(FAULTS) == set(CHECKS)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_fault_is_found(
+    check: Callable[[Case], None], cases: dict[str, Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cases["translator"]
+    case = Case(whole.kind, whole.example, tmp_path)
+    case.__dict__["model"] = whole.model  # trained before the fault
+    name, fault = FAULTS[check]
+    monkeypatch.setattr(case.kind, name, fault(getattr(case.kind, name)))
+    with pytest.raises((AssertionError, InputError, pytest.fail.Exception)):
+        check(case)
