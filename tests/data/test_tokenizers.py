@@ -4,6 +4,7 @@ refused.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -84,13 +85,13 @@ def test_words_decode_with_spaces_and_line_ends() -> None:
 def test_incremental_decoder_equals_decode(kind: str, text: str, cut: int) -> None:
     tokenizer = trained(kind)
     ids = tokenizer.encode(text)
-    decoder = tokenizer.decoder()
-    printed = "".join(decoder.push(id) for id in ids) + decoder.finish()
+    detokenizer = tokenizer.detokenizer()
+    printed = "".join(detokenizer.push(id) for id in ids) + detokenizer.finish()
     assert printed == tokenizer.decode(ids)
-    # A decoder that goes on from a history prints what follows it.
-    decoder = tokenizer.decoder(history=ids[:cut])
-    rest = "".join(decoder.push(id) for id in ids[cut:]) + decoder.finish()
-    first = tokenizer.decoder()
+    # A detokenizer that goes on from a history prints what follows it.
+    detokenizer = tokenizer.detokenizer(history=ids[:cut])
+    rest = "".join(detokenizer.push(id) for id in ids[cut:]) + detokenizer.finish()
+    first = tokenizer.detokenizer()
     assert "".join(first.push(id) for id in ids[:cut]) + rest == printed
 
 
@@ -98,11 +99,76 @@ def test_a_decoder_holds_back_an_unfinished_character() -> None:
     tokenizer = trained("bpe")
     ids = tokenizer.encode("鷗")  # three bytes, in no merge
     assert len(ids) == 3
-    decoder = tokenizer.decoder()
-    assert [decoder.push(id) for id in ids[:2]] == ["", ""]
-    assert decoder.push(ids[2]) == "鷗"
-    decoder.push(ids[0])
-    assert decoder.finish() == "\ufffd"
+    detokenizer = tokenizer.detokenizer()
+    assert [detokenizer.push(id) for id in ids[:2]] == ["", ""]
+    assert detokenizer.push(ids[2]) == "鷗"
+    detokenizer.push(ids[0])
+    assert detokenizer.finish() == "\ufffd"
+
+
+# What makes ids and characters of a text part: several code points a letter, several bytes a code point, case.
+NASTY_TEXT = st.lists(
+    st.one_of(
+        ANY_TEXT,
+        st.sampled_from(
+            [
+                "İ",
+                "İstanbul",
+                "ΣΑΣ",
+                "ß",
+                "ǅ",
+                "e\u0301",
+                "\u0307",
+                "\u200b",
+                "\u200d",
+                "\ufeff",
+                "\t",
+                "\r",
+                "\v",
+            ]
+        ),
+        st.sampled_from(["👩‍👩‍👧", "🇹🇷", "鷗", "> a b\n< c\n> d", " İ\nI i̇ ", "\x00", "\xa0", "\u2029"]),
+    ),
+    max_size=12,
+).map("".join)
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=NASTY_TEXT)
+def test_every_id_has_the_span_of_its_text(kind: str, lowercase: bool, text: str) -> None:
+    tokenizer = trained(kind, lowercase)
+    ids, spans = tokenizer.encode_with_spans(text)
+    assert ids == tokenizer.encode(text)
+    assert len(spans) == len(ids)
+    assert all(0 <= start < end <= len(text) for start, end in spans)
+    assert all(a[0] <= b[0] and a[1] <= b[1] for a, b in itertools.pairwise(spans))
+    # No visible character is left out, and outside a character that has several tokens none is named twice.
+    named = Counter(index for start, end in spans for index in range(start, end))
+    assert all(named[index] for index, c in enumerate(text) if not c.isspace() or kind != "word")
+    if kind == "word":
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
+    for id, (start, end) in zip(ids, spans, strict=True):
+        piece, token = text[start:end], tokenizer.token(id)
+        if kind == "word":
+            assert piece == "\n" or not set(piece) & set("\n ")
+            assert tokenizer.encode(piece) == [id]
+        elif kind == "character":
+            assert end - start == 1
+            assert id in tokenizer.encode(piece)
+        else:
+            lower = "".join(c.replace("Σ", "σ").lower() for c in piece) if lowercase else piece
+            assert token.strip("\ufffd") in lower
+
+
+def test_the_spans_of_a_conversation_and_of_a_letter_that_grows() -> None:
+    text = "> a b\n< c\n> d"
+    ids, spans = trained("word").encode_with_spans(text)
+    assert len(ids) == 9
+    assert [text[start:end] for start, end in spans] == [">", "a", "b", "\n", "<", "c", "\n", ">", "d"]
+    assert trained("character", True).encode_with_spans("İx").spans == [(0, 1), (0, 1), (1, 2)]
+    assert trained("word", True).encode_with_spans("İİ x").spans == [(0, 2), (3, 4)]
+    assert trained("bpe").encode_with_spans("a鷗").spans == [(0, 1), (1, 2), (1, 2), (1, 2)]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,5 +1,6 @@
 """Files to examples to batches. Knows no task; each error names the file and the row."""
 
+from .detokenizers import Detokenizer
 from .dialogues import context_text, read_dialogues
 from .examples import Fields, Packed
 from .length_batches import length_batches
@@ -7,25 +8,9 @@ from .pairs import Pair, read_pairs
 from .tables import Row, Source, file_format, locate_rows, read_rows, source_paths
 from .text import read_texts
 from .token_stream import LaneBatches, TokenStream
-from .tokenizers import Decoder, Tokenizer
+from .tokenizers import Encoding, Tokenizer
 
 __all__ = [
-    "Decoder",
+    "Detokenizer",
+    "Encoding",
     "Fields",
-    "LaneBatches",
-    "Packed",
-    "Pair",
-    "Row",
-    "Source",
-    "TokenStream",
-    "Tokenizer",
-    "context_text",
-    "file_format",
-    "length_batches",
-    "locate_rows",
-    "read_dialogues",
-    "read_pairs",
-    "read_rows",
-    "read_texts",
-    "source_paths",
-]

@@ -15,34 +15,46 @@ from such a file and builds the rest anew, so that no pattern or normaliser of a
 from __future__ import annotations
 
 import abc
-import codecs
 import json
+import re
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, ClassVar, Literal, NamedTuple, final
 
 from ..errors import InputError, MissingExtraError, nearest
+from .detokenizers import (
+    END_OF_LINE,
+    UNKNOWN,
+    ByteDetokenizer,
+    CharacterDetokenizer,
+    Detokenizer,
+    WordDetokenizer,
+)
 from .text import pieces
 
-UNKNOWN = "<unk>"
-END_OF_LINE = "<eos>"
 BYTE_PAIR_VOCABULARY = 8000
 
 _CHARACTER_PATTERN = r"[\s\S]"
 _WORD_PATTERN = r"[\s\x1c-\x1f]+"  # what str.split() takes for whitespace
+_WORD_OR_LINE_END = re.compile(r"\n|\S+")  # the same words as `_words`
 _SAMPLE_CHARACTERS = 1 << 22
 
 Kind = Literal["character", "word", "bpe"]
 
 
-class Decoder(Protocol):
-    """Turns ids into text as they come (`Tokenizer.decoder`)."""
+class Encoding(NamedTuple):
+    """A text as tokens (`Tokenizer.encode_with_spans`).
 
-    def push(self, token: int) -> str:
-        """The text that this token completes: it is final and may be printed."""
+    Attributes:
+        ids: one for each token.
+        spans: for each token the characters of the source text that it stands for, `text[start:end]`. Tokens that
+            are parts of one character have that character's span.
+    """
 
-    def finish(self) -> str:
-        """What is still held back: an unfinished character, shown as U+FFFD, or nothing."""
+    ids: list[int]
+    spans: list[tuple[int, int]]
 
 
 class Tokenizer(abc.ABC):
@@ -134,21 +146,42 @@ class Tokenizer(abc.ABC):
         Raises:
             InputError: the text holds half of a surrogate pair, which is no character.
         """
+        return self._encode(self._prepared(text))
+
+    def encode_with_spans(self, text: str) -> Encoding:
+        """The ids of a text, and which of its characters each stands for.
+
+        The spans are of `text` as it was given, also where the tokenizer takes it in lower case, and where a
+        character has more characters in lower case than it has itself (`İ`).
+
+        Raises:
+            InputError: as `encode`.
+        """
+        prepared = self._prepared(text)
+        ids = self._encode(prepared)
+        spans = self._spans(prepared, ids)
+        if len(prepared) != len(text):
+            sources = [index for index, character in enumerate(text) for _ in _lower(character)]
+            spans = [(sources[start], sources[end - 1] + 1) for start, end in spans]
+        return Encoding(ids, spans)
+
+    def _prepared(self, text: str) -> str:
+        """A text in the case that the vocabulary is in."""
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             what = f"character {error.start} is half of a surrogate pair ({text[error.start]!a})"
             raise InputError("text", what, "Write the whole character, or take it out") from error
-        return self._encode(_lower(text) if self.lowercase else text)
+        return _lower(text) if self.lowercase else text
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids. An unknown character is shown as U+FFFD, an unknown word as `<unk>`."""
-        decoder = self.decoder()
-        return "".join([decoder.push(int(id)) for id in ids]) + decoder.finish()
+        detokenizer = self.detokenizer()
+        return "".join([detokenizer.push(int(id)) for id in ids]) + detokenizer.finish()
 
     @abc.abstractmethod
-    def decoder(self, history: Iterable[int] = ()) -> Decoder:
-        """A decoder for ids as they come.
+    def detokenizer(self, history: Iterable[int] = ()) -> Detokenizer:
+        """A detokenizer for ids that are known one after another.
 
         Args:
             history: the ids that came before and are already shown: what `push` gives goes on from them.
@@ -164,6 +197,10 @@ class Tokenizer(abc.ABC):
     @abc.abstractmethod
     def _encode(self, text: str) -> list[int]:
         """The ids of a text that is already in the right case."""
+
+    @abc.abstractmethod
+    def _spans(self, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
+        """The span of each of the ids that `_encode` made of a text."""
 
     @abc.abstractmethod
     def _library_tokenizer(self) -> Any:
@@ -193,8 +230,11 @@ class CharacterTokenizer(Tokenizer):
         get, unknown = self._ids.get, self._ids[UNKNOWN]
         return [get(character, unknown) for character in text]
 
-    def decoder(self, history: Iterable[int] = ()) -> Decoder:
-        return _CharacterDecoder(self.token)
+    def _spans(self, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
+        return [(index, index + 1) for index in range(len(text))]
+
+    def detokenizer(self, history: Iterable[int] = ()) -> Detokenizer:
+        return CharacterDetokenizer(self.token)
 
     def _library_tokenizer(self) -> Any:
         library = _library()
@@ -230,11 +270,14 @@ class WordTokenizer(Tokenizer):
         get, unknown = self._ids.get, self._ids[UNKNOWN]
         return [get(word, unknown) for word in _words(text)]
 
-    def decoder(self, history: Iterable[int] = ()) -> Decoder:
-        decoder = _WordDecoder(self.token)
+    def _spans(self, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
+        return [found.span() for found in _WORD_OR_LINE_END.finditer(text)]
+
+    def detokenizer(self, history: Iterable[int] = ()) -> Detokenizer:
+        detokenizer = WordDetokenizer(self.token)
         for id in history:
-            decoder.push(id)
-        return decoder
+            detokenizer.push(id)
+        return detokenizer
 
     def _library_tokenizer(self) -> Any:
         library = _library()
@@ -302,11 +345,20 @@ class BytePairTokenizer(Tokenizer):
         encodings = self._library.encode_batch_fast(batch, add_special_tokens=False)
         return [id for encoding in encodings for id in encoding.ids]
 
-    def decoder(self, history: Iterable[int] = ()) -> Decoder:
-        decoder = _ByteDecoder(self._token_bytes)
+    def _spans(self, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
+        # No byte is lost: byte b of the tokens, one after another, is byte b of the text.
+        first_bytes = list(accumulate((len(character.encode()) for character in text), initial=0))
+        bounds = accumulate((len(self._token_bytes[id]) for id in ids), initial=0)
+        return [
+            (bisect_right(first_bytes, begin) - 1, bisect_right(first_bytes, end - 1))
+            for begin, end in pairwise(bounds)
+        ]
+
+    def detokenizer(self, history: Iterable[int] = ()) -> Detokenizer:
+        detokenizer = ByteDetokenizer(self._token_bytes)
         for id in history:
-            decoder.push(id)
-        return decoder
+            detokenizer.push(id)
+        return detokenizer
 
     def _library_tokenizer(self) -> Any:
         library = _library()
@@ -327,50 +379,6 @@ class BytePairTokenizer(Tokenizer):
 _KINDS: dict[str, type[CharacterTokenizer] | type[WordTokenizer] | type[BytePairTokenizer]] = {
     kind.kind: kind for kind in (CharacterTokenizer, WordTokenizer, BytePairTokenizer)
 }
-
-
-class _CharacterDecoder:
-    def __init__(self, token: Callable[[int], str]) -> None:
-        self._token = token
-
-    def push(self, token: int) -> str:
-        character = self._token(token)
-        return "\ufffd" if character == UNKNOWN else character
-
-    def finish(self) -> str:
-        return ""
-
-
-class _WordDecoder:
-    def __init__(self, token: Callable[[int], str]) -> None:
-        self._token = token
-        self._at_line_start = True
-
-    def push(self, token: int) -> str:
-        word = self._token(token)
-        if word == END_OF_LINE:
-            self._at_line_start = True
-            return "\n"
-        space = "" if self._at_line_start else " "
-        self._at_line_start = False
-        return space + word
-
-    def finish(self) -> str:
-        return ""
-
-
-class _ByteDecoder:
-    def __init__(self, token_bytes: Sequence[bytes]) -> None:
-        self._token_bytes = token_bytes
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, token: int) -> str:
-        if not 0 <= token < len(self._token_bytes):
-            raise IndexError(f"token id {token} is not in 0 … {len(self._token_bytes) - 1}")
-        return self._decoder.decode(self._token_bytes[token])
-
-    def finish(self) -> str:
-        return self._decoder.decode(b"", final=True)
 
 
 class _EvenSample:

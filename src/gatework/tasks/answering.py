@@ -45,6 +45,27 @@ def _alignment(states: tuple[Any, ...]) -> Tensor | None:
 
 
 @dataclass(frozen=True)
+class _Source:
+    """A text as the networks read it.
+
+    Attributes:
+        ids: of its tokens, the boundary last.
+        spans: of each token, the characters of the text that it stands for.
+        length: tokens of the whole text, of which `ids` may be the first ones only.
+    """
+
+    text: str
+    ids: list[int]
+    spans: list[tuple[int, int]]
+    length: int
+
+    @property
+    def tokens(self) -> list[str]:
+        """What stands in the text for each id: for the boundary nothing."""
+        return [self.text[start:end] for start, end in self.spans]
+
+
+@dataclass(frozen=True)
 class Answering:
     """Networks of the same tokens, which answer together.
 
@@ -58,29 +79,35 @@ class Answering:
 
     def records(self, texts: Sequence[str], settings: SearchSettings) -> list[dict[str, Any]]:
         """What `predict` gives for each text."""
-        return [
-            self._record(text, found, settings)
-            for text, found in zip(texts, self.hypotheses(texts, settings), strict=True)
-        ]
+        sources = [self._source(text) for text in texts]
+        answers = zip(sources, self._hypotheses(sources, settings), strict=True)
+        return [self._record(source, hypotheses, settings) for source, hypotheses in answers]
 
     def texts(self, texts: Sequence[str], settings: SearchSettings) -> list[str]:
         """The best output for each text."""
-        found = self.hypotheses(texts, settings)
-        return [self._text(text, h[0], settings) for text, h in zip(texts, found, strict=True)]
+        sources = [self._source(text) for text in texts]
+        answers = zip(sources, self._hypotheses(sources, settings), strict=True)
+        return [self._text(source, hypotheses[0], settings) for source, hypotheses in answers]
 
-    def hypotheses(self, texts: Sequence[str], settings: SearchSettings) -> list[list[Hypothesis]]:
-        """The hypotheses of each text, best first."""
-        encoded = [self._encode(text) for text in texts]
-        order = sorted(range(len(texts)), key=lambda index: len(encoded[index]))
-        found: dict[int, list[Hypothesis]] = {}
+    def _source(self, text: str) -> _Source:
+        """A text as the networks read it."""
+        ids, spans = self.sides[0].encode_with_spans(text)
+        length = len(ids)
+        if length > _LONGEST_SOURCE:
+            ids = [*ids[: _LONGEST_SOURCE - 1], ids[-1]]
+            spans = [*spans[: _LONGEST_SOURCE - 1], spans[-1]]
+        return _Source(text, ids, spans, length)
+
+    def _hypotheses(self, sources: Sequence[_Source], settings: SearchSettings) -> list[list[Hypothesis]]:
+        """The hypotheses of each source, best first."""
+        order = sorted(range(len(sources)), key=lambda index: len(sources[index].ids))
+        hypotheses: dict[int, list[Hypothesis]] = {}
         for begin in range(0, len(order), _BATCH):
             some = order[begin : begin + _BATCH]
-            found |= zip(some, self._search([encoded[index] for index in some], settings), strict=True)
-        return [found[index] for index in range(len(texts))]
-
-    def _encode(self, text: str) -> list[int]:
-        ids = self.sides[0].encode(text)
-        return ids if len(ids) <= _LONGEST_SOURCE else [*ids[: _LONGEST_SOURCE - 1], self.sides[0].boundary]
+            hypotheses |= zip(
+                some, self._search([sources[index].ids for index in some], settings), strict=True
+            )
+        return [hypotheses[index] for index in range(len(sources))]
 
     def _search(self, sources: list[list[int]], settings: SearchSettings) -> list[list[Hypothesis]]:
         device = self.networks[0].target_embedding.weight.device
@@ -124,66 +151,76 @@ class Answering:
             **shared,
         )
 
-    def _text(self, source: str, hypothesis: Hypothesis, settings: SearchSettings) -> str:
+    def _text(self, source: _Source, hypothesis: Hypothesis, settings: SearchSettings) -> str:
         side = self.sides[1]
         tokens = [token for token in hypothesis.tokens if token != side.boundary]
         if side.unknown not in tokens or hypothesis.alignment is None or not settings.replace_unknown:
             return side.tokenizer.decode(tokens)
-        pieces = self.sides[0].pieces(source)
-        looked_at = hypothesis.alignment.argmax(dim=1).tolist()
-        words = [
-            pieces[min(place, len(pieces) - 1)] if token == side.unknown else side.tokenizer.token(token)
-            for token, place in zip(tokens, looked_at, strict=False)
-        ]
-        return (" " if side.tokenizer.kind == "word" else "").join(words)
+        # Unknown target tokens become the source word with the most weight: not the boundary, nor a line end.
+        words = source.tokens
+        visible = torch.tensor([bool(word.strip()) for word in words], device=hypothesis.alignment.device)
+        weights = hypothesis.alignment[:, : len(words)].masked_fill(~visible, -1.0)
+        best = weights.argmax(dim=1).tolist()  # for each target token an index of `words`
+        detokenizer = side.tokenizer.detokenizer()
+        shown = side.tokenizer.decode([side.unknown])
+        output = []
+        for index, token in enumerate(tokens):
+            piece = detokenizer.push(token)
+            if token == side.unknown and visible.any():
+                piece = piece.removesuffix(shown) + words[best[index]]
+            output.append(piece)
+        return "".join(output) + detokenizer.finish()
 
-    def _record(self, text: str, found: list[Hypothesis], settings: SearchSettings) -> dict[str, Any]:
-        best = found[0]
+    def _record(
+        self, source: _Source, hypotheses: list[Hypothesis], settings: SearchSettings
+    ) -> dict[str, Any]:
+        best = hypotheses[0]
         record: dict[str, Any] = {
-            "input": text,
-            "output": self._text(text, best, settings),
+            "input": source.text,
+            "output": self._text(source, best, settings),
             "score": best.score,
             "log_probability": best.log_probability,
         }
         if settings.alternatives > 1:
             record["alternatives"] = [
                 {
-                    "output": self._text(text, h, settings),
+                    "output": self._text(source, h, settings),
                     "score": h.score,
                     "log_probability": h.log_probability,
                 }
-                for h in found
+                for h in hypotheses
             ]
         if settings.alignment and best.alignment is not None:
-            record["alignment"] = self._shown(text, best)
-        warnings = self._warnings(text)
+            record["alignment"] = self._aligned(source, best.tokens, best.alignment)
+        warnings = self._warnings(source)
         if warnings:
             record["warnings"] = warnings
         return record
 
-    def _shown(self, text: str, hypothesis: Hypothesis) -> dict[str, Any]:
-        assert hypothesis.alignment is not None
-        source = [*self.sides[0].pieces(text)[:-1], "</s>"][: hypothesis.alignment.shape[1]]
+    def _aligned(self, source: _Source, tokens: Sequence[int], alignment: Tensor) -> dict[str, Any]:
+        """An alignment, (tokens, S), with the tokens on both of its axes."""
         side = self.sides[1]
-        target = ["</s>" if id == side.boundary else side.tokenizer.token(id) for id in hypothesis.tokens]
-        weights = hypothesis.alignment[:, : len(source)].double().cpu().numpy()
-        return {"source": source, "target": target, "weights": np.round(weights, 4).tolist()}
+        target = ["</s>" if id == side.boundary else side.tokenizer.token(id) for id in tokens]
+        weights = alignment[:, : len(source.ids)].double().cpu().numpy()
+        return {
+            "source": [*source.tokens[:-1], "</s>"],
+            "target": target,
+            "weights": np.round(weights, 4).tolist(),
+        }
 
-    def _warnings(self, text: str) -> list[str]:
-        ids = self.sides[0].encode(text)
+    def _warnings(self, source: _Source) -> list[str]:
         found = []
-        if len(ids) > _LONGEST_SOURCE:
-            found.append(
-                f"the source has {len(ids):,} tokens; the first {_LONGEST_SOURCE - 1:,} are translated"
-            )
-        elif len(ids) > self.seen:
-            found.append(
-                f"the source has {len(ids):,} tokens, and the longest seen in training had {self.seen:,}"
-            )
-        unknown = ids.count(self.sides[0].unknown) if self.sides[0].unknown is not None else 0
+        has = f"the source has {source.length:,} tokens"
+        if source.length > len(source.ids):
+            found.append(f"{has}; the first {_LONGEST_SOURCE - 1:,} are translated")
+        elif source.length > self.seen:
+            found.append(f"{has}, and the longest seen in training had {self.seen:,}")
+        unknown = source.ids.count(self.sides[0].unknown) if self.sides[0].unknown is not None else 0
         if unknown:
-            found.append(f"{unknown:,} of the source's {len(ids) - 1:,} tokens are not in the vocabulary")
-        if not text.strip():
+            found.append(
+                f"{unknown:,} of the source's {len(source.ids) - 1:,} tokens are not in the vocabulary"
+            )
+        if not source.text.strip():
             found.append("the source is empty")
         return found
 

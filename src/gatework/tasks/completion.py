@@ -37,7 +37,7 @@ class Completer:
         ids = self.tokenizer.encode(text)
         last, state = self._read(ids)
         further = self._next(last, state, settings)
-        decoder = self.tokenizer.decoder(ids)
+        detokenizer = self.tokenizer.detokenizer(ids)
         pieces, total = [], 0.0
         choices = generate(
             self.network,
@@ -53,11 +53,11 @@ class Completer:
         )
         for choice in choices:
             total += choice.log_probabilities[0]
-            piece = decoder.push(choice.tokens[0])
+            piece = detokenizer.push(choice.tokens[0])
             if piece:
                 pieces.append(piece)
                 yield piece
-        rest = decoder.finish()
+        rest = detokenizer.finish()
         if rest:
             pieces.append(rest)
             yield rest
@@ -124,8 +124,8 @@ class Completer:
         return {"next": [{"token": self.tokenizer.token(token), "probability": p} for token, p in likeliest]}
 
     def _decode(self, tokens: tuple[int, ...], history: list[int]) -> str:
-        decoder = self.tokenizer.decoder(history)
-        return "".join([decoder.push(token) for token in tokens]) + decoder.finish()
+        detokenizer = self.tokenizer.detokenizer(history)
+        return "".join([detokenizer.push(token) for token in tokens]) + detokenizer.finish()
 
     def _ends(self, stop: str | None) -> set[int]:
         """The tokens whose text holds `stop`."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatework.data import Tokenizer, length_batches
+from gatework.data import Encoding, Tokenizer, length_batches
 from gatework.errors import InputError
 from gatework.seq2seq import EncoderDecoder
 from gatework.training import StepLoss
@@ -42,17 +42,14 @@ class Side:
         """The ids of a text, then the boundary."""
         return [*self.tokenizer.encode(text), self.boundary]
 
+    def encode_with_spans(self, text: str) -> Encoding:
+        """As `encode`, with the span of each token in the text; the boundary's is empty, at its end."""
+        ids, spans = self.tokenizer.encode_with_spans(text)
+        return Encoding([*ids, self.boundary], [*spans, (len(text), len(text))])
+
     @cached_property
     def unknown(self) -> int | None:
         return self.tokenizer.unknown_id
-
-    def pieces(self, text: str) -> list[str]:
-        """The tokens of a text as they are written there, one for each id; unknown ones too."""
-        if self.tokenizer.kind == "word":
-            return [*text.split(), ""]
-        if self.tokenizer.kind == "character":
-            return [*text, ""]
-        return [*(self.tokenizer.token(id) for id in self.tokenizer.encode(text)), ""]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""Alignments and copied words name the right tokens of the source text, whatever its line ends and letters."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from gatework.data import Tokenizer
+from gatework.tasks.answering import Answering
+from gatework.tasks.pair_problem import Side
+from gatework.tasks.translation_options import TranslationSettings
+
+CONVERSATION = "> a b\n< c\n> d"  # 9 tokens, of which the line ends are two
+
+
+class State(NamedTuple):
+    alignment: Tensor
+
+
+class Looking:
+    """A network that writes given tokens and attends at each to one given token of the source."""
+
+    attends = True
+    target_embedding = SimpleNamespace(weight=torch.zeros(1))
+
+    def __init__(self, outputs: list[int], looks: list[int], vocabulary: int) -> None:
+        self.outputs, self.looks, self.vocabulary = outputs, looks, vocabulary
+
+    def start(self, source: Tensor, lengths: Tensor) -> State:
+        self.length, self.count = len(source), 0
+        return State(torch.zeros(1, self.length))
+
+    def step_with_alignment(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        log_probs = torch.full((1, self.vocabulary), -10.0)
+        log_probs[0, self.outputs[self.count]] = 0.0
+        weights = torch.full((1, self.length), 0.01)
+        weights[0, self.looks[self.count]] = 0.9
+        self.count += 1
+        return log_probs, State(weights)
+
+    def best(self, tokens: Tensor, state: State, count: int, forbidden: Any, *, aligned: bool) -> Any:
+        log_probs, state = self.step_with_alignment(tokens, state)
+        return *log_probs.topk(count, dim=1), state
+
+    def reorder(self, state: State, index: Tensor) -> State:
+        return state
+
+
+def answer(tokenizer: Tokenizer, text: str, outputs: list[int | None], looks: list[int]) -> dict[str, Any]:
+    """The record of a text; None among the outputs is the unknown token, the end follows the last."""
+    side = Side(tokenizer)
+    tokens = [tokenizer.unknown_id if id is None else id for id in outputs] + [side.boundary]
+    network: Any = Looking(tokens, [*looks, 0], side.size)
+    settings = TranslationSettings(beam=1, alignment=True, replace_unknown=True)
+    return Answering((network,), (side, side), seen=100).records([text], settings)[0]
+
+
+@pytest.mark.parametrize("place", range(9))
+def test_an_unknown_word_is_copied_from_the_token_with_the_most_weight(place: int) -> None:
+    tokenizer = Tokenizer.train("word", ["> < a\n"])
+    record = answer(tokenizer, CONVERSATION, [tokenizer.id("a"), None, tokenizer.id("a")], [0, place, 0])
+    words = [">", "a", "b", "\n", "<", "c", "\n", ">", "d"]
+    assert record["alignment"]["source"] == [*words, "</s>"]
+    assert max(record["alignment"]["weights"][1]) == record["alignment"]["weights"][1][place]
+    if words[place] == "\n":  # never copied: then any word, but a word
+        assert record["output"].split()[1] in words
+    else:
+        assert record["output"] == f"a {words[place]} a"
+
+
+def test_a_letter_that_grows_in_lower_case_moves_no_word() -> None:
+    words = Tokenizer.train("word", ["x y\n"], lowercase=True)
+    record = answer(words, "İİ Paris x", [None, None], [1, 0])
+    assert record["output"] == "Paris İİ"
+    characters = Tokenizer.train("character", ["xyi"], lowercase=True)
+    record = answer(characters, "İQz", [None, characters.id("x"), None], [2, 0, 3])
+    assert record["alignment"]["source"] == ["İ", "İ", "Q", "z", "</s>"]
+    assert record["output"] == "Qxz"
+
+
+def test_a_line_end_stays_one_where_a_word_is_copied() -> None:
+    tokenizer = Tokenizer.train("word", ["a b\n"])
+    outputs = [tokenizer.id("a"), tokenizer.id("<eos>"), None]
+    assert answer(tokenizer, "a 4711", outputs, [0, 0, 1])["output"] == "a\n4711"
+
+
+def test_a_source_that_is_cut_keeps_the_boundary_last() -> None:
+    tokenizer = Tokenizer.train("word", ["a b\n"])
+    record = answer(tokenizer, "a " * 2500, [tokenizer.id("a")], [1999])
+    assert record["alignment"]["source"][-2:] == ["a", "</s>"]
+    assert len(record["alignment"]["source"]) == len(record["alignment"]["weights"][0]) == 2000
+    assert "the source has 2,501 tokens; the first 1,999 are translated" in record["warnings"]
