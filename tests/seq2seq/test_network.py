@@ -187,3 +187,32 @@ def test_cells_that_cannot_take_the_part_are_refused() -> None:
         EncoderDecoder(gw.gru, two, **sizes)
     with pytest.raises(ValueError, match="encoder"):
         EncoderDecoder(gw.bahdanau_gru, gw.bahdanau_gru, **sizes)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_memory_as_wide_as_the_hidden_size_must_fit(bidirectional: bool) -> None:
+    @gw.cell
+    def dotted(x, h, memory: gw.Memory(size="hidden_size")):
+        return gw.tanh(gw.linear("a", x, h, c=gw.attend("source", h, memory, score="dot")))
+
+    sizes = {"source_vocabulary": 5, "target_vocabulary": 5, "embedding_size": 4, "hidden_size": 8}
+    if bidirectional:
+        with pytest.raises(ValueError, match="memory of 8 features, and the encoder's outputs have 16"):
+            EncoderDecoder(gw.gru, dotted, bidirectional=True, **sizes)
+        return
+    made = EncoderDecoder(gw.gru, dotted, bidirectional=False, **sizes)
+    assert made.decoder.hidden_size == made.decoder.output_size == 8
+    source, source_lengths, target, lengths = batch()
+    loss = made(source % 5, source_lengths, target % 5, lengths)
+    assert loss.isfinite()
+
+
+def test_a_fixed_vector_has_the_size_that_its_cell_says() -> None:
+    @gw.cell
+    def fixed(x, h, context: gw.Static(size=5)):
+        return gw.tanh(gw.linear("a", x, h, c=context))
+
+    sizes = {"source_vocabulary": 5, "target_vocabulary": 5, "embedding_size": 4, "hidden_size": 8}
+    made = EncoderDecoder(gw.gru, fixed, **sizes)
+    source, source_lengths, target, lengths = batch()
+    assert made(source % 5, source_lengths, target % 5, lengths).isfinite()

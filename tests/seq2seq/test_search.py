@@ -190,3 +190,66 @@ def test_more_alternatives_than_beam_is_refused():
     toy = Toy()
     with pytest.raises(ValueError, match="alternatives is between 1 and beam = 2, received 3"):
         beam_search(toy, *toy.start(0), length=2, beam=2, alternatives=3)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_callers_mode_is_its_own_between_the_steps(temperature):
+    toy = Toy()
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for step, _ in enumerate(generate(toy, *toy.start(0, 1), length=3, temperature=temperature), start=1):
+        assert not torch.is_inference_mode_enabled()
+        assert torch.is_grad_enabled()
+        optimizer.zero_grad()
+        (weight * torch.ones(2)).sum().backward()
+        optimizer.step()
+        assert weight[0].item() == pytest.approx(1 - 0.1 * step)
+    with torch.no_grad():
+        for _ in generate(toy, *toy.start(0), length=2, temperature=temperature):
+            assert not torch.is_grad_enabled()
+            assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize("beam", [1, 2, 3, 7])
+def test_a_beam_that_the_rules_leave_no_token_gives_what_it_has(beam):
+    toy = Toy(6)  # of 4 words, the fourth the end, three may come before 8 tokens, and each once
+    rules = {"length": 12, "ends": {END}, "minimum": 8, "no_repeat": 1}
+    found = beam_search(toy, *toy.start(0, 1, 2), beam=beam, alternatives=beam, **rules)
+    for first, hypotheses in enumerate(found):
+        assert len(hypotheses) == min(beam, 6) or beam < 7
+        assert hypotheses
+        for h in hypotheses:
+            assert sorted(h.tokens) == [0, 1, 2]
+            assert h.log_probability == pytest.approx(toy.log_probability(first, h.tokens), abs=1e-12)
+        scores = [h.score for h in hypotheses]
+        assert scores == sorted(scores, reverse=True)
+    if beam == 7:  # every order of the three words
+        best = max(itertools.permutations(range(3)), key=lambda path: toy.log_probability(0, path))
+        assert found[0][0].tokens == best
+
+
+def test_hypotheses_that_ended_come_before_abandoned_ones():
+    toy = Toy()
+    toy.table[1, 0, 0] = -torch.inf  # nothing follows 0, which is the likeliest first word
+    toy.table[0, 0, 0] = torch.tensor([-0.1, -3.0, -torch.inf, -torch.inf])
+    toy.table[1, 0, 1] = torch.tensor([-torch.inf, -torch.inf, -torch.inf, -1.0])
+    toy.table[1, 0, 0] = -torch.inf
+    one, two = beam_search(toy, *toy.start(0), length=5, beam=2, ends={END}, alternatives=2)[0]
+    assert (one.tokens, two.tokens) == ((1, END), (0,))
+    assert two.score > one.score
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_row_that_the_rules_leave_no_token_ends(temperature):
+    toy = Toy(7)
+    options = {"length": 12, "ends": {END}, "temperature": temperature}
+    choices = generate(toy, *toy.start(0, 1, 2), minimum=8, no_repeat=1, **options)
+    for path in rows_of(choices, 3):
+        assert sorted(path) == [0, 1, 2]
+    # Another row goes on; where nothing is allowed at all, nothing is drawn.
+    toy.table[2, :, :, :] = -torch.inf
+    toy.table[2, 0, 1, 1] = 0.0
+    drawn = rows_of(generate(toy, *toy.start(0, 1), length=3, banned=(), temperature=temperature), 2)
+    assert {len(path) for path in drawn} <= {2, 3}
+    assert list(generate(toy, *toy.start(0, 1), banned=set(range(4)), **options)) == []
+    assert beam_search(toy, *toy.start(0), length=3, beam=2, banned=set(range(4)))[0][0].tokens == ()

@@ -2,8 +2,8 @@
 
 from gatework.seq2seq.network import DecoderState, EncoderDecoder
 from gatework.seq2seq.search import (
-    Choice,
     Decoder,
+    Draw,
     Ensemble,
     Hypothesis,
     RankingDecoder,
@@ -12,9 +12,9 @@ from gatework.seq2seq.search import (
 )
 
 __all__ = [
-    "Choice",
     "Decoder",
     "DecoderState",
+    "Draw",
     "EncoderDecoder",
     "Ensemble",
     "Hypothesis",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gatework.graph import Cell
-from gatework.graph.node import resolve
+from gatework.graph.node import Width, resolve
 from gatework.layers import Linear, Memories, Recurrent, reorder_state
 from gatework.layers.dropout import dropout
 from gatework.layers.softmax import Softmax
@@ -104,17 +104,27 @@ class EncoderDecoder(nn.Module):
         summary = width * len(encoder_cell.graph.states)
         self._fixed = self._joined_by(decoder_cell, "static")
         self._attends = self._joined_by(decoder_cell, "memory")
-        sizes = {}
-        for spec in decoder_cell.graph.inputs[1:]:
-            if isinstance(spec.size, str):
-                sizes[spec.size] = width if spec.kind == "memory" else hidden_size
-        self.decoder = Recurrent(decoder_cell, embedding_size, hidden_size, sizes=sizes)
+        self.decoder = Recurrent(
+            decoder_cell, embedding_size, hidden_size, sizes=_free_sizes(decoder_cell, width, hidden_size)
+        )
+        sizes = {**self.decoder._sizes, "input_size": embedding_size}
+        if self._attends:
+            memory = resolve(_input_size(decoder_cell, self._attends), sizes)
+            if memory != width:
+                raise ValueError(
+                    f"the decoder's cell {decoder_cell.name} attends to a memory of {memory} features, and the "
+                    f"encoder's outputs have {width} ({self.encoder.num_directions} directions of "
+                    f"{self.encoder.output_size}). Give the memory a size of its own "
+                    f"({self._attends}: gw.Memory), or choose sizes and directions that agree."
+                )
         self.upper = (
             Recurrent(encoder_cell, hidden_size, hidden_size, decoder_layers - 1)
             if decoder_layers > 1
             else None
         )
-        self.summary = Linear(summary, hidden_size) if self._fixed else None
+        self.summary = (
+            Linear(summary, resolve(_input_size(decoder_cell, self._fixed), sizes)) if self._fixed else None
+        )
         graph = decoder_cell.graph
         self.bridge = nn.ModuleList(
             Linear(summary, resolve(state.size, self.decoder._sizes))
@@ -298,6 +308,27 @@ class EncoderDecoder(nn.Module):
 
     def _dropped(self, value: Tensor) -> Tensor:
         return dropout(value, self.dropout, self.training)
+
+
+def _input_size(cell: Cell, name: str) -> Width:
+    """The declared size of one of a cell's further inputs."""
+    return next(spec.size for spec in cell.graph.inputs if spec.name == name)
+
+
+def _free_sizes(cell: Cell, width: int, hidden_size: int) -> dict[str, int]:
+    """The sizes that are the further inputs' own: that of a memory is the width of the encoder's outputs, that of
+    a fixed vector `hidden_size`. A name that the layer or a memory gives a value to keeps that value.
+    """
+    sizes: dict[str, int] = {}
+    for kind, value in (("memory", width), ("static", hidden_size)):
+        for spec in cell.graph.inputs[1:]:
+            if (
+                spec.kind == kind
+                and isinstance(spec.size, str)
+                and spec.size not in ("input_size", "hidden_size")
+            ):
+                sizes.setdefault(spec.size, value)
+    return sizes
 
 
 def _embedding(vocabulary: int, size: int) -> nn.Embedding:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-__all__ = ["Choice", "Decoder", "Ensemble", "Hypothesis", "beam_search", "generate"]
+__all__ = ["Decoder", "Draw", "Ensemble", "Hypothesis", "beam_search", "generate"]
 
 
 class Decoder(Protocol):
@@ -69,7 +69,7 @@ class Ensemble:
         return tuple(d.reorder(own, index) for d, own in zip(self.decoders, state, strict=True))
 
 
-class Choice(NamedTuple):
+class Draw(NamedTuple):
     """One step of `generate`: the rows still unfinished, their tokens and log-probabilities.
 
     Attributes:
@@ -171,8 +171,10 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
     alignment: Callable[[Any], Tensor | None] | None = None,
-) -> Iterator[Choice]:
+) -> Iterator[Draw]:
     """Draws one token a row and a step, yielding each step as it is known.
+
+    Where `banned`, `minimum` and `no_repeat` together leave a row no token, it ends where it stands.
 
     Args:
         tokens: (N,) the token that each row reads first.
@@ -192,38 +194,51 @@ def generate(
     Yields:
         The rows unfinished at this step, their tokens and the model's own log-probabilities of them.
     """
+    rules = _Rules(frozenset(ends), frozenset(banned), minimum, no_repeat)
+    limits = _limits(length, len(tokens))
     rows = list(range(len(tokens)))
     paths: list[list[int]] = [[] for _ in rows]
     generators = [torch.Generator().manual_seed(seed + 1_000_003 * row) for row in rows]
-    rules = _Rules(frozenset(ends), frozenset(banned), minimum, no_repeat)
-    limits = _limits(length, len(rows))
     for step in range(1, max(limits, default=0) + 1):
-        if not rows:
-            return
+        # The mode is left before each `yield`: it is the thread's, and would hold in the body of the caller's loop.
         with torch.inference_mode():
             own_paths = [paths[row] for row in rows]
             if temperature == 0:
-                values, tokens, state = rules.likeliest(decoder, tokens, state, step, own_paths, 1)
-                tokens, of_tokens = tokens[:, 0], values[:, 0]
+                values, candidates, state = rules.likeliest(decoder, tokens, state, step, own_paths, 1)
+                tokens, log_probs = candidates[:, 0], values[:, 0]
+                drawable = log_probs > -torch.inf
             else:
-                log_probs, state = decoder.step(tokens, state)  # (N, V)
-                allowed = rules.apply(log_probs, step, own_paths)
+                all_log_probs, state = decoder.step(tokens, state)  # (N, V)
+                allowed = rules.apply(all_log_probs, step, own_paths)
+                drawable = allowed.amax(1) > -torch.inf
                 uniform = torch.stack(
                     [torch.rand((), generator=generators[row], dtype=torch.float64) for row in rows]
                 )
                 tokens = _draw(allowed, uniform.to(allowed.device), temperature, top_k, top_p)
-                of_tokens = log_probs.gather(1, tokens[:, None]).squeeze(1)
-            drawn = tokens.tolist()
-            for row, token in zip(rows, drawn, strict=True):
-                paths[row].append(token)
+                log_probs = all_log_probs.gather(1, tokens[:, None]).squeeze(1)
             weights = None if alignment is None else alignment(state)
-            yield Choice(list(rows), drawn, of_tokens.tolist(), weights)
-            going_on = [
-                n for n, token in enumerate(drawn) if token not in rules.ends and step < limits[rows[n]]
-            ]
-            if len(going_on) < len(rows):
-                rows = [rows[n] for n in going_on]
-                index = torch.tensor(going_on, dtype=torch.long, device=tokens.device)
+            if not drawable.all():
+                index = drawable.nonzero().squeeze(1)
+                rows = [rows[place] for place in index.tolist()]
+                tokens, log_probs, state = tokens[index], log_probs[index], decoder.reorder(state, index)
+                weights = None if weights is None else weights[index]
+        if not rows:
+            return
+        drawn = tokens.tolist()
+        for row, token in zip(rows, drawn, strict=True):
+            paths[row].append(token)
+        yield Draw(list(rows), drawn, log_probs.tolist(), weights)
+        unfinished = [
+            place
+            for place, token in enumerate(drawn)
+            if token not in rules.ends and step < limits[rows[place]]
+        ]
+        if not unfinished:
+            return
+        if len(unfinished) < len(rows):
+            rows = [rows[place] for place in unfinished]
+            with torch.inference_mode():
+                index = torch.tensor(unfinished, device=tokens.device)
                 tokens, state = tokens[index], decoder.reorder(state, index)
 
 
@@ -248,7 +263,8 @@ def _draw(log_probs: Tensor, uniform: Tensor, temperature: float, top_k: int, to
     shares = shares.where(before < top_p, 0.0)  # the first is always kept
     cumulative = shares.cumsum(dim=1)
     picked = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)
-    last = (shares > 0).sum(dim=1, keepdim=True) - 1  # where rounding would step past the end
+    # Rounding may step past the end. A row that may draw nothing has shares that are NaN: its caller drops it.
+    last = ((shares > 0).sum(dim=1, keepdim=True) - 1).clamp(min=0)
     return order.gather(1, torch.minimum(picked, last)).squeeze(1)
 
 
@@ -299,6 +315,10 @@ def beam_search(
     A hypothesis that ends leaves the beam with its place (Graves 2012), so that the search of a row stops
     when `beam` hypotheses have ended or `length` is reached. `beam=1` is the greedy search.
 
+    Where `banned`, `minimum` and `no_repeat` together leave a hypothesis no token, it is abandoned where it stands.
+    Abandoned hypotheses are returned only for a row in which fewer than `alternatives` ended or reached `length`,
+    after those. Every row has at least one hypothesis; its tokens are empty where not even a first one is allowed.
+
     Args:
         tokens: (N,) the token that each row reads first.
         state: the decoder's state of those N rows.
@@ -310,7 +330,7 @@ def beam_search(
         alignment: the attention weights of the last step, (R, S), in a state.
 
     Returns:
-        For each row up to `alternatives` hypotheses, by falling score.
+        For each row 1 to `alternatives` hypotheses, by falling score, abandoned ones last.
     """
     if not 1 <= alternatives <= beam:
         raise ValueError(f"alternatives is between 1 and beam = {beam}, received {alternatives}")
@@ -319,16 +339,17 @@ def beam_search(
     rules = _Rules(frozenset(ends), frozenset(banned), minimum, no_repeat)
     limits = _limits(length, len(tokens))
     finished: list[list[Hypothesis]] = [[] for _ in range(len(tokens))]
+    abandoned: list[list[Hypothesis]] = [[] for _ in range(len(tokens))]
     # One entry per unfinished hypothesis, in the order of the decoder's rows; an owner's rows stand together.
     paths = [_Path(owner, (), 0.0, ()) for owner in range(len(tokens))]
 
-    def close(path: _Path) -> None:
+    def close(path: _Path, ended: list[list[Hypothesis]]) -> None:
         score, weights = path.total / length_penalty(len(path.tokens), alpha), None
         if path.alignments:
             weights = torch.stack([of_step[row] for of_step, row in path.alignments])
             if beta:
                 score += coverage_penalty(weights.double().sum(0), beta).item()
-        finished[path.owner].append(Hypothesis(path.tokens, path.total, score, weights))
+        ended[path.owner].append(Hypothesis(path.tokens, path.total, score, weights))
 
     with torch.inference_mode():
         for step in range(1, max(limits, default=0) + 1):
@@ -336,13 +357,16 @@ def beam_search(
             values, candidates, state = rules.likeliest(decoder, tokens, state, step, own_paths, beam)
             weights = None if alignment is None else alignment(state)
             totals = torch.tensor([path.total for path in paths], dtype=torch.float64, device=tokens.device)
+            for path, most in zip(paths, values[:, 0].tolist(), strict=True):
+                if not most > -torch.inf:
+                    close(path, abandoned)
             kept: list[tuple[int, _Path]] = []
             for row, token, total in _best(values, candidates, totals, paths, finished, beam):
                 path = paths[row]
                 seen = () if weights is None else (*path.alignments, (weights, row))
                 longer = _Path(path.owner, (*path.tokens, token), total, seen)
                 if token in rules.ends or step == limits[path.owner]:
-                    close(longer)
+                    close(longer, finished)
                 else:
                     kept.append((row, longer))
             if not kept:
@@ -352,7 +376,15 @@ def beam_search(
                 state = decoder.reorder(state, torch.tensor(rows, device=tokens.device))
             paths = [path for _, path in kept]
             tokens = torch.tensor([path.tokens[-1] for path in paths], device=tokens.device)
-    return [sorted(found, key=lambda h: -h.score)[:alternatives] for found in finished]
+    return [
+        [*_ranked(ended), *_ranked(stuck)][:alternatives]
+        for ended, stuck in zip(finished, abandoned, strict=True)
+    ]
+
+
+def _ranked(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    """Hypotheses by falling score."""
+    return sorted(hypotheses, key=lambda hypothesis: -hypothesis.score)
 
 
 def _best(

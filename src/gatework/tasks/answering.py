@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatework.seq2seq import Choice, EncoderDecoder, Ensemble, Hypothesis, beam_search, generate
+from gatework.seq2seq import Draw, EncoderDecoder, Ensemble, Hypothesis, beam_search, generate
 from gatework.tasks.pair_options import SearchSettings
 from gatework.tasks.pair_problem import Side, padded
 
@@ -225,17 +225,17 @@ class Answering:
         return found
 
 
-def _gathered(drawn: Iterator[Choice], rows: int) -> list[list[Hypothesis]]:
+def _gathered(drawn: Iterator[Draw], rows: int) -> list[list[Hypothesis]]:
     """Draws as hypotheses, one a row."""
     tokens: list[list[int]] = [[] for _ in range(rows)]
     totals = [0.0] * rows
     weights: list[list[Tensor]] = [[] for _ in range(rows)]
-    for choice in drawn:
-        for place, row in enumerate(choice.rows):
-            tokens[row].append(choice.tokens[place])
-            totals[row] += choice.log_probabilities[place]
-            if choice.alignment is not None:
-                weights[row].append(choice.alignment[place])
+    for step in drawn:
+        for place, row in enumerate(step.rows):
+            tokens[row].append(step.tokens[place])
+            totals[row] += step.log_probabilities[place]
+            if step.alignment is not None:
+                weights[row].append(step.alignment[place])
     found = []
     for ids, total, own in zip(tokens, totals, weights, strict=True):
         found.append([Hypothesis(tuple(ids), total, total, torch.stack(own) if own else None)])
