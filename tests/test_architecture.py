@@ -22,9 +22,12 @@ CHAIN = (
     ("backends",),  # may import cells: a fused operator is recognised by a cell's equations
     ("layers",),
     ("seq2seq", "inspect", "export"),
-    ("data", "training"),
+    ("data",),
+    ("metrics", "training"),
+    ("baselines",),
     ("tasks",),
-    ("serve", "cli"),
+    ("serve",),
+    ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(CHAIN) for part in parts}
 FOR_ALL = "errors"  # every part may import it; it imports none

@@ -1,52 +1,5 @@
-"""The applications: one file a task, one base. Tasks are found by name, and imported when they are used."""
+"""The applications. Tasks are found by name, and imported when they are used."""
 
-from __future__ import annotations
-
-import importlib
-from typing import TYPE_CHECKING
-
-from gatework.errors import InputError, nearest
-
-if TYPE_CHECKING:
-    import os
-
-    from gatework.tasks.base import Task
+from gatework.tasks.registry import TASKS, get, load, names
 
 __all__ = ["TASKS", "get", "load", "names"]
-
-# name on the command line and in config.json -> where its class is
-TASKS = {
-    "language-model": "gatework.tasks.language_model:LanguageModel",
-    "chatbot": "gatework.tasks.chat_bot:ChatBot",
-    "translator": "gatework.tasks.translator:Translator",
-}
-
-
-def names() -> list[str]:
-    """The names of all tasks."""
-    return list(TASKS)
-
-
-def get(name: str) -> type[Task]:
-    """The class of a task.
-
-    Raises:
-        InputError: no task has this name; the nearest one is given.
-    """
-    if name not in TASKS:
-        raise InputError("task", f"there is no task {name!r}", nearest(name, TASKS))
-    module, _, attribute = TASKS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-def load(folder: str | os.PathLike[str]) -> Task:
-    """The trained task of a run's folder, on the CPU.
-
-    Nothing of the run is executed: its cell is a verified graph, its weights are safetensors.
-
-    Raises:
-        RunError: the folder is no finished run, is damaged, or was written by a newer version.
-    """
-    from gatework.tasks.base import load as load_run
-
-    return load_run(folder)

@@ -15,12 +15,11 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ValidationError
 
-from gatework import tasks
 from gatework.errors import InputError, RunError, nearest
 from gatework.training import Problem, Result, RunFolder, TrainingOptions, parse_options
 from gatework.training import fit as train
 
-__all__ = ["Task", "load"]
+__all__ = ["Task"]
 
 # What may change when a run goes on: how long it trains and where. Anything else would make another run.
 CHANGEABLE = frozenset({"epochs", "max_steps", "max_minutes", "device"})
@@ -168,6 +167,17 @@ class Task(ABC):
                 shutil.copyfile(file, target.path / file.name)
         target.complete()
 
+    @classmethod
+    def restore(cls, run: RunFolder) -> Self:
+        """The task of a finished run; `gatework.load` finds the class."""
+        config = run.read_config()
+        task = cls.__new__(cls)
+        task.options = task.options_ = _read_options(cls, run, config)
+        task.run_ = run
+        task.metrics_ = run.read_json("metrics.json")
+        task._restore(run)
+        return task
+
     @abstractmethod
     def _prepare(
         self, run: RunFolder, data: Any, valid: Any, columns: Mapping[str, str], parent: Self | None
@@ -221,12 +231,13 @@ class Task(ABC):
         return recorded.model_copy(update={n: v for n, v in given.items() if n in CHANGEABLE})
 
     def _load_parent(self, folder: str | os.PathLike[str]) -> Self:
-        parent = load(folder)
-        if type(parent) is not type(self):
+        run = RunFolder.open(folder)
+        name = run.read_config().get("task")
+        if name != self.name:
             raise RunError(
-                str(folder), f"is a {parent.name}, not a {self.name}", "Start from a run of the same task."
+                str(folder), f"is a {name}, not a {self.name}", "Start from a run of the same task."
             )
-        return parent
+        return self.restore(run)
 
     def _check_columns(self, columns: Mapping[str, str] | None) -> dict[str, str]:
         columns = dict(columns or {})
@@ -255,25 +266,6 @@ class Task(ABC):
     def _say(self, message: str) -> None:
         if self.run_.writes:
             print(message, file=sys.stderr)
-
-
-def load(folder: str | os.PathLike[str]) -> Task:  # `gatework.tasks.load` describes it
-    run = RunFolder.open(folder)
-    config = run.read_config()
-    if config.get("task") not in tasks.names():
-        raise RunError(
-            str(run.path / "config.json"),
-            f"names the task {config.get('task')!r}, which this version does not have",
-            "Upgrade with: pip install --upgrade gatework.",
-        )
-    cls = tasks.get(config["task"])
-    options = _read_options(cls, run, config)
-    task = cls.__new__(cls)
-    task.options = task.options_ = options
-    task.run_ = run
-    task.metrics_ = run.read_json("metrics.json")
-    task._restore(run)
-    return task
 
 
 def _read_options(cls: type[Task], run: RunFolder, config: Mapping[str, Any]) -> TrainingOptions:

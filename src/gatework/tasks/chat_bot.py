@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from gatework.baselines import MostCommon
 from gatework.data import Pair, context_text, file_format, read_dialogues, read_pairs, source_paths
+from gatework.metrics.text import corpus_figures, diversity_figures
 from gatework.tasks.chat_options import ChatBotOptions, Reply, ReplySettings, Turns
-from gatework.tasks.pair_figures import corpus_figures, distinct
 from gatework.tasks.pair_options import SearchSettings
 from gatework.tasks.pair_problem import PairProblem
 from gatework.tasks.pair_task import PairTask
@@ -61,15 +62,15 @@ class ChatBot(PairTask):
         self, run: RunFolder, data: Any, valid: Any, columns: Mapping[str, str], parent: Any
     ) -> PairProblem:
         problem = super()._prepare(run, data, valid, columns, parent)
-        run.write_json(REPLIES, {"most_common": self._most_common})
+        run.write_text(REPLIES, self._most_common.to_json())
         return problem
 
     def _learn(self, pairs: Sequence[Pair]) -> None:
-        ((self._most_common, _),) = Counter(pair.target for pair in pairs).most_common(1)
+        self._most_common = MostCommon().fit([], [pair.target for pair in pairs])
 
     def _restore(self, run: RunFolder) -> None:
         super()._restore(run)
-        self._most_common = str(run.read_json(REPLIES)["most_common"])
+        self._most_common = MostCommon.from_json(run.read_text(REPLIES))
 
     # Figures
 
@@ -77,7 +78,7 @@ class ChatBot(PairTask):
         references = [pair.target for pair in pairs]
         outputs = self._answering().texts([pair.source for pair in pairs], self._read_settings({}))
         model = {**self._likelihood(pairs), **_said(outputs, references)}
-        common = _said([self._most_common] * len(pairs), references)
+        common = _said(self._most_common.predict(outputs), references)
         share, (reply, _) = model["most_common_share"], Counter(outputs).most_common(1)[0]
         if share > DULL:
             self._say(f"warning: dull: {share:.0%} of the replies are {reply!r:.80}.")
@@ -148,12 +149,9 @@ class Conversation:
 
 def _said(outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     """How different the replies are from one another, and how like the references."""
-    (_, count), *_ = Counter(outputs).most_common(1)
     figures = corpus_figures(outputs, references, "13a")
     return {
-        "distinct_1": distinct(outputs, 1),
-        "distinct_2": distinct(outputs, 2),
-        "most_common_share": count / len(outputs),
+        **diversity_figures(outputs),
         "bleu": figures["bleu"],
         "exact_match": figures["exact_match"],
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
 import time
@@ -12,9 +11,11 @@ from typing import Any, ClassVar, Self, cast
 
 import torch
 
+from gatework.baselines.ngram import NGramModel
 from gatework.data import Tokenizer, TokenStream, read_texts
 from gatework.errors import InputError
 from gatework.graph import Cell
+from gatework.metrics.text import bits_per_character, likelihood_figures
 from gatework.tasks.base import Task
 from gatework.tasks.completion import Completer
 from gatework.tasks.kept_cell import choose_cell, read_cell
@@ -28,7 +29,6 @@ from gatework.tasks.language_options import (
     Prompt,
 )
 from gatework.tasks.language_problem import LanguageProblem, stream_loss
-from gatework.tasks.ngram import NGramModel
 from gatework.tasks.options import inherited_options
 from gatework.training import RunFolder
 
@@ -254,10 +254,8 @@ def _await(path: Path) -> None:
 
 
 def _figures(total: float, count: int, characters: int) -> dict[str, float]:
-    """loss (nats a token), perplexity, bits_per_character of a loss summed over `count` tokens."""
-    loss = total / count
+    """Of a loss in nats, summed over `count` tokens."""
     return {
-        "loss": loss,
-        "perplexity": math.exp(min(loss, 700.0)),  # a float, whatever the loss
-        "bits_per_character": total / math.log(2) / characters,
+        **likelihood_figures(total, count),
+        "bits_per_character": bits_per_character(total, characters),
     }

@@ -13,12 +13,12 @@ from pydantic import BaseModel
 from gatework.data import Pair, Tokenizer, read_pairs
 from gatework.errors import InputError
 from gatework.graph import Cell
+from gatework.metrics.text import likelihood_figures
 from gatework.seq2seq import EncoderDecoder
 from gatework.tasks.answering import Answering
 from gatework.tasks.base import Task
 from gatework.tasks.kept_cell import choose_cell, read_cell
 from gatework.tasks.options import inherited_options
-from gatework.tasks.pair_figures import likelihood_figures
 from gatework.tasks.pair_options import STRUCTURE, PairOptions, SearchSettings
 from gatework.tasks.pair_problem import Examples, PairProblem, Side, make_batch, total_loss
 from gatework.training import RunFolder, TrainingOptions

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from gatework.baselines import Copy
 from gatework.data import Pair
-from gatework.tasks.pair_figures import corpus_figures, signatures
+from gatework.metrics.text import corpus_figures, signatures
 from gatework.tasks.pair_task import PairTask
 from gatework.tasks.translation_options import (
     SourceText,
@@ -53,7 +54,7 @@ class Translator(PairTask):
         sources, references = [pair.source for pair in pairs], [pair.target for pair in pairs]
         outputs = self._answering().texts(sources, self._read_settings({}))
         model = {**self._likelihood(pairs), **corpus_figures(outputs, references, tokenize)}
-        copy = corpus_figures(sources, references, tokenize)
+        copy = corpus_figures(Copy().predict(sources), references, tokenize)
         return {
             "model": model,
             "baseline": copy,

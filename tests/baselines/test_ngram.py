@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatework.baselines import ngram
+from gatework.baselines.ngram import FALLBACK_DISCOUNTS, NGramModel
 from gatework.data import Tokenizer, TokenStream, read_texts
 from gatework.errors import InputError
-from gatework.tasks import ngram
-from gatework.tasks.ngram import FALLBACK_DISCOUNTS, NGramModel
 
 
 class SlowNGrams:

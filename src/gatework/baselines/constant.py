@@ -1,0 +1,76 @@
+"""Baselines that look at nothing: the most common output, the input itself, an empty text."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Self
+
+from gatework.baselines.base import Baseline
+from gatework.errors import InputError
+
+__all__ = ["Copy", "Empty", "MostCommon"]
+
+
+class MostCommon(Baseline):
+    """The output that is most frequent in the training data, the first of several.
+
+    Attributes:
+        output_: that output, a text, after `fit`.
+    """
+
+    output_: str
+
+    def fit(self, inputs: Sequence[Any], outputs: Sequence[str]) -> Self:
+        """Count the outputs; the inputs are not looked at.
+
+        Raises:
+            InputError: there are no outputs.
+        """
+        if not outputs:
+            raise InputError("most common output", "the training data holds no output", "Give some examples")
+        ((self.output_, _),) = Counter(outputs).most_common(1)
+        return self
+
+    def predict(self, inputs: Sequence[Any]) -> list[str]:
+        return [self.output_] * len(inputs)
+
+    def to_json(self) -> str:
+        """`{"most_common": "…"}`."""
+        return json.dumps({"most_common": self.output_}, ensure_ascii=False, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: the text is something else.
+        """
+        value = json.loads(text)
+        output = value.get("most_common") if isinstance(value, dict) else None
+        if not isinstance(output, str):
+            raise ValueError('holds no text under "most_common"')
+        baseline = cls()
+        baseline.output_ = output
+        return baseline
+
+
+class Copy(Baseline):
+    """The input, as it is."""
+
+    def fit(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> Self:
+        return self
+
+    def predict(self, inputs: Sequence[Any]) -> list[Any]:
+        return list(inputs)
+
+
+class Empty(Baseline):
+    """An empty text."""
+
+    def fit(self, inputs: Sequence[Any], outputs: Sequence[str]) -> Self:
+        return self
+
+    def predict(self, inputs: Sequence[Any]) -> list[str]:
+        return [""] * len(inputs)

@@ -1,0 +1,1 @@
+"""Figures: pure functions of outputs and references. They know no task, no network and no file."""
