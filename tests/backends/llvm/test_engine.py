@@ -6,15 +6,16 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 import gatework as gw
-from gatework.backends.llvm import memory, native, plan, threads
+from gatework.backends.llvm import memory, native, plan, sequence, stack, threads
 from gatework.backends.llvm import target as engine_target
+from gatework.layers.linear import Linear
+from gatework.layers.softmax import Softmax
 from tests.backends.llvm.test_mathematics import TARGETS, target
 from tests.contracts.backend_contract import check_backend
 from tests.contracts.cell_contract import flat
@@ -27,9 +28,45 @@ def test_every_target_gives_the_references_numbers(
 ) -> None:
     chosen = target(on)
     monkeypatch.setattr(engine_target, "host", lambda: chosen)
+    ran, run_team = [], threads.run_team
+
+    def spied(task: int, *rest: Any) -> None:
+        ran.append(task)
+        run_team(task, *rest)
+
+    monkeypatch.setattr(threads, "run_team", spied)
     torch.manual_seed(0)
     for dtype in (torch.float32, torch.float64):
+        ran.clear()
         check_backend("llvm", gw.Recurrent(cell, 3, 21), dtype)
+        assert set(ran) == {native.driver(dtype, chosen).task}
+
+
+def test_code_for_one_target_is_not_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way into the engine, with one target after the other in the same process."""
+    torch.manual_seed(0)
+    dense, ragged, chosen = gw.GRU(3, 9), gw.Recurrent("lstm", 3, 9), target("sse2")
+    attending = gw.Recurrent("bahdanau_gru", 3, 9, sizes={"memory_size": 4})
+    linear, softmax, x, memory = Linear(9, 7), Softmax(9, 20), torch.randn(4, 2, 3), torch.randn(5, 2, 4)
+    ran, run_team = [], threads.run_team
+
+    def spied(task: int, *rest: Any) -> None:
+        ran.append(task)
+        run_team(task, *rest)
+
+    monkeypatch.setattr(threads, "run_team", spied)
+    for on in (engine_target.host(), chosen):
+        monkeypatch.setattr(engine_target, "host", lambda on=on: on)
+        ran.clear()
+        with gw.backend("llvm"):
+            output, _ = dense(x)
+            ragged(x, lengths=torch.tensor([4, 2]))[0].sum().backward()
+            dense.stream(2).step(x[0])
+            softmax.loss(linear(output[0]).new_zeros(3, 9), torch.arange(3)).backward()
+            with torch.no_grad():
+                attending(x[:1], memory=attending.attend_to(memory))
+                softmax.best(output[0], 3)
+        assert set(ran) == {native.driver(torch.float32, on).task}
 
 
 def run(layer: gw.Recurrent, x: torch.Tensor) -> list[torch.Tensor]:
@@ -239,21 +276,6 @@ def test_what_backward_reads_again_may_not_change() -> None:
             loss.backward()
 
 
-def test_a_damaged_file_of_the_cache_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GATEWORK_CACHE", str(tmp_path / "kernels"))
-    graph = plan.plan(gw.minimal_gated_unit.graph).loop
-    native.native.cache_clear()
-    native.native(graph, torch.float32, engine_target.host())
-    assert (tmp_path / "kernels").stat().st_mode & 0o777 == 0o700
-    [file] = [path for path in (tmp_path / "kernels").iterdir() if b"hoisted_0" in path.read_bytes()[:4000]]
-    good = file.read_bytes()
-    for damaged in (b"", good[:-7], good[:100] + b"x" + good[101:], b"{}\n" + good):
-        file.write_bytes(damaged)
-        native.native.cache_clear()
-        native.native(graph, torch.float32, engine_target.host())
-        assert file.read_bytes() == good
-
-
 def test_what_the_engine_cannot_do_is_said() -> None:
     layer = gw.GRU(2, 3)
     with gw.backend("llvm"), pytest.raises(gw.BackendError, match="float32 and float64"):
@@ -294,25 +316,33 @@ def test_a_stream_made_for_inference_is_used_elsewhere() -> None:
         assert torch.equal(stream.step(x[1]), layer(x)[0][1])
 
 
-def test_threads_that_share_units_give_the_bits_of_one() -> None:
+@pytest.mark.skipif(threads.openmp() is None, reason="torch's OpenMP library was not found: one thread only")
+@pytest.mark.parametrize("rows", [1, 3])
+def test_threads_that_share_units_give_the_bits_of_one(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    layer, x = gw.Recurrent("layer_norm_lstm", 40, 70), torch.randn(11, 3, 40)
-    before = torch.get_num_threads()
+    layer, x = gw.LSTM(256, 512), torch.randn(11, rows, 256)
+    lengths, shapes = torch.tensor([11, 4, 0][:rows]), []
+
+    def spied(*args: Any) -> plan.Shape:
+        shapes.append(sequence.shape_for(*args))
+        return shapes[-1]
+
+    monkeypatch.setattr(stack, "shape_for", spied)
+    before, found = torch.get_num_threads(), []
     try:
-        torch.set_num_threads(1)
-        alone = run(layer, x)
-        torch.set_num_threads(2)
-        shared = run(layer, x)
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            with gw.backend("llvm"):
+                ragged, _ = layer(x, lengths=lengths)
+            found.append([*run(layer, x), ragged.detach()])
+            assert [shape.parts for shape in shapes] == [count]
+            shapes.clear()
     finally:
         torch.set_num_threads(before)
-    for a, b in zip(alone, shared, strict=True):
+    for a, b in zip(*found, strict=True):
         assert torch.equal(a, b)
-    lengths = torch.tensor([4, 0, 11])
-    with gw.backend("llvm"):
-        ragged, _ = layer(x, lengths=lengths)
-        dense, _ = layer(x)
     for row, length in enumerate(lengths.tolist()):
-        assert torch.equal(ragged[:length, row], dense[:length, row])
+        assert torch.equal(found[1][-1][:length, row], found[1][0][:length, row])
 
 
 def test_memory_of_results_is_used_again_only_when_nothing_is_left_of_them() -> None:

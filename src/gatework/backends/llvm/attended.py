@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from gatework.backends.llvm.once import made_once
 from gatework.backends.program import MemoryValue
 from gatework.graph import Graph
 from gatework.graph.attention import attention_by_rows, keys_and_queries
@@ -33,13 +33,13 @@ def by_rows(
     return lowered_graph(graph), own, memories
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def lowered_graph(graph: Graph) -> Graph:
     """A graph without `align`."""
     return attention_by_rows(graph)
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def every_row(rows: int, dtype: torch.dtype) -> Tensor:
     """The rows in their order, as the engine reads which row of a memory belongs to a row of the call."""
     with torch.inference_mode(False):

@@ -6,7 +6,7 @@ arrives later is one number that scales them.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.worklist import Place, Work, WorkList
 
 _TABLE = 1 << 21  # numbers of the table at a time
@@ -128,7 +129,7 @@ def _call(make: Any, tensors: dict[str, Tensor], units: int, rows: int, width: i
     work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, threads.most())
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def _logits_work(dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int) -> Work:
     """result (units, rows) of weight (units, width) and input (rows, width)."""
     work = WorkList(dtype, host)
@@ -142,7 +143,7 @@ def _logits_work(dtype: torch.dtype, host: target.Target, units: int, rows: int,
     return work.finish()
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def _softmax_work(
     gradient: bool, dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int
 ) -> Work:
@@ -153,7 +154,7 @@ def _softmax_work(
     return work.finish()
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def _of_input_work(dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int) -> Work:
     """result (rows, width) of table (units, rows) turned round and weight (units, width)."""
     work = WorkList(dtype, host)
@@ -163,7 +164,7 @@ def _of_input_work(dtype: torch.dtype, host: target.Target, units: int, rows: in
     return work.finish()
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def _of_weight_work(dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int) -> Work:
     """Adds to result (units, width) table (units, rows) times input (rows, width)."""
     work = WorkList(dtype, host)

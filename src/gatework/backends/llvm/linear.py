@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.worklist import ONE, Place, Work, WorkList
 
 _FEW = 4
@@ -90,7 +90,7 @@ def _call(
     work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, team)
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def _forward_work(
     dtype: torch.dtype, host: target.Target, rows: int, columns: int, depth: int, bias: bool
 ) -> Work:
@@ -108,7 +108,7 @@ def _forward_work(
     return work.finish()
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def _backward_work(
     dtype: torch.dtype, host: target.Target, rows: int, units: int, width: int, wanted: tuple[bool, ...]
 ) -> Work:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 
 from gatework.backends.llvm import threads
 from gatework.backends.llvm.layout import Layout
+from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.target import Target
 from gatework.graph.node import Graph
 
@@ -39,7 +40,7 @@ class Native:
     target: Target
 
 
-@lru_cache(maxsize=512)
+@made_once(maxsize=512)
 def native(graph: Graph, dtype: torch.dtype, target: Target) -> Native:
     """The machine code of an expanded step graph, from the cache on disk or compiled now."""
     name = _DTYPES[dtype]
@@ -65,7 +66,7 @@ class Driver:
     engine: object
 
 
-@cache
+@made_once()
 def driver(dtype: torch.dtype, target: Target) -> Driver:
     """The driver, from the cache on disk or compiled now; its tiles get the names that programs are linked with."""
     import llvmlite.binding as llvm
@@ -138,21 +139,63 @@ def _load(code: bytes, target: Target) -> Any:
 # on, this package's own sources among it.
 
 
-def cache_folder() -> Path:
-    """Where compiled programs are kept: $GATEWORK_CACHE, or gatework/kernels in the user's cache folder."""
+def cache_folders() -> list[Path]:
+    """Where compiled programs are kept, the best place first; none where nothing can be kept.
+
+    $GATEWORK_CACHE alone where it is set; else gatework/kernels in the user's cache folder, then a folder of the
+    user's own among temporary files: a container may have no home, or one that cannot be written.
+    """
     given = os.environ.get("GATEWORK_CACHE")
     if given:
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "gatework" / "kernels"
+        return [folder for folder in (Path(given),) if _made(folder)]
+    folders = []
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folders.append(Path(base) / "gatework" / "kernels")
+    except RuntimeError:
+        pass  # no $HOME, and the user has no entry among the system's
+    folders = [folder for folder in folders if _made(folder)]
+    try:
+        temporary = Path(tempfile.gettempdir()) / f"gatework-kernels-{_user()}"
+    except FileNotFoundError:
+        return folders  # no folder for temporary files can be written either
+    return [*folders, temporary] if _made(temporary) and _private(temporary) else folders
 
 
-@cache
+def _user() -> str:
+    """The user's number, where the system has such."""
+    return str(os.getuid()) if hasattr(os, "getuid") else "own"
+
+
+def _made(folder: Path) -> bool:
+    """Makes a folder where there is none; whether it is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return False
+    return True
+
+
+def _private(folder: Path) -> bool:
+    """Whether a folder is the user's, and nobody else may write to it: what is read from it is run."""
+    state = folder.lstat()
+    own = not hasattr(os, "getuid") or state.st_uid == os.getuid()
+    return stat.S_ISDIR(state.st_mode) and own and not state.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def sources() -> list[Path]:
+    """Every file that machine code may depend on: the packages of graphs and of the engine, whole."""
+    from gatework import graph
+    from gatework.backends import llvm
+
+    return sorted(path for package in (graph, llvm) for path in Path(package.__path__[0]).rglob("*.py"))
+
+
+@made_once()
 def _version() -> str:
     digest = hashlib.sha256(version("llvmlite").encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sources():
         digest.update(path.read_bytes())
-    digest.update((Path(__file__).parents[2] / "graph" / "schedule.py").read_bytes())
     return digest.hexdigest()
 
 
@@ -163,21 +206,41 @@ def _digest(layout: str, code: bytes) -> str:
 def _cached(key: str, target: Target, compile_now: Callable[[], tuple[str, bytes]]) -> tuple[str, bytes]:
     """Layout and code for a key; a file that is damaged or cannot be read is compiled anew."""
     name = hashlib.sha256("\n".join([key, target.triple, target.features, _version()]).encode()).hexdigest()
-    path = cache_folder() / name
+    folders = cache_folders()
+    for folder in folders:
+        kept = _read(folder / name)
+        if kept is not None:
+            return kept
+    layout, code = compile_now()
+    for folder in folders:
+        if _write(folder / name, layout, code):
+            break  # where no folder can be written it is compiled again next time
+    return layout, code
+
+
+def _read(path: Path) -> tuple[str, bytes] | None:
+    """Layout and code from a file; None where it is absent or damaged."""
     try:
         head, _, code = path.read_bytes().partition(b"\n")
         fields = json.loads(head)
-        if _digest(fields["layout"], code) == fields["sha256"]:
-            return fields["layout"], code
+        whole = _digest(fields["layout"], code) == fields["sha256"]
+        return (fields["layout"], code) if whole else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # absent or damaged: it is made again
-    layout, code = compile_now()
+        return None
+
+
+def _write(path: Path, layout: str, code: bytes) -> bool:
+    """Writes a file whole, or not at all; whether it could."""
     head = json.dumps({"sha256": _digest(layout, code), "layout": layout}).encode()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(head + b"\n" + code)
-        os.replace(file.name, path)
+            part = Path(file.name)
+            try:
+                file.write(head + b"\n" + code)
+                file.close()
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError:
-        pass  # a read-only home: compiled again next time
-    return layout, code
+        return False
+    return True

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.stack import Plain, prepared
 from gatework.backends.llvm.threads import most
 from gatework.graph import Graph
 from gatework.graph.serialize import from_json
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def _described(layer: str) -> tuple[Graph, tuple[str, ...], Any]:
     graph, names, sizes = json.loads(layer)
     own = tuple((tuple((name, size) for name, size in each), weights) for each, weights in sizes)

@@ -8,10 +8,10 @@ the weights while they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from math import prod
 
 from gatework.backends.llvm.native import native
+from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.plan import Chunk, Kept, Plan, Shape, Stream, Streams, emitted, kept, plan
 from gatework.backends.llvm.worklist import ONE, Place, Work, WorkList
 from gatework.graph import Graph
@@ -25,7 +25,7 @@ _BACKWARD_ROWS = 384
 _FEW_ROWS = 6  # a thread's, below which rows of several steps are multiplied together
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work:
     """The forward pass; for training where `wanted` is given.
 
@@ -199,7 +199,7 @@ class _Outer:
             self.work.run(self.bound, arrays, {}, steps=(chunk.first, chunk.last), rows=chunk.rows)
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
     """The backward pass.
 

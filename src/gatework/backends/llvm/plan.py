@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 
+from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.target import Target
 from gatework.backends.llvm.worklist import STAGGER, Place
 from gatework.backends.program import Piece
@@ -39,7 +39,7 @@ class Plan:
     loop_training: Backward
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def plan(graph: Graph, wanted: frozenset[str] | None = None) -> Plan:
     """The programs that a graph falls into.
 
@@ -200,7 +200,7 @@ class Kept:
     numbers: int
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
     """Where saved streams stand."""
     programs = plan(shape.graph, wanted)

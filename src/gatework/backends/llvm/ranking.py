@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from gatework.backends.llvm import memory, target, threads
 from gatework.backends.llvm.cross_entropy import block_rows, multiply_logits
+from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.worklist import Place, Work, WorkList
 
 _EXACT = 1 << 24  # whole numbers up to here are float32 numbers
@@ -50,7 +50,7 @@ def best(
     return torch.cat(values), torch.cat(places).long()
 
 
-@lru_cache(maxsize=1024)
+@made_once(maxsize=1024)
 def _work(dtype: torch.dtype, host: target.Target, units: int, rows: int, count: int) -> Work:
     work = WorkList(dtype, host)
     results = Place("values"), Place("places")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -13,8 +13,10 @@ from torch import Tensor
 
 from gatework.backends import eager
 from gatework.backends.llvm import attended, memory, target, threads
+from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.passes import backward_work, forward_work
 from gatework.backends.llvm.plan import Shape, kept, plan
+from gatework.backends.llvm.target import Target
 from gatework.backends.pieces import run_pieces
 from gatework.backends.program import MemoryValue, Piece, SequenceInput, SequenceOutput
 from gatework.graph import Graph
@@ -52,10 +54,11 @@ def shape_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceI
         sequence.steps,
         sequence.rows,
         threads.most(),
+        target.host(),
     )
 
 
-@lru_cache(maxsize=1024)
+@made_once(maxsize=1024)
 def _shape(
     graph: Graph,
     dtype: torch.dtype,
@@ -66,10 +69,11 @@ def _shape(
     steps: int,
     rows: int,
     most: int,
+    on: Target,
 ) -> Shape:
     sizes = named_sizes(graph, dict(widths), {name: shape[0] for name, shape in shapes}) | dict(further)
     weights = sum(prod(shape) for name, shape in shapes if name.startswith("weight_"))
-    return shape_for(graph, dtype, tuple(sizes.items()), weights, pieces, steps, rows, most)
+    return shape_for(graph, dtype, tuple(sizes.items()), weights, pieces, steps, rows, most, on)
 
 
 def shape_for(
@@ -81,6 +85,7 @@ def shape_for(
     steps: int,
     rows: int,
     most: int,
+    on: Target,
 ) -> Shape:
     """The shape of a call, with the threads that share it and how.
 
@@ -88,6 +93,7 @@ def shape_for(
         weights: how many there are.
         pieces: None for a dense batch.
         most: threads that may share it.
+        on: the target that its code is for.
     """
     if pieces is None:
         pieces = ((0, steps, rows),)
@@ -98,16 +104,16 @@ def shape_for(
         units_up_to = min(units_up_to, 1)
     if rows <= units_up_to and work < _WORTH_A_TEAM * _stages(graph):
         team, units_up_to = 1, 0  # threads that share units meet at every stage
-    return Shape(graph, dtype, target.host(), sizes, pieces, rows, team, units_up_to)
+    return Shape(graph, dtype, on, sizes, pieces, rows, team, units_up_to)
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def _has_row_numbers(graph: Graph) -> bool:
     """Whether a step makes numbers of a whole row: threads that share units would all write them."""
     return any(OPS[node.op].sort == "reduction" for node in plan(graph).loop.nodes)
 
 
-@lru_cache(maxsize=256)
+@made_once(maxsize=256)
 def _stages(graph: Graph) -> int:
     return len(schedule(plan(graph).loop).stages)
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gatework.backends import eager
-from gatework.backends.llvm import memory
+from gatework.backends.llvm import memory, target
+from gatework.backends.llvm.once import LOCK, made_once
 from gatework.backends.llvm.passes import add_backward, add_forward
 from gatework.backends.llvm.plan import Shape, emitted, kept, plan
 from gatework.backends.llvm.sequence import backward_shape, differentiate, shape_for
+from gatework.backends.llvm.target import Target
 from gatework.backends.llvm.worklist import ARENA, ONE, Fixed, Place, Work, WorkList, new_arena
 from gatework.backends.program import SequenceInput
 from gatework.graph import Graph
@@ -61,11 +62,11 @@ class Stack:
         made: shapes of what `forward` makes.
     """
 
-    def __init__(self, plain: Plain) -> None:
+    def __init__(self, plain: Plain, on: Target) -> None:
         self.plain = plain
         graph, steps, rows = plain.graph, plain.steps, plain.rows
         shapes = [
-            shape_for(graph, plain.dtype, sizes, weights, None, steps, rows, plain.most)
+            shape_for(graph, plain.dtype, sizes, weights, None, steps, rows, plain.most, on)
             for sizes, weights in plain.sizes
         ]
         self._team = max(shape.team for shape in shapes)
@@ -224,7 +225,9 @@ class Stack:
         """
         there = tuple(final is not None for final in finals)
         if there not in self._backward:
-            self._backward[there] = self._prepare_backward(there)
+            with LOCK:  # by one thread
+                if there not in self._backward:
+                    self._backward[there] = self._prepare_backward(there)
         dtype = self.plain.dtype
         gradients = [memory.empty(value.shape, dtype) for value in parameters]
         shape = (len(self._shapes), self.plain.rows)
@@ -306,10 +309,14 @@ def _again(
         return differentiate(outputs, gradients, tensors)
 
 
-@lru_cache(maxsize=64)
 def prepared(plain: Plain) -> Stack:
-    """The prepared calls of a shape."""
-    return Stack(plain)
+    """The prepared calls of a shape, for the machine that this runs on."""
+    return _prepared(plain, target.host())
+
+
+@made_once(maxsize=64)
+def _prepared(plain: Plain, on: Target) -> Stack:
+    return Stack(plain, on)
 
 
 def run_stack(

@@ -63,6 +63,7 @@ class Step:
         made_for: tuple[int, tuple[tuple[int, int], ...]],
     ) -> None:
         self.made_for, self.rows = made_for, sequence.rows
+        self._target = target.host()
         # Held, so that no other tensor takes their addresses.
         self._weights_as_given = tuple(parameters.values())
         self._dtype = sequence.states[0].dtype
@@ -74,7 +75,7 @@ class Step:
         self._weights = sum(value.numel() for name, value in own.items() if name.startswith("weight_"))
         self._most, _ = made_for
 
-        work = WorkList(self._dtype, target.host(), self._most, self._most)
+        work = WorkList(self._dtype, self._target, self._most, self._most)
         layer = bind_layer(work, lowered, self._sizes, self.rows, self._dtype)
         setup = work.finish()
         self._memory, arena = new_arena(setup.arena)
@@ -115,7 +116,9 @@ class Step:
 
     def _resize(self, rows: int) -> None:
         sizes = tuple(self._sizes.items())
-        self._shape = shape_for(self._graph, self._dtype, sizes, self._weights, None, 1, rows, self._most)
+        self._shape = shape_for(
+            self._graph, self._dtype, sizes, self._weights, None, 1, rows, self._most, self._target
+        )
         self._work.resize(rows, by_units=rows <= self._shape.units_up_to)
 
     def __call__(self, sequence: SequenceInput) -> SequenceOutput:

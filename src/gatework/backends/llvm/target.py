@@ -6,7 +6,8 @@ Features are asked for one by one rather than by the CPU's name: virtual machine
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+
+from gatework.backends.llvm.once import made_once
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def target_of(triple: str, features: str) -> Target:
     return Target(triple, features, 16, 16, "fma" in have)
 
 
-@cache
+@made_once()
 def host() -> Target:
     """The target of the machine that this runs on."""
     import llvmlite.binding as llvm

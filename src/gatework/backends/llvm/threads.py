@@ -10,10 +10,11 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import torch
+
+from gatework.backends.llvm.once import made_once
 
 _forked = False
 
@@ -27,7 +28,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@cache
+@made_once()
 def openmp() -> ctypes.CDLL | None:
     """The OpenMP library that torch has loaded, if it is GNU's."""
     folder = Path(torch.__file__).parent

@@ -377,7 +377,7 @@ class Work:
         self.bases = tuple(bases)
         self.arena = arena
         self._which, self._offsets = which, offsets
-        self._kept = numbers, commands, programs  # the addresses below point into them
+        self._kept = numbers, commands, programs, driver  # the addresses below point into them
         self._task, self._alone = driver.task, _CALL(driver.alone)
         self._head = [commands.ctypes.data, len(commands)]
         self._numbers = numbers.ctypes.data
@@ -389,7 +389,7 @@ class Work:
         Args:
             by_units: threads share units rather than rows.
         """
-        numbers, commands, _ = self._kept
+        numbers, commands, *_ = self._kept
         kinds = commands[:, 0]
         commands[kinds == COPY, 4] = rows
         runs = kinds == RUN
