@@ -33,7 +33,7 @@ import gatework as gw
 from gatework.data import length_batches
 from gatework.graph.layout import gate_rows
 from gatework.seq2seq import EncoderDecoder, beam_search, generate
-from gatework.tasks.pair_problem import Examples, PairBatch, Side, make_batch, padded
+from gatework.tasks.pair_problem import PairBatch, Side, make_batch, packed_pairs, padded
 
 CORPUS = DATA / "translation" / "small_parallel_enja"
 CONFIG = "small_parallel_enja.yaml"
@@ -340,12 +340,16 @@ def main() -> None:
         task = gw.load(arguments.run or trained_run(Path(temporary)))
     ours, sides = task.network_, task.sides_
     plain = Plain(ours)
-    pairs = Examples.of(
+    pairs = packed_pairs(
         (sides[0].encode(a), sides[1].encode(b))
         for a, b in zip(text_of("train.en")[:20_000], text_of("train.ja"), strict=False)
     )
-    indices = length_batches(pairs.lengths, task.options.batch_tokens, seed=1)[: arguments.batches]
-    batches = [make_batch([pairs[index] for index in some], sides) for some in indices]
+    indices = length_batches(pairs.lengths("source", "target"), task.options.batch_tokens, seed=1)[
+        : arguments.batches
+    ]
+    batches = [
+        make_batch([(pairs[i]["source"], pairs[i]["target"]) for i in some], sides) for some in indices
+    ]
     tokens = sum(int(batch.target_lengths.sum()) for batch in batches)
 
     ours.eval()

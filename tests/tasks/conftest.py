@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gatework import tasks
 from gatework.tasks.language_model import LanguageModel
+from tests.tasks.tiny import tiny
 
 WORDS = (
     "the cat sat on a mat",
@@ -42,3 +45,19 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> LanguageM
     """A small model of characters that has learned a little; tests must not change it."""
     out = tmp_path_factory.mktemp("runs") / "run"
     return LanguageModel(**SMALL, epochs=2, learning_rate=0.01).fit(corpus, out=out)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`finished(name)` is the folder of a finished run of a task at its smallest; tests must not change it."""
+    runs: dict[str, Path] = {}
+
+    def run(name: str) -> Path:
+        if name not in runs:
+            out = tmp_path_factory.mktemp("finished") / name
+            some = tiny(name)
+            tasks.get(name)(**some.options).fit(some.train, valid=some.valid, out=out)
+            runs[name] = out
+        return runs[name]
+
+    return run

@@ -25,22 +25,6 @@ RUNS_CODE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A finished run of a task, made once."""
-    runs: dict[str, Path] = {}
-
-    def run(name: str) -> Path:
-        if name not in runs:
-            out = tmp_path_factory.mktemp("finished") / name
-            some = tiny(name)
-            tasks.get(name)(**some.options).fit(some.train, valid=some.valid, out=out)
-            runs[name] = out
-        return runs[name]
-
-    return run
-
-
 @pytest.fixture
 def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """evil.py in the working folder, which holds a cell and leaves a trace where it is run."""

@@ -15,9 +15,9 @@ from pydantic import TypeAdapter
 import gatework as gw
 from gatework import tasks
 from gatework.errors import InputError, RunError
-from gatework.tasks.pair_problem import PairProblem
 from gatework.tasks.translation_options import Translation, TranslationSettings, TranslatorOptions
 from gatework.tasks.translator import Translator
+from gatework.training import ExampleProblem
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}
 SMALL = {
@@ -164,14 +164,14 @@ def test_a_resumed_training_is_the_one_that_was_not_stopped(
         return model.network_.state_dict()
 
     whole = train("whole")
-    loss, calls = PairProblem.loss, iter(range(25))
+    loss, calls = ExampleProblem.loss, iter(range(25))
 
-    def stopping(self: PairProblem, *args: Any) -> Any:
+    def stopping(self: ExampleProblem, *args: Any) -> Any:
         if next(calls, None) is None:
             raise RuntimeError("the power fails")
         return loss(self, *args)
 
-    monkeypatch.setattr(PairProblem, "loss", stopping)
+    monkeypatch.setattr(ExampleProblem, "loss", stopping)
     with pytest.raises(RuntimeError, match="power"):
         train("parts")
     monkeypatch.undo()

@@ -13,7 +13,7 @@ import torch
 from gatework.errors import InputError, RunError
 from gatework.training import RunFolder, TrainingOptions, files
 from gatework.training.checkpoint import Checkpoints, NonFiniteError, load, pack_rank, validated_name
-from gatework.training.optimisers import build_optimiser, optimiser_tensors
+from gatework.training.optimizers import build_optimizer, optimizer_tensors
 from gatework.training.state import TrainingState
 from tests.training.problems import TinyModel
 
@@ -21,19 +21,19 @@ OPTIONS = TrainingOptions()
 
 
 class Saved:
-    """A model with an optimiser that has taken a step, and the checkpoints of a run."""
+    """A model with an optimizer that has taken a step, and the checkpoints of a run."""
 
     def __init__(self, path: Path, keep: int = 2) -> None:
         self.checkpoints = Checkpoints(RunFolder.create(path), keep)
         self.model = TinyModel()
-        self.optimiser = build_optimiser(self.model, OPTIONS)
+        self.optimizer = build_optimizer(self.model, OPTIONS)
         self.model(torch.zeros(2, 1, dtype=torch.long), None)[0].sum().backward()
-        self.optimiser.step()
+        self.optimizer.step()
 
     def save(self, step: int, carry: Any = None, **state: Any) -> None:
         position = TrainingState(step=step, batches=100, **state)
         options = OPTIONS.model_dump(mode="json")
-        self.checkpoints.save(position, options, self.model, self.optimiser, [pack_rank(carry)])
+        self.checkpoints.save(position, options, self.model, self.optimizer, [pack_rank(carry)])
 
     def names(self) -> list[str]:
         return sorted(path.name for path in self.checkpoints.path.iterdir())
@@ -51,12 +51,12 @@ def test_everything_comes_back(saved: Saved) -> None:
     expected = [random.random(), torch.rand(()).item()]
 
     twin = TinyModel()
-    optimiser = build_optimiser(twin, OPTIONS)
+    optimizer = build_optimizer(twin, OPTIONS)
     again = Checkpoints(saved.checkpoints.run, 2)
     latest, damaged = again.latest()
     assert latest is not None
     assert damaged == []
-    restored = load(latest, twin, optimiser, rank=0, device=torch.device("cpu"))
+    restored = load(latest, twin, optimizer, rank=0, device=torch.device("cpu"))
 
     assert [random.random(), torch.rand(()).item()] == expected
     assert torch.equal(restored[0], h)
@@ -68,7 +68,7 @@ def test_everything_comes_back(saved: Saved) -> None:
     for a, b in zip(saved.model.state_dict().values(), twin.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     assert twin.output.weight is twin.embedding.weight
-    ours, theirs = optimiser_tensors(saved.optimiser), optimiser_tensors(optimiser)
+    ours, theirs = optimizer_tensors(saved.optimizer), optimizer_tensors(optimizer)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -131,7 +131,7 @@ def test_no_checkpoint_of_weights_that_are_not_finite(saved: Saved, bad: float) 
 
 
 def test_nor_of_moments(saved: Saved) -> None:
-    next(iter(saved.optimiser.state.values()))["exp_avg"].fill_(float("inf"))
+    next(iter(saved.optimizer.state.values()))["exp_avg"].fill_(float("inf"))
     with pytest.raises(NonFiniteError, match=r"0\.exp_avg"):
         saved.save(2)
     assert saved.names() == []

@@ -86,7 +86,7 @@ def test_it_is_the_loop_one_would_write_by_hand(tmp_path: Path) -> None:
         betas=(0.9, 0.95),
     )
     hand = TinyProblem()
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         hand.model.parameters(), lr=0.01, betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )
     losses, norms = [], []
@@ -95,10 +95,10 @@ def test_it_is_the_loop_one_would_write_by_hand(tmp_path: Path) -> None:
         for inputs, targets in hand.batches(0, 0, 1):
             logits, (h, c) = hand.model(inputs, (h.detach(), c.detach()))
             loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             (loss / targets.numel()).backward()
             norms.append(torch.nn.utils.clip_grad_norm_(hand.model.parameters(), 0.3).item())
-            optimiser.step()
+            optimizer.step()
             losses.append(loss.item() / targets.numel())
     assert_same_weights(fitted, hand)
     first = kinds(result, "train")[0]

@@ -29,21 +29,21 @@ def test_cosine_rises_then_falls_to_final() -> None:
 
 def test_cosine_is_torchs() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
-    optimiser = torch.optim.SGD([parameter], lr=0.5)
-    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=20, eta_min=0.05)
+    optimizer = torch.optim.SGD([parameter], lr=0.5)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20, eta_min=0.05)
     for step in range(20):
         assert rate(step / 20, schedule="cosine", warmup=0.0, final=0.1) == pytest.approx(
             theirs.get_last_lr()[0], rel=1e-9
         )
-        optimiser.step()
+        optimizer.step()
         theirs.step()
 
 
 def test_one_cycle_is_torchs() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
-    optimiser = torch.optim.SGD([parameter], lr=0.5)
+    optimizer = torch.optim.SGD([parameter], lr=0.5)
     theirs = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
+        optimizer,
         max_lr=0.5,
         total_steps=21,
         pct_start=0.35,
@@ -56,7 +56,7 @@ def test_one_cycle_is_torchs() -> None:
     for step in range(21):
         ours = rate(step / 20, schedule="one_cycle", warmup=w, final=0.01)
         assert ours == pytest.approx(theirs.get_last_lr()[0], rel=1e-6)
-        optimiser.step()
+        optimizer.step()
         theirs.step() if step < 20 else None
 
 

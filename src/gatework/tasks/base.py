@@ -214,7 +214,11 @@ class Task(ABC):
 
     def _resolve_options(self, parent: Self | None) -> TrainingOptions:
         given = self._given()
-        return self.Options.model_validate({**self._defaults(given, parent), **given})
+        options = self.Options.model_validate({**self._defaults(given, parent), **given})
+        if parent is None and options.unfreeze_every:
+            what = "is for a run that starts from the weights of another"
+            raise InputError("option unfreeze_every", what, "Give --from RUN, or leave the option out.")
+        return options
 
     def _resumed_options(self, run: RunFolder) -> TrainingOptions:
         """The run's options, with the given ones where they may change."""

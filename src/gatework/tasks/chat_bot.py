@@ -11,9 +11,8 @@ from gatework.data import Pair, context_text, file_format, read_dialogues, read_
 from gatework.metrics.text import corpus_figures, diversity_figures
 from gatework.tasks.chat_options import ChatBotOptions, Reply, ReplySettings, Turns
 from gatework.tasks.pair_options import SearchSettings
-from gatework.tasks.pair_problem import PairProblem
 from gatework.tasks.pair_task import PairTask
-from gatework.training import RunFolder
+from gatework.training import Problem, RunFolder
 
 __all__ = ["ChatBot", "Conversation"]
 
@@ -60,7 +59,7 @@ class ChatBot(PairTask):
 
     def _prepare(
         self, run: RunFolder, data: Any, valid: Any, columns: Mapping[str, str], parent: Any
-    ) -> PairProblem:
+    ) -> Problem:
         problem = super()._prepare(run, data, valid, columns, parent)
         run.write_text(REPLIES, self._most_common.to_json())
         return problem

@@ -28,9 +28,9 @@ from gatework.tasks.language_options import (
     LanguageModelOptions,
     Prompt,
 )
-from gatework.tasks.language_problem import LanguageProblem, stream_loss
+from gatework.tasks.language_problem import language_problem, stream_loss
 from gatework.tasks.options import inherited_options
-from gatework.training import RunFolder
+from gatework.training import RunFolder, StreamProblem
 
 __all__ = ["LanguageModel"]
 
@@ -91,7 +91,7 @@ class LanguageModel(Task):
 
     def _prepare(
         self, run: RunFolder, data: Any, valid: Any, columns: Mapping[str, str], parent: Self | None
-    ) -> LanguageProblem:
+    ) -> StreamProblem:
         options = self.options_
         column = columns.get("text")
         if not run.writes:
@@ -131,11 +131,14 @@ class LanguageModel(Task):
         self.network_ = self._build_network(cell)
         if parent is not None:
             self.network_.load_state_dict(parent.network_.state_dict())
-        problem = LanguageProblem(
-            self.network_, train, held, lanes=options.batch_size, steps=options.steps, start=self._start
+        return language_problem(
+            self.network_,
+            train,
+            held,
+            batch_size=options.batch_size,
+            steps=options.steps,
+            start=self._start,
         )
-        problem.batches(epoch=0, rank=0, world=1)  # refuses a text that is too short before anything starts
-        return problem
 
     def _stream(self, run: RunFolder, part: str, data: Any, column: str | None) -> TokenStream:
         path = run.path / TOKENS / part

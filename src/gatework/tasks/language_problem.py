@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gatework.data import LaneBatches, TokenStream
+from gatework.data import TokenStream
 from gatework.tasks.language_network import LanguageNetwork
-from gatework.training import StepLoss
+from gatework.tasks.parameter_groups import language_groups
+from gatework.training import StepLoss, StreamProblem
 
-__all__ = ["LanguageProblem", "stream_loss"]
+__all__ = ["language_problem", "stream_loss"]
 
 # A lane of the evaluation starts without context, which costs some nats once: long lanes make that vanish.
 LONGEST_LANES = 64
@@ -21,43 +21,31 @@ LEAST_LANE_TOKENS = 1000
 BATCH_TOKENS = 4096
 
 
-class LanguageProblem:
-    """Stateful truncated backpropagation through time: each lane's state goes on into the next batch."""
+def language_problem(
+    network: LanguageNetwork,
+    train: TokenStream,
+    valid: TokenStream,
+    *,
+    batch_size: int,
+    steps: int,
+    start: int,
+) -> StreamProblem:
+    """Stateful truncated backpropagation through time: each row's state goes on into the next batch."""
 
-    def __init__(
-        self,
-        network: LanguageNetwork,
-        train: TokenStream,
-        valid: TokenStream,
-        *,
-        lanes: int,
-        steps: int,
-        start: int,
-    ) -> None:
-        self._network = network
-        self._train = train
-        self._valid = valid
-        self._lanes = lanes
-        self._steps = steps
-        self._start = start
-
-    @property
-    def model(self) -> torch.nn.Module:
-        return self._network
-
-    def batches(self, epoch: int, rank: int, world: int) -> Sequence[tuple[Tensor, Tensor]]:
-        return LaneBatches(self._train, self._lanes, self._steps, rank, world)
-
-    def initial_carry(self, rank: int, world: int) -> None:
-        """None: the layers start from their initial state."""
-
-    def loss(self, model: torch.nn.Module, batch: tuple[Tensor, Tensor], carry: Any) -> StepLoss:
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor], carry: Any) -> StepLoss:
         inputs, targets = batch  # (T, B) each
-        total, carry = model(inputs, targets, carry)
-        return StepLoss(total, targets.numel(), carry)
+        total, state = model(inputs, targets, carry)
+        return StepLoss(total, targets.numel(), state)
 
-    def validate(self, model: torch.nn.Module) -> dict[str, float]:
-        return {"loss": stream_loss(self._network, self._valid, start=self._start) / len(self._valid)}
+    return StreamProblem(
+        network,
+        train,
+        streams=batch_size,
+        steps=steps,
+        loss=loss,
+        validation=lambda: {"loss": stream_loss(network, valid, start=start) / len(valid)},
+        groups=language_groups(network),
+    )
 
 
 def stream_loss(network: LanguageNetwork, stream: TokenStream, *, start: int) -> float:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import torch
 from pydantic import BaseModel
 
-from gatework.data import Pair, Tokenizer, read_pairs
+from gatework.data import Packed, Pair, Tokenizer, read_pairs
 from gatework.errors import InputError
 from gatework.graph import Cell
 from gatework.metrics.text import likelihood_figures
@@ -20,8 +20,8 @@ from gatework.tasks.base import Task
 from gatework.tasks.kept_cell import choose_cell, read_cell
 from gatework.tasks.options import inherited_options
 from gatework.tasks.pair_options import STRUCTURE, PairOptions, SearchSettings
-from gatework.tasks.pair_problem import Examples, PairProblem, Side, make_batch, total_loss
-from gatework.training import RunFolder, TrainingOptions
+from gatework.tasks.pair_problem import Side, make_batch, packed_pairs, pair_loss, pair_problem
+from gatework.training import Problem, RunFolder, TrainingOptions
 
 __all__ = ["PairTask"]
 
@@ -66,7 +66,7 @@ class PairTask(Task):
 
     def _prepare(
         self, run: RunFolder, data: Any, valid: Any, columns: Mapping[str, str], parent: Self | None
-    ) -> PairProblem:
+    ) -> Problem:
         options = self.options_
         cells = {}
         for option, file in CELLS.items():
@@ -94,12 +94,12 @@ class PairTask(Task):
         if parent is not None:
             self.network_.load_state_dict(parent.network_.state_dict())
         examples = self._examples(train)
-        self._seen = max((length for length, _ in examples.lengths), default=1)
+        self._seen = max((length for (length,) in examples.lengths("source")), default=1)
         run.write_json("data.json", {"longest_source": self._seen})
         self._valid = held
         self._learn(train)
         self._warn_of_unknown(held)
-        return PairProblem(
+        return pair_problem(
             self.network_,
             examples,
             self._examples(held, keep_long=True),
@@ -190,7 +190,7 @@ class PairTask(Task):
                 f"cells {what}", str(error).rstrip("."), "Change the options or the cells."
             ) from error
 
-    def _examples(self, pairs: Sequence[Pair], *, keep_long: bool = False) -> Examples:
+    def _examples(self, pairs: Sequence[Pair], *, keep_long: bool = False) -> Packed:
         source, target = self.sides_
         most = self.options_.max_length
         encoded, long = [], []
@@ -204,7 +204,7 @@ class PairTask(Task):
             self._say(
                 f"{len(long):,} pairs longer than max_length={most} tokens are left out, the first at {long[0].where}."
             )
-        return Examples.of(encoded)
+        return packed_pairs(encoded)
 
     def _warn_of_unknown(self, pairs: Sequence[Pair]) -> None:
         for what, side, texts in zip(
@@ -258,7 +258,7 @@ class PairTask(Task):
     def _likelihood(self, pairs: Sequence[Pair]) -> dict[str, float]:
         """loss and perplexity of the targets, a token."""
         examples = self._examples(pairs, keep_long=True)
-        return likelihood_figures(total_loss(self.network_, examples, self.sides_), len(examples.targets))
+        return likelihood_figures(*pair_loss(self.network_, examples, self.sides_)[:2])
 
     # Outputs
 

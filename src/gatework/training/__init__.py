@@ -6,20 +6,33 @@ from gatework.training.bookkeeping import Result
 from gatework.training.divergence import DivergedError
 from gatework.training.loop import fit
 from gatework.training.options import TrainingOptions, parse_options
-from gatework.training.problem import Problem, StepLoss
+from gatework.training.problem import (
+    ExampleProblem,
+    ParameterGroup,
+    Problem,
+    StepLoss,
+    StreamProblem,
+    Totals,
+    total_loss,
+)
 from gatework.training.progress import Progress
 from gatework.training.random_state import seed_everything
 from gatework.training.run_folder import RunFolder
 
 __all__ = [
     "DivergedError",
+    "ExampleProblem",
+    "ParameterGroup",
     "Problem",
     "Progress",
     "Result",
     "RunFolder",
     "StepLoss",
+    "StreamProblem",
+    "Totals",
     "TrainingOptions",
     "fit",
     "parse_options",
     "seed_everything",
+    "total_loss",
 ]

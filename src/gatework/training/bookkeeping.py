@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,7 +37,12 @@ from gatework.training.tensorboard import TensorBoard
 
 Stopped = Literal["finished", "max_minutes", "early", "interrupted"]
 
-FIXED = ("optimizer", "seed")  # options that a resumed training cannot change
+FIXED = (
+    "optimizer",
+    "seed",
+    "unfreeze_every",
+    "layer_rate_decay",
+)  # options that a resumed training cannot change
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,16 @@ class Result:
     history: list[dict[str, Any]] = field(repr=False)
 
 
+class PendingStep(NamedTuple):
+    """The figures of one optimizer step, as tensors on the device: the loss and its parts as sums over `count`."""
+
+    total: Tensor
+    count: Tensor | int  # type: ignore[assignment]  # shadows tuple.count
+    parts: Mapping[str, Tensor]
+    norm: Tensor
+    learning_rate: float
+
+
 class Training:
     """The state of one call of `fit`, on one process. A context: it opens and closes what shows it."""
 
@@ -70,18 +85,18 @@ class Training:
         options: TrainingOptions,
         run: RunFolder,
         processes: Processes,
-        optimiser: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer,
         progress: Progress,
         interruption: Interruption,
     ) -> None:
         self.problem, self.options, self.run = problem, options, run
-        self.processes, self.optimiser, self.progress = processes, optimiser, progress
+        self.processes, self.optimizer, self.progress = processes, optimizer, progress
         self.interruption = interruption
         self.state = TrainingState(world=processes.world)
         self.checkpoints = Checkpoints(run, options.keep_checkpoints)
         self.tensorboard: TensorBoard | None = None
         # Steps whose loss and norm still lie on the device: read all at once, at the next record.
-        self.pending: list[tuple[Tensor, Tensor | int, Tensor, float]] = []
+        self.pending: list[PendingStep] = []
         self.started = time.monotonic()
         self.saved: tuple[int, int | None] | None = None  # step and last validation of the last checkpoint
         self.saved_seconds = 0.0  # seconds trained then
@@ -136,6 +151,11 @@ class Training:
         """The learning rate of the next step."""
         return learning_rate(self.options, self.share(steps=1), self.state.plateau_share)
 
+    def epochs_done(self) -> float:
+        """The position in epochs, exactly."""
+        state = self.state
+        return state.epoch + (state.batch / state.batches if state.batches else 0.0)
+
     def _budget_done(self) -> Stopped | None:
         options, state = self.options, self.state
         if options.epoch_budget is not None and state.epoch >= options.epoch_budget:
@@ -148,11 +168,9 @@ class Training:
 
     # -- between steps
 
-    def step_done(
-        self, total: Tensor, count: Tensor | int, norm: Tensor, rate: float, carry: Any
-    ) -> Stopped | None:
+    def step_done(self, step: PendingStep, carry: Any) -> Stopped | None:
         """Note a step, and do whatever is due after it. Returns why to stop, or None to go on."""
-        self.pending.append((total, count, norm, rate))
+        self.pending.append(step)
         self.state.advance()
         self.progress.tick(self.share(), self.state.step)
         return self.pause(carry)
@@ -215,26 +233,28 @@ class Training:
         if not self.pending:
             return
         state, window = self.state, self.state.window
-        totals = torch.stack([total for total, _, _, _ in self.pending]).tolist()
-        norms = torch.stack([norm for _, _, norm, _ in self.pending]).tolist()
+        totals = torch.stack([step.total for step in self.pending]).tolist()
+        norms = torch.stack([step.norm for step in self.pending]).tolist()
         pending, self.pending = self.pending, []
         first = state.step - len(pending) + 1
-        for step, total, norm, (_, count, _, rate) in zip(
-            itertools.count(first), totals, norms, pending, strict=False
-        ):
-            loss = total / float(count)
+        for number, total, norm, step in zip(itertools.count(first), totals, norms, pending, strict=False):
+            count = float(step.count)
+            loss = total / count
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise self._diverged(step, loss, norm, rate)
+                raise self._diverged(number, loss, norm, step.learning_rate)
             if is_explosion(norm, state.usual_norm):
-                self._warn(step, norm)
+                self._warn(number, norm)
             state.norms.append(norm)
             window.steps += 1
             window.total += total
-            window.count += float(count)
+            window.count += count
             window.norm += norm
             window.highest_norm = max(window.highest_norm, norm)
-            self.timed_items += float(count)
-            window.learning_rate = rate
+            self.timed_items += count
+            window.learning_rate = step.learning_rate
+        for name in dict.fromkeys(name for step in pending for name in step.parts):
+            for value in torch.stack([step.parts[name] for step in pending if name in step.parts]).tolist():
+                window.parts[name] = window.parts.get(name, 0.0) + value
 
     def _warn(self, step: int, norm: float) -> None:
         state = self.state
@@ -254,12 +274,15 @@ class Training:
         if window.steps == 0:
             return
         now = time.monotonic()
+        means = {name: files.finite(value / window.count) for name, value in window.parts.items()}
+        parts = {"parts": means} if means else {}
         self._add(
             {
                 "kind": "train",
                 "step": self.state.step,
                 "epoch": self._epoch(),
                 "loss": window.total / window.count,
+                **parts,
                 "learning_rate": window.learning_rate,
                 "gradient_norm": window.norm / window.steps,
                 "highest_gradient_norm": window.highest_norm,
@@ -274,8 +297,7 @@ class Training:
         self.timed_from, self.timed_items = now, 0.0
 
     def _epoch(self) -> float:
-        state = self.state
-        return round(state.epoch + (state.batch / state.batches if state.batches else 0.0), 4)
+        return round(self.epochs_done(), 4)
 
     def _add(self, record: dict[str, Any]) -> None:
         self.run.append_history(record)
@@ -371,7 +393,7 @@ class Training:
             if self.processes.is_main:
                 options = self.options.model_dump(mode="json")
                 try:
-                    self.checkpoints.save(self.state, options, self.problem.model, self.optimiser, ranks)
+                    self.checkpoints.save(self.state, options, self.problem.model, self.optimizer, ranks)
                 except NonFiniteError as error:
                     norm = self.state.norms[-1]
                     raise self._diverged(self.state.step, math.nan, norm, self.learning_rate()) from error
@@ -398,7 +420,7 @@ class Training:
             self.progress.say(f"{self.run.path} holds no checkpoint yet: the training starts anew")
             return None
         self._compare(latest)
-        carry = load(latest, self.problem.model, self.optimiser, self.processes.rank, self.processes.device)
+        carry = load(latest, self.problem.model, self.optimizer, self.processes.rank, self.processes.device)
         self.state = latest.manifest.state.model_copy(deep=True)
         self.run.truncate_history(self.state.records)
         self.timed_from = time.monotonic()

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from gatework.errors import RunError
 from gatework.training import files, nested, random_state
-from gatework.training.optimisers import load_optimiser_tensors, optimiser_tensors
+from gatework.training.optimizers import load_optimizer_tensors, optimizer_tensors
 from gatework.training.run_folder import CHECKPOINTS, HISTORY, RunFolder
 from gatework.training.state import TrainingState
 
@@ -76,7 +76,7 @@ class Checkpoints:
         state: TrainingState,
         options: Mapping[str, Any],
         model: torch.nn.Module,
-        optimiser: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer,
         ranks: Sequence[bytes],
     ) -> None:
         """Write a checkpoint of a state whose tensors are all finite. On the main process only.
@@ -88,7 +88,7 @@ class Checkpoints:
             NonFiniteError: a weight or a moment is NaN or infinite. Nothing is written.
             InputError: the disk is full. Earlier checkpoints stay.
         """
-        moments = {name: t.detach().contiguous() for name, t in optimiser_tensors(optimiser).items()}
+        moments = {name: t.detach().contiguous() for name, t in optimizer_tensors(optimizer).items()}
         check_finite({**model.state_dict(), **moments})
         name = f"step-{state.step:09d}" + ("-validated" if state.validated_at == state.step else "")
         need = sum(t.numel() * t.element_size() for t in (*model.state_dict().values(), *moments.values()))
@@ -251,7 +251,7 @@ def unpack_rank(path: Path, device: torch.device) -> Any:
 def load(
     checkpoint: Checkpoint,
     model: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     rank: int,
     device: torch.device,
 ) -> Any:
@@ -259,9 +259,9 @@ def load(
     files.read_model(checkpoint.path / "model.safetensors", model)
     path = checkpoint.path / "optimiser.safetensors"
     try:
-        load_optimiser_tensors(optimiser, files.read_tensors(path))
+        load_optimizer_tensors(optimizer, files.read_tensors(path))
     except (KeyError, ValueError, RuntimeError) as error:
-        raise RunError(str(path), f"does not fit the optimiser ({error})", "Delete its folder.") from error
+        raise RunError(str(path), f"does not fit the optimizer ({error})", "Delete its folder.") from error
     return unpack_rank(checkpoint.path / f"rank-{rank}.safetensors", device)
 
 

@@ -18,7 +18,7 @@ class DivergedError(InputError):
     """The loss or the gradient norm is not finite any more; the training stopped.
 
     Args:
-        step: the optimiser step, counted from 1.
+        step: the optimizer step, counted from 1.
         loss: the mean loss of that step.
         norm: the gradient norm before clipping.
         checkpoint: the last good checkpoint, which stays as it is; None where there was none yet.

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from gatework.training.bookkeeping import Result, Stopped, Training
+from gatework.training.bookkeeping import PendingStep, Result, Stopped, Training
 from gatework.training.interruption import Interruption
 from gatework.training.nested import detach, to_device
-from gatework.training.optimisers import build_optimiser, clip_gradients, set_learning_rate
+from gatework.training.optimizers import (
+    build_optimizer,
+    clip_gradients,
+    drop_frozen_gradients,
+    set_learning_rate,
+)
 from gatework.training.options import TrainingOptions
-from gatework.training.problem import Problem
+from gatework.training.problem import Problem, groups_of
 from gatework.training.processes import Processes
 from gatework.training.progress import Progress, SilentProgress, default_progress
 from gatework.training.random_state import seed_everything
@@ -54,11 +59,11 @@ def fit(
         progress = default_progress() if processes.is_main else SilentProgress()
     seed_everything(options.seed + processes.rank)
     problem.model.to(processes.device).train()
-    optimiser = build_optimiser(problem.model, options)
+    optimizer = build_optimizer(problem.model, options, groups_of(problem))
     parameters = [parameter for parameter in problem.model.parameters() if parameter.requires_grad]
 
     with Interruption() as interruption, processes.wrapped(problem.model) as model:
-        training = Training(problem, options, run, processes, optimiser, progress, interruption)
+        training = Training(problem, options, run, processes, optimizer, progress, interruption)
         carry: Any = training.begin(resume)
         with training:
             stopped = training.pause(carry)
@@ -69,17 +74,18 @@ def fit(
                     carry = to_device(carry, processes.device)
                 for index in range(training.state.batch, len(batches)):
                     learning_rate = training.learning_rate()
-                    set_learning_rate(optimiser, learning_rate)
+                    set_learning_rate(optimizer, learning_rate)
                     with processes.autocast():
                         step = problem.loss(model, to_device(batches[index], processes.device), carry)
-                    total, count = processes.total_and_count(step.total.detach(), step.count)
+                    total, count, parts = processes.summed(step)
                     # Several processes: their gradients are averaged, hence the factor.
                     processes.backward(step.total * (processes.world / count))
+                    drop_frozen_gradients(optimizer, training.epochs_done())
                     norm = clip_gradients(parameters, options.clip_norm)
-                    optimiser.step()
-                    optimiser.zero_grad()
+                    optimizer.step()
+                    optimizer.zero_grad()
                     carry = detach(step.carry)  # gradients end at the batch's first step
-                    stopped = training.step_done(total, count, norm, learning_rate, carry)
+                    stopped = training.step_done(PendingStep(total, count, parts, norm, learning_rate), carry)
                     if stopped is not None:
                         break
             return training.conclude(stopped)

@@ -97,6 +97,20 @@ class TrainingOptions(BaseModel):
         default=0.5, gt=0, lt=1, description="plateau: what the learning rate falls to"
     )
 
+    unfreeze_every: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="with --from: epochs after which each further group of layers is trained too, the last "
+        "group alone at first; 0: all at once",
+    )
+    layer_rate_decay: float = Field(
+        default=1.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="each group of layers learns so many times more slowly than the one above it (ULMFiT: 2.6)",
+    )
+
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every random number")
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps"

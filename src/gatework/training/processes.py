@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gatework.errors import InputError, MissingExtraError
 from gatework.training.options import TrainingOptions
+from gatework.training.problem import StepLoss
 
 # The main process validates alone while the others wait, longer than torch.distributed's ten minutes.
 PATIENCE = timedelta(hours=6)
@@ -78,13 +79,15 @@ class Processes:
         finally:
             self.accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
 
-    def total_and_count(self, total: Tensor, count: int) -> tuple[Tensor, Tensor | int]:
-        """Loss and number of targets of a step, summed over all processes. Stays on the device."""
+    def summed(self, step: StepLoss) -> tuple[Tensor, Tensor | int, dict[str, Tensor]]:
+        """Loss, number of targets and parts of a step, summed over all processes. Stays on the device."""
+        total = step.total.detach()
+        parts = {name: value.detach() for name, value in step.parts.items()}
         if self.world == 1:
-            return total, max(count, 1)
-        pair = torch.stack([total.double(), torch.tensor(float(count), device=total.device).double()])
-        pair = self.accelerator.reduce(pair, reduction="sum")
-        return pair[0], pair[1].clamp(min=1.0)
+            return total, max(step.count, 1), parts
+        own = [total, torch.tensor(float(step.count), device=total.device), *parts.values()]
+        sums = self.accelerator.reduce(torch.stack([value.double() for value in own]), reduction="sum")
+        return sums[0], sums[1].clamp(min=1.0), dict(zip(parts, sums[2:], strict=True))
 
     def agree(self, stop: bool, seconds: float) -> tuple[bool, float]:
         """(whether any process was asked to stop, the main process's clock)."""

@@ -91,7 +91,9 @@ class TerminalProgress:
         """Show the figures; a validation also leaves a line that stays."""
         if record["kind"] == "train":
             speed = f"{record['items_per_second']:,.0f}/s"
-            self.bar.update(self.task, figures=f"loss {record['loss']:.4f}  {speed}")
+            shown = {"loss": record["loss"], **record.get("parts", {})}
+            losses = "  ".join(f"{name} {value:.4f}" for name, value in shown.items() if value is not None)
+            self.bar.update(self.task, figures=f"{losses}  {speed}")
         elif record["kind"] == "validation":
             figures = "  ".join(
                 f"{name} {value:.4f}"

@@ -1,4 +1,4 @@
-"""Where a training stands: all that the loop must remember beside weights, optimiser and random numbers."""
+"""Where a training stands: all that the loop must remember beside weights, optimizer and random numbers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Window(BaseModel):
     norm: float = 0.0  # sum of the gradient norms before clipping
     highest_norm: float = 0.0
     learning_rate: float = 0.0  # of the last step
+    parts: dict[str, float] = {}  # summed parts of the loss, by name
 
 
 class TrainingState(BaseModel):
@@ -24,7 +25,7 @@ class TrainingState(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     world: int = Field(default=1, ge=1, le=65_536)  # processes
-    step: int = Field(default=0, ge=0)  # optimiser steps done
+    step: int = Field(default=0, ge=0)  # optimizer steps done
     epoch: int = Field(default=0, ge=0)  # epochs done
     batch: int = Field(default=0, ge=0)  # batches of the current epoch done
     batches: int = Field(default=0, ge=0)  # batches of an epoch

@@ -21,8 +21,8 @@ class TensorBoard:
         self.writer = SummaryWriter(str(run / FOLDER), purge_step=step + 1 if step else None)
 
     def record(self, record: dict[str, Any]) -> None:
-        """Add each number of a record, as `train/loss`, `validation/loss`, …"""
-        for name, value in record.items():
+        """Add each number of a record, as `train/loss`, `validation/loss`, …, parts of the loss by name."""
+        for name, value in {**record.get("parts", {}), **record}.items():
             if isinstance(value, float):
                 self.writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
 
