@@ -8,6 +8,7 @@ for: the command line answers before torch is loaded, and a layer needs none of 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ _TASKS = {
     "ChatBot": "gatework.tasks.chat_bot",
     "Translator": "gatework.tasks.translator",
 }
-_PARTS = ("backends", "cells", "data", "errors", "graph", "layers", "seq2seq", "tasks", "training")
+_PARTS = tuple(part.name for part in pkgutil.iter_modules(__path__) if not part.name.startswith("_"))
 
 
 def __getattr__(name: str) -> Any:

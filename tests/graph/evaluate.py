@@ -60,15 +60,20 @@ def _where(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     return torch.where(condition != 0, yes, no)
 
 
+def _hard_sigmoid(line: Tensor) -> Tensor:
+    # No gradient at the bounds and at NaN, as torch's hardsigmoid, which holds 1/6 in float32 whatever the dtype.
+    return torch.where((line > 0) & (line < 1), line, line.detach().clamp(0.0, 1.0))
+
+
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
     "div": lambda a, b: a / b,
     "neg": lambda a: -a,
-    "less": lambda a, b: torch.lt(a, b).double(),
-    "less_equal": lambda a, b: torch.le(a, b).double(),
-    "equal": lambda a, b: torch.eq(a, b).double(),
+    "less": lambda a, b: torch.lt(a, b).to(a.dtype),
+    "less_equal": lambda a, b: torch.le(a, b).to(a.dtype),
+    "equal": lambda a, b: torch.eq(a, b).to(a.dtype),
     "where": _where,
     "maximum": torch.maximum,
     "minimum": torch.minimum,
@@ -96,8 +101,7 @@ WITH_ATTRIBUTES: dict[str, Callable[..., Tensor]] = {
     "clip": lambda node, a: a.clamp(node.number("low"), node.number("high")),
     "leaky_relu": lambda node, a: F.leaky_relu(a, node.number("slope")),
     "elu": lambda node, a: F.elu(a, node.number("alpha")),
-    # torch's own hardsigmoid holds 1/6 in float32, whatever the dtype
-    "hard_sigmoid": lambda node, a: (a * node.number("slope") + 0.5).clamp(0.0, 1.0),
+    "hard_sigmoid": lambda node, a: _hard_sigmoid(a * node.number("slope") + 0.5),
 }
 
 

@@ -193,6 +193,34 @@ def cell_twice_under_one_name(x, h):
     return gru("inner", x, gru("inner", x, h))
 
 
+def vector_of_a_weight(x, h):
+    return vector("weight_hh") * tanh(linear("a", x, h))
+
+
+def vector_of_a_bias(x, h):
+    return vector("bias_ih") * tanh(linear("a", x, h))
+
+
+def vector_of_a_further_weight(x, h):
+    return vector("weight_context") * tanh(linear("a", x, h, context=h))
+
+
+def slot_of_an_inner_cell(x, h):
+    return gw.cells.get("gru")("first", x, h) * tanh(linear("a", x, first_ih=x))
+
+
+def gate_of_a_state(x, h):
+    return 0.5 * gate("h", tanh(linear("a", x, h)))
+
+
+def input_of_a_mask(x, h, dropout_mask_hidden_size: gw.Static("hidden_size")):
+    return dropout_mask_hidden_size * tanh(linear("a", x, h))
+
+
+def input_of_a_step_mask(x, h, zoneout_mask_h: gw.Input("hidden_size")):
+    return zoneout_mask_h * tanh(linear("a", x, h))
+
+
 REFUSED: dict[Callable[..., Any], str] = {
     python_if: "Python `if`",
     python_and: "Python `if`",
@@ -235,6 +263,13 @@ REFUSED: dict[Callable[..., Any], str] = {
     cell_without_name: "needs a name",
     cell_with_too_little: r"takes \(x, h, c\)",
     cell_twice_under_one_name: "twice",
+    vector_of_a_weight: "Taken in this cell: weight_ih, bias_ih, weight_hh, bias_hh",
+    vector_of_a_bias: "slot 'ih'",
+    vector_of_a_further_weight: "slot 'context'",
+    slot_of_an_inner_cell: "torch.nn's layout",
+    gate_of_a_state: "also a state's",
+    input_of_a_mask: "recurrent dropout",
+    input_of_a_step_mask: "zoneout",
 }
 
 

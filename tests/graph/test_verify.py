@@ -86,6 +86,14 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
         "no name",
     ),
     "vector declared twice": (lambda: replace(PEEPHOLE, vectors=PEEPHOLE.vectors * 2), "2 times"),
+    "vector named as a weight": (
+        lambda: replace(PEEPHOLE, vectors=(*PEEPHOLE.vectors, VectorSpec("weight_hh", "hidden_size"))),
+        "packed parameter",
+    ),
+    "vector named as a bias": (
+        lambda: replace(PEEPHOLE, vectors=(*PEEPHOLE.vectors, VectorSpec("bias_ih", "hidden_size"))),
+        "packed parameter",
+    ),
     "vector missing": (lambda: replace(PEEPHOLE, vectors=PEEPHOLE.vectors[1:]), "not declared"),
     "start of a vector": (
         lambda: replace(PEEPHOLE, vectors=(*PEEPHOLE.vectors, VectorSpec("v", 1, float("nan")))),
@@ -227,6 +235,14 @@ def test_a_stranger_may_not_attend_twice_by_one_name() -> None:
     blocks = tuple(replace(b, columns=sizes["b"]) if b.columns == sizes["a"] else b for b in graph.blocks)
     with pytest.raises(GraphError, match="declared 2 times"):
         verify(replace(graph, nodes=nodes, vectors=vectors, inputs=same, blocks=blocks), forward=True)
+
+
+@pytest.mark.parametrize("name", ["dropout_mask_hidden_size", "zoneout_mask_h"])
+def test_a_stranger_may_not_read_a_layers_mask(name: str) -> None:
+    graph = replace(PEEPHOLE, inputs=(*PEEPHOLE.inputs, InputSpec(name, "static", "hidden_size")))
+    verify(graph)
+    with pytest.raises(GraphError, match="mask"):
+        verify(graph, forward=True)
 
 
 @pytest.mark.parametrize("op", ["match", "compare", "soften"])

@@ -402,6 +402,26 @@ def test_states_can_be_detached_and_reordered() -> None:
         assert torch.equal(picked, whole[:, index])
 
 
+@gw.cell
+def query_of_the_input(x: Any, h: Any, memory: gw.Memory(size=5)) -> Any:  # type: ignore[valid-type]
+    """What is asked of the memory depends on the input alone."""
+    context = gw.attend("source", gw.linear("query", x), memory)
+    return gw.tanh(gw.linear("candidate", x, h, context=context))
+
+
+def test_second_derivative_where_the_query_depends_on_the_input_alone() -> None:
+    layer = gw.Recurrent(query_of_the_input, INPUT, H, dtype=torch.float64)
+    x = torch.randn(T, B, INPUT, dtype=torch.float64, requires_grad=True)
+    memory = torch.randn(4, B, 5, dtype=torch.float64, requires_grad=True)
+    found = {}
+    for backend in ("eager", "llvm"):
+        with gw.backend(backend):
+            output, _ = layer(x, memory=memory)
+            (first,) = torch.autograd.grad(output.square().sum(), x, create_graph=True)
+            found[backend] = torch.autograd.grad(first.square().sum(), (x, memory, layer.weight_hh_l0))
+    torch.testing.assert_close(found["llvm"], found["eager"])
+
+
 def test_second_derivatives_on_every_path() -> None:
     """torch's cuDNN layers have none (pytorch#5261); asked for on the reference, ours have."""
     for layer in (gw.LSTM(2, 3), gw.GRU(2, 3)):

@@ -22,6 +22,7 @@ from gatework.backends.program import MemoryValue, SequenceInput, SequenceOutput
 from gatework.graph import Graph, Node
 from gatework.graph.layout import gate_rows, named_sizes
 from gatework.graph.node import Width, resolve
+from gatework.graph.ops import depends_on_step
 
 name = "eager"
 ragged = False
@@ -71,9 +72,9 @@ ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
 
 
 def _hard_sigmoid(e: Tensor, slope: float) -> Tensor:
-    # F.hardsigmoid keeps its slope in float32 even for float64.
+    # F.hardsigmoid keeps its slope in float32 even for float64. As it, this has no gradient at the bounds and at NaN.
     line = e * slope + 0.5
-    return torch.where(line <= 0, 0.0, torch.where(line >= 1, 1.0, line))
+    return torch.where((line > 0) & (line < 1), line, line.detach().clamp(0.0, 1.0))
 
 
 ATTRIBUTED: dict[str, Callable[[Node, Tensor], Tensor]] = {
@@ -95,7 +96,7 @@ class _Plan:
 
     Attributes:
         once: nodes that need no state, in order: computed for all steps together.
-        every_step: the other nodes, in order.
+        every_step: the other nodes but the states and memories themselves, in order.
         groups: product nodes to the gates of the same slot and operand, which are one product.
         biased: product nodes whose bias is added by the product itself.
         same_as: additions of such a bias to what they add it to.
@@ -111,11 +112,7 @@ class _Plan:
 @lru_cache(maxsize=256)
 def _plan(graph: Graph) -> _Plan:
     nodes = graph.nodes
-    needs_state: list[bool] = []
-    for node in nodes:
-        needs_state.append(
-            node.op in ("state", "read", "align") or any(needs_state[arg] for arg in node.args)
-        )
+    needs_state = depends_on_step(nodes)
     uses = Counter(arg for node in nodes for arg in node.args)
     uses.update(index for _, index in graph.outputs + graph.gates)
     biased: set[int] = set()
@@ -136,7 +133,7 @@ def _plan(graph: Graph) -> _Plan:
     order = range(len(nodes))
     return _Plan(
         once=tuple(i for i in order if not needs_state[i]),
-        every_step=tuple(i for i in order if needs_state[i] and nodes[i].op != "state"),
+        every_step=tuple(i for i in order if needs_state[i] and nodes[i].args),
         groups=groups,
         biased=frozenset(biased),
         same_as=same_as,
@@ -180,8 +177,7 @@ class _Evaluator:
         self.values: list[Tensor] = [self.like] * len(graph.nodes)
         cache: _Cache = {}
         for index in self.plan.once:
-            if graph.nodes[index].op != "memory":
-                self.values[index] = self.compute(index, cache)
+            self.values[index] = self.compute(index, cache)
 
     def step(self, values: list[Tensor]) -> None:
         """Fills in the nodes of one step; `values` holds the inputs and states already."""
@@ -308,7 +304,8 @@ def run(
         if node.op == "state"
     ]
     emitted = graph.emits()
-    kept = dict(graph.gates) if record else {}
+    own = {state.name for state in graph.states}
+    kept = {name: index for name, index in graph.gates if record and name not in own}
     states = sequence.states
     outputs: list[Tensor] = []
     emits: dict[str, list[Tensor]] = {name: [] for name in emitted}

@@ -56,6 +56,7 @@ def attention_by_rows(graph: Graph) -> Graph:
 def keys_and_queries(graph: Graph) -> dict[str, tuple[str, str]]:
     """Attentions to the names of their keys and of the slot that the query's weight is in: none that the cell has."""
     taken = {spec.name for spec in graph.inputs} | {state.name for state in graph.states} | set(graph.slots())
+    taken |= {vector.name.removeprefix("weight_") for vector in graph.vectors}
     found = {}
     for node in graph.nodes:
         if node.op == "align":

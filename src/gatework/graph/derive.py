@@ -111,15 +111,26 @@ def _where(condition: Expr, yes: Expr, no: Expr) -> Expr:
     return _apply("where", condition, yes, no)
 
 
-def _extremum(g: Expr, y: Expr, a: Expr, b: Expr) -> Gradients:
-    """Ties share: each of two equal arguments has half of the gradient."""
+def _extremum(g: Expr, a: Expr, b: Expr, a_loses: Expr, b_loses: Expr) -> Gradients:
+    """Ties share: each of two equal arguments has half of the gradient. Where one is NaN each has the whole."""
     half = 0.5 * g
     zero = g.builder.constant(0.0)
     tie = _apply("equal", a, b)
-    return (
-        _where(tie, half, _where(_apply("equal", a, y), g, zero)),
-        _where(tie, half, _where(_apply("equal", b, y), g, zero)),
-    )
+    return _where(tie, half, _where(a_loses, zero, g)), _where(tie, half, _where(b_loses, zero, g))
+
+
+def _hard_sigmoid(g: Expr, y: Expr, a: Expr) -> Gradients:
+    slope, zero = y.node.number("slope"), g.builder.constant(0.0)
+    line = a * slope + 0.5
+    # Flat at the bounds themselves, as torch.nn.functional.hardsigmoid.
+    return (_where(line > 0, _where(line < 1, g * slope, zero), zero),)
+
+
+def _clip(g: Expr, y: Expr, a: Expr) -> Gradients:
+    # At a bound the whole gradient passes, where that of minimum would be half.
+    zero = g.builder.constant(0.0)
+    inside = _where(a <= y.node.number("high"), g, zero)
+    return (_where(a >= y.node.number("low"), inside, zero),)
 
 
 def _power(g: Expr, y: Expr, a: Expr) -> Gradients:
@@ -188,11 +199,11 @@ ADJOINTS: dict[str, Callable[..., Gradients]] = {
         _where(c, g, g.builder.constant(0.0)),
         _where(c, g.builder.constant(0.0), g),
     ),
-    "maximum": _extremum,
-    "minimum": _extremum,
+    "maximum": lambda g, y, a, b: _extremum(g, a, b, a < b, b < a),
+    "minimum": lambda g, y, a, b: _extremum(g, a, b, b < a, a < b),
     "sigmoid": lambda g, y, a: (g * (y * (1 - y)),),
     "tanh": lambda g, y, a: (g * (1 - y * y),),
-    "relu": lambda g, y, a: (_where(a > 0, g, g.builder.constant(0.0)),),
+    "relu": lambda g, y, a: (_where(a <= 0, g.builder.constant(0.0), g),),
     "softplus": lambda g, y, a: (g * _apply("sigmoid", a),),
     "exp": lambda g, y, a: (g * y,),
     "expm1": lambda g, y, a: (g * (y + 1),),
@@ -201,6 +212,8 @@ ADJOINTS: dict[str, Callable[..., Gradients]] = {
     "abs": lambda g, y, a: (_where(a > 0, g, _where(a < 0, -g, g.builder.constant(0.0))),),
     "sin": lambda g, y, a: (g * _apply("cos", a),),
     "cos": lambda g, y, a: (-(g * _apply("sin", a)),),
+    "clip": _clip,
+    "hard_sigmoid": _hard_sigmoid,
     "stop_gradient": lambda g, y, a: (None,),
     "broadcast": lambda g, y, a: (g,),
     "sum": lambda g, y, *args: tuple(g for _ in args),

@@ -27,13 +27,6 @@ def _where(condition: Expr, yes: Expr, no: Expr) -> Expr:
     return condition.builder.apply("where", condition, yes, no)
 
 
-def _clip(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
-    (e,) = args
-    low, high = b.constant(node.number("low")), b.constant(node.number("high"))
-    # Written with comparisons: at a bound the whole gradient passes, where minimum would halve it.
-    return _where(e < low, low, _where(high < e, high, e))
-
-
 def _leaky_relu(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
     (e,) = args
     return _where(e > 0, e, e * node.number("slope"))
@@ -57,13 +50,6 @@ def _log_sigmoid(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
     return -b.apply("softplus", -e)
 
 
-def _hard_sigmoid(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
-    (e,) = args
-    line = e * node.number("slope") + 0.5
-    # Flat at the bounds themselves, as torch.nn.functional.hardsigmoid.
-    return _where(line <= 0, b.constant(0.0), _where(line >= 1, b.constant(1.0), line))
-
-
 def _softmax(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
     (e,) = args
     # A softmax does not change with a shift of its argument, so no gradient is owed to the shift.
@@ -85,12 +71,10 @@ def _layer_norm(b: Builder, node: Node, args: tuple[Expr, ...]) -> Expr:
 
 
 EXPANSIONS: dict[str, Callable[[Builder, Node, tuple[Expr, ...]], Expr]] = {
-    "clip": _clip,
     "leaky_relu": _leaky_relu,
     "elu": _elu,
     "softsign": _softsign,
     "log_sigmoid": _log_sigmoid,
-    "hard_sigmoid": _hard_sigmoid,
     "softmax": _softmax,
     "layer_norm": _layer_norm,
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gatework.graph.node import Graph, InputSpec, Node
+from gatework.graph.ops import depends_on_step
 from gatework.graph.rewrite import drop_dead
 
 PREFIX = "hoisted_"
@@ -30,12 +31,9 @@ class Hoisted:
 
 def hoist(graph: Graph) -> Hoisted:
     """Takes the products of inputs alone out of an expanded step graph."""
-    needs_state: list[bool] = []
+    needs_state = depends_on_step(graph.nodes)
     has_product: list[bool] = []
     for node in graph.nodes:
-        needs_state.append(
-            node.op in ("state", "memory", "cotangent") or any(needs_state[arg] for arg in node.args)
-        )
         has_product.append(node.op == "product" or any(has_product[arg] for arg in node.args))
     leaves = [has_product[i] and not needs_state[i] for i in range(len(graph.nodes))]
     read = {arg for i, node in enumerate(graph.nodes) if not leaves[i] for arg in node.args}

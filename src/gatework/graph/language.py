@@ -99,9 +99,10 @@ def linear(name: str, /, *operands: Operand, size: Width = "hidden_size", **cont
         ]
     for slot, operand in context.items():
         _check_name("linear", slot)
-        if slot in ("ih", "hh", "hr"):
+        if slot.split("_")[-1] in ("ih", "hh", "hr"):  # cells inside this one have theirs behind a prefix
             raise TraceError(
-                f"linear({name!r}, {slot}=…) uses a slot of torch.nn's layout for a further operand.",
+                f"linear({name!r}, {slot}=…) uses a slot of torch.nn's layout for a further operand: ih, hh and hr, "
+                "and what ends in _ih, _hh or _hr, are those of positional operands and of `project`.",
                 f'linear("{name}", x, h, {slot}=c)',
                 f'linear("{name}", x, h, context=c)',
             )
@@ -257,7 +258,9 @@ def attend(
 def gate(name: str, operand: Operand) -> Expr:
     """Names a value for the tape."""
     expr = _expr(operand)
-    _tracer(operand).name_gate(_check_name("gate", name), expr)
+    tracer = _tracer(operand)
+    tracer.name_gate(_check_name("gate", name), expr)
+    tracer.named.add(name)
     return expr
 
 

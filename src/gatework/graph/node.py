@@ -15,6 +15,8 @@ Width = str | int
 """The number of units of a node: a literal, or the name of a size that the layer knows (`hidden_size`)."""
 
 Attribute = str | int | float
+MASK_PREFIXES = ("dropout_mask_", "zoneout_mask_")
+"""What names of the inputs begin with that a variant of a cell adds (`graph/variants.py`); no cell's own does."""
 InputKind = Literal["input", "static", "memory"]
 
 
@@ -167,6 +169,15 @@ class Graph:
         first = [slot for slot in ("ih", "hh") if slot in found]
         rest = [slot for slot in found if slot not in first]
         return {slot: tuple(found[slot]) for slot in first + rest}
+
+    def weight_names(self) -> dict[str, str]:
+        """Names of the packed weights and biases to the slot that each belongs to."""
+        names: dict[str, str] = {}
+        for slot, blocks in self.slots().items():
+            names[f"weight_{slot}"] = slot
+            if blocks[0].bias:
+                names[f"bias_{slot}"] = slot
+        return names
 
     def inputs_of_kind(self, kind: InputKind) -> tuple[InputSpec, ...]:
         """The declared inputs of one kind, in order."""

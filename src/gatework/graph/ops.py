@@ -6,8 +6,12 @@ How each is computed, differentiated, expanded and printed stands in tables of i
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from gatework.graph.node import Node
 
 Sort = Literal[
     "leaf", "elementwise", "broadcast", "composite", "reduction", "product", "attention", "gradient"
@@ -26,11 +30,27 @@ class Op:
             stands only in derived graphs.
         arity: number of arguments, or VARIADIC for one or more.
         attributes: names of the attributes, sorted.
+        per_step: the value differs from step to step by what a loop over time carries or by a row's own memory,
+            so that it, and what is computed from it, cannot be computed for all steps at once.
     """
 
     sort: Sort
     arity: int
     attributes: tuple[str, ...] = ()
+    per_step: bool = False
+
+
+def depends_on_step(nodes: Iterable[Node], known: Sequence[bool] = ()) -> list[bool]:
+    """For each node, whether its value is computed from one that is `per_step`.
+
+    Args:
+        nodes: in topological order.
+        known: the result for the nodes that stand before them.
+    """
+    found = list(known)
+    for node in nodes:
+        found.append(OPS[node.op].per_step or any(found[arg] for arg in node.args))
+    return found
 
 
 OPS: dict[str, Op] = {
@@ -38,12 +58,14 @@ OPS: dict[str, Op] = {
     "constant": Op("leaf", 0, ("value",)),
     "input": Op("leaf", 0, ("name",)),
     "static": Op("leaf", 0, ("name",)),
-    "memory": Op("leaf", 0, ("name",)),
-    "state": Op("leaf", 0, ("name",)),
+    "memory": Op("leaf", 0, ("name",), per_step=True),
+    "state": Op("leaf", 0, ("name",), per_step=True),
     "bias": Op("leaf", 0, ("gate", "slot")),
     "vector": Op("leaf", 0, ("name",)),
     "size": Op("leaf", 0, ("of",)),  # the number of units of a width, as a value
-    "cotangent": Op("leaf", 0, ("name",)),  # the gradient that flows into an output, in derived graphs
+    "cotangent": Op(
+        "leaf", 0, ("name",), per_step=True
+    ),  # the gradient that flows into an output, in derived graphs
     # elementwise, basic
     "add": Op("elementwise", 2),
     "sub": Op("elementwise", 2),
@@ -68,15 +90,15 @@ OPS: dict[str, Op] = {
     "abs": Op("elementwise", 1),
     "sin": Op("elementwise", 1),
     "cos": Op("elementwise", 1),
+    "clip": Op("elementwise", 1, ("high", "low")),
+    "hard_sigmoid": Op("elementwise", 1, ("slope",)),
     "stop_gradient": Op("elementwise", 1),
     "broadcast": Op("broadcast", 1),  # a value of width 1 for every unit
     # elementwise, composite
-    "clip": Op("composite", 1, ("high", "low")),
     "leaky_relu": Op("composite", 1, ("slope",)),
     "elu": Op("composite", 1, ("alpha",)),
     "softsign": Op("composite", 1),
     "log_sigmoid": Op("composite", 1),
-    "hard_sigmoid": Op("composite", 1, ("slope",)),
     "softmax": Op("composite", 1),
     "layer_norm": Op("composite", VARIADIC, ("epsilon", "index", "name")),
     # over the units

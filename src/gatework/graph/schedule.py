@@ -131,6 +131,8 @@ def schedule(graph: Graph) -> Schedule:
                 if taken_at is not None and taken_at - 1 == number:
                     width = next((nodes[a].width for a in node.args if nodes[a].width != 1), 1)
                     sums.setdefault(width, []).append(index)
+                if taken_at == number and index in stored:  # read by the caller, or by a product of a scalar
+                    scalars.append(index)
                 continue
             here = stage_of[index] if stage_of[index] is not None else 0
             if here != number:

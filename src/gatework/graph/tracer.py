@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatework.graph.builder import Builder, Expr, TraceError
-from gatework.graph.node import Block, Graph, InputKind, InputSpec, Node, StateSpec, VectorSpec, Width
+from gatework.graph.node import (
+    MASK_PREFIXES,
+    Block,
+    Graph,
+    InputKind,
+    InputSpec,
+    Node,
+    StateSpec,
+    VectorSpec,
+    Width,
+)
+from gatework.graph.ops import depends_on_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +87,17 @@ class Tracer(Builder):
         self.blocks: list[Block] = []
         self.vectors: dict[str, VectorSpec] = {}
         self.gates: dict[str, int] = {}
+        self.named: set[str] = set()  # gates that the equations name by `gate`
         self.outputs: dict[str, int] = {}
         self.preactivations: dict[int, str] = {}
-        self._inputs_alone: list[bool] = []
+        self._depends_on_step: list[bool] = []
         self._prefixes: set[str] = set()
 
     def depends_on_inputs_alone(self, expr: Expr) -> bool:
         """Whether a value needs neither a state nor a memory, so that it can leave the loop over time."""
-        for node in self.nodes[len(self._inputs_alone) :]:
-            free = node.op not in ("state", "memory") and all(self._inputs_alone[arg] for arg in node.args)
-            self._inputs_alone.append(free)
-        return self._inputs_alone[expr.index]
+        known = self._depends_on_step
+        self._depends_on_step = depends_on_step(self.nodes[len(known) :], known)
+        return not self._depends_on_step[expr.index]
 
     def product(self, slot: str, gate: str, operand: Expr, *, rows: Width, bias: bool) -> Expr:
         """The product of a gate's block in a slot with an operand."""
@@ -300,7 +311,8 @@ def trace(function: Callable[..., Any], options: Mapping[str, Any], shown: Mappi
                 f'{state.name} = linear("candidate", x, {state.name})',
             )
         outputs[f"state:{state.name}"] = expr.index
-    return Graph(
+    _check_gates_of_states(tracer, outputs)
+    graph = Graph(
         name=function.__name__,
         nodes=tuple(tracer.nodes),
         inputs=tuple(tracer.inputs),
@@ -312,6 +324,34 @@ def trace(function: Callable[..., Any], options: Mapping[str, Any], shown: Mappi
         doc=inspect.getdoc(function) or "",
         options=tuple(shown.items()),
     )
+    _check_vectors(graph)
+    return graph
+
+
+def _check_gates_of_states(tracer: Tracer, outputs: Mapping[str, int]) -> None:
+    """A recording has one value of each name at every step: a state's name is that of its new value."""
+    for name in tracer.named:
+        if outputs.get(f"state:{name}", tracer.gates[name]) != tracer.gates[name]:
+            raise TraceError(
+                f"The gate name {name!r} is also a state's, and the gate is not the new value of that state: a "
+                "recording could not tell them apart.",
+                f'g = gate("{name}", e)',
+                f'g = gate("{name}_candidate", e)',
+            )
+
+
+def _check_vectors(graph: Graph) -> None:
+    """No learned vector has the name of a packed weight or bias."""
+    taken = graph.weight_names()
+    for vector in graph.vectors:
+        if vector.name in taken:
+            raise TraceError(
+                f"The learned vector {vector.name!r} has the name of the packed parameter of the slot "
+                f"{taken[vector.name]!r}, which `linear` and `project` make. Taken in this cell: "
+                f"{', '.join(taken)}.",
+                f'vector("{vector.name}")',
+                f'vector("own_{vector.name}")',
+            )
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -350,6 +390,14 @@ def _declare(tracer: Tracer, parameter: inspect.Parameter) -> InputSpec | StateS
     if first and not isinstance(annotation, Input):
         annotation = Input("input_size")
     if isinstance(annotation, Input | Static | Memory):
+        for prefix in MASK_PREFIXES:
+            if parameter.name.startswith(prefix):
+                raise TraceError(
+                    f"The input {parameter.name!r} begins with {prefix!r}: recurrent dropout and zoneout give their "
+                    "masks to a cell under such names.",
+                    f"def my_cell(x, h, {parameter.name}: gw.{type(annotation).__name__}): …",
+                    f"def my_cell(x, h, own_{parameter.name}: gw.{type(annotation).__name__}): …",
+                )
         size = annotation.size or ("input_size" if first else f"{parameter.name}_size")
         spec = InputSpec(parameter.name, _KINDS[type(annotation)], size)
         tracer.inputs.append(spec)

@@ -12,12 +12,11 @@ from functools import lru_cache
 
 from gatework.errors import nearest
 from gatework.graph.builder import Builder, Expr
-from gatework.graph.node import Graph, InputSpec, Node
+from gatework.graph.node import MASK_PREFIXES, Graph, InputSpec, Node
 from gatework.graph.rewrite import drop_dead, rebuild
 from gatework.graph.simplify import simplify
 
-DROPOUT = "dropout_mask_"
-ZONEOUT = "zoneout_mask_"
+DROPOUT, ZONEOUT = MASK_PREFIXES
 
 
 @lru_cache(maxsize=256)

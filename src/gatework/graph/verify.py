@@ -11,7 +11,7 @@ import re
 from collections import Counter
 
 from gatework.errors import GateworkError
-from gatework.graph.node import Graph, Node, Width
+from gatework.graph.node import MASK_PREFIXES, Graph, Node, Width
 from gatework.graph.ops import OPS, SCORES, VARIADIC
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
@@ -120,6 +120,11 @@ def _check_declarations(graph: Graph) -> None:
             f"the start {init!r} of the vector {vector.name} is neither a number nor 'uniform'",
         )
     _check_unique("vector", [vector.name for vector in graph.vectors])
+    taken = graph.weight_names()
+    for vector in graph.vectors:
+        _require(
+            vector.name not in taken, f"the vector {vector.name!r} has the name of a slot's packed parameter"
+        )
 
 
 def _check_node(graph: Graph, index: int, node: Node) -> None:
@@ -306,6 +311,10 @@ def _check_forward(graph: Graph) -> None:
         )
     for name in outputs:
         _require(name.partition(":")[0] in ("state", "emit"), f"{name!r} is no output of a forward step")
+    for spec in graph.inputs:
+        _require(
+            not spec.name.startswith(MASK_PREFIXES), f"the input {spec.name!r} has the name of a layer's mask"
+        )
     _check_unique("attention", [node.text("name") for node in graph.nodes if node.op == "align"])
     for node in graph.nodes:
         later = node.op in ("cotangent", "product_transposed", *_ROWS) or OPS[node.op].sort == "gradient"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gatework import cells
 from gatework.backends import SequenceInput, choose
 from gatework.cells import get
-from gatework.graph import Cell
+from gatework.graph import Cell, TraceError
 from gatework.graph.layout import parameter_shapes
 from gatework.graph.node import resolve
 from gatework.graph.variants import variant
@@ -33,6 +33,7 @@ class RecurrentCell(nn.Module):
     Raises:
         ValueError: the cell reads more than its input and its states (`Recurrent` runs such cells), or needs a
             size that nobody gave.
+        TraceError: a learned vector has the name of an attribute that modules have.
     """
 
     def __init__(
@@ -66,6 +67,15 @@ class RecurrentCell(nn.Module):
                     f"The cell {self.cell.name} needs a value of {size}, 1 or more; it is {self._sizes.get(size)}."
                 )
         for name, shape in parameter_shapes(self._graph, self._sizes).items():
+            if hasattr(self, name):
+                raise TraceError(
+                    f"The learned vector {name!r} of {self.cell.name} has the name of an attribute of "
+                    f"{type(self).__name__}, whose parameters are attributes of their own names (`weight_ih`, …). "
+                    "Every attribute of torch.nn.Module is taken, and cell, input_size, hidden_size, bias, init and "
+                    "forget_bias. gw.Recurrent, which appends the layer to a name, runs this cell.",
+                    f'vector("{name}")',
+                    f'vector("own_{name}")',
+                )
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self._names = tuple(parameter_shapes(self._graph, self._sizes))
         self.reset_parameters()

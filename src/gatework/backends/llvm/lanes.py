@@ -316,13 +316,26 @@ def apply(e: Emitter, node: Node, args: list[Value]) -> Value:
             return getattr(mathematics, node.op)(e, args[0])
         case "sin" | "cos":
             return mathematics.by_lanes(node.op)(e, args[0])
+        case "clip":
+            return _clipped(e, args[0], node.number("low"), node.number("high"))
+        case "hard_sigmoid":
+            line = e.b.fadd(e.b.fmul(args[0], e.const(node.number("slope"))), e.const(0.5))
+            return _clipped(e, line, 0.0, 1.0)
         case "pow":
             return _power(e, args[0], node.number("exponent"))
         case _:
             raise ValueError(f"the engine has no operation {node.op}")
 
 
+def _clipped(e: Emitter, x: Value, low: float, high: float) -> Value:
+    above = e.select(e.b.fcmp_ordered(">", x, e.const(high)), e.const(high), x)
+    return e.select(e.b.fcmp_ordered("<", x, e.const(low)), e.const(low), above)
+
+
 def _power(e: Emitter, x: Value, exponent: float) -> Value:
+    if abs(exponent) == 0.5:  # a square root, as in torch: NaN where the C library's pow(-inf, 0.5) is inf
+        root = e.intrinsic("sqrt", x)
+        return root if exponent > 0 else e.b.fdiv(e.const(1.0), root)
     if exponent.is_integer() and 0 <= abs(exponent) <= 16:
         result = e.const(1.0)
         for _ in range(int(abs(exponent))):
