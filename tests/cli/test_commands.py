@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -215,7 +216,7 @@ def test_two_processes_train_as_one(gatework, corpus, tmp_path):
 
 @pytest.mark.slow
 def test_the_language_model_demo_twice(gatework, tmp_path, monkeypatch):
-    from gatework.cli import demo_language_model as demo
+    from gatework.cli.demos import language_model as demo
 
     monkeypatch.chdir(tmp_path)
     small = {
@@ -236,15 +237,35 @@ def test_the_language_model_demo_twice(gatework, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_dates_demo(gatework, tmp_path, monkeypatch):
-    from gatework.cli import demo_dates
+    from gatework.cli.demos import dates
 
     monkeypatch.chdir(tmp_path)
-    small = {**demo_dates.OPTIONS, "max_minutes": None, "max_steps": 3, "hidden_size": 8}
-    monkeypatch.setattr(demo_dates, "OPTIONS", small)
-    monkeypatch.setattr(demo_dates, "TRAINING", 300)
-    monkeypatch.setattr(demo_dates, "UNSEEN", 20)
+    small = {**dates.OPTIONS, "max_minutes": None, "max_steps": 3, "hidden_size": 8}
+    monkeypatch.setattr(dates, "OPTIONS", small)
+    monkeypatch.setattr(dates, "TRAINING", 300)
+    monkeypatch.setattr(dates, "UNSEEN", 20)
+    monkeypatch.setattr(dates, "VALIDATION", 20)
+    days: dict[str, set[str]] = {}
+    fit, evaluate = dates.Translator.fit, dates.Translator.evaluate
+
+    def watched(name, examples):
+        rows = list(examples)
+        days[name] = {row["target"] for row in rows}
+        return iter(rows)
+
+    def watched_fit(self, data, *, valid, **further):
+        return fit(self, watched("training", data), valid=watched("validation", valid), **further)
+
+    monkeypatch.setattr(dates.Translator, "fit", watched_fit)
+    monkeypatch.setattr(
+        dates.Translator, "evaluate", lambda self, data: evaluate(self, watched("test", data))
+    )
     done = gatework("demo")
     assert done.code == 0
+    # The reported figures are of days that neither training nor the choice of the checkpoint has seen.
+    assert set(days) == {"training", "validation", "test"}
+    for one, other in itertools.combinations(days.values(), 2):
+        assert not one & other
     assert "exact match" in done.out
     assert "copy" in done.out
     assert (tmp_path / "runs/demo/alignment.png").stat().st_size > 1000
@@ -254,10 +275,10 @@ def test_the_dates_demo(gatework, tmp_path, monkeypatch):
 
 
 def test_dates_are_what_people_write_and_none_is_seen_twice():
-    from gatework.cli.demo_dates import LANGUAGES, dates, split_days
+    from gatework.cli.demos.dates import LANGUAGES, dates, split_days
 
-    known, unseen = split_days()
-    assert not set(known) & set(unseen)
+    *sets, unseen = split_days()
+    assert len({day for days in (*sets, unseen) for day in days}) == sum(map(len, (*sets, unseen)))
     rows = list(dates(400, unseen, seed=4))
     assert rows == list(dates(400, unseen, seed=4))
     assert {row["source"][:2] for row in rows} == set(LANGUAGES)

@@ -183,6 +183,6 @@ def demo(
     ] = "dates",
 ) -> int:
     """Train on data that needs no download, in about a minute, and show what was learned."""
-    from gatework.cli.demo import run_demo
+    from gatework.cli.demos import run_demo
 
     return run_demo(name)

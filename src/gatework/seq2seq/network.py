@@ -104,10 +104,9 @@ class EncoderDecoder(nn.Module):
         summary = width * len(encoder_cell.graph.states)
         self._fixed = self._joined_by(decoder_cell, "static")
         self._attends = self._joined_by(decoder_cell, "memory")
-        self.decoder = Recurrent(
-            decoder_cell, embedding_size, hidden_size, sizes=_free_sizes(decoder_cell, width, hidden_size)
-        )
-        sizes = {**self.decoder._sizes, "input_size": embedding_size}
+        free = _free_sizes(decoder_cell, width, hidden_size)
+        self.decoder = Recurrent(decoder_cell, embedding_size, hidden_size, sizes=free)
+        sizes = {"input_size": embedding_size, "hidden_size": hidden_size, **free}
         if self._attends:
             memory = resolve(_input_size(decoder_cell, self._attends), sizes)
             if memory != width:
@@ -127,11 +126,11 @@ class EncoderDecoder(nn.Module):
         )
         graph = decoder_cell.graph
         self.bridge = nn.ModuleList(
-            Linear(summary, resolve(state.size, self.decoder._sizes))
+            Linear(summary, resolve(state.size, sizes))
             for state in graph.states
             if not graph.counts_steps(state.size)
         )
-        emitted = sum(resolve(graph.nodes[i].width, self.decoder._sizes) for i in graph.emits().values())
+        emitted = sum(resolve(graph.nodes[i].width, sizes) for i in graph.emits().values())
         joined = self.decoder.output_size + emitted + embedding_size
         self.readout = Linear(joined, embedding_size)
         shared = self.target_embedding.weight if tie_weights else None

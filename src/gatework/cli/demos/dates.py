@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from gatework.cli import printing
-from gatework.cli.demo import free_folder
+from gatework.cli.folders import free_folder
 from gatework.errors import MissingExtraError
 from gatework.inspect import alignment_text, draw_alignment
 from gatework.tasks.translator import Translator
@@ -21,7 +21,7 @@ __all__ = ["LANGUAGES", "OPTIONS", "dates", "run"]
 LANGUAGES = ("cs", "de", "el", "en", "es", "fi", "fr", "id", "it", "nl", "pl", "pt", "ru", "sv", "tr", "uk")
 PATTERNS = ("long", "full", "d MMMM y", "EEE d MMM y", "MMMM d, y")
 FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
-TRAINING, UNSEEN = 40_000, 1_000
+TRAINING, VALIDATION, UNSEEN = 40_000, 200, 1_000
 OPTIONS: dict[str, Any] = {
     "tokenizer": "character",
     "embedding_size": 64,
@@ -57,24 +57,25 @@ def dates(count: int, days: Sequence[int], seed: int) -> Iterator[dict[str, str]
         yield {"source": f"{language} {text}", "target": date.isoformat()}
 
 
-def split_days() -> tuple[list[int], list[int]]:
-    """The days to train on, and those that are kept for the test in every language."""
+def split_days() -> tuple[list[int], list[int], list[int]]:
+    """Days for training, for validation and for the test: no day is in two of them, in whatever language."""
     days = list(range((LAST - FIRST).days + 1))
     random.Random(0).shuffle(days)
-    return days[2 * UNSEEN :], days[: 2 * UNSEEN]
+    return days[2 * UNSEEN :], days[UNSEEN : 2 * UNSEEN], days[:UNSEEN]
 
 
 def run() -> int:
     """Train for about a minute, print the figures, five translations and an alignment."""
     console = Console()
-    known, unseen = split_days()
-    out = free_folder(Path("runs"))
+    known, validation, unseen = split_days()
+    out = free_folder(Path("runs"), "demo")
     console.print(
         f"Training on {TRAINING:,} dates in {len(LANGUAGES)} languages for about a minute, into {out}",
         highlight=False,
     )
     test = list(dates(UNSEEN, unseen, seed=2))
-    model = Translator(**OPTIONS).fit(dates(TRAINING, known, seed=1), valid=iter(test[:200]), out=out)
+    chosen_by = dates(VALIDATION, validation, seed=3)  # the checkpoint is the best one on these
+    model = Translator(**OPTIONS).fit(dates(TRAINING, known, seed=1), valid=chosen_by, out=out)
     if model.result_.stopped == "interrupted":
         printing.note(f"Interrupted. What was trained so far is in {out}.")
         return 130

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from gatework.cli import printing
-from gatework.cli.demo import free_folder
+from gatework.cli.folders import free_folder
 from gatework.tasks.language_model import LanguageModel
 
 __all__ = ["OPTIONS", "SENTENCES", "run"]
@@ -34,7 +34,7 @@ def run() -> int:
 
     console = Console()
     text = "\n".join(topics[name] for name in sorted(topics))
-    out = free_folder(Path("runs"))
+    out = free_folder(Path("runs"), "demo")
     console.print(
         f"Training on the Python reference ({len(text):,} characters) for about a minute, into {out}"
     )
