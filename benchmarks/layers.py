@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import ctypes
 import gc
 import json
 import math
@@ -19,20 +18,19 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
 from machine import machine
+from peak import peak_gflops
 from peers import PEERS, Absent, Contestant, engine, onnx_session, reference
 from rich.console import Console
 from rich.table import Table
 
 import gatework as gw
-from gatework.backends.llvm import emitter, native, target
+from gatework.backends.llvm import target
 
 Shape = tuple[int, int, int, int]  # B, T, I, H
 SHORT: list[Shape] = [
@@ -174,40 +172,10 @@ def _row(peer: str, cell: str, mode: str, of: str, ratio: float, target: float |
     return {"peer": peer, "cell": cell, "mode": mode, "of": of, "ratio": ratio, "target": target, "met": met}
 
 
-def arithmetic_peak() -> float:
-    """GFLOP/s of multiply-adds between registers, all of torch's threads together."""
-    host = target.host()
-    module = ir.Module("peak")
-    module.triple = host.triple
-    e = emitter.function(
-        module, "peak", [("turns", emitter.I64), ("numbers", emitter.POINTER)], host, "float32"
-    )
-    turns, numbers = e.function.args
-    x = e.load_vector(numbers)
-    chains = 16  # enough to hide the latency of one
-    with e.loop(e.whole(0), turns, 1, [x] * chains) as (_, turn):
-        turn.next = [e.fma(value, x, x) for value in turn.values]
-    total = turn.values[0]
-    for value in turn.values[1:]:
-        total = e.b.fadd(total, value)
-    e.store_vector(total, numbers)
-    e.b.ret_void()
-    code = native._load(native._object(str(module), host), host)
-    call = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(code.get_function_address("peak"))
-    count, threads = 10_000_000, torch.get_num_threads()
-    arrays = [torch.zeros(64) for _ in range(threads)]
-    best = math.inf
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in range(5):
-            start = time.perf_counter()
-            list(pool.map(lambda array: call(count, array.data_ptr()), arrays))
-            best = min(best, time.perf_counter() - start)
-    return 2 * count * chains * e.lanes * threads / best / 1e9
-
-
 def roofline(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The share of the arithmetic peak that the products alone reach, at batch 32 and more, hidden 256 to 512."""
-    peak = arithmetic_peak()
+    host = target.host()
+    peak = peak_gflops("float32", host.vector_bytes, host.fma)
     shares = []
     for each in results:
         rows, steps, width, hidden = each["shape"]
