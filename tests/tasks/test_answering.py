@@ -94,3 +94,17 @@ def test_a_source_that_is_cut_keeps_the_boundary_last() -> None:
     assert record["alignment"]["source"][-2:] == ["a", "</s>"]
     assert len(record["alignment"]["source"]) == len(record["alignment"]["weights"][0]) == 2000
     assert "the source has 2,501 tokens; the first 1,999 are translated" in record["warnings"]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_source_without_text_is_answered_with_nothing(temperature: float) -> None:
+    tokenizer = Tokenizer.train("word", ["a b\n"])
+    side = Side(tokenizer)
+    network: Any = Looking([tokenizer.id("a"), side.boundary], [0, 0], side.size)
+    settings = TranslationSettings(beam=1, temperature=temperature)
+    blank, spoken, tabs = Answering((network,), (side, side), seen=9).records(["", "a", "\t \n"], settings)
+    for record in (blank, tabs):
+        assert record["output"] == ""
+        assert record["log_probability"] == 0.0
+        assert "the source is empty" in record["warnings"]
+    assert spoken["output"] == "a"

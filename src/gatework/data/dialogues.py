@@ -15,13 +15,20 @@ OTHER, OWN = "> ", "< "  # what the other speaker said, and what the one who rep
 
 
 def context_text(turns: Sequence[str], most: int) -> str:
-    """The last turns as one text, a line each, marked with who spoke: the last one is the other speaker's."""
+    """The last turns as one text, a line each, marked with who spoke: the last one is the other speaker's.
+
+    A turn without text has no line. Where the last turn has none, nothing was said to reply to: the text is empty.
+    """
     last = [" ".join(turn.split()) for turn in turns[-most:]]
-    return "\n".join((OTHER if (len(last) - number) % 2 else OWN) + turn for number, turn in enumerate(last))
+    if not last or not last[-1]:
+        return ""
+    marks = [OTHER if (len(last) - index) % 2 else OWN for index in range(len(last))]
+    return "\n".join(mark + turn for mark, turn in zip(marks, last, strict=True) if turn)
 
 
 def read_dialogues(data: Source, column: str, *, context: int, second_alone: bool) -> Iterator[Pair]:
-    """A pair for each reply: the turns before it as one text, and the reply.
+    """A pair for each reply: the turns before it as one text, and the reply. Either may be empty, where the dialogue
+    has a turn without text.
 
     Args:
         data: rows whose column holds a dialogue: a list of texts, the two speakers in turn.
@@ -33,10 +40,9 @@ def read_dialogues(data: Source, column: str, *, context: int, second_alone: boo
     """
     for row in locate_rows(data, {"turns": column}):
         turns = _turns(row.where, row.values["turns"])
-        for number in range(1, len(turns)):
-            if second_alone and number % 2 == 0:
-                continue
-            yield Pair(row.where, context_text(turns[:number], context), turns[number])
+        for index in range(1, len(turns)):
+            if not (second_alone and index % 2 == 0):
+                yield Pair(row.where, context_text(turns[:index], context), turns[index])
 
 
 def _turns(where: str, value: Any) -> list[str]:

@@ -99,9 +99,10 @@ class Answering:
         return _Source(text, ids, spans, length)
 
     def _hypotheses(self, sources: Sequence[_Source], settings: SearchSettings) -> list[list[Hypothesis]]:
-        """The hypotheses of each source, best first."""
-        order = sorted(range(len(sources)), key=lambda index: len(sources[index].ids))
-        hypotheses: dict[int, list[Hypothesis]] = {}
+        """The hypotheses of each source, best first; of a source without text, one without tokens."""
+        blank = {index for index, source in enumerate(sources) if not source.text.strip()}
+        hypotheses = {index: [Hypothesis((), 0.0, 0.0)] for index in blank}
+        order = sorted({*range(len(sources))} - blank, key=lambda index: (len(sources[index].ids), index))
         for begin in range(0, len(order), _BATCH):
             some = order[begin : begin + _BATCH]
             hypotheses |= zip(
