@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends import eager, llvm, torch_fused
+from gatework.backends.admission import autocast_refusal, mode_refusal, tensor_refusal
 from gatework.backends.costs import SLOWER, advantage
 from gatework.backends.program import Backend
 from gatework.errors import GateworkError, nearest
@@ -85,6 +86,7 @@ def choose(
     empty: bool = False,
     rows: int = 1,
     one_step: bool = False,
+    tensors: Sequence[Tensor] = (),
 ) -> Choice:
     """The backend that runs a graph.
 
@@ -95,6 +97,7 @@ def choose(
         empty: there are no steps or no rows.
         rows: of the batch.
         one_step: the call is for a single step.
+        tensors: every further tensor that the call reads.
 
     Raises:
         BackendError: the backend asked for by name cannot serve.
@@ -103,24 +106,28 @@ def choose(
     if empty:
         return Choice("eager", "there is nothing to compute")
     if asked == "auto":
-        return _automatic(graph, sizes, record, like, rows, one_step)
+        return _automatic(graph, sizes, record, like, rows, one_step, tensors)
     if record and asked != "eager":
         return Choice("eager", f"the backend {asked!r} keeps no gates, and a tape is recording")
-    why_not = _backend(asked).refusal(graph, record=record, sizes=sizes, like=like)
+    why_not = mode_refusal() if _backend(asked) is llvm else None
+    why_not = why_not or _backend(asked).refusal(graph, record=record, sizes=sizes, like=like)
+    if why_not is None and _backend(asked) is llvm:
+        why_not = tensor_refusal([like, *tensors])
     if why_not is not None:
         raise BackendError(f"The backend {asked!r} was asked for and cannot serve: {why_not}.")
     return Choice(asked, "it was asked for by name")
 
 
-def linear_choice(input: Tensor, weight: Tensor) -> Choice:
+def linear_choice(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Choice:
     """The backend that runs a linear map: the engine wherever it can, unless another was asked for by name."""
     asked = _chosen.get()
     if asked not in ("auto", "llvm"):
         return Choice(
             "torch", "another backend was asked for by name, and none but the engine has a linear map"
         )
-    why_not = llvm.wrong_tensor(input) or llvm.not_here()
-    if why_not is None and (weight.dtype is not input.dtype or not input.numel() or not weight.numel()):
+    tensors = (input, weight) if bias is None else (input, weight, bias)
+    why_not = mode_refusal() or autocast_refusal() or tensor_refusal(tensors)
+    if why_not is None and any(tensor.dtype is not input.dtype or not tensor.numel() for tensor in tensors):
         why_not = "there is nothing to compute, or the dtypes differ"
     if why_not is not None:
         return Choice("torch", why_not)
@@ -128,10 +135,17 @@ def linear_choice(input: Tensor, weight: Tensor) -> Choice:
 
 
 def _automatic(
-    graph: Graph, sizes: Mapping[str, int], record: bool, like: Tensor, rows: int, one_step: bool
+    graph: Graph,
+    sizes: Mapping[str, int],
+    record: bool,
+    like: Tensor,
+    rows: int,
+    one_step: bool,
+    tensors: Sequence[Tensor],
 ) -> Choice:
     """What `auto` takes."""
-    no_engine = llvm.refusal(graph, record=record, sizes=sizes, like=like) or llvm.not_here()
+    no_engine = mode_refusal() or llvm.refusal(graph, record=record, sizes=sizes, like=like)
+    no_engine = no_engine or autocast_refusal() or tensor_refusal([like, *tensors])
     no_operator = torch_fused.refusal(graph, record=record, sizes=sizes, like=like)
     if no_engine is None and one_step and not graph.inputs_of_kind("memory"):
         no_engine = "a single step does not repay the engine's call"

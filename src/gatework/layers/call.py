@@ -139,6 +139,18 @@ class Call:
         return self.states[0].shape[1]
 
     @property
+    def further(self) -> list[Tensor]:
+        """Every tensor that the call reads beside its input and the layer's parameters."""
+        keys = [key for each in self.memories.keys for key in each.values()]
+        return [
+            *self.states,
+            *self.streams.values(),
+            *self.statics.values(),
+            *self.memories.values.values(),
+            *keys,
+        ]
+
+    @property
     def empty(self) -> bool:
         """Whether there is no step to run."""
         return self.x.numel() == 0

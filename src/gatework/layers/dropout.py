@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gatework.backends.admission import is_plain, mode_refusal
+
 __all__ = ["dropout"]
 
 _BITS = 16  # of a unit's random number: a draw of torch's generator has 64
@@ -28,8 +30,7 @@ def dropout(value: Tensor, rate: float, training: bool) -> Tensor:
     if not training or rate == 0:
         return value
     dropped = round(rate * 2**_BITS)
-    traced = torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
-    if value.device.type != "cpu" or dropped == 2**_BITS or traced:
+    if dropped == 2**_BITS or not is_plain(value) or mode_refusal() is not None:
         return F.dropout(value, rate, training)
     draws = torch.empty(-(-value.numel() * _BITS // 64), dtype=torch.int64).random_(-(2**63), None)
     kept = draws.view(torch.int16)[: value.numel()].view(value.shape) >= dropped - 2 ** (_BITS - 1)

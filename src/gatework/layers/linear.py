@@ -33,7 +33,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         (…, O)
     """
-    if input.shape[-1:] != weight.shape[1:] or linear_choice(input, weight).name != "llvm":
+    if input.shape[-1:] != weight.shape[1:] or linear_choice(input, weight, bias).name != "llvm":
         return F.linear(input, weight, bias)
     from gatework.backends.llvm.linear import linear as native
 

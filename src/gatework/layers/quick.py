@@ -52,8 +52,6 @@ def quick(layer: Recurrent, x: Any, hx: State | None) -> tuple[Tensor, State] | 
     if steps < 2 or not rows or width != layer.input_size or not x.is_contiguous() or tapes_of(layer):
         return None
     graph = layer._mode_graph()
-    if choose(graph, layer._sizes, record=False, like=x, rows=rows).name != "llvm":
-        return None
     states: tuple[Tensor, ...] = ()
     if hx is not None:
         states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
@@ -65,8 +63,11 @@ def quick(layer: Recurrent, x: Any, hx: State | None) -> tuple[Tensor, State] | 
     parameters = [
         value for number in range(layer.num_layers) for value in layer._parameters_of(number, 0).values()
     ]
+    tensors = (*parameters, *states)
+    if choose(graph, layer._sizes, record=False, like=x, rows=rows, tensors=tensors).name != "llvm":
+        return None
     needed = False
-    for value in (*parameters, *states):
+    for value in tensors:
         if value.dtype is not x.dtype or not value.is_contiguous() or value.device != x.device:
             return None
         needed = needed or value.requires_grad
@@ -104,5 +105,7 @@ def traced(layer: Recurrent, x: Any, hx: State | None) -> tuple[Tensor, State] |
     import gatework.backends.llvm.operator  # noqa: F401 - registers the operator
 
     made = torch.ops.gatework.stack(x, parameters, states, layer._described, wanted)
+    made = torch.ops.gatework.stack(x, parameters, states, layer._described, wanted)
     final = made[1 : 1 + len(layer._graph.states)]
-    return made[0][1:], tuple(final) if len(final) > 1 else final[0]
+    output = made[0][1:] if wanted < 0 else made[-1]
+    return output, tuple(final) if len(final) > 1 else final[0]

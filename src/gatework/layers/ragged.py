@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from gatework.backends.admission import is_plain, mode_refusal
 from gatework.backends.llvm import memory
 from gatework.backends.program import Piece
 
@@ -120,7 +121,7 @@ def _taken(tensor: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
         index: for each row of the result the tensor's; one past the last where there is none.
         inverse: for each row of the tensor the result's.
     """
-    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+    if mode_refusal() is not None or not is_plain(tensor):
         if len(index) > len(tensor):
             tensor = torch.cat([tensor, tensor.new_zeros(1, *tensor.shape[1:])])
         return tensor.index_select(0, index)

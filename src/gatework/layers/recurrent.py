@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -227,6 +228,7 @@ class Recurrent(nn.Module):
             empty=call.empty,
             rows=call.rows,
             one_step=call.steps == 1,
+            tensors=(*call.further, *chain(*self.all_weights)),
         )
         if choice.name != "llvm":
             call.memories = call.memories.whole
@@ -400,6 +402,7 @@ class Recurrent(nn.Module):
             empty=input is not None and input.numel() == 0,
             rows=rows,
             one_step=steps == 1,
+            tensors=tuple(chain(*self.all_weights)),
         )
 
     def extra_repr(self) -> str:

@@ -109,7 +109,15 @@ class RecurrentCell(nn.Module):
         batched = input.dim() == 2
         x = input if batched else input.unsqueeze(0)
         states = self._states(hx, x, batched)
-        choice = choose(self._graph, self._sizes, record=False, like=x, empty=x.numel() == 0, one_step=True)
+        choice = choose(
+            self._graph,
+            self._sizes,
+            record=False,
+            like=x,
+            empty=x.numel() == 0,
+            one_step=True,
+            tensors=(*states, *self._tensors().values()),
+        )
         sequence = SequenceInput({self._graph.inputs[0].name: x.unsqueeze(0)}, {}, states)
         result = choice.backend.run(self._graph, self._tensors(), sequence, record=False).states
         new = result if batched else tuple(state.squeeze(0) for state in result)

@@ -61,7 +61,7 @@ class Softmax(nn.Module):
 
     def loss(self, hidden: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """The losses' sum, a scalar in nats; on the engine without ever holding the whole table of logits."""
-        if type(self) is Softmax and len(hidden) and linear_choice(hidden, self.weight).name == "llvm":
+        if type(self) is Softmax and linear_choice(hidden, self.weight, self.bias).name == "llvm":
             from gatework.backends.llvm.cross_entropy import cross_entropy
 
             return cross_entropy(hidden, self.weight, self.bias, targets, smoothing)
@@ -82,7 +82,7 @@ class Softmax(nn.Module):
             forbidden: tokens that are not to be among them.
         """
         count = min(count, self.vocabulary_size)
-        if type(self) is Softmax and linear_choice(hidden, self.weight).name == "llvm":
+        if type(self) is Softmax and linear_choice(hidden, self.weight, self.bias).name == "llvm":
             from gatework.backends.llvm import ranking
 
             if ranking.rankable(self.weight, count):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends import SequenceInput, choose
+from gatework.backends.admission import readable
 from gatework.graph.node import resolve
 from gatework.graph.variants import variant
 from gatework.layers.call import State
@@ -107,11 +108,15 @@ class Stream:
 
         Raises:
             ValueError: a shape that does not fit.
+            TypeError: another dtype than the weights', or a tensor that the engine cannot read.
         """
         if tuple(x.shape) != (self.batch_size, self._input_size):
             raise ValueError(f"x has shape {tuple(x.shape)}; expected {(self.batch_size, self._input_size)}.")
-        if self._stepper and not inputs and not self._extra and x.dtype is self._buffer.dtype:
-            self._stepper.step(x.contiguous())
+        native = self._choice.name == "llvm"
+        if native:
+            x = readable("x", x, self._buffer.dtype)
+        if self._stepper and not inputs and not self._extra:
+            self._stepper.step(x)
             return self._result(self._stepper.results)
         given = dict(inputs or {})
         if {name: tuple(v.shape) for name, v in given.items()} != {
@@ -121,8 +126,10 @@ class Stream:
             raise ValueError(
                 f"inputs have shapes { ({n: tuple(v.shape) for n, v in given.items()}) }; expected {wanted}."
             )
-        if self._stepper and all(value.dtype is self._buffer.dtype for value in (x, *given.values())):
-            self._stepper.step(x.contiguous(), *(given[name].contiguous() for name in self._extra))
+        if native:
+            given = {name: readable(name, given[name], self._buffer.dtype) for name in self._extra}
+        if self._stepper:
+            self._stepper.step(x, *given.values())
             return self._result(self._stepper.results)
         return self._step(x, given)
 

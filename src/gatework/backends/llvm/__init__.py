@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 
+from gatework.backends.admission import tensor_refusal
 from gatework.backends.program import SequenceInput, SequenceOutput
 from gatework.graph import Graph
 from gatework.graph.attention import attention_by_rows
@@ -33,16 +33,7 @@ def refusal(
     why_not = _not_lowered(graph)
     if why_not is not None:
         return why_not
-    return None if like is None else wrong_tensor(like)
-
-
-def wrong_tensor(like: Tensor) -> str | None:
-    """Why the engine cannot take such an input; None where it can."""
-    if like.device.type != "cpu":
-        return f"the engine runs on the CPU, and the input is on {like.device}"
-    if like.dtype not in (torch.float32, torch.float64):
-        return f"the engine computes in float32 and float64, and the input is {like.dtype}"
-    return None
+    return None if like is None else tensor_refusal([like])
 
 
 @lru_cache(maxsize=1024)
@@ -60,19 +51,6 @@ def _not_lowered(graph: Graph) -> str | None:
             return "the engine has no product of what is the same for every row"
         if sort in ("composite", "reduction") and len({graph.nodes[arg].width for arg in node.args}) > 1:
             return f"{node.op} over values of different widths"
-    return None
-
-
-def not_here() -> str | None:
-    """Why native code is out of place in what torch is doing at the moment; None where it is not."""
-    if torch.compiler.is_compiling():
-        return "torch is tracing, and cannot see into native code"
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return "a transform of torch.func is at work, and cannot see into native code"
-    if torch.autograd.forward_ad._current_level >= 0:
-        return "the engine has no forward-mode derivatives"
-    if torch.is_autocast_enabled("cpu"):
-        return "autocast is on, and the engine does not compute in half precision"
     return None
 
 

@@ -45,15 +45,15 @@ class _CrossEntropy(torch.autograd.Function):
         ctx: Any, input: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float
     ) -> Tensor:
         wanted = tuple(ctx.needs_input_grad[:3])
-        total, ctx.gradients = _compute(input, weight, bias, targets, smoothing, wanted)
-        ctx.save_for_backward(input, weight, bias, targets)
+        total, made = _compute(input, weight, bias, targets, smoothing, wanted)
+        ctx.save_for_backward(input, weight, bias, targets, *made)
         ctx.smoothing = smoothing
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (scale,) = gradients
-        input, weight, bias, targets = ctx.saved_tensors
+        input, weight, bias, targets, *made = ctx.saved_tensors
         if torch.is_grad_enabled():  # a derivative of the derivative: torch's own operators have it
             with torch.enable_grad():
                 logits = F.linear(input, weight, bias)
@@ -63,7 +63,7 @@ class _CrossEntropy(torch.autograd.Function):
                 ]
                 found = iter(torch.autograd.grad(total, asked, scale, create_graph=True))
             return (*(next(found) if want else None for want in ctx.needs_input_grad[:3]), None, None)
-        return (*(None if g is None else g * scale for g in ctx.gradients), None, None)
+        return (*(None if g is None else g * scale for g in made), None, None)
 
 
 def _compute(

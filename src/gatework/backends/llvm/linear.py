@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatework.backends.admission import native_gradients
 from gatework.backends.llvm import memory, target, threads
 from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.worklist import ONE, Place, Work, WorkList
@@ -37,11 +38,12 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         input, weight, *bias = ctx.saved_tensors
         gradient = gradients[0]
-        if torch.is_grad_enabled():  # a derivative of the derivative: torch's own operators have it
+        plain = native_gradients(gradients, weight.dtype)
+        if plain is None or plain[0] is None:
             found = gradient @ weight, gradient.t() @ input, gradient.sum(0)
             return found[: 2 + len(bias)]
         wanted = tuple(ctx.needs_input_grad)
-        return _backward(gradient.contiguous(), input.contiguous(), weight.contiguous(), wanted)
+        return _backward(plain[0].contiguous(), input.contiguous(), weight.contiguous(), wanted)
 
 
 def _forward(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -31,7 +31,7 @@ def _plain(layer: str, x: Tensor, given: bool, wanted: int) -> Plain:
 
 @torch.library.custom_op("gatework::stack", mutates_args=())
 def stack(x: Tensor, parameters: list[Tensor], states: list[Tensor], layer: str, wanted: int) -> list[Tensor]:
-    """The history of the output (T + 1, B, H), the final states, and in training what backward needs.
+    """The history of the output (T + 1, B, H), the final states, and in training what backward needs and the output.
 
     Args:
         wanted: -1 for inference; in training whether the gradient of the input is wanted.
@@ -64,7 +64,7 @@ def stack_backward(
     """
     made = prepared(_plain(layer, x, bool(states), wanted))
     of_input, of_parameters, of_states = made.backward(
-        x.contiguous(), _whole(parameters), (history, kept), output, finals
+        x.contiguous(), _whole(parameters), history, kept, output, finals
     )
     return [*of_parameters, *of_states, *([] if of_input is None else [of_input])]
 
@@ -83,20 +83,22 @@ def _whole(tensors: Sequence[Tensor]) -> list[Tensor]:
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     x, parameters, states, ctx.layer, ctx.wanted = inputs
     ctx.counts = len(parameters), len(states)
-    ctx.save_for_backward(x, *parameters, *states, output[0], *output[1:])
+    history, *finals, saved, _ = output
+    ctx.shapes = [final.shape for final in finals]
+    ctx.save_for_backward(x, *parameters, *states, history, saved)
 
 
 def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
     saved, (count, given) = ctx.saved_tensors, ctx.counts
     x, parameters, states = saved[0], list(saved[1 : 1 + count]), list(saved[1 + count : 1 + count + given])
-    history, *finals, kept = saved[1 + count + given :]
-    flows = [
-        torch.zeros_like(value) if gradient is None else gradient
-        for value, gradient in zip((history, *finals), gradients, strict=False)
+    history, kept = saved[1 + count + given :]
+    _, *finals, _, output = gradients
+    of_output = torch.zeros_like(history[1:]) if output is None else output.contiguous()
+    of_finals = [
+        history.new_zeros(shape) if gradient is None else gradient
+        for shape, gradient in zip(ctx.shapes, finals, strict=True)
     ]
-    found = stack_backward(
-        x, parameters, states, history, kept, flows[0][1:].contiguous(), flows[1:], ctx.layer, ctx.wanted
-    )
+    found = stack_backward(x, parameters, states, history, kept, of_output, of_finals, ctx.layer, ctx.wanted)
     of_input = found[-1] if ctx.wanted == 1 else None
     return of_input, found[:count], found[count : count + given], None, None
 

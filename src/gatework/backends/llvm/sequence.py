@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends import eager
+from gatework.backends.admission import native_gradients
 from gatework.backends.llvm import attended, memory, target, threads
 from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.passes import backward_work, forward_work
@@ -149,19 +150,13 @@ class _Buffers:
         return {name: value.data_ptr() for name, value in self.tensors.items()}
 
 
-@dataclass(frozen=True)
-class _Pass:
-    """What a forward pass leaves for the backward one."""
-
-    shape: Shape
-    wanted: frozenset[str]
-    parameters: tuple[str, ...]
-    tensors: Tensors
-
-
 def _forward(
     shape: Shape, parameters: Mapping[str, Tensor], sequence: SequenceInput, wanted: frozenset[str] | None
 ) -> tuple[SequenceOutput, Tensors]:
+    """The outputs, and in training every array that the backward pass reads.
+
+    The caller may write into what it is given: in training the outputs are copies of the arrays that are kept.
+    """
     graph, sizes, total = shape.graph, shape.size_of, shape.total
     steps = (total,) if sequence.pieces is not None else (sequence.steps, shape.rows)
     buffers = _Buffers(shape)
@@ -190,21 +185,33 @@ def _forward(
     output = buffers.tensors[f"history:{graph.states[0].name}"][shape.rows :].view(*steps, -1)
     if wanted is None:
         return SequenceOutput(output, emits, tuple(finals)), {}
-    # What autograd takes as its outputs lead to their node, and it to what is left: hence other tensors there.
-    left = {name: value for name, value in buffers.tensors.items() if not name.startswith("final:")}
-    left |= {f"emit:{name}": value.detach() for name, value in emits.items()}
-    return SequenceOutput(output, emits, tuple(finals)), left
+    saved = {name: value for name, value in buffers.tensors.items() if not name.startswith("final:")}
+    emits = {name: _copy(value) for name, value in emits.items()}
+    return SequenceOutput(_copy(output), emits, tuple(finals)), saved
+
+
+def _copy(value: Tensor) -> Tensor:
+    return memory.empty(value.shape, value.dtype).copy_(value)
 
 
 def _backward(
-    left: _Pass, output: Tensor | None, emits: Mapping[str, Tensor | None], finals: tuple[Tensor | None, ...]
+    call: _Call,
+    tensors: Tensors,
+    output: Tensor | None,
+    emits: Mapping[str, Tensor | None],
+    finals: tuple[Tensor | None, ...],
 ) -> tuple[dict[str, Tensors], tuple[Tensor, ...], Tensors]:
-    """Gradients of inputs, static inputs and memories by their kinds, of states, and of parameters."""
-    shape, graph, tensors = left.shape, left.shape.graph, left.tensors
+    """Gradients of inputs, static inputs and memories by their kinds, of states, and of parameters.
+
+    Args:
+        tensors: the arrays that the forward pass saved.
+        output, emits, finals: gradients of its outputs.
+    """
+    shape, graph = call.shape, call.shape.graph
     buffers = _Buffers(shape)
     buffers.tensors |= tensors
-    weights = sum(tensors[name].numel() for name in left.parameters)
-    work = backward_work(backward_shape(shape, weights), left.wanted)
+    weights = sum(tensors[name].numel() for name in call.parameters)
+    work = backward_work(backward_shape(shape, weights), call.wanted)
 
     def gradient(name: str, value: Tensor | None, like: Tensor) -> None:
         buffers.tensors[name] = torch.zeros_like(like) if value is None else value.contiguous()
@@ -218,7 +225,7 @@ def _backward(
         buffers.write(f"gradient:state:{state.name}", *tensors[f"state:{state.name}"].shape)
         for state in graph.states
     )
-    parameters = {name: buffers.write(f"gradient:{name}", *tensors[name].shape) for name in left.parameters}
+    parameters = {name: buffers.write(f"gradient:{name}", *tensors[name].shape) for name in call.parameters}
     found: dict[str, Tensors] = {"input": {}, "outer": {}, "static": {}, "memory": {}}
     for base in work.bases:
         _, _, rest = base.partition("gradient:")
@@ -275,23 +282,24 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
         sequence, parameters = call.parts(tensors)
-        result, left = _forward(call.shape, parameters, sequence, call.wanted)
-        ctx.call, ctx.left = call, _Pass(call.shape, call.wanted, call.parameters, left)
-        # The backward loop reads these outputs again: they are saved so that a change in place is noticed.
-        ctx.save_for_backward(*tensors, result.output, *result.emits.values())
+        result, saved = _forward(call.shape, parameters, sequence, call.wanted)
+        ctx.call, ctx.names = call, tuple(saved)
+        ctx.save_for_backward(*tensors, *saved.values())
         ctx.set_materialize_grads(False)
         return (result.output, *result.emits.values(), *result.states)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         call: _Call = ctx.call
-        if torch.is_grad_enabled():  # a derivative of the derivative: the reference has it
-            return None, *_again(call, ctx.saved_tensors[: len(ctx.needs_input_grad) - 1], gradients)
-        _ = ctx.saved_tensors  # raises if one of them was changed in place since
+        tensors, saved = _cut(ctx.saved_tensors, (len(ctx.needs_input_grad) - 1, len(ctx.names)))
+        plain = native_gradients(gradients, call.shape.dtype)
+        if plain is None:
+            return None, *_by_the_reference(call, tensors, gradients)
         graph = call.shape.graph
-        output, emits, finals = _cut(gradients, (1, len(graph.emits()), len(graph.states)))
+        output, emits, finals = _cut(tuple(plain), (1, len(graph.emits()), len(graph.states)))
+        arrays = dict(zip(ctx.names, saved, strict=True))
         found, states, parameters = _backward(
-            ctx.left, output[0], dict(zip(graph.emits(), emits, strict=True)), finals
+            call, arrays, output[0], dict(zip(graph.emits(), emits, strict=True)), finals
         )
         memories = {name: value.transpose(0, 1) for name, value in found["memory"].items()}
         return (
@@ -304,28 +312,46 @@ class _Layer(torch.autograd.Function):
         )
 
 
-def _again(
+def _by_the_reference(
     call: _Call, tensors: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]
 ) -> tuple[Tensor | None, ...]:
-    """The same gradients by the reference, in a form that torch can differentiate again."""
+    """The same gradients by the reference, in a form that torch can differentiate again and batch."""
+    tensors = with_gradients(tensors)
     with torch.enable_grad():
         sequence, parameters = call.parts(tensors)
         run = partial(eager.run, call.shape.graph, parameters)
         result = run(sequence) if call.pieces is None else run_pieces(run, sequence)
         outputs = (result.output, *result.emits.values(), *result.states)
-        return differentiate(outputs, gradients, tensors)
+    return differentiate(outputs, gradients, tensors)
+
+
+def with_gradients(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Saved tensors as a recomputation reads them: themselves where a derivative of the derivative is wanted.
+
+    Otherwise copies without history: what is computed from them ends at them, and no hook of theirs is called.
+    """
+    if torch.is_grad_enabled():
+        return tuple(tensors)
+    return tuple(tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors)
 
 
 def differentiate(
     outputs: Sequence[Tensor], gradients: Sequence[Tensor | None], tensors: Sequence[Tensor]
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of tensors from those of outputs, in a form that torch can differentiate again; None where one
-    asks for none."""
+    """Gradients of tensors from those of outputs; None where one asks for none.
+
+    Torch can differentiate them again where gradients are enabled.
+    """
+    twice = torch.is_grad_enabled()
     pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None]
     wanted = [tensor for tensor in tensors if tensor.requires_grad]
     found = iter(
         torch.autograd.grad(
-            [o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True
+            [o for o, _ in pairs],
+            wanted,
+            [g for _, g in pairs],
+            create_graph=twice,
+            allow_unused=True,
         )
     )
     return tuple(next(found) if tensor.requires_grad else None for tensor in tensors)

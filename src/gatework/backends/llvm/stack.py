@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from gatework.backends import eager
+from gatework.backends.admission import native_gradients
 from gatework.backends.llvm import memory, target
 from gatework.backends.llvm.once import LOCK, made_once
 from gatework.backends.llvm.passes import add_backward, add_forward
 from gatework.backends.llvm.plan import Shape, emitted, kept, plan
-from gatework.backends.llvm.sequence import backward_shape, differentiate, shape_for
+from gatework.backends.llvm.sequence import backward_shape, differentiate, shape_for, with_gradients
 from gatework.backends.llvm.target import Target
 from gatework.backends.llvm.worklist import ARENA, ONE, Fixed, Place, Work, WorkList, new_arena
 from gatework.backends.program import SequenceInput
@@ -59,7 +60,7 @@ class Stack:
     """Prepared calls: each takes tensors in a fixed order, all of them contiguous.
 
     Attributes:
-        made: shapes of what `forward` makes.
+        made: shapes of what `forward` makes; in training what is kept for backward and a copy of the output besides.
     """
 
     def __init__(self, plain: Plain, on: Target) -> None:
@@ -81,7 +82,9 @@ class Stack:
         history = (steps + 1, rows, self._widths[self._output])
         finals = [(len(shapes), rows, width) for width in self._widths.values()]
         self._kept, numbers = self._keep()
-        self.made = [history, *finals, *([(numbers,)] if plain.wanted is not None else [])]
+        self.made: list[tuple[int, ...]] = [history, *finals]
+        if plain.wanted is not None:
+            self.made += [(numbers,), (steps, rows, self._widths[self._output])]
         self._parameters = [f"{number}:{name}" for number in range(len(shapes)) for name in plain.names]
         self._states = [f"state:{name}" for name in self._widths]
         self._forward = self._prepare_forward()
@@ -136,12 +139,19 @@ class Stack:
             work.barrier()
             below = places[history].at(rows * width)
         made = ["history", *(f"final:{name}" for name in self._widths)]
-        made += ["kept"] if self.plain.wanted is not None else []
+        if (
+            self.plain.wanted is not None
+        ):  # the caller may write into its output: it is not what backward reads
+            work.copy(Place("history", rows * width), Place("output"), width, rows * self.plain.steps)
+            made += ["kept", "output"]
         states = self._states if self.plain.given else []
         return _Call(work.finish(), ["input", *self._parameters, *states, *made], self._team)
 
     def forward(self, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor]:
-        """History (T + 1, B, H), the final states (L, B, size), and in training what backward needs."""
+        """History (T + 1, B, H), the final states (L, B, size), and in training what backward needs and the output.
+
+        The output of an inference is the history from its second row of steps on.
+        """
         made = [memory.empty(shape, self.plain.dtype) for shape in self.made]
         self._forward([x, *parameters, *states, *made])
         return made
@@ -213,14 +223,15 @@ class Stack:
         self,
         x: Tensor,
         parameters: Sequence[Tensor],
-        made: Sequence[Tensor],
+        history: Tensor,
+        saved: Tensor,
         output: Tensor,
         finals: Sequence[Tensor | None],
     ) -> tuple[Tensor | None, list[Tensor], list[Tensor]]:
         """Gradients of the input, of parameters and of the given states.
 
         Args:
-            made: by `forward`.
+            history, saved: made by `forward`.
             output, finals: gradients of the output and of the final states.
         """
         there = tuple(final is not None for final in finals)
@@ -235,7 +246,7 @@ class Stack:
         of_input = memory.empty(x.shape, dtype) if self.plain.wanted else None
         given = [final.contiguous() for final in finals if final is not None]
         written = [*gradients, *states, *([] if of_input is None else [of_input])]
-        self._backward[there]([x, *parameters, made[0], made[-1], output.contiguous(), *given, *written])
+        self._backward[there]([x, *parameters, history, saved, output.contiguous(), *given, *written])
         return of_input, gradients, states
 
 
@@ -267,32 +278,31 @@ class _Train(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, stack: Stack, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         x, parameters, states = tensors[0], tensors[1 : 1 + count], tensors[1 + count :]
-        made = stack.forward(x, parameters, states)
-        output, finals = made[0][1:], made[1:-1]
-        ctx.stack, ctx.count, ctx.made = stack, count, (made[0], made[-1])
-        ctx.save_for_backward(*tensors, output)  # backward reads the output again
+        history, *finals, saved, output = stack.forward(x, parameters, states)
+        ctx.stack, ctx.count = stack, count
+        ctx.save_for_backward(*tensors, history, saved)
         ctx.set_materialize_grads(False)
         return (output, *finals)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        *tensors, output = ctx.saved_tensors
+        *tensors, history, saved = ctx.saved_tensors
         stack, count = ctx.stack, ctx.count
-        if torch.is_grad_enabled():  # a derivative of the derivative: the reference has it
-            return None, None, *_again(stack, count, tensors, gradients)
-        given = gradients[0] if gradients[0] is not None else torch.zeros_like(output)
-        parameters = tensors[1 : 1 + count]
+        plain = native_gradients(gradients, stack.plain.dtype)
+        if plain is None:
+            return None, None, *_by_the_reference(stack, count, tensors, gradients)
+        of_output = torch.zeros_like(history[1:]) if plain[0] is None else plain[0]
         of_input, of_parameters, of_states = stack.backward(
-            tensors[0], parameters, ctx.made, given, gradients[1:]
+            tensors[0], tensors[1 : 1 + count], history, saved, of_output, plain[1:]
         )
         return None, None, of_input, *of_parameters, *of_states
 
 
-def _again(
+def _by_the_reference(
     stack: Stack, count: int, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
 ) -> tuple[Tensor | None, ...]:
-    """The same gradients by the reference, in a form that torch can differentiate again."""
-    plain = stack.plain
+    """The same gradients by the reference, in a form that torch can differentiate again and batch."""
+    plain, tensors = stack.plain, with_gradients(tensors)
     with torch.enable_grad():
         x, states = tensors[0], tensors[1 + count :]
         finals = []
@@ -306,7 +316,7 @@ def _again(
             x = result.output
             finals.append(result.states)
         outputs = [x, *(torch.stack(parts) for parts in zip(*finals, strict=True))]
-        return differentiate(outputs, gradients, tensors)
+    return differentiate(outputs, gradients, tensors)
 
 
 def prepared(plain: Plain) -> Stack:
