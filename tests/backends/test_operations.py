@@ -16,19 +16,10 @@ from torch import Tensor
 import gatework as gw
 from gatework.backends.selection import BACKENDS
 from gatework.graph import Node
-from gatework.graph.ops import OPS, VARIADIC
-from tests.graph.evaluate import FUNCTIONS, WITH_ATTRIBUTES
+from gatework.graph.ops import OPS, VARIADIC, Op
+from tests.graph.evaluate import ATTRIBUTES, FUNCTIONS, WITH_ATTRIBUTES
 
 SORTS = ("elementwise", "composite", "broadcast", "reduction")  # the others have contracts of their own
-EXPONENTS = (-3.0, -2.0, -1.0, -0.5, 0.0, 1 / 3, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0, 17.0)
-ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {
-    "pow": tuple({"exponent": exponent} for exponent in EXPONENTS),
-    "clip": ({"low": -1.0, "high": 2.0},),
-    "leaky_relu": ({"slope": 0.3},),
-    "elu": ({"alpha": 0.4},),
-    "hard_sigmoid": ({"slope": 1 / 6}, {"slope": 0.25}),
-    "layer_norm": tuple({"name": "norm", "index": index, "epsilon": 1e-5} for index in (0, 1)),
-}
 CASES = {
     f"{op}{list(attributes.values()) or ''}": (op, attributes)
     for op, what in OPS.items()
@@ -88,7 +79,7 @@ def computed(backend: str, dtype: torch.dtype) -> dict[str, tuple[Tensor, list[T
         own = dict(zip(streams.values(), values, strict=True))
         for number, (case, (op, attributes)) in enumerate(CASES.items()):
             args = [own[case, place] for place in range(operand_count(op))]
-            width = "hidden_size" if OPS[op].sort == "broadcast" else None
+            width = {"broadcast": "hidden_size", "reduction": 1}.get(OPS[op].sort)
             gw.emit(f"case_{number}", x.builder.apply(op, *args, width=width, **attributes))
         return h
 
@@ -156,3 +147,78 @@ def test_a_sum_over_the_units_that_is_read_outside_its_step_is_written() -> None
             output, _ = layer(x, start, inputs={"gain": gain, "level": level})
             found[backend] = torch.autograd.grad((output * cotangent(output)).sum(), leaves)
     torch.testing.assert_close(found["llvm"], found["eager"])
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, name: str, row: Op) -> gw.Cell:
+    """A cell that uses an operation which the table has for this test alone."""
+    monkeypatch.setitem(OPS, name, row)
+
+    @gw.cell
+    def with_planted(x: Any, h: Any) -> Any:
+        pre = gw.linear("candidate", x, h)
+        return pre.builder.apply(name, pre)
+
+    return with_planted
+
+
+def test_an_operation_without_the_engines_code_is_refused_and_runs_on_the_reference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = Op("elementwise", 1, adjoint=lambda g, y, a: (g * y,), eager=lambda e: e.sinh() + e.cosh())
+    cell = planted(monkeypatch, "planted", row)
+    layer, x = gw.Recurrent(cell, 3, 5), torch.randn(4, 2, 3, requires_grad=True)
+    reason = "the engine has no code for the operation planted"
+    choice = gw.explain(layer, x)
+    assert choice.name == "eager"
+    assert reason in choice.reason
+    with gw.backend("llvm"), pytest.raises(gw.BackendError, match=reason):
+        layer(x)
+    output, _ = layer(x)
+    (gradient,) = torch.autograd.grad(output.sum(), x)
+    assert gradient.any()
+
+
+def test_an_adjoint_without_the_engines_code_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPS, "planted_derivative", Op("elementwise", 1, eager="cosh"))
+    row = Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (g * a.builder.apply("planted_derivative", a),),
+        eager="sinh",
+        code="sin",  # the engine could compute it, but for its derivative
+    )
+    cell = planted(monkeypatch, "planted_known", row)
+    layer = gw.Recurrent(cell, 3, 5)
+    with (
+        gw.backend("llvm"),
+        pytest.raises(gw.BackendError, match="no code for the operation planted_derivative"),
+    ):
+        layer(torch.randn(4, 2, 3))
+
+
+def test_an_operation_written_in_others_needs_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def expansion(node: Node, e: Any) -> Any:
+        return 0.5 * (e.builder.apply("exp", e) - e.builder.apply("exp", -e))
+
+    cell = planted(monkeypatch, "planted_composite", Op("composite", 1, expansion=expansion, eager="sinh"))
+    layer, x = gw.Recurrent(cell, 3, 5, dtype=torch.float64), torch.randn(4, 2, 3).double()
+    found = []
+    for backend in ("eager", "llvm"):
+        with gw.backend(backend):
+            output, _ = layer(x)
+            found.append((output, torch.autograd.grad(output.sum(), layer.weight_hh_l0)))
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_every_operation_is_compared() -> None:
+    compared = {op for op, _ in CASES.values()}
+    others = {op for op, row in OPS.items() if row.sort in ("leaf", "product", "attention", "gradient")}
+    assert compared | others == set(OPS)  # the others: tests/contracts and tests/graph/test_derive.py
+    assert not compared & others
+
+
+def test_the_engine_has_code_for_the_table_and_none_beside_it() -> None:
+    from gatework.backends.llvm.lower import SUPPORTED
+
+    assert {op for op, row in OPS.items() if row.code not in SUPPORTED and row.expansion is None} == {"align"}
+    assert {row.code for row in OPS.values()} - {""} == SUPPORTED

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -104,6 +105,16 @@ WITH_ATTRIBUTES: dict[str, Callable[..., Tensor]] = {
     "hard_sigmoid": lambda node, a: _hard_sigmoid(a * node.number("slope") + 0.5),
 }
 
+
+_EXPONENTS = (-3.0, -2.0, -1.0, -0.5, 0.0, 1 / 3, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0, 17.0)
+ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {  # with which operations are tried
+    "pow": tuple({"exponent": exponent} for exponent in _EXPONENTS),
+    "clip": ({"low": -1.0, "high": 2.0},),
+    "leaky_relu": ({"slope": 0.3},),
+    "elu": ({"alpha": 0.4},),
+    "hard_sigmoid": ({"slope": 1 / 6}, {"slope": 0.25}),
+    "layer_norm": tuple({"name": "norm", "index": index, "epsilon": 1e-5} for index in (0, 1)),
+}
 
 ROWS_OF_MEMORIES = ("match", "compare", "soften", "read", "soften_back", "compare_back")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from operator import attrgetter
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,8 @@ from gatework.backends import attention
 from gatework.backends.program import MemoryValue, SequenceInput, SequenceOutput
 from gatework.graph import Graph, Node
 from gatework.graph.layout import gate_rows, named_sizes
-from gatework.graph.node import Width, resolve
-from gatework.graph.ops import depends_on_step
+from gatework.graph.node import Attribute, Width, resolve
+from gatework.graph.ops import OPS, depends_on_step
 
 name = "eager"
 ragged = False
@@ -35,55 +36,12 @@ def refusal(
     return None
 
 
-def _softplus(e: Tensor) -> Tensor:
-    # torch's softplus turns linear at 20, which float64 can tell from the truth.
-    return -F.logsigmoid(-e)
-
-
-ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
-    "add": torch.add,
-    "sub": torch.sub,
-    "mul": torch.mul,
-    "div": torch.div,
-    "neg": torch.neg,
-    "maximum": torch.maximum,
-    "minimum": torch.minimum,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "softplus": _softplus,
-    "exp": torch.exp,
-    "expm1": torch.expm1,
-    "log": torch.log,
-    "sqrt": torch.sqrt,
-    "abs": torch.abs,
-    "sin": torch.sin,
-    "cos": torch.cos,
-    "softsign": F.softsign,
-    "log_sigmoid": F.logsigmoid,
-    "less": lambda a, b: (a < b).to(a.dtype),
-    "less_equal": lambda a, b: (a <= b).to(a.dtype),
-    "equal": lambda a, b: (a == b).to(a.dtype),
-    "where": lambda condition, yes, no: torch.where(condition != 0, yes, no),
-    "softmax": lambda e: torch.softmax(e, dim=-1),
-    "largest": lambda e: e.amax(dim=-1, keepdim=True),
-    "stop_gradient": Tensor.detach,
-}
-
-
-def _hard_sigmoid(e: Tensor, slope: float) -> Tensor:
-    # F.hardsigmoid keeps its slope in float32 even for float64. As it, this has no gradient at the bounds and at NaN.
-    line = e * slope + 0.5
-    return torch.where((line > 0) & (line < 1), line, line.detach().clamp(0.0, 1.0))
-
-
-ATTRIBUTED: dict[str, Callable[[Node, Tensor], Tensor]] = {
-    "pow": lambda node, e: e ** node.number("exponent"),
-    "clip": lambda node, e: e.clamp(node.number("low"), node.number("high")),
-    "leaky_relu": lambda node, e: F.leaky_relu(e, node.number("slope")),
-    "elu": lambda node, e: F.elu(e, node.number("alpha")),
-    "hard_sigmoid": lambda node, e: _hard_sigmoid(e, node.number("slope")),
-}
+@lru_cache(maxsize=256)
+def _function(op: str) -> Callable[..., Tensor] | None:
+    """The torch function of an operation's arguments and attributes, as its row of the table names it; None where
+    the evaluator computes it from more than these."""
+    named = OPS[op].eager
+    return attrgetter(named)(torch) if isinstance(named, str) else named
 
 
 _Cache = dict[tuple[object, ...], tuple[Tensor, ...]]
@@ -100,6 +58,8 @@ class _Plan:
         groups: product nodes to the gates of the same slot and operand, which are one product.
         biased: product nodes whose bias is added by the product itself.
         same_as: additions of such a bias to what they add it to.
+        functions: of each node, what is called with its arguments and then its attributes, None where the evaluator
+            knows more.
     """
 
     once: tuple[int, ...]
@@ -107,6 +67,7 @@ class _Plan:
     groups: dict[int, tuple[int, ...]]
     biased: frozenset[int]
     same_as: dict[int, int]
+    functions: tuple[tuple[Callable[..., Tensor], tuple[Attribute, ...]] | None, ...]
 
 
 @lru_cache(maxsize=256)
@@ -137,7 +98,13 @@ def _plan(graph: Graph) -> _Plan:
         groups=groups,
         biased=frozenset(biased),
         same_as=same_as,
+        functions=tuple(_applied(node) for node in nodes),
     )
+
+
+def _applied(node: Node) -> tuple[Callable[..., Tensor], tuple[Attribute, ...]] | None:
+    function = _function(node.op)
+    return None if function is None else (function, tuple(value for _, value in node.attributes))
 
 
 def _product_of_bias(graph: Graph, node: Node, uses: Counter[int]) -> int | None:
@@ -188,12 +155,13 @@ class _Evaluator:
 
     def compute(self, index: int, cache: _Cache) -> Tensor:
         node = self.graph.nodes[index]
-        args = [self.values[arg] for arg in node.args]
         if index in self.plan.same_as:
             return self.values[self.plan.same_as[index]]
-        function = ELEMENTWISE.get(node.op)
-        if function is not None:
-            return function(*args)
+        args = [self.values[arg] for arg in node.args]
+        applied = self.plan.functions[index]
+        if applied is not None:
+            function, attributes = applied
+            return function(*args, *attributes)
         match node.op:
             case "constant":
                 return self.like.new_full((), node.number("value"))
@@ -219,11 +187,6 @@ class _Evaluator:
                 return args[0].expand(
                     *args[0].shape[:-1], width if isinstance(width, int) else self.sizes[width]
                 )
-            case "sum":
-                total = args[0].sum(dim=-1, keepdim=True)
-                for arg in args[1:]:
-                    total = total + arg.sum(dim=-1, keepdim=True)
-                return total
             case "layer_norm":
                 key = ("normal", *node.args)
                 if key not in cache:
@@ -242,7 +205,7 @@ class _Evaluator:
             case "soften":
                 return attention.alignment(args[0], self.memory(node.args[1]).mask)
             case _:
-                return ATTRIBUTED[node.op](node, args[0])
+                raise NotImplementedError(f"the table of operations has no torch function for {node.op}")
 
     def product(self, index: int, cache: _Cache) -> Tensor:
         """A gate's product: its share of the one product of all gates of its slot and operand."""

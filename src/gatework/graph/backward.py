@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from gatework.graph.builder import Builder, Expr
 from gatework.graph.derive import derive
 from gatework.graph.node import Graph, InputSpec, Node, StateSpec
-from gatework.graph.ops import OPS, TRANSCENDENTAL
+from gatework.graph.ops import OPS, is_transcendental
 from gatework.graph.rewrite import drop_dead
 from gatework.graph.simplify import differentiated, simplify
 
@@ -112,7 +112,7 @@ def _choose_saved(graph: Graph, derived: Graph, flows: list[bool]) -> dict[int, 
         node = derived.nodes[index]
         if index in at_hand:
             return True
-        if _is_transcendental(node):
+        if is_transcendental(node):
             return all(arg in at_hand for arg in node.args)
         return (_is_cheap(node) or node.op == "broadcast") and all(computed_again(arg) for arg in node.args)
 
@@ -141,12 +141,7 @@ def _choose_saved(graph: Graph, derived: Graph, flows: list[bool]) -> dict[int, 
 
 def _is_cheap(node: Node) -> bool:
     """Whether an operation costs about as much as reading its result back from memory would."""
-    return OPS[node.op].sort == "elementwise" and node.op not in TRANSCENDENTAL
-
-
-def _is_transcendental(node: Node) -> bool:
-    """Whether an operation is a polynomial's worth of work a unit."""
-    return node.op in TRANSCENDENTAL
+    return OPS[node.op].sort == "elementwise" and not is_transcendental(node)
 
 
 def _positions(graph: Graph, derived: Graph) -> dict[int, str]:

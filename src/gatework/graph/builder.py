@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 from gatework.errors import GateworkError
 from gatework.graph.node import Attribute, Node, Width
-from gatework.graph.ops import OPS
 
 
 class TraceError(GateworkError, TypeError):
@@ -64,7 +63,7 @@ class Builder:
     def apply(self, op: str, *args: Expr, width: Width | None = None, **attributes: Any) -> Expr:
         """The expression for an operation; `width` defaults to the arguments' common one."""
         if width is None:
-            width = 1 if OPS[op].sort == "reduction" else self.common_width(args)
+            width = self.common_width(args)
         node = Node(op, tuple(arg.index for arg in args), tuple(sorted(attributes.items())), width)
         return self.intern(node)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from gatework.graph.builder import Expr, TraceError
 from gatework.graph.node import VectorSpec, Width
-from gatework.graph.ops import SCORES
+from gatework.graph.ops import OPS, SCORES
 from gatework.graph.tracer import Tracer, current_tracer
 
 Operand = Any
@@ -270,16 +270,12 @@ def emit(name: str, operand: Operand) -> None:
     _tracer(operand).declare_output(_check_name("emit", name), expr)
 
 
-_NO_GATES = ("stop_gradient", "abs", "log", "sqrt", "sin", "cos")
-"""Functions of one expression that make no gate of a pre-activation."""
-
-
 def _unary(op: str, operand: Operand, **attributes: Any) -> Expr:
     expr = _expr(operand)
     tracer = _tracer(expr)
     result = tracer.apply(op, expr, **attributes)
     preactivation = tracer.preactivations.get(expr.index)
-    if preactivation is not None and op not in _NO_GATES and preactivation not in tracer.gates:
+    if preactivation is not None and OPS[op].activation and preactivation not in tracer.gates:
         tracer.gates[preactivation] = result.index
     return result
 
@@ -404,25 +400,6 @@ def clip(e: Operand, low: float, high: float) -> Expr:
 
 
 ACTIVATIONS: dict[str, Callable[..., Expr]] = {
-    f.__name__: f
-    for f in (
-        sigmoid,
-        log_sigmoid,
-        tanh,
-        relu,
-        leaky_relu,
-        elu,
-        softplus,
-        softsign,
-        hard_sigmoid,
-        softmax,
-        exp,
-        log,
-        sqrt,
-        abs,
-        sin,
-        cos,
-        stop_gradient,
-    )
+    op: globals()[op] for op, row in OPS.items() if row.arity == 1 and op in globals()
 }
 """Functions of one expression, by name: what an option such as `activation` may be."""

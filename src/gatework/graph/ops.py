@@ -1,22 +1,28 @@
-"""The operations: what they are called, how many arguments they take, and of which sort they are.
+"""The table of operations: a row says everything that is known of one.
 
-How each is computed, differentiated, expanded and printed stands in tables of its own (`backends/eager.py`,
-`derive.py`, `expand.py`, `printing.py`); a test checks that every table covers this one.
+What a row leaves out is refused by those who need it, and named by the tests: an operation without an adjoint or an
+expansion has no derivative, one without the engine's code runs on the eager reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from gatework.graph.node import Node
+from gatework.graph import adjoints, expansions, formats
+from gatework.graph.adjoints import Gradients, apply, where
+from gatework.graph.builder import Expr
+from gatework.graph.formats import ADD, ATOM, MULTIPLY, POWER, UNARY, Format, infix, template
+from gatework.graph.node import Node
 
 Sort = Literal[
     "leaf", "elementwise", "broadcast", "composite", "reduction", "product", "attention", "gradient"
 ]
+Cost = Literal["cheap", "costly", "transcendental"]
 VARIADIC = -1
+SCORES = ("additive", "dot", "general", "location")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +36,431 @@ class Op:
             stands only in derived graphs.
         arity: number of arguments, or VARIADIC for one or more.
         attributes: names of the attributes, sorted.
+        adjoint: from the gradient of the result, the result and the arguments to the gradients of the arguments, None
+            where none flows.
+        expansion: of a composite operation: from its node and its arguments to its value, in other operations.
+        eager: the torch function of the arguments and then the attributes, in their order: its name in `torch`, or a
+            function. None where the backend needs more than the arguments (`backends/eager.py`).
+        code: the engine's code for it, by name (`backends/llvm/lanes.py`); empty where the engine has none.
+        fold: the value for constant arguments.
+        cost: a unit's work: `cheap` is about that of reading the result back from memory, `costly` a quotient's,
+            `transcendental` a polynomial's.
+        text, latex: how it is printed; None is a call by its name; in LaTeX a text is the command that is called.
+        activation: its result is the gate of the pre-activation that it is applied to.
         per_step: the value differs from step to step by what a loop over time carries or by a row's own memory,
             so that it, and what is computed from it, cannot be computed for all steps at once.
+        traced: it may stand in the graph of a cell; others are made by passes alone.
     """
 
     sort: Sort
     arity: int
     attributes: tuple[str, ...] = ()
+    adjoint: Callable[..., Gradients] | None = None
+    expansion: Callable[..., Expr] | None = None
+    eager: str | Callable[..., Any] | None = None
+    code: str = ""
+    fold: Callable[..., float] | None = None
+    cost: Cost = "cheap"
+    text: Format | None = None
+    latex: Format | str | None = None
+    activation: bool = False
     per_step: bool = False
+    traced: bool = True
+
+
+def _softplus(e: Any) -> Any:
+    from torch.nn.functional import logsigmoid
+
+    return -logsigmoid(-e)  # torch's softplus turns linear at 20, which float64 can tell from the truth
+
+
+def _hard_sigmoid(e: Any, slope: float) -> Any:
+    # torch's hardsigmoid keeps its slope in float32 even for float64. As it, this has no gradient at the bounds and
+    # at NaN.
+    line = e * slope + 0.5
+    return line.where((line > 0) & (line < 1), line.detach().clamp(0.0, 1.0))
+
+
+def _sum(first: Any, *rest: Any) -> Any:
+    total = first.sum(dim=-1, keepdim=True)
+    for value in rest:
+        total = total + value.sum(dim=-1, keepdim=True)
+    return total
+
+
+def _leaf(*attributes: str, **row: Any) -> Op:
+    return Op("leaf", 0, attributes, **{"code": "leaf", **row})
+
+
+def _comparison(
+    symbol: str, latex: str, fold: Callable[..., bool], eager: Callable[..., Any], code: str
+) -> Op:
+    """A comparison: 1.0 where it holds and 0.0 elsewhere, without a gradient."""
+    return Op(
+        "elementwise",
+        2,
+        adjoint=lambda g, y, a, b: (None, None),
+        eager=lambda a, b: eager(a, b).to(a.dtype),
+        code=code,
+        fold=lambda a, b: float(fold(a, b)),
+        text=formats.comparison(symbol),
+        latex=formats.comparison(latex),
+    )
+
+
+OPS: dict[str, Op] = {
+    # leaves
+    "constant": _leaf("value", text=formats.constant, latex=formats.constant),
+    "input": _leaf("name"),
+    "static": _leaf("name"),
+    "memory": _leaf("name", per_step=True),
+    "state": _leaf("name", per_step=True),
+    "bias": _leaf(
+        "gate", "slot", text=template("b_{slot}[{gate}]"), latex=formats.latex_block("b", operand=False)
+    ),
+    "vector": _leaf("name", text=template("{name}"), latex=formats.latex_named),
+    "size": _leaf("of", text=template("size({of})")),  # the number of units of a width, as a value
+    # the gradient that flows into an output, in derived graphs
+    "cotangent": _leaf("name", text=formats.gradient_in, per_step=True, traced=False),
+    # elementwise, basic
+    "add": Op(
+        "elementwise",
+        2,
+        adjoint=lambda g, y, a, b: (g, g),
+        eager="add",
+        code="add",
+        fold=lambda a, b: a + b,
+        text=infix(" + ", ADD),
+        latex=infix(" + ", ADD),
+    ),
+    "sub": Op(
+        "elementwise",
+        2,
+        adjoint=lambda g, y, a, b: (g, -g),
+        eager="sub",
+        code="sub",
+        fold=lambda a, b: a - b,
+        text=infix(" - ", ADD, right=MULTIPLY),
+        latex=infix(" - ", ADD, right=MULTIPLY),
+    ),
+    "mul": Op(
+        "elementwise",
+        2,
+        adjoint=lambda g, y, a, b: (g * b, g * a),
+        eager="mul",
+        code="mul",
+        fold=lambda a, b: a * b,
+        text=infix(" * ", MULTIPLY),
+        latex=infix(r" \odot ", MULTIPLY),
+    ),
+    "div": Op(
+        "elementwise",
+        2,
+        adjoint=lambda g, y, a, b: (g / b, -(g * y / b)),
+        eager="div",
+        code="div",
+        cost="costly",
+        text=infix(" / ", MULTIPLY, right=UNARY),
+        latex=template(r"\frac{{{0}}}{{{1}}}"),
+    ),
+    "neg": Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (-g,),
+        eager="neg",
+        code="neg",
+        fold=lambda a: -a,
+        text=formats.negative,
+        latex=formats.negative,
+    ),
+    "pow": Op(
+        "elementwise",
+        1,
+        ("exponent",),
+        adjoint=adjoints.power,
+        eager="pow",
+        code="pow",
+        cost="transcendental",
+        text=template("{0} ** {exponent}", POWER, within=ATOM),
+        latex=template("{0}^{{{exponent}}}", POWER, within=ATOM),
+    ),
+    "less": _comparison(" < ", " < ", lambda a, b: a < b, lambda a, b: a < b, "less"),
+    "less_equal": _comparison(" <= ", r" \le ", lambda a, b: a <= b, lambda a, b: a <= b, "less_equal"),
+    "equal": _comparison(" == ", " = ", lambda a, b: a == b, lambda a, b: a == b, "equal"),
+    "where": Op(  # the condition holds where it is not zero
+        "elementwise",
+        3,
+        adjoint=lambda g, y, c, a, b: (None, where(c, g, 0.0), where(c, 0.0, g)),
+        eager=lambda condition, yes, no: yes.where(condition != 0, no),
+        code="where",
+    ),
+    "maximum": Op(
+        "elementwise",
+        2,
+        adjoint=lambda g, y, a, b: adjoints.extremum(g, a, b, a < b, b < a),
+        eager="maximum",
+        code="maximum",
+        fold=max,
+        latex=r"\max",
+    ),
+    "minimum": Op(
+        "elementwise",
+        2,
+        adjoint=lambda g, y, a, b: adjoints.extremum(g, a, b, b < a, a < b),
+        eager="minimum",
+        code="minimum",
+        fold=min,
+        latex=r"\min",
+    ),
+    "sigmoid": Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (g * (y * (1 - y)),),
+        eager="sigmoid",
+        code="sigmoid",
+        cost="transcendental",
+        latex=r"\sigma",
+        activation=True,
+    ),
+    "tanh": Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (g * (1 - y * y),),
+        eager="tanh",
+        code="tanh",
+        cost="transcendental",
+        latex=r"\tanh",
+        activation=True,
+    ),
+    "relu": Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (where(a <= 0, 0.0, g),),
+        eager="relu",
+        code="relu",
+        activation=True,
+    ),
+    "softplus": Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (g * apply("sigmoid", a),),
+        eager=_softplus,
+        code="softplus",
+        cost="transcendental",
+        activation=True,
+    ),
+    "exp": Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (g * y,),
+        eager="exp",
+        code="exp",
+        cost="transcendental",
+        latex=r"\exp",
+        activation=True,
+    ),
+    "expm1": Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (g * (y + 1),),
+        eager="expm1",
+        code="expm1",
+        cost="transcendental",
+    ),
+    "log": Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (g / a,),
+        eager="log",
+        code="log",
+        cost="transcendental",
+        latex=r"\log",
+    ),
+    "sqrt": Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (g / (2 * y),),
+        eager="sqrt",
+        code="sqrt",
+        cost="costly",
+        latex=template(r"\sqrt{{{0}}}"),
+    ),
+    "abs": Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (where(a > 0, g, where(a < 0, -g, 0.0)),),
+        eager="abs",
+        code="abs",
+        fold=math.fabs,
+        latex=template(r"\left|{0}\right|"),
+    ),
+    "sin": Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (g * apply("cos", a),),
+        eager="sin",
+        code="sin",
+        cost="transcendental",
+        latex=r"\sin",
+    ),
+    "cos": Op(
+        "elementwise",
+        1,
+        adjoint=lambda g, y, a: (-(g * apply("sin", a)),),
+        eager="cos",
+        code="cos",
+        cost="transcendental",
+        latex=r"\cos",
+    ),
+    "clip": Op(
+        "elementwise",
+        1,
+        ("high", "low"),
+        adjoint=adjoints.clip,
+        eager=lambda e, high, low: e.clamp(low, high),
+        code="clip",
+        activation=True,
+    ),
+    "hard_sigmoid": Op(
+        "elementwise",
+        1,
+        ("slope",),
+        adjoint=adjoints.hard_sigmoid,
+        eager=_hard_sigmoid,
+        code="hard_sigmoid",
+        activation=True,
+    ),
+    "stop_gradient": Op(
+        "elementwise", 1, adjoint=lambda g, y, a: (None,), eager=lambda e: e.detach(), code="copy"
+    ),
+    "broadcast": Op("broadcast", 1, adjoint=lambda g, y, a: (g,), code="copy"),  # of width 1, for every unit
+    # elementwise, composite
+    "leaky_relu": Op(
+        "composite",
+        1,
+        ("slope",),
+        expansion=expansions.leaky_relu,
+        eager="nn.functional.leaky_relu",
+        activation=True,
+    ),
+    "elu": Op(
+        "composite", 1, ("alpha",), expansion=expansions.elu, eager="nn.functional.elu", activation=True
+    ),
+    "softsign": Op(
+        "composite", 1, expansion=expansions.softsign, eager="nn.functional.softsign", activation=True
+    ),
+    "log_sigmoid": Op(
+        "composite",
+        1,
+        expansion=expansions.log_sigmoid,
+        eager="nn.functional.logsigmoid",
+        latex=r"\log \sigma",
+        activation=True,
+    ),
+    "softmax": Op(
+        "composite", 1, expansion=expansions.softmax, eager=lambda e: e.softmax(dim=-1), activation=True
+    ),
+    "layer_norm": Op(
+        "composite",
+        VARIADIC,
+        ("epsilon", "index", "name"),
+        expansion=expansions.layer_norm,
+        text=formats.normalised,
+        latex=formats.latex_normalised,
+    ),
+    # over the units
+    "sum": Op(  # over the units of all arguments together
+        "reduction",
+        VARIADIC,
+        adjoint=lambda g, y, *args: tuple(g for _ in args),
+        eager=_sum,
+        code="reduction",
+    ),
+    "largest": Op(
+        "reduction",
+        1,
+        adjoint=adjoints.largest,
+        eager=lambda e: e.amax(dim=-1, keepdim=True),
+        code="reduction",
+    ),
+    # matrix products with a weight block, (rows, columns)
+    "product": Op(
+        "product",
+        1,
+        ("gate", "slot"),
+        adjoint=adjoints.product,
+        code="product",
+        text=template("W_{slot}[{gate}] {0}", MULTIPLY, within=UNARY),
+        latex=formats.latex_block("W", operand=True),
+    ),
+    "product_transposed": Op(
+        "product",
+        1,
+        ("gate", "slot"),
+        code="product",
+        text=template("W_{slot}[{gate}]^T {0}", MULTIPLY, within=UNARY),
+        traced=False,
+    ),
+    # attention: a row's own work on the steps of its memory
+    "align": Op(  # query, memory[, previous alignment]
+        "attention", VARIADIC, ("name", "score"), text=formats.alignment, latex=formats.latex_alignment
+    ),
+    "read": Op(  # weights, memory: the sum of its steps by their weights
+        "attention",
+        2,
+        adjoint=adjoints.read,
+        code="read",
+        text=template("sum_i {0}[i] * {1}[i]", ADD),
+        latex=template(r"\sum_i {0}^{{(i)}} {1}_i", ADD),
+    ),
+    # query, memory: the dot product with each step
+    "match": Op("attention", 2, adjoint=adjoints.match, code="match", traced=False),
+    # query, keys, energy: energy . tanh(query + key) of each step
+    "compare": Op("attention", 3, adjoint=adjoints.compare, code="compare", traced=False),
+    # scores, memory: their softmax over the steps that exist, 0 past them
+    "soften": Op("attention", 2, adjoint=adjoints.soften, code="soften", traced=False),
+    # weights, their gradient, memory: the gradient of the scores
+    "soften_back": Op("attention", 3, code="soften_back", traced=False),
+    # gradient of the scores, query, keys, energy: that of the query
+    "compare_back": Op("attention", 4, code="compare_back", traced=False),
+    # gradients of parameters: summed over rows and time, once, after the loop
+    "weight_gradient": Op(  # gradient of the product, its operand
+        "gradient",
+        2,
+        ("gate", "slot"),
+        text=template("sum_t {0} {1}^T", MULTIPLY, within=ATOM),
+        code="after_loop",
+        traced=False,
+    ),
+    "bias_gradient": Op(
+        "gradient",
+        1,
+        ("gate", "slot"),
+        text=template("sum_t {0}", MULTIPLY, within=ATOM),
+        code="after_loop",
+        traced=False,
+    ),
+    "vector_gradient": Op(
+        "gradient",
+        1,
+        ("name",),
+        text=template("sum_t {0}", MULTIPLY, within=ATOM),
+        code="after_loop",
+        traced=False,
+    ),
+    # gradients of memories: summed over time, a row's own
+    "memory_gradient": Op(
+        "gradient", 2, ("name",), code="after_loop", traced=False
+    ),  # weights of the steps, what they weigh
+    # what `compare_back` sums on its way, step by step
+    "keys_gradient": Op("gradient", 1, ("name",), code="after_loop", traced=False),
+    "energy_gradient": Op("gradient", 1, ("name",), code="after_loop", traced=False),
+}
+
+
+def is_transcendental(node: Node) -> bool:
+    """Whether an operation is a polynomial's worth of work a unit."""
+    return OPS[node.op].cost == "transcendental"
 
 
 def depends_on_step(nodes: Iterable[Node], known: Sequence[bool] = ()) -> list[bool]:
@@ -51,81 +474,3 @@ def depends_on_step(nodes: Iterable[Node], known: Sequence[bool] = ()) -> list[b
     for node in nodes:
         found.append(OPS[node.op].per_step or any(found[arg] for arg in node.args))
     return found
-
-
-OPS: dict[str, Op] = {
-    # leaves
-    "constant": Op("leaf", 0, ("value",)),
-    "input": Op("leaf", 0, ("name",)),
-    "static": Op("leaf", 0, ("name",)),
-    "memory": Op("leaf", 0, ("name",), per_step=True),
-    "state": Op("leaf", 0, ("name",), per_step=True),
-    "bias": Op("leaf", 0, ("gate", "slot")),
-    "vector": Op("leaf", 0, ("name",)),
-    "size": Op("leaf", 0, ("of",)),  # the number of units of a width, as a value
-    "cotangent": Op(
-        "leaf", 0, ("name",), per_step=True
-    ),  # the gradient that flows into an output, in derived graphs
-    # elementwise, basic
-    "add": Op("elementwise", 2),
-    "sub": Op("elementwise", 2),
-    "mul": Op("elementwise", 2),
-    "div": Op("elementwise", 2),
-    "neg": Op("elementwise", 1),
-    "pow": Op("elementwise", 1, ("exponent",)),
-    "less": Op("elementwise", 2),  # comparisons are 1.0 or 0.0
-    "less_equal": Op("elementwise", 2),
-    "equal": Op("elementwise", 2),
-    "where": Op("elementwise", 3),  # the condition holds where it is not zero
-    "maximum": Op("elementwise", 2),
-    "minimum": Op("elementwise", 2),
-    "sigmoid": Op("elementwise", 1),
-    "tanh": Op("elementwise", 1),
-    "relu": Op("elementwise", 1),
-    "softplus": Op("elementwise", 1),
-    "exp": Op("elementwise", 1),
-    "expm1": Op("elementwise", 1),
-    "log": Op("elementwise", 1),
-    "sqrt": Op("elementwise", 1),
-    "abs": Op("elementwise", 1),
-    "sin": Op("elementwise", 1),
-    "cos": Op("elementwise", 1),
-    "clip": Op("elementwise", 1, ("high", "low")),
-    "hard_sigmoid": Op("elementwise", 1, ("slope",)),
-    "stop_gradient": Op("elementwise", 1),
-    "broadcast": Op("broadcast", 1),  # a value of width 1 for every unit
-    # elementwise, composite
-    "leaky_relu": Op("composite", 1, ("slope",)),
-    "elu": Op("composite", 1, ("alpha",)),
-    "softsign": Op("composite", 1),
-    "log_sigmoid": Op("composite", 1),
-    "softmax": Op("composite", 1),
-    "layer_norm": Op("composite", VARIADIC, ("epsilon", "index", "name")),
-    # over the units
-    "sum": Op("reduction", VARIADIC),  # over the units of all arguments together
-    "largest": Op("reduction", 1),
-    # matrix products with a weight block, (rows, columns)
-    "product": Op("product", 1, ("gate", "slot")),
-    "product_transposed": Op("product", 1, ("gate", "slot")),
-    # attention: a row's own work on the steps of its memory
-    "align": Op("attention", VARIADIC, ("name", "score")),  # query, memory[, previous alignment]
-    "read": Op("attention", 2),  # weights, memory: the sum of its steps by their weights
-    "match": Op("attention", 2),  # query, memory: the dot product with each step
-    "compare": Op("attention", 3),  # query, keys, energy: energy . tanh(query + key) of each step
-    "soften": Op("attention", 2),  # scores, memory: their softmax over the steps that exist, 0 past them
-    "soften_back": Op("attention", 3),  # weights, their gradient, memory: the gradient of the scores
-    "compare_back": Op("attention", 4),  # gradient of the scores, query, keys, energy: that of the query
-    # gradients of parameters: summed over rows and time, once, after the loop
-    "weight_gradient": Op("gradient", 2, ("gate", "slot")),  # gradient of the product, its operand
-    "bias_gradient": Op("gradient", 1, ("gate", "slot")),
-    "vector_gradient": Op("gradient", 1, ("name",)),
-    # gradients of memories: summed over time, a row's own
-    "memory_gradient": Op("gradient", 2, ("name",)),  # weights of the steps, what they weigh
-    # what `compare_back` sums on its way, step by step
-    "keys_gradient": Op("gradient", 1, ("name",)),
-    "energy_gradient": Op("gradient", 1, ("name",)),
-}
-
-TRANSCENDENTAL = frozenset(("sigmoid", "tanh", "softplus", "exp", "expm1", "log", "sin", "cos", "pow"))
-COMPARISONS = ("less", "less_equal", "equal")
-SCORES = ("additive", "dot", "general", "location")

@@ -12,9 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from gatework.graph.node import Graph, Node, Width
-from gatework.graph.ops import OPS, TRANSCENDENTAL
-
-_COSTLY = TRANSCENDENTAL | {"div", "sqrt"}
+from gatework.graph.ops import OPS
 
 
 @dataclass(frozen=True)
@@ -181,7 +179,7 @@ def _again(graph: Graph, stored: set[int], outputs: set[int], same_as: dict[int,
         cost = 0
         if node.width == 1 or node.op in ("vector", "bias", "constant", "size"):
             found = frozenset()
-        elif sort in ("elementwise", "broadcast") and node.op not in _COSTLY:
+        elif sort in ("elementwise", "broadcast") and OPS[node.op].cost == "cheap":
             below = frozenset().union(*(reads[arg] for arg in args))
             operations = 1 + sum(costs[arg] for arg in args)
             at_hand = all(OPS[nodes[arg].op].sort == "leaf" or arg in stored - again for arg in below)

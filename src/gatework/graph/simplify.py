@@ -1,30 +1,18 @@
 """The pass `simplify`: constants folded, neutral elements dropped, dead nodes gone.
 
 Only what holds for every value is done, infinities and NaN included: `0 * e` stays, since it is NaN where e
-is infinite.
+is infinite. The sign of a zero is not kept: `e + 0` is e, also where e is -0.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
+from gatework.graph.adjoints import sum_over_units
 from gatework.graph.builder import Builder, Expr
 from gatework.graph.node import Graph, Node
+from gatework.graph.ops import OPS
 from gatework.graph.rewrite import rebuild
-
-_FOLD: dict[str, Callable[..., float]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "neg": lambda a: -a,
-    "maximum": max,
-    "minimum": min,
-    "less": lambda a, b: float(a < b),
-    "less_equal": lambda a, b: float(a <= b),
-    "equal": lambda a, b: float(a == b),
-    "abs": abs,
-}
 
 
 def simplify(graph: Graph) -> Graph:
@@ -44,7 +32,7 @@ def _after_derivatives(builder: Builder, node: Node, args: tuple[Expr, ...]) -> 
     if node.op == "add" and all(arg.node.op == "sum" for arg in args):
         parts = [Expr(builder, index) for arg in args for index in arg.node.args]
         if len({part.width for part in parts}) == 1:
-            return builder.apply("sum", *parts)
+            return sum_over_units(*parts)
     return None
 
 
@@ -54,8 +42,9 @@ def _value(expr: Expr) -> float | None:
 
 def _simpler(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
     values = [_value(arg) for arg in args]
-    if node.op in _FOLD and args and all(value is not None and math.isfinite(value) for value in values):
-        folded = _FOLD[node.op](*values)
+    fold = OPS[node.op].fold
+    if fold is not None and all(value is not None and math.isfinite(value) for value in values):
+        folded = fold(*values)
         if math.isfinite(folded):
             return builder.constant(folded)
     match node.op:

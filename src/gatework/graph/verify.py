@@ -317,8 +317,7 @@ def _check_forward(graph: Graph) -> None:
         )
     _check_unique("attention", [node.text("name") for node in graph.nodes if node.op == "align"])
     for node in graph.nodes:
-        later = node.op in ("cotangent", "product_transposed", *_ROWS) or OPS[node.op].sort == "gradient"
-        _require(not later, f"{node.op} belongs to a graph that passes have made")
+        _require(OPS[node.op].traced, f"{node.op} belongs to a graph that passes have made")
         if node.op == "read":
             weights, memory = (graph.nodes[arg] for arg in node.args)
             _require(weights.width == f"{memory['name']}_steps", "its weights are those of another memory")

@@ -18,6 +18,8 @@ from gatework.backends.admission import tensor_refusal
 from gatework.backends.program import SequenceInput, SequenceOutput
 from gatework.graph import Graph
 from gatework.graph.attention import attention_by_rows
+from gatework.graph.derive import operations_of_adjoint
+from gatework.graph.expand import expand
 from gatework.graph.ops import OPS
 
 name = "llvm"
@@ -39,12 +41,18 @@ def refusal(
 @lru_cache(maxsize=1024)
 def _not_lowered(graph: Graph) -> str | None:
     """What of a graph the engine has no code for."""
+    from gatework.backends.llvm.lower import SUPPORTED
+
     graph = attention_by_rows(graph)
+    if any(node.op == "align" for node in graph.nodes):
+        return "the engine has no location-sensitive score"
+    for node in expand(graph).nodes:
+        for op in (node.op, *operations_of_adjoint(node.op, node.attributes, len(node.args))):
+            if OPS[op].code not in SUPPORTED:
+                return f"the engine has no code for the operation {op}"
     for node in graph.nodes:
         sort = OPS[node.op].sort
         args = [graph.nodes[arg] for arg in node.args]
-        if node.op == "align":
-            return "the engine has no location-sensitive score"
         if sort == "attention" and 1 in {node.width, *(arg.width for arg in args)}:
             return "the engine has no attention over single units"
         if sort == "product" and args[0].op in ("vector", "bias", "constant", "size"):

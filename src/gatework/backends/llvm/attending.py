@@ -14,6 +14,7 @@ from gatework.backends.llvm import mathematics
 from gatework.backends.llvm.emitter import I64, Emitter, Value
 from gatework.backends.llvm.lanes import Access, across
 from gatework.graph.node import Node, Width
+from gatework.graph.ops import OPS
 
 if TYPE_CHECKING:
     from gatework.backends.llvm.lower import Program
@@ -35,7 +36,7 @@ class Attending:
         node = self.program.node(index)
         places = self.program.places[index]
         to = self.access.row(places[0], node.width, self.step, self.row, new=True)
-        getattr(self, f"_{node.op}")(node, to)
+        CODE[OPS[node.op].code](self, node, to)
         for place in places[1:]:
             other = self.access.row(place, node.width, self.step, self.row, new=True)
             self.over(self.access.width(node.width), [], self.copied(to, other))
@@ -232,3 +233,14 @@ class Attending:
                 e.store_vector(turn.values[len(places) + number], e.at(of_energy, at), mask)
 
         self.by_columns(width, columns)
+
+
+CODE: dict[str, Callable[[Attending, Node, Value], None]] = {
+    "match": Attending._match,
+    "compare": Attending._compare,
+    "soften": Attending._soften,
+    "read": Attending._read,
+    "soften_back": Attending._soften_back,
+    "compare_back": Attending._compare_back,
+}
+"""Operations on memories by the name of their code (`Op.code`): each stores its value at an address."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from llvmlite import ir
@@ -282,49 +283,37 @@ def across(e: Emitter, value: Value, largest: bool = False) -> Value:
 
 def apply(e: Emitter, node: Node, args: list[Value]) -> Value:
     """One elementwise operation on registers."""
-    one, zero = e.const(1.0), e.const(0.0)
-    match node.op:
-        case "add":
-            return e.b.fadd(*args)
-        case "sub":
-            return e.b.fsub(*args)
-        case "mul":
-            return e.b.fmul(*args)
-        case "div":
-            return e.b.fdiv(*args)
-        case "neg":
-            return e.b.fneg(args[0])
-        case "broadcast" | "stop_gradient":
-            return args[0]
-        case "less":
-            return e.select(e.b.fcmp_ordered("<", *args), one, zero)
-        case "less_equal":
-            return e.select(e.b.fcmp_ordered("<=", *args), one, zero)
-        case "equal":
-            return e.select(e.b.fcmp_ordered("==", *args), one, zero)
-        case "where":
-            return e.select(e.b.fcmp_unordered("!=", args[0], zero), args[1], args[2])
-        case "maximum" | "minimum":
-            return e.intrinsic(node.op, *args)
-        case "relu":
-            return e.select(e.b.fcmp_ordered("<=", args[0], zero), zero, args[0])
-        case "abs":
-            return e.intrinsic("fabs", args[0])
-        case "sqrt":
-            return e.intrinsic("sqrt", args[0])
-        case "sigmoid" | "tanh" | "exp" | "expm1" | "log" | "softplus":
-            return getattr(mathematics, node.op)(e, args[0])
-        case "sin" | "cos":
-            return mathematics.by_lanes(node.op)(e, args[0])
-        case "clip":
-            return _clipped(e, args[0], node.number("low"), node.number("high"))
-        case "hard_sigmoid":
-            line = e.b.fadd(e.b.fmul(args[0], e.const(node.number("slope"))), e.const(0.5))
-            return _clipped(e, line, 0.0, 1.0)
-        case "pow":
-            return _power(e, args[0], node.number("exponent"))
-        case _:
-            raise ValueError(f"the engine has no operation {node.op}")
+    return CODE[OPS[node.op].code](e, node, *args)
+
+
+def _comparison(symbol: str) -> Code:
+    return lambda e, node, a, b: e.select(e.b.fcmp_ordered(symbol, a, b), e.const(1.0), e.const(0.0))
+
+
+def _function(write: Callable[..., Value]) -> Code:
+    return lambda e, node, x: write(e, x)
+
+
+def _intrinsic(name: str) -> Code:
+    return lambda e, node, *args: e.intrinsic(name, *args)
+
+
+def _relu(e: Emitter, node: Node, x: Value) -> Value:
+    zero = e.const(0.0)
+    return e.select(e.b.fcmp_ordered("<=", x, zero), zero, x)
+
+
+def _where(e: Emitter, node: Node, condition: Value, yes: Value, no: Value) -> Value:
+    return e.select(e.b.fcmp_unordered("!=", condition, e.const(0.0)), yes, no)
+
+
+def _clip(e: Emitter, node: Node, x: Value) -> Value:
+    return _clipped(e, x, node.number("low"), node.number("high"))
+
+
+def _hard_sigmoid(e: Emitter, node: Node, x: Value) -> Value:
+    line = e.b.fadd(e.b.fmul(x, e.const(node.number("slope"))), e.const(0.5))
+    return _clipped(e, line, 0.0, 1.0)
 
 
 def _clipped(e: Emitter, x: Value, low: float, high: float) -> Value:
@@ -332,7 +321,8 @@ def _clipped(e: Emitter, x: Value, low: float, high: float) -> Value:
     return e.select(e.b.fcmp_ordered("<", x, e.const(low)), e.const(low), above)
 
 
-def _power(e: Emitter, x: Value, exponent: float) -> Value:
+def _power(e: Emitter, node: Node, x: Value) -> Value:
+    exponent = node.number("exponent")
     if abs(exponent) == 0.5:  # a square root, as in torch: NaN where the C library's pow(-inf, 0.5) is inf
         root = e.intrinsic("sqrt", x)
         return root if exponent > 0 else e.b.fdiv(e.const(1.0), root)
@@ -342,3 +332,35 @@ def _power(e: Emitter, x: Value, exponent: float) -> Value:
             result = e.b.fmul(result, x)
         return result if exponent >= 0 else e.b.fdiv(e.const(1.0), result)
     return mathematics.by_lanes("pow")(e, x, e.const(exponent))
+
+
+Code = Callable[..., Value]
+CODE: dict[str, Code] = {
+    "copy": lambda e, node, x: x,
+    "add": lambda e, node, a, b: e.b.fadd(a, b),
+    "sub": lambda e, node, a, b: e.b.fsub(a, b),
+    "mul": lambda e, node, a, b: e.b.fmul(a, b),
+    "div": lambda e, node, a, b: e.b.fdiv(a, b),
+    "neg": lambda e, node, x: e.b.fneg(x),
+    "pow": _power,
+    "less": _comparison("<"),
+    "less_equal": _comparison("<="),
+    "equal": _comparison("=="),
+    "where": _where,
+    "maximum": _intrinsic("maximum"),
+    "minimum": _intrinsic("minimum"),
+    "relu": _relu,
+    "clip": _clip,
+    "hard_sigmoid": _hard_sigmoid,
+    "abs": _intrinsic("fabs"),
+    "sqrt": _intrinsic("sqrt"),
+    "sigmoid": _function(mathematics.sigmoid),
+    "tanh": _function(mathematics.tanh),
+    "softplus": _function(mathematics.softplus),
+    "exp": _function(mathematics.exp),
+    "expm1": _function(mathematics.expm1),
+    "log": _function(mathematics.log),
+    "sin": _function(mathematics.by_lanes("sin")),
+    "cos": _function(mathematics.by_lanes("cos")),
+}
+"""Elementwise operations by the name of their code (`Op.code`): from the operation's node and its arguments' values."""

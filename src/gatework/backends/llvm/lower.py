@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from gatework.backends.llvm import attending, lanes
 from gatework.backends.llvm.attending import Attending
 from gatework.backends.llvm.driver import BARRIER, BARRIER_TYPE, RUN_ARGUMENTS
 from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value, function
@@ -270,3 +271,8 @@ class Program:
                 attending.emit(index)
         e.b.ret_void()
         return e.function
+
+
+SUPPORTED = frozenset((*lanes.CODE, *attending.CODE, "leaf", "reduction", "product", "after_loop"))
+"""The codes of operations (`Op.code`) that this target has. `refusal` asks it, so that nothing else is lowered: leaves
+and reductions are read and summed by `Lanes`, products by `product.py`, gradients after the loop by `passes.py`."""
