@@ -8,7 +8,7 @@ import pytest
 
 from gatework import tasks
 from gatework.tasks.language_model import LanguageModel
-from tests.tasks.tiny import tiny
+from tests.contracts.task_examples import EXAMPLES
 
 WORDS = (
     "the cat sat on a mat",
@@ -55,8 +55,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def run(name: str) -> Path:
         if name not in runs:
             out = tmp_path_factory.mktemp("finished") / name
-            some = tiny(name)
-            tasks.get(name)(**some.options).fit(some.train, valid=some.valid, out=out)
+            some = EXAMPLES[name]
+            tasks.get(name)(**some.options).fit(some.rows, valid=some.valid, out=out)
             runs[name] = out
         return runs[name]
 

@@ -15,7 +15,7 @@ from gatework.cli import main
 from gatework.errors import InputError
 from gatework.graph import Cell
 from gatework.training.options import option_rules
-from tests.tasks.tiny import tiny
+from tests.contracts.task_examples import EXAMPLES
 
 RUNS_CODE = [
     (name, option)
@@ -54,7 +54,7 @@ def test_every_option_that_takes_a_cell_is_seen() -> None:
 def test_a_configuration_file_runs_no_code(
     name: str, option: str, evil: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tiny(name).train))
+    Path("data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in EXAMPLES[name].rows))
     Path("options.yaml").write_text(f"{option}: evil.py:cell\n")
     assert main(["train", name, "data.jsonl", "--out", "run", "--config", "options.yaml"]) == 2
     message = capsys.readouterr().err
@@ -64,7 +64,7 @@ def test_a_configuration_file_runs_no_code(
     assert not evil.exists()
     assert not Path("run").exists()
     # The check can fail: the same name on the command line is run.
-    arguments = [f"--set={key}={value}" for key, value in {**tiny(name).options, "max_steps": 1}.items()]
+    arguments = [f"--set={key}={value}" for key, value in {**EXAMPLES[name].options, "max_steps": 1}.items()]
     code = main(["train", name, "data.jsonl", "--out", "run", f"--set={option}=evil.py:cell", *arguments])
     assert (code, evil.exists()) == (0, True), capsys.readouterr().err
 
@@ -75,7 +75,7 @@ def test_a_run_runs_no_code(
     name: str, option: str, graphs: str, evil: Path, finished: Any, tmp_path: Path
 ) -> None:
     """A stranger's config.json names the file: the run is loaded, resumed, started from, trained anew."""
-    some, run = tiny(name), tmp_path / "run"
+    some, run = EXAMPLES[name], tmp_path / "run"
     shutil.copytree(finished(name), run)
     config = json.loads((run / "config.json").read_text())
     config["options"][option] = "evil.py:cell"
@@ -90,11 +90,11 @@ def test_a_run_runs_no_code(
             action()
         assert not evil.exists()
 
-    tried(lambda: kind().fit(some.train, valid=some.valid, out=run, resume=True))
+    tried(lambda: kind().fit(some.rows, valid=some.valid, out=run, resume=True))
     rehash(run)
     tried(lambda: tasks.load(run))
-    tried(lambda: kind(epochs=1).fit(some.train, valid=some.valid, out=tmp_path / "child", from_run=run))
-    tried(lambda: tasks.load(run).fit(some.train, valid=some.valid, out=tmp_path / "again"))
+    tried(lambda: kind(epochs=1).fit(some.rows, valid=some.valid, out=tmp_path / "child", from_run=run))
+    tried(lambda: tasks.load(run).fit(some.rows, valid=some.valid, out=tmp_path / "again"))
 
 
 def rehash(run: Path) -> None:

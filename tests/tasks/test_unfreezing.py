@@ -12,7 +12,7 @@ import torch
 from gatework import tasks
 from gatework.errors import InputError
 from gatework.training import ParameterGroup
-from tests.tasks.tiny import tiny
+from tests.contracts.task_examples import EXAMPLES
 
 # What is trained from the first step on.
 LAST = {"language-model": ("softmax.",), "translator": ("target_embedding.", "readout.", "softmax.")}
@@ -23,13 +23,13 @@ LAST["chatbot"] = (*LAST["translator"], "source_embedding.")  # shared with the 
 def test_only_the_last_layers_move_in_the_first_epochs(
     name: str, finished: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    some = tiny(name)
+    some = EXAMPLES[name]
     parent = tasks.load(finished(name)).network_.state_dict()
 
     def child(**options: Any) -> dict[str, torch.Tensor]:
         # Validation chooses the checkpoint by the lowest loss: a rate that the weights cannot but follow.
         task = tasks.get(name)(**{**some.options, "epochs": 1, "learning_rate": 1e-3, **options})
-        task.fit(some.train, valid=some.valid, out=tmp_path / f"{len(options)}", from_run=finished(name))
+        task.fit(some.rows, valid=some.valid, out=tmp_path / f"{len(options)}", from_run=finished(name))
         return task.network_.state_dict()
 
     frozen = child(unfreeze_every=1.0)
@@ -42,9 +42,9 @@ def test_only_the_last_layers_move_in_the_first_epochs(
 
 @pytest.mark.parametrize("name", tasks.names())
 def test_unfreezing_is_for_runs_that_start_from_another(name: str, tmp_path: Path) -> None:
-    some = tiny(name)
+    some = EXAMPLES[name]
     with pytest.raises(InputError, match=r"unfreeze_every: is for a run that starts from .* Give --from RUN"):
-        tasks.get(name)(**some.options, unfreeze_every=1.0).fit(some.train, out=tmp_path / "run")
+        tasks.get(name)(**some.options, unfreeze_every=1.0).fit(some.rows, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -6,14 +6,25 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
-from gatework.training import RunFolder, TrainingOptions, files, fit
+import torch
+
+from gatework.training import RunFolder, StepLoss, TrainingOptions, files, fit
 from gatework.training.progress import QuietProgress
 from tests.training.problems import TinyProblem
 
 OPTIONS = TrainingOptions(
     epochs=2, device="cpu", learning_rate=0.01, record_every=4, validate_every=30, average_last=2
 )
+
+
+class Halved(TinyProblem):
+    """The loss also in two parts, as sums over this process's targets."""
+
+    def loss(self, model: torch.nn.Module, batch: Any, carry: Any) -> StepLoss:
+        step = super().loss(model, batch, carry)
+        return step._replace(parts={"quarter": step.total / 4, "rest": step.total * 0.75})
 
 
 class OneInterrupt(QuietProgress):
@@ -33,11 +44,11 @@ def main(folder: Path) -> None:
     rank = int(os.environ.get("RANK", "0"))
     run = RunFolder.create(folder / "run")
     run.write_config({})
-    part = fit(TinyProblem(padding=0), OPTIONS, run, progress=OneInterrupt())
+    part = fit(Halved(padding=0), OPTIONS, run, progress=OneInterrupt())
     # One process stops at once, several where they next agree.
     assert (part.stopped, part.steps) == ("interrupted", 17 if part.steps == 17 else 20), part
     run = RunFolder.create(folder / "run", resume=True)
-    problem = TinyProblem(seed=3, padding=0)
+    problem = Halved(seed=3, padding=0)
     result = fit(problem, OPTIONS, run, resume=True)
     assert (result.stopped, result.steps) == ("finished", 78), result
     run.complete()

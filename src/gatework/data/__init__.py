@@ -5,8 +5,18 @@ from .dialogues import context_text, read_dialogues
 from .examples import Fields, Packed
 from .length_batches import length_batches
 from .pairs import Pair, read_pairs
-from .tables import Row, Source, file_format, locate_rows, read_rows, source_paths
-from .text import read_texts
+from .tables import (
+    FileStamp,
+    Row,
+    Source,
+    describe_source,
+    file_format,
+    file_stamps,
+    locate_rows,
+    read_rows,
+    source_paths,
+)
+from .text import read_texts, text_sha256
 from .token_stream import LaneBatches, TokenStream
 from .tokenizers import Encoding, Tokenizer
 
@@ -14,6 +24,7 @@ __all__ = [
     "Detokenizer",
     "Encoding",
     "Fields",
+    "FileStamp",
     "LaneBatches",
     "Packed",
     "Pair",
@@ -22,7 +33,9 @@ __all__ = [
     "TokenStream",
     "Tokenizer",
     "context_text",
+    "describe_source",
     "file_format",
+    "file_stamps",
     "length_batches",
     "locate_rows",
     "read_dialogues",
@@ -30,4 +43,5 @@ __all__ = [
     "read_rows",
     "read_texts",
     "source_paths",
+    "text_sha256",
 ]

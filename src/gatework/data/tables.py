@@ -18,7 +18,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -39,6 +39,14 @@ _SUFFIXES = {
 _SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 _PARQUET_BATCH = 1024
 _LONGEST_CELL = 1 << 30
+
+
+class FileStamp(NamedTuple):
+    """A file as it is: what changes with its content, all but for certain, without reading it."""
+
+    path: str
+    size: int
+    modified_ns: int
 
 
 class Row(NamedTuple):
@@ -114,6 +122,28 @@ def source_paths(source: Source) -> list[Path] | None:
         if file_format(path) != "dataset":
             check_file(path)
     return paths
+
+
+def describe_source(source: Source) -> str:
+    """What a source is, for a message: its files, or what holds it in memory."""
+    if isinstance(source, str | os.PathLike):
+        return str(source)
+    if isinstance(source, list | tuple) and all(isinstance(item, str | os.PathLike) for item in source):
+        return ", ".join(map(str, source))
+    rows = f" of {len(source):,} rows" if isinstance(source, Sized) else ""
+    return f"a {type(source).__name__}{rows}"
+
+
+def file_stamps(source: Source) -> list[FileStamp] | None:
+    """Name, size and time of each file of a source; None where one is not a plain file or nothing is named."""
+    if isinstance(source, str | os.PathLike):
+        source = [source]
+    if not isinstance(source, list | tuple) or not source:
+        return None
+    if not all(isinstance(item, str | os.PathLike) and os.path.isfile(item) for item in source):
+        return None
+    found = [(Path(item).resolve(), os.stat(item)) for item in source]
+    return [FileStamp(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found]
 
 
 def file_format(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -79,6 +80,14 @@ def pieces(texts: Iterable[str], characters: int = PIECE_CHARACTERS) -> Iterator
         size = len(whole) - start
     if size:
         yield "".join(waiting)
+
+
+def text_sha256(texts: Iterable[str]) -> str:
+    """The SHA-256 of a text, wherever its blocks were cut."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode())
+    return digest.hexdigest()
 
 
 def _path_texts(path: Path, columns: dict[str, str]) -> Iterator[str]:

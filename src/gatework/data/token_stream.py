@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -30,9 +31,21 @@ class TokenStream(Sequence[Any]):
     The file is a header, the ids (little-endian uint16, or uint32 for more than 65,536 entries), and marks:
     pairs (tokens, characters) of uint64 after each piece of the text, from which a part's characters are
     counted.
+
+    Attributes:
+        vocabulary_size: V of the tokenizer.
+        sha256: of the text that the file was built from (`text_sha256`); None of a part, of ids in memory, and of
+            a file that an earlier version wrote.
     """
 
-    def __init__(self, tokens: np.ndarray, marks: np.ndarray, vocabulary_size: int, start: int = 0) -> None:
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        marks: np.ndarray,
+        vocabulary_size: int,
+        start: int = 0,
+        sha256: str | None = None,
+    ) -> None:
         """`build`, `open` and `of_ids` make one. `marks` (M, 2) are of the whole stream that begins at
         -start.
         """
@@ -40,6 +53,7 @@ class TokenStream(Sequence[Any]):
         self._marks = marks
         self._start = start
         self.vocabulary_size = vocabulary_size
+        self.sha256 = sha256
 
     @classmethod
     def build(cls, texts: Iterable[str], tokenizer: Tokenizer, path: str | os.PathLike[str]) -> TokenStream:
@@ -93,7 +107,7 @@ class TokenStream(Sequence[Any]):
             or (np.diff(marks, axis=0) < 0).any()
         ):
             raise _damaged(path, "its marks do not fit its header")
-        return cls(tokens, marks, header["vocabulary_size"])
+        return cls(tokens, marks, header["vocabulary_size"], sha256=header.get("sha256"))
 
     @classmethod
     def of_ids(cls, ids: Sequence[int] | np.ndarray, characters: int, vocabulary_size: int) -> TokenStream:
@@ -220,8 +234,10 @@ def _write(file: BinaryIO, texts: Iterable[str], tokenizer: Tokenizer, path: Pat
     dtype = _dtype(tokenizer.vocabulary_size)
     tokens = characters = 0
     marks = []
+    digest = hashlib.sha256()
     _put(file, b" " * _HEADER_BYTES, path)
     for piece in pieces(texts, _MARK_CHARACTERS):  # what goes wrong in reading has its own message
+        digest.update(piece.encode())
         ids = np.array(tokenizer.encode(piece), dtype=dtype)
         _put(file, ids.tobytes(), path)
         tokens += len(ids)
@@ -238,6 +254,7 @@ def _write(file: BinaryIO, texts: Iterable[str], tokenizer: Tokenizer, path: Pat
         "dtype": dtype,
         "vocabulary_size": tokenizer.vocabulary_size,
         "marks": len(marks),
+        "sha256": digest.hexdigest(),
     }
     file.seek(0)
     _put(file, json.dumps(header).encode().ljust(_HEADER_BYTES - 1) + b"\n", path)
@@ -269,6 +286,8 @@ def _checked_header(path: Path, line: bytes, size: int) -> dict[str, Any]:
     numbers = [header.get(name) for name in ("tokens", "characters", "vocabulary_size", "marks")]
     if any(type(number) is not int or number < 0 for number in numbers):
         raise _damaged(path, "its header lacks a number")
+    if not isinstance(header.get("sha256"), str | None):
+        raise _damaged(path, "its digest is no text")
     if header.get("dtype") != _dtype(header["vocabulary_size"]):
         raise _damaged(path, f"its dtype is {header.get('dtype')!r}")
     right = _HEADER_BYTES + header["tokens"] * np.dtype(header["dtype"]).itemsize + header["marks"] * 16

@@ -11,6 +11,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ValidationError
@@ -18,6 +19,9 @@ from pydantic import BaseModel, ValidationError
 from gatework.errors import InputError, RunError, nearest
 from gatework.training import Problem, Result, RunFolder, TrainingOptions, parse_options
 from gatework.training import fit as train
+from gatework.training.processes import Processes
+from gatework.training.provenance import Sources, parent_record, parent_to_start_from
+from gatework.training.run_folder import Records, launched
 
 __all__ = ["Task"]
 
@@ -45,6 +49,10 @@ class Task(ABC):
     Input: ClassVar[type[BaseModel]]
     Output: ClassVar[type[BaseModel]]
     columns: ClassVar[tuple[str, ...]]
+    chosen_files: ClassVar[tuple[str, ...]] = (
+        "cell.json",
+        "decoder_cell.json",
+    )  # of options, not of the data
 
     options_: TrainingOptions
     metrics_: dict[str, Any]
@@ -99,35 +107,64 @@ class Task(ABC):
             InputError: the data cannot be read or is too short, an option is wrong.
             RunError: `out` is in the way, or `from_run` is damaged.
         """
+        _, world = launched()
+        if out is None and world > 1:
+            what = f"is missing, and {world} processes train one run together"
+            raise InputError("out", what, "Name the folder of the new run: out='runs/NAME'.")
         if out is None:
             out = tempfile.mkdtemp(prefix="gatework-")
             weakref.finalize(self, shutil.rmtree, out, ignore_errors=True)
         columns = self._check_columns(columns)
-        parent = None if from_run is None else self._load_parent(from_run)
+        data, valid = _repeatable(data), _repeatable(valid)
+        given = None if from_run is None else Path(from_run)
+        parent = None if given is None or resume else self._load_parent(given)
         was_complete = RunFolder(out).is_complete
         self.run_ = run = RunFolder.create(out, resume=resume)
         begun = resume and (run.path / "config.json").exists()
+        config_before = run.read_config() if begun else {}
+        recorded = run.read_records() if begun else Records()
         try:
+            if begun and not run.holds_checkpoint:
+                given = parent_to_start_from(run, recorded.parent, given)
+            if given is not None and parent is None and not run.holds_checkpoint:
+                parent = self._load_parent(given)
             self.options_ = self._resumed_options(run) if begun else self._resolve_options(parent)
-            config = {"task": self.name, "options": self.options_.model_dump(mode="json")}
             if not begun:
-                run.write_config(config)  # first of all files: what is killed after it can be resumed
-            problem = self._prepare(run, _repeatable(data), _repeatable(valid), columns, parent)
-            run.write_config(config)
+                recorded = Records(parent=None if parent is None else parent_record(parent.run_))
+                self._write_config(
+                    run, recorded
+                )  # first of all files: what is killed after it can be resumed
+            if begun and run.writes and not (recorded.data or run.holds_training):
+                self._forget_data(run)
+            self._processes = processes = Processes(self.options_)
+            self._sources = Sources(run, recorded.data, training=data, validation=valid)
+            problem = self._prepare(run, data, valid, columns, parent)
+            self._write_config(run, Records(parent=recorded.parent, data=self._sources.records))
             was_complete = False
-            self.result_ = train(problem, self.options_, run, resume=resume)
+            self.result_ = train(problem, self.options_, run, resume=resume, processes=processes)
         except BaseException:
             if was_complete:
                 run.complete()  # nothing has changed
-            elif not begun and run.writes and not _holds_training(run):
+            elif begun and not run.holds_training:
+                run.write_config(config_before)  # the next call may bring other data
+            elif not begun and run.writes and not run.holds_training:
                 shutil.rmtree(run.path)  # leave the way free for another try
             raise
+        finally:
+            self.__dict__.pop("_processes", None)
+            self.__dict__.pop("_sources", None)
         if self.result_.stopped == "interrupted":
             return self
-        self.metrics_ = self._validation_figures()
-        run.write_json("metrics.json", self.metrics_)
+
+        def figures() -> dict[str, Any]:
+            found = self._validation_figures()
+            run.write_json("metrics.json", found)
+            return found
+
+        self.metrics_ = processes.first(figures, lambda: run.read_json("metrics.json"))
         self._clear(run)
         run.complete()
+        processes.wait()  # whoever reads the run next finds it whole
         return self
 
     def evaluate(self, data: Any, *, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -234,6 +271,20 @@ class Task(ABC):
                 )
         return recorded.model_copy(update={n: v for n, v in given.items() if n in CHANGEABLE})
 
+    def _write_config(self, run: RunFolder, records: Records) -> None:
+        options = self.options_.model_dump(mode="json")
+        run.write_config({"task": self.name, "options": options, **records.model_dump(exclude_defaults=True)})
+
+    def _forget_data(self, run: RunFolder) -> None:
+        """Delete what was learned from data that no training has seen yet: the next call may bring other data."""
+        for path in run.path.iterdir():
+            if path.name in ("config.json", "checkpoints") or path.name in self.chosen_files:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
     def _load_parent(self, folder: str | os.PathLike[str]) -> Self:
         run = RunFolder.open(folder)
         name = run.read_config().get("task")
@@ -278,10 +329,6 @@ def _read_options(cls: type[Task], run: RunFolder, config: Mapping[str, Any]) ->
             str(run.path / "config.json"), "holds no options", "Restore it from a copy, or train again."
         )
     return parse_options(cls.Options, config["options"], str(run.path / "config.json"))
-
-
-def _holds_training(run: RunFolder) -> bool:
-    return (run.path / "history.jsonl").exists() or any((run.path / "checkpoints").iterdir())
 
 
 def _comparable(options: TrainingOptions, name: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -12,7 +11,7 @@ from typing import Any, ClassVar, Self, cast
 import torch
 
 from gatework.baselines.ngram import NGramModel
-from gatework.data import Tokenizer, TokenStream, read_texts
+from gatework.data import Tokenizer, TokenStream, read_texts, text_sha256
 from gatework.errors import InputError
 from gatework.graph import Cell
 from gatework.metrics.text import bits_per_character, likelihood_figures
@@ -52,6 +51,7 @@ HELD_BACK = 0.05
 CELL = "cell.json"
 BASELINE = "baseline.safetensors"
 BASELINE_TOKENS = 5_000_000  # some gigabytes of memory while it is fitted
+PARTS = {"training": "train", "validation": "valid"}
 TOKENS = "tokens"  # the folder of the run with the streams; gone once the run is complete
 
 
@@ -94,37 +94,40 @@ class LanguageModel(Task):
     ) -> StreamProblem:
         options = self.options_
         column = columns.get("text")
-        if not run.writes:
-            _await(run.path / TOKENS / ("train" if valid is None else "valid"))
-        cell = choose_cell(
-            run,
-            CELL,
-            self.options_.cell,
-            named="cell" in self.options.model_fields_set,
-            parent=None if parent is None else parent.network_.recurrent.cell,
-        )
-        run.write_text(CELL, cell.to_json())
+        self._ngram = None
+        named = "cell" in self.options.model_fields_set
+        parent_cell = None if parent is None else parent.network_.recurrent.cell
 
-        if (run.path / "tokenizer.json").exists():
+        def make() -> tuple[Cell, TokenStream, TokenStream | None]:
+            chosen = cast("LanguageModelOptions", self.options).cell if named else options.cell
+            cell = choose_cell(run, CELL, chosen, named=named, parent=parent_cell)
+            run.write_text(CELL, cell.to_json())
+            if (run.path / "tokenizer.json").exists():
+                self.tokenizer_ = self._read_tokenizer(run)
+            elif parent is not None:
+                self.tokenizer_ = parent.tokenizer_
+            else:
+                self.tokenizer_ = Tokenizer.train(
+                    options.tokenizer,
+                    read_texts(data, column=column),
+                    vocabulary_size=options.vocabulary_size,
+                    min_frequency=options.min_frequency,
+                    lowercase=options.lowercase,
+                )
+            run.write_text("tokenizer.json", self.tokenizer_.to_json())
+            train = self._stream(run, "training", data, column)
+            return cell, train, None if valid is None else self._stream(run, "validation", valid, column)
+
+        def read() -> tuple[Cell, TokenStream, TokenStream | None]:
             self.tokenizer_ = self._read_tokenizer(run)
-        elif parent is not None:
-            self.tokenizer_ = parent.tokenizer_
-        else:
-            self.tokenizer_ = Tokenizer.train(
-                options.tokenizer,
-                read_texts(data, column=column),
-                vocabulary_size=options.vocabulary_size,
-                min_frequency=options.min_frequency,
-                lowercase=options.lowercase,
-            )
-        run.write_text("tokenizer.json", self.tokenizer_.to_json())
+            train = TokenStream.open(run.path / TOKENS / PARTS["training"])
+            held = run.path / TOKENS / PARTS["validation"]
+            return read_cell(run, CELL), train, None if valid is None else TokenStream.open(held)
 
-        train = self._stream(run, "train", data, column)
-        if valid is None and not (run.path / TOKENS / "valid").exists():
+        cell, train, held = self._processes.first(make, read)
+        if held is None:
             train, held = train.split(HELD_BACK)
             self._say(f"No validation data: the last {HELD_BACK:.0%} are held back ({len(held):,} tokens).")
-        else:
-            held = self._stream(run, "valid", valid, column)
         self._train, self._valid = train, held
 
         torch.manual_seed(options.seed)
@@ -141,11 +144,21 @@ class LanguageModel(Task):
         )
 
     def _stream(self, run: RunFolder, part: str, data: Any, column: str | None) -> TokenStream:
-        path = run.path / TOKENS / part
-        if path.exists():  # a resumed run reads what it read before
-            return TokenStream.open(path)
+        """The tokens of a part of the data: those that the run holds already, if they are of this very text."""
+        path = run.path / TOKENS / PARTS[part]
+        given = None
+        if part in self._sources.recorded:  # the run has begun: other data is refused before it is tokenized
+            given = self._sources.unchanged(part) or text_sha256(read_texts(data, column=column))
+            self._sources.note(part, given)
+        if path.exists():
+            stream = TokenStream.open(path)
+            if stream.sha256 in (None, given):  # None: an earlier version wrote it
+                return stream
         path.parent.mkdir(parents=True, exist_ok=True)
-        return TokenStream.build(read_texts(data, column=column), self.tokenizer_, path)
+        stream = TokenStream.build(read_texts(data, column=column), self.tokenizer_, path)
+        if stream.sha256 is not None:
+            self._sources.note(part, stream.sha256)
+        return stream
 
     @staticmethod
     def _read_tokenizer(run: RunFolder) -> Tokenizer:
@@ -248,12 +261,6 @@ class LanguageModel(Task):
         """The token before a text: a line end, or else the most frequent token."""
         ids = self.tokenizer_.encode("\n")
         return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer_.unknown_id else 0
-
-
-def _await(path: Path) -> None:
-    """Wait for a file of the main process; should that one fail, the launcher ends this one too."""
-    while not path.exists():
-        time.sleep(0.1)
 
 
 def _figures(total: float, count: int, characters: int) -> dict[str, float]:

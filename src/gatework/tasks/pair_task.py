@@ -68,32 +68,22 @@ class PairTask(Task):
         self, run: RunFolder, data: Any, valid: Any, columns: Mapping[str, str], parent: Self | None
     ) -> Problem:
         options = self.options_
-        cells = {}
-        for option, file in CELLS.items():
-            cells[option] = choose_cell(
-                run,
-                file,
-                getattr(options, option),
-                option=option,
-                named=option in self.options.model_fields_set,
-                parent=None if parent is None else parent._cells()[option],
-            )
-            run.write_text(file, cells[option].to_json())
         train = self._read(data, columns)
         if valid is None:
             train, held = self._hold_back(train)
         else:
             held = self._read(valid, columns)
-        if (run.path / TOKENIZERS[0]).exists() or (run.path / SHARED_TOKENIZER).exists():
-            self.sides_ = _read_sides(run)
-        else:
-            self.sides_ = self._make_sides(train) if parent is None else parent.sides_
-        self._write_sides(run)
+        cells, self.sides_ = self._processes.first(
+            lambda: (self._choose_cells(run, parent), self._learn_sides(run, train, parent)),
+            lambda: ({option: read_cell(run, file) for option, file in CELLS.items()}, _read_sides(run)),
+        )
         torch.manual_seed(options.seed)
         self.network_ = self._build_network(cells["cell"], cells["decoder_cell"])
         if parent is not None:
             self.network_.load_state_dict(parent.network_.state_dict())
-        examples = self._examples(train)
+        examples, held_examples = self._examples(train), self._examples(held, keep_long=True)
+        self._sources.note("training", examples.sha256())
+        self._sources.note("validation", held_examples.sha256())
         self._seen = max((length for (length,) in examples.lengths("source")), default=1)
         run.write_json("data.json", {"longest_source": self._seen})
         self._valid = held
@@ -102,13 +92,35 @@ class PairTask(Task):
         return pair_problem(
             self.network_,
             examples,
-            self._examples(held, keep_long=True),
+            held_examples,
             self.sides_,
             batch_tokens=options.batch_tokens,
             sampling=options.scheduled_sampling,
             seed=options.seed,
             validation=self._quick_figures,
         )
+
+    def _choose_cells(self, run: RunFolder, parent: Self | None) -> dict[str, Cell]:
+        cells = {}
+        for option, file in CELLS.items():
+            named = option in self.options.model_fields_set
+            cells[option] = choose_cell(
+                run,
+                file,
+                getattr(self.options if named else self.options_, option),
+                option=option,
+                named=named,
+                parent=None if parent is None else parent._cells()[option],
+            )
+            run.write_text(file, cells[option].to_json())
+        return cells
+
+    def _learn_sides(self, run: RunFolder, train: Sequence[Pair], parent: Self | None) -> tuple[Side, Side]:
+        if (run.path / TOKENIZERS[0]).exists() or (run.path / SHARED_TOKENIZER).exists():
+            return _read_sides(run)
+        sides = self._make_sides(train) if parent is None else parent.sides_
+        self._write_sides(run, sides)
+        return sides
 
     def _read(self, data: Any, columns: Mapping[str, str]) -> list[Pair]:
         """The pairs with text on both sides; what is left out is said."""
@@ -165,11 +177,11 @@ class PairTask(Task):
             return side, side
         return learn(pair.source for pair in pairs), learn(pair.target for pair in pairs)
 
-    def _write_sides(self, run: RunFolder) -> None:
+    def _write_sides(self, run: RunFolder, sides: tuple[Side, Side]) -> None:
         if self.options_.shared_vocabulary:
-            run.write_text(SHARED_TOKENIZER, self.sides_[0].tokenizer.to_json())
+            run.write_text(SHARED_TOKENIZER, sides[0].tokenizer.to_json())
             return
-        for file, side in zip(TOKENIZERS, self.sides_, strict=True):
+        for file, side in zip(TOKENIZERS, sides, strict=True):
             run.write_text(file, side.tokenizer.to_json())
 
     def _build_network(self, cell: Cell, decoder_cell: Cell) -> EncoderDecoder:

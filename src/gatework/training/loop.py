@@ -30,6 +30,7 @@ def fit(
     *,
     resume: bool = False,
     progress: Progress | None = None,
+    processes: Processes | None = None,
 ) -> Result:
     """Train `problem.model`, leaving checkpoints, history and the weights in `run`.
 
@@ -46,13 +47,14 @@ def fit(
         run: a folder from `RunFolder.create`.
         resume: go on from the run's last good checkpoint; from the start where there is none yet.
         progress: whom to tell; by default a bar on a terminal, else nobody.
+        processes: those that train together; made from the options where None.
 
     Raises:
         DivergedError: the loss or the gradient norm is not finite.
         InputError: the disk is full, or the options do not fit the machine or the checkpoint.
         RunError: no checkpoint verifies.
     """
-    processes = Processes(options)
+    processes = processes or Processes(options)
     if run.writes != processes.is_main:
         raise ValueError(f"{run} is not the folder that RunFolder.create gave this process")
     if progress is None or not processes.is_main:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from torch import Tensor
 from gatework.errors import InputError, MissingExtraError
 from gatework.training.options import TrainingOptions
 from gatework.training.problem import StepLoss
+from gatework.training.run_folder import launched
+
+T = TypeVar("T")
 
 # The main process validates alone while the others wait, longer than torch.distributed's ten minutes.
 PATIENCE = timedelta(hours=6)
@@ -51,11 +54,11 @@ class Processes:
         self.device: torch.device = self.accelerator.device
         self.autocast: Callable[[], AbstractContextManager[None]] = self.accelerator.autocast
         self.backward: Callable[[Tensor], None] = self.accelerator.backward
-        launched = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
-        if launched != self.world:
+        _, world = launched()
+        if world != self.world:
             raise InputError(
                 "launcher",
-                f"{launched} processes were started, accelerate sees {self.world}",
+                f"{world} processes were started, accelerate sees {self.world}",
                 "Check accelerate's configuration with: accelerate env.",
             )
         if options.device != "auto" and self.device.type != torch.device(options.device).type:
@@ -129,6 +132,31 @@ class Processes:
         values = self.accelerator.gather(torch.tensor([value], device=self.device)).tolist()
         if len(set(values)) > 1:
             raise ValueError(f"every process needs the same number of {what}, they have {values}")
+
+    def first(self, make: Callable[[], T], read: Callable[[], T]) -> T:
+        """What the main process makes; the others wait for this very call, and then read it.
+
+        Args:
+            make: called on the main process alone; it writes what the others read.
+            read: called on every other process, once `make` has returned.
+
+        Raises:
+            InputError: on the others, where `make` raised on the main process: nobody waits for it.
+        """
+        if self.world == 1:
+            return make()
+        if self.is_main:
+            made = False
+            try:
+                result = make()
+                made = True
+            finally:
+                self.from_main([float(made)])
+            return result
+        if not self.from_main([0.0])[0]:
+            what = "failed while it made what this process waits for"
+            raise InputError("the main process", what, "Mend what it complains of.")
+        return read()
 
     def wait(self) -> None:
         """Until every process is here."""

@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
+from gatework.data import FileStamp
 from gatework.errors import RunError
 from gatework.training import files
 
@@ -36,6 +38,35 @@ CONFIG, COMPLETE, HISTORY, MODEL, CHECKPOINTS = (
     "model.safetensors",
     "checkpoints",
 )
+
+
+class DataRecord(BaseModel):
+    """What a run was trained or validated on.
+
+    name: for messages. sha256: of the examples. files: None where the data was in memory.
+    """
+
+    name: str
+    sha256: str
+    files: list[FileStamp] | None = None
+
+
+class ParentRecord(BaseModel):
+    """The run that another one started from: its folder, and the SHA-256 of its weights."""
+
+    path: str
+    sha256: str
+
+
+class Records(BaseModel):
+    """What config.json says of where a run comes from.
+
+    data: by part (training, validation), from when the training starts; empty before, and of runs that earlier
+        versions began.
+    """
+
+    parent: ParentRecord | None = None
+    data: dict[str, DataRecord] = {}
 
 
 class RunFolder:
@@ -60,7 +91,7 @@ class RunFolder:
             RunError: `path` holds something already (without `resume`), or is not there (with it), or
                 belongs to a newer format.
         """
-        run = cls(path, writes=_launched_rank() == 0)
+        run = cls(path, writes=launched()[0] == 0)
         if not run.writes:
             return run
         where = str(run.path)
@@ -151,6 +182,18 @@ class RunFolder:
         files.write_json(self.path / COMPLETE, {"format_version": FORMAT_VERSION, "sha256": hashes})
 
     @property
+    def holds_training(self) -> bool:
+        """Whether a training has left anything: a record or a checkpoint."""
+        folder = self.path / CHECKPOINTS
+        return (self.path / HISTORY).exists() or (folder.is_dir() and any(folder.iterdir()))
+
+    @property
+    def holds_checkpoint(self) -> bool:
+        """Whether there is a checkpoint, good or not."""
+        folder = self.path / CHECKPOINTS
+        return folder.is_dir() and any(not p.name.startswith(files.TEMPORARY) for p in folder.iterdir())
+
+    @property
     def is_complete(self) -> bool:
         """Whether the training came to its end."""
         return (self.path / COMPLETE).is_file()
@@ -173,6 +216,16 @@ class RunFolder:
                 "Upgrade with: pip install --upgrade gatework.",
             )
         return config
+
+    def read_records(self) -> Records:
+        """Where the run comes from, of config.json."""
+        try:
+            return Records.model_validate(self.read_config())
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            raise RunError(
+                str(self.path / CONFIG), f"is damaged at {where}", "Restore it from a copy, or train again."
+            ) from error
 
     def write_json(self, name: str, value: Any) -> None:
         """Replace a JSON file of the run."""
@@ -239,8 +292,11 @@ class RunFolder:
             files.write_text(path, "".join(lines[:records]))
 
 
-def _launched_rank() -> int:
-    """This process's number among those of its launcher, before torch.distributed is set up."""
+def launched() -> tuple[int, int]:
+    """(rank, world) that this process's launcher gave it, before torch.distributed is set up; (0, 1) for none."""
     if "LOCAL_RANK" in os.environ:  # torchrun, and accelerate launch
-        return int(os.environ.get("RANK", "0"))
-    return int(os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("PMI_RANK", "0")))  # mpirun
+        return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    for rank, world in (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE")):  # mpirun
+        if rank in os.environ:
+            return int(os.environ[rank]), int(os.environ.get(world, "1"))
+    return 0, 1

@@ -1,0 +1,107 @@
+"""What each process of test_several_processes.py runs: every registered task, in folders below the one given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from gatework import tasks
+from gatework.data import Tokenizer
+from gatework.errors import InputError
+from gatework.training import RunFolder, TrainingOptions, files
+from gatework.training.processes import Processes
+from tests.contracts.task_examples import EXAMPLES
+
+RANK = int(os.environ["RANK"])
+
+
+def main(folder: Path) -> None:
+    """Leaves each process's weights as NAME-rank-R.safetensors and what was refused as refused-R.txt."""
+    slow_down_the_main_process()
+    for name in tasks.names():
+        some = EXAMPLES[name]
+        options = {**some.options, "validate_every": 3, "record_every": 2}
+        first = tasks.get(name)(**options).fit(some.rows, valid=some.valid, out=folder / name)
+        # Held back by each process for itself, stopped in the middle, gone on with.
+        part = tasks.get(name)(**options)
+        interrupt_at_step(4)
+        part.fit(some.rows, out=folder / f"{name}-parts", from_run=folder / name)
+        assert part.result_.stopped == "interrupted", part.result_
+        whole = tasks.get(name)(**options).fit(some.rows, out=folder / f"{name}-parts", resume=True)
+        assert whole.result_.stopped == "finished", whole.result_
+        for suffix, model in (("", first), ("-parts", whole)):
+            files.write_model(folder / f"{name}{suffix}-rank-{RANK}.safetensors", model.network_)
+    refused = []
+    for name in tasks.names():
+        try:
+            tasks.get(name)(**EXAMPLES[name].options).fit(EXAMPLES[name].rows)
+        except InputError as error:
+            refused.append(str(error))
+    (folder / f"refused-{RANK}.txt").write_text("\n".join(refused))
+    waits_for_this_very_call(folder)
+    a_failure_is_everyones(folder)
+
+
+def slow_down_the_main_process() -> None:
+    """Whoever reads too early what the main process writes finds nothing, or the half of it."""
+    write = RunFolder.write_text
+
+    def slow(self: RunFolder, name: str, text: str) -> None:
+        time.sleep(0.3)
+        write(self, name, text)
+
+    def train(*arguments: Any, **given: Any) -> Tokenizer:
+        raise AssertionError("only the main process learns from the data")
+
+    if RANK == 0:
+        RunFolder.write_text = slow  # type: ignore[method-assign]
+    else:
+        Tokenizer.train = train  # type: ignore[method-assign]
+
+
+def interrupt_at_step(step: int) -> None:
+    """Ctrl-C on the second process alone."""
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    if RANK == 1:
+        left = iter(range(step))
+
+        def press(*arguments: Any) -> None:
+            if next(left, None) is None:
+                handle.remove()
+                os.kill(os.getpid(), signal.SIGINT)
+
+        handle = register_optimizer_step_pre_hook(press)
+
+
+def waits_for_this_very_call(folder: Path) -> None:
+    """A file of an earlier call is there already; the other process reads the one of this call."""
+    processes, file = Processes(TrainingOptions(device="cpu")), folder / "made"
+    for turn in range(3):
+
+        def make(turn: int = turn) -> str:
+            time.sleep(0.2)
+            file.write_text(str(turn))
+            return "made"
+
+        assert processes.first(make, file.read_text) == ("made" if RANK == 0 else str(turn))
+
+
+def a_failure_is_everyones(folder: Path) -> None:
+    processes = Processes(TrainingOptions(device="cpu"))
+
+    def make() -> None:
+        raise InputError("the main one's own", "message", "Fix.")
+
+    try:
+        processes.first(make, lambda: None)
+    except InputError as error:
+        (folder / f"failed-{RANK}.txt").write_text(str(error))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,193 @@
+"""A training that goes on is the one that was begun: the same data, and the same weights to start from."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gatework import tasks
+from gatework.data import TokenStream
+from gatework.errors import InputError, RunError
+from gatework.tasks.base import Task
+from gatework.training import RunFolder
+from tests.contracts.task_contract import killed, write_rows
+from tests.contracts.task_examples import EXAMPLES
+
+NAMES = tasks.names()
+
+
+def fit(name: str, out: Path, data: Any = None, valid: Any = None, **given: Any) -> Task:
+    some = EXAMPLES[name]
+    options = {**some.options, **given.pop("options", {})}
+    return tasks.get(name)(**options).fit(
+        some.rows if data is None else data, valid=some.valid if valid is None else valid, out=out, **given
+    )
+
+
+def state(model: Any) -> dict[str, torch.Tensor]:
+    return dict(model.network_.state_dict())
+
+
+def assert_same(one: Any, other: Any) -> None:
+    for name, value in state(other).items():
+        assert torch.equal(state(one)[name], value), name
+
+
+def other_rows(rows: Sequence[Any]) -> list[Any]:
+    """The same rows but for the last one, in words that are in the others."""
+    assert rows[-1] != rows[0]
+    return [*rows[:-1], rows[0]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_other_data_is_refused_and_both_are_named(name: str, part: str, tmp_path: Path) -> None:
+    some = EXAMPLES[name]
+    rows, valid = write_rows(tmp_path / "a.jsonl", some.rows), write_rows(tmp_path / "b.jsonl", some.valid)
+    out = tmp_path / "run"
+    killed(8, functools.partial(fit, name, out, rows, valid, options={"checkpoint_every": 3}))
+    content = other_rows(some.rows if part == "training" else some.valid)
+    other = write_rows(tmp_path / "other.jsonl", content)
+    given = (other, valid) if part == "training" else (rows, other)
+    begun = "a" if part == "training" else "b"
+    message = rf"begun with the {part} data .*{begun}\.jsonl, and cannot go on with .*other\.jsonl, which"
+    for _ in range(2):  # the first refusal leaves nothing of the other data behind
+        with pytest.raises(RunError, match=message):
+            fit(name, out, *given, resume=True)
+    # Touched or moved, it is the same data; and the training is the one that was never stopped.
+    moved = write_rows(tmp_path / "moved.jsonl", some.rows)
+    resumed = fit(name, out, moved, valid, options={"checkpoint_every": 3}, resume=True)
+    assert_same(resumed, fit(name, tmp_path / "straight"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_was_changed_is_refused(name: str, tmp_path: Path) -> None:
+    some = EXAMPLES[name]
+    rows = write_rows(tmp_path / "a.jsonl", some.rows)
+    killed(8, functools.partial(fit, name, tmp_path / "run", rows, options={"checkpoint_every": 3}))
+    write_rows(rows, other_rows(some.rows))
+    with pytest.raises(
+        RunError, match=r"begun with the training data .*a\.jsonl, .* with .*a\.jsonl as it is now"
+    ):
+        fit(name, tmp_path / "run", rows, resume=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_finished_run_goes_on_with_its_own_data_only(name: str, tmp_path: Path) -> None:
+    some = EXAMPLES[name]
+    model = fit(name, tmp_path / "run")
+    longer = {"max_steps": 12}
+    with pytest.raises(RunError, match=r"a list of \d+ rows, and cannot go on with a list of \d+ rows"):
+        fit(name, tmp_path / "run", other_rows(some.rows), options=longer, resume=True)
+    assert_same(tasks.load(tmp_path / "run"), model)  # still whole
+    assert fit(name, tmp_path / "run", options=longer, resume=True).result_.steps == 12
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_start_that_failed_leaves_nothing_of_its_data(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before its data was read; resumed with a wrong file, which fails; resumed with the right one."""
+    straight = fit(name, tmp_path / "straight")
+    config = json.loads((tmp_path / "straight/config.json").read_text())
+    del config["data"]  # written once the data is read
+    run = RunFolder.create(tmp_path / "run")
+    run.write_config(config)
+
+    def fail(*arguments: Any, **given: Any) -> None:
+        raise InputError("disk", "is full", "Free some space.")
+
+    column, *_ = EXAMPLES[name].rows[0]
+    wrong = [
+        {**row, column: list("xyz") if isinstance(row[column], list) else "x y z"}
+        for row in EXAMPLES[name].rows
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr("gatework.tasks.base.train", fail)
+        with pytest.raises(InputError, match="is full"):
+            fit(name, run.path, wrong, resume=True)
+    assert_same(fit(name, run.path, resume=True), straight)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_that_an_earlier_version_began_goes_on(name: str, tmp_path: Path) -> None:
+    """Its config.json and its tokens have no digests."""
+    killed(8, functools.partial(fit, name, tmp_path / "run", options={"checkpoint_every": 3}))
+    path = tmp_path / "run/config.json"
+    config = json.loads(path.read_text())
+    del config["data"]
+    path.write_text(json.dumps(config))
+    for file in (tmp_path / "run").glob("tokens/*"):
+        header, rest = file.read_bytes()[:512], file.read_bytes()[512:]
+        fields = {key: value for key, value in json.loads(header).items() if key != "sha256"}
+        file.write_bytes(json.dumps(fields).encode().ljust(511) + b"\n" + rest)
+        assert TokenStream.open(file).sha256 is None
+    resumed = fit(name, tmp_path / "run", options={"checkpoint_every": 3}, resume=True)
+    assert_same(resumed, fit(name, tmp_path / "straight"))
+
+
+# -- the run that another one starts from
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("named_again", [True, False])
+def test_killed_before_its_first_checkpoint_it_starts_from_the_parent_again(
+    name: str, named_again: bool, finished: Callable[[str], Path], tmp_path: Path
+) -> None:
+    parent = finished(name)
+    straight = fit(name, tmp_path / "straight", from_run=parent)
+    killed(1, functools.partial(fit, name, tmp_path / "run", from_run=parent))
+    again = {"from_run": parent} if named_again else {}
+    resumed = fit(name, tmp_path / "run", resume=True, **again)
+    assert_same(resumed, straight)
+    assert resumed.metrics_ == straight.metrics_
+    assert resumed.options_.model_dump() == straight.options_.model_dump()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_parent_that_is_gone_or_another_is_an_error(
+    name: str, finished: Callable[[str], Path], tmp_path: Path
+) -> None:
+    parent = tmp_path / "parent"
+    shutil.copytree(finished(name), parent)
+    killed(1, functools.partial(fit, name, tmp_path / "run", from_run=parent))
+    other = tmp_path / "other"
+    fit(name, other, options={"seed": 3})
+    with pytest.raises(
+        RunError, match=r"no checkpoint of its own yet, and .*other does not hold the weights"
+    ):
+        fit(name, tmp_path / "run", resume=True, from_run=other)
+    shutil.rmtree(parent)
+    with pytest.raises(RunError, match=r"no checkpoint of its own yet, and .*parent is not there"):
+        fit(name, tmp_path / "run", resume=True)
+    # A copy elsewhere serves as well.
+    resumed = fit(name, tmp_path / "run", resume=True, from_run=finished(name))
+    assert_same(resumed, fit(name, tmp_path / "straight", from_run=finished(name)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_with_a_checkpoint_the_parent_is_not_needed(
+    name: str, finished: Callable[[str], Path], tmp_path: Path
+) -> None:
+    parent = tmp_path / "parent"
+    shutil.copytree(finished(name), parent)
+    often = {"checkpoint_every": 3}
+    killed(8, functools.partial(fit, name, tmp_path / "run", from_run=parent, options=often))
+    shutil.rmtree(parent)
+    resumed = fit(name, tmp_path / "run", resume=True, options=often)
+    assert_same(resumed, fit(name, tmp_path / "straight", from_run=finished(name)))
+
+
+def test_a_run_of_its_own_does_not_go_on_from_another(
+    finished: Callable[[str], Path], tmp_path: Path
+) -> None:
+    killed(1, functools.partial(fit, "translator", tmp_path / "run"))
+    with pytest.raises(RunError, match="did not start from another run"):
+        fit("translator", tmp_path / "run", resume=True, from_run=finished("translator"))

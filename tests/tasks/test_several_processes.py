@@ -1,0 +1,65 @@
+"""Two processes train every registered task: nobody races for a file, both end with the same weights."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gatework import tasks
+from gatework.training import files
+from tests.contracts.task_examples import EXAMPLES
+from tests.training.test_processes import ROOT, free_port
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("two")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
+            *("--master_addr", "127.0.0.1", "--master_port", str(free_port())),
+            *("-m", "tests.tasks.several_processes", str(path)),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    return path
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_both_have_the_same_weights_and_one_run(name: str, folder: Path) -> None:
+    for run in (name, f"{name}-parts"):
+        one, other = (files.read_tensors(folder / f"{run}-rank-{rank}.safetensors") for rank in range(2))
+        assert one.keys() == other.keys()
+        for key in one:
+            assert torch.equal(one[key], other[key]), key
+        loaded = tasks.load(folder / run)
+        files.read_model(folder / f"{run}-rank-1.safetensors", loaded.network_)  # of the same shapes
+        written = files.read_tensors(folder / run / "model.safetensors")
+        assert all(torch.equal(one[key], written[key]) for key in written)
+        assert loaded.evaluate(EXAMPLES[name].valid)["examples"] > 0
+        assert not (folder / run / "tokens").exists()
+
+
+def test_without_a_folder_each_would_make_its_own(folder: Path) -> None:
+    for rank in range(2):
+        lines = (folder / f"refused-{rank}.txt").read_text().splitlines()
+        assert len(lines) == len(tasks.names())
+        assert all("2 processes train one run together" in line and "out=" in line for line in lines)
+
+
+def test_a_failure_of_the_main_process_is_everyones(folder: Path) -> None:
+    assert (folder / "failed-0.txt").read_text() == "the main one's own: message. Fix."
+    assert (folder / "failed-1.txt").read_text().startswith("the main process: failed while it made")
