@@ -14,7 +14,7 @@ FOLDER = Path(cells.__file__).parent
 
 
 def test_names_and_cells_go_together() -> None:
-    assert cells.names()[:2] == ["elman", "lstm"]
+    assert cells.names() == sorted(cells.names())
     for name in cells.names():
         assert cells.get(name).name == name
         assert getattr(gw, name) is cells.get(name)

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-from gatework.cells.bahdanau_gru import bahdanau_gru
-from gatework.cells.bahdanau_lstm import bahdanau_lstm
-from gatework.cells.cho_gru import cho_gru
-from gatework.cells.coupled_lstm import coupled_lstm
-from gatework.cells.ctrnn import ctrnn
-from gatework.cells.elman import elman
-from gatework.cells.gru import gru
-from gatework.cells.gru_original import gru_original
-from gatework.cells.ind_rnn import ind_rnn
-from gatework.cells.layer_norm_gru import layer_norm_gru
-from gatework.cells.layer_norm_lstm import layer_norm_lstm
-from gatework.cells.lstm import lstm
-from gatework.cells.luong_lstm import luong_lstm
-from gatework.cells.minimal_gated_unit import minimal_gated_unit
-from gatework.cells.peephole_lstm import peephole_lstm
-from gatework.cells.projected_lstm import projected_lstm
-from gatework.cells.slstm import slstm
+import importlib
+import pkgutil
+from pathlib import Path
+
 from gatework.errors import InputError, nearest
 from gatework.graph import Cell
 
-CATALOGUE: dict[str, Cell] = {
-    cell.name: cell
-    for cell in (
-        elman,
-        lstm,
-        projected_lstm,
-        gru,
-        gru_original,
-        peephole_lstm,
-        coupled_lstm,
-        layer_norm_lstm,
-        layer_norm_gru,
-        minimal_gated_unit,
-        ind_rnn,
-        ctrnn,
-        slstm,
-        cho_gru,
-        bahdanau_gru,
-        bahdanau_lstm,
-        luong_lstm,
-    )
-}
+
+def _found() -> dict[str, Cell]:
+    """The cell of each file of this folder that defines one by the file's own name, in the order of the names."""
+    folder = Path(__file__).parent
+    cells: dict[str, Cell] = {}
+    for name in sorted(file.name for file in pkgutil.iter_modules([str(folder)])):
+        cell = getattr(importlib.import_module(f"gatework.cells.{name}"), name, None)
+        if isinstance(cell, Cell):
+            cells[name] = cell
+    return cells
+
+
+CATALOGUE = _found()
 
 
 def names() -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from inspect import isfunction
 from typing import Any, Literal
 
 from gatework.graph.builder import Expr, TraceError
@@ -403,3 +404,12 @@ ACTIVATIONS: dict[str, Callable[..., Expr]] = {
     op: globals()[op] for op, row in OPS.items() if row.arity == 1 and op in globals()
 }
 """Functions of one expression, by name: what an option such as `activation` may be."""
+
+WORDS = tuple(
+    sorted(
+        name
+        for name, word in vars().items()
+        if isfunction(word) and word.__module__ == __name__ and name[0] != "_"
+    )
+)
+"""The names of all words: the functions that this module defines."""
