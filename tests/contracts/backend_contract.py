@@ -33,10 +33,12 @@ def check_backend(name: str, layer: gw.Recurrent, dtype: torch.dtype) -> None:
         x = torch.randn(rows, layer.input_size, steps, generator=generator, dtype=torch.float64).permute(
             2, 0, 1
         )
-        given = further(layer, rows, generator)
+        given = further(layer, steps, rows, generator)
         if lengths is not None:
             past = torch.arange(steps)[:, None] >= torch.tensor(lengths)
             x = x.masked_fill(past[..., None], float("nan"))
+            for spec in layer.cell.graph.inputs_of_kind("input")[1:]:
+                given[spec.name] = given[spec.name].masked_fill(past[..., None], float("nan"))
         start = [torch.rand(s.shape, generator=generator).double() for s in flat(layer.initial_state(rows))]
         expected = values_and_gradients("eager", reference, x, start, lengths, given)
         own = {key: value.to(dtype) for key, value in given.items()}
@@ -49,13 +51,14 @@ def check_backend(name: str, layer: gw.Recurrent, dtype: torch.dtype) -> None:
             assert difference <= TOLERANCE[dtype], f"{where} differs by {difference:.1e}"  # NaN fails too
 
 
-def further(layer: gw.Recurrent, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """What a cell reads beside its input, (B, size), or (S, B, size) of a memory, with NaN past `memory_lengths`."""
+def further(layer: gw.Recurrent, steps: int, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """What a cell reads beside its input: further inputs (T, B, size), static ones (B, size), and memories
+    (S, B, size) with NaN past `memory_lengths`."""
     found: dict[str, Tensor] = {}
     for spec in layer.cell.graph.inputs[1:]:
         size = resolve(spec.size, layer._sizes)
-        shape = (MEMORY_STEPS, rows, size) if spec.kind == "memory" else (rows, size)
-        found[spec.name] = torch.randn(shape, generator=generator, dtype=torch.float64)
+        first = {"memory": (MEMORY_STEPS,), "input": (steps,)}.get(spec.kind, ())
+        found[spec.name] = torch.randn(*first, rows, size, generator=generator, dtype=torch.float64)
         if spec.kind == "memory":
             past = torch.arange(MEMORY_STEPS)[:, None] >= memory_lengths(rows)
             found[spec.name] = found[spec.name].masked_fill(past[..., None], float("nan"))

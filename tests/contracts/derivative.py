@@ -6,19 +6,21 @@ import torch
 from torch import Tensor
 
 from gatework.graph import Graph
+from gatework.graph.keys import ArrayKey
 from tests.graph.evaluate import Leaves, evaluate, random_leaves
 
 
-def gradients_by_autograd(graph: Graph, leaves: Leaves) -> dict[str, Tensor]:
-    """What the derived graph should give, under its names."""
+def gradients_by_autograd(graph: Graph, leaves: Leaves) -> dict[ArrayKey, Tensor]:
+    """What the derived graph should give, by its keys."""
     outputs = evaluate(graph, leaves)
     leaves.cotangents = {name: torch.randn_like(value) for name, value in outputs.items()}
     loss = torch.stack([(outputs[name] * leaves.cotangents[name]).sum() for name in outputs]).sum()
-    wanted = {f"gradient:{name}": value for name, value in {**leaves.inputs, **leaves.states}.items()}
-    wanted |= {f"weight:{slot}:{gate}": value for (slot, gate), value in leaves.weights.items()}
-    wanted |= {f"bias:{slot}:{gate}": value for (slot, gate), value in leaves.biases.items()}
-    wanted |= {f"vector:{name}": value for name, value in leaves.vectors.items()}
-    wanted |= {f"memory:{name}": value for name, value in leaves.memories.items()}
+    wanted = {spec.key.gradient: leaves.inputs[spec.name] for spec in graph.inputs if spec.kind != "memory"}
+    wanted |= {ArrayKey("state_gradient", name): value for name, value in leaves.states.items()}
+    wanted |= {ArrayKey("weight_gradient", gate, slot): v for (slot, gate), v in leaves.weights.items()}
+    wanted |= {ArrayKey("bias_gradient", gate, slot): v for (slot, gate), v in leaves.biases.items()}
+    wanted |= {ArrayKey("vector_gradient", name): value for name, value in leaves.vectors.items()}
+    wanted |= {ArrayKey("memory_gradient", name): value for name, value in leaves.memories.items()}
     found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
     return {name: gradient for name, gradient in zip(wanted, found, strict=True) if gradient is not None}
 
@@ -34,19 +36,19 @@ def check_derivative(graph: Graph, derived: Graph, rows: int = 6) -> None:
     expected = gradients_by_autograd(graph, leaves)
     with torch.no_grad():
         got = evaluate(derived, leaves)
-    for name in [name for name in got if name.startswith("memory:")]:  # parts of one gradient
-        part, whole = got.pop(name), name.rpartition(":")[0]
+    for key in [key for key in got if key.kind == "memory_gradient"]:  # parts of one gradient
+        part, whole = got.pop(key), ArrayKey("memory_gradient", key.name)
         got[whole] = got[whole] + part if whole in got else part
     assert set(expected) <= set(got), "a gradient is missing"
-    for name, value in got.items():
-        reference = expected.get(name)
+    for key, value in got.items():
+        reference = expected.get(key)
         if reference is None:  # autograd calls it unused
-            assert not value.any(), name
+            assert not value.any(), key
             continue
         torch.testing.assert_close(
             value.expand_as(reference),
             reference,
             rtol=1e-10,
             atol=1e-12,
-            msg=lambda text, name=name: f"{name}: {text}",
+            msg=lambda text, key=key: f"{key}: {text}",
         )

@@ -18,6 +18,7 @@ CELLS["elman_relu"] = gw.elman.with_options(activation=gw.relu)
 CELLS["users_own"] = users_own
 
 WideMemory, WideStatic = gw.Memory(size="hidden_size"), gw.Static(size="hidden_size")
+WideInput = gw.Input(size="hidden_size")
 
 
 @gw.cell
@@ -45,6 +46,30 @@ def names_of_its_own(x: Any, h: Any, source: WideMemory, source_keys: WideMemory
 
 
 CELLS["names_of_its_own"] = names_of_its_own
+
+
+@gw.cell
+def names_of_the_engines_arrays(
+    x: Any,
+    h: Any,
+    old_h: Any,
+    saved_0: WideInput,
+    hoisted_0: WideInput,
+    new_h: WideInput,
+    gradient_output: WideInput,
+    gradient_h: WideStatic,
+    scratch_0: WideInput,
+) -> Any:
+    """Names that passes and the engine once gave to arrays of their own."""
+    gw.emit("gradient_x", gw.sigmoid(gw.linear("kept", x, hoisted=hoisted_0) * h))
+    gw.emit("x", gw.tanh(new_h) * h)
+    inner = gw.tanh(gw.linear("inner", x, h, saved=saved_0) + new_h * gradient_output) * scratch_0
+    return gw.tanh(gw.linear("outer", x, inner, static=gradient_h)) + 0.5 * old_h, gw.sigmoid(
+        inner + hoisted_0 * h
+    )
+
+
+CELLS["names_of_the_engines_arrays"] = names_of_the_engines_arrays
 
 
 TAKES = {"torch": ["elman", "lstm", "projected_lstm", "gru", "elman_relu"]}  # the others take every cell

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gatework.graph import Graph, Node
+from gatework.graph.keys import ArrayKey, Kind
 
 STEPS = 4  # of every memory
 
@@ -29,7 +30,7 @@ class Leaves:
     weights: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     biases: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     vectors: dict[str, Tensor] = field(default_factory=dict)
-    cotangents: dict[str, Tensor] = field(default_factory=dict)
+    cotangents: dict[ArrayKey, Tensor] = field(default_factory=dict)
     memories: dict[str, Tensor] = field(default_factory=dict)
     lengths: Tensor | None = None
     gathered: dict[str, Tensor] = field(default_factory=dict)  # what `compare_back` sums beside its result
@@ -119,8 +120,8 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {  # with which operations a
 ROWS_OF_MEMORIES = ("match", "compare", "soften", "read", "soften_back", "compare_back")
 
 
-def evaluate(graph: Graph, leaves: Leaves) -> dict[str, Tensor]:
-    """The outputs of one step by name. Gradients of parameters come summed over the rows."""
+def evaluate(graph: Graph, leaves: Leaves) -> dict[ArrayKey, Tensor]:
+    """The outputs of one step by key. Gradients of parameters come summed over the rows."""
     values: list[Tensor] = []
     for node in graph.nodes:
         args = [values[arg] for arg in node.args]
@@ -128,7 +129,7 @@ def evaluate(graph: Graph, leaves: Leaves) -> dict[str, Tensor]:
             values.append(_row_by_row(graph, node, args, leaves))
         else:
             values.append(_value(node, args, leaves))
-    return {name: values[index] for name, index in graph.outputs}
+    return {key: values[index] for key, index in graph.outputs}
 
 
 def _value(node: Node, args: list[Tensor], leaves: Leaves) -> Tensor:
@@ -144,7 +145,7 @@ def _value(node: Node, args: list[Tensor], leaves: Leaves) -> Tensor:
         case "state":
             return leaves.states[node.text("name")]
         case "cotangent":
-            return leaves.cotangents[node.text("name")]
+            return leaves.cotangents[ArrayKey(cast(Kind, node["kind"]), node.text("name"))]
         case "vector":
             return leaves.vectors[node.text("name")]
         case "bias":

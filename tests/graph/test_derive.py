@@ -17,6 +17,7 @@ from gatework.graph import lower
 from gatework.graph.attention import attention_by_rows
 from gatework.graph.derive import derive
 from gatework.graph.expand import expand
+from gatework.graph.keys import ArrayKey
 from gatework.graph.ops import OPS, VARIADIC
 from gatework.graph.simplify import simplify
 from tests.contracts.derivative import check_derivative
@@ -69,9 +70,9 @@ def test_two_attentions_to_one_memory_add_their_gradients() -> None:
 
     graph = attention_by_rows(twice.graph)
     derived = derive(graph)
-    assert [name for name, _ in derived.outputs if name.startswith("memory:memory:")] == [
-        "memory:memory:0",
-        "memory:memory:1",
+    assert [key for key, _ in derived.outputs if key.kind == "memory_gradient" and key.name == "memory"] == [
+        ArrayKey("memory_gradient", "memory", "0"),
+        ArrayKey("memory_gradient", "memory", "1"),
     ]
     check_derivative(graph, derived)
 
@@ -101,12 +102,8 @@ def test_an_operation_equals_autograd(op: str, low: float) -> None:
             return sum(args, result)  # so that a gradient reaches them where the operation has none
 
         graph = gw.cell(applied).graph
-        if (
-            low < 0
-            and not evaluate(graph, random_leaves(graph, {"input_size": 2, "hidden_size": 3}, 9))["state:h"]
-            .isfinite()
-            .all()
-        ):
+        leaves = random_leaves(graph, {"input_size": 2, "hidden_size": 3}, 9)
+        if low < 0 and not evaluate(graph, leaves)[ArrayKey("state", "h")].isfinite().all():
             continue  # a logarithm, a root
         check_derivative(graph, derive(graph))
         check_derivative(graph, lower(graph, "derive"))
@@ -185,11 +182,13 @@ def test_kinks_have_torchs_subgradient(kink: str) -> None:
     leaves = Leaves(
         {"x": torch.zeros(1, 1)}, {"h": h.detach()}, {"hidden_size": len(points), "input_size": 1}
     )
-    leaves.cotangents = {"state:h": torch.full_like(h, 1.7).detach()}
+    leaves.cotangents = {ArrayKey("state", "h"): torch.full_like(h, 1.7).detach()}
     for stage in (graph, simplify(graph), expand(graph)):
-        torch.testing.assert_close(evaluate(stage, leaves)["state:h"], value.detach(), rtol=exact, atol=0)
+        torch.testing.assert_close(
+            evaluate(stage, leaves)[ArrayKey("state", "h")], value.detach(), rtol=exact, atol=0
+        )
     for derived in (derive(graph), lower(graph, "derive")):
-        got = evaluate(derived, leaves)["gradient:h"].expand_as(h)
+        got = evaluate(derived, leaves)[ArrayKey("state_gradient", "h")].expand_as(h)
         torch.testing.assert_close(got, expected, rtol=exact, atol=0, equal_nan=True)
     # the eager backend, which torch itself differentiates
     layer = gw.Recurrent(gw.cell(kinked), 1, len(points), dtype=torch.float64)
@@ -209,9 +208,14 @@ def test_ties_share_the_gradient(name: str) -> None:
     expected = torch.autograd.grad(getattr(torch, name)(h, c).sum(), (h, c))
     graph = gw.cell(tied).graph
     leaves = Leaves({"x": torch.zeros(1, 1)}, {"h": h.detach(), "c": c.detach()}, {"hidden_size": 3})
-    leaves.cotangents = {"state:h": torch.ones(1, 3).double(), "state:c": torch.zeros(1, 3).double()}
+    leaves.cotangents = {
+        ArrayKey("state", "h"): torch.ones(1, 3).double(),
+        ArrayKey("state", "c"): torch.zeros(1, 3).double(),
+    }
     got = evaluate(derive(graph), leaves)
-    torch.testing.assert_close((got["gradient:h"], got["gradient:c"]), expected)
+    torch.testing.assert_close(
+        (got[ArrayKey("state_gradient", "h")], got[ArrayKey("state_gradient", "c")]), expected
+    )
 
 
 def test_a_softmax_owes_nothing_to_its_shift() -> None:
@@ -222,21 +226,29 @@ def test_a_softmax_owes_nothing_to_its_shift() -> None:
     weights = torch.randn(2, 3, dtype=torch.float64)
     (expected,) = torch.autograd.grad((torch.softmax(h, -1) * weights).sum(), h)
     leaves = Leaves(
-        {"x": torch.zeros(1, 1)}, {"h": h.detach()}, {"hidden_size": 3}, cotangents={"state:h": weights}
+        {"x": torch.zeros(1, 1)},
+        {"h": h.detach()},
+        {"hidden_size": 3},
+        cotangents={ArrayKey("state", "h"): weights},
     )
-    torch.testing.assert_close(evaluate(derive(gw.cell(shared).graph), leaves)["gradient:h"], expected)
+    torch.testing.assert_close(
+        evaluate(derive(gw.cell(shared).graph), leaves)[ArrayKey("state_gradient", "h")], expected
+    )
 
 
 def test_a_largest_unit_that_is_tied_shares_the_gradient() -> None:
     """`largest` is not in the language, but expansion writes it, and its adjoint is torch.amax's."""
     graph = expand(gw.cell(lambda_softmax).graph)
     index = next(i for i, node in enumerate(graph.nodes) if node.op == "largest")
-    graph = replace(graph, outputs=(*graph.outputs, ("emit:largest", index)))
+    graph = replace(graph, outputs=(*graph.outputs, (ArrayKey("emit", "largest"), index)))
     h = torch.tensor([[1.0, 3.0, 3.0]], dtype=torch.float64, requires_grad=True)
     (expected,) = torch.autograd.grad(h.amax(-1).sum(), h)
     leaves = Leaves({"x": torch.zeros(1, 1)}, {"h": h.detach()}, {"hidden_size": 3})
-    leaves.cotangents = {"state:h": torch.zeros(1, 3).double(), "emit:largest": torch.ones(1, 1).double()}
-    torch.testing.assert_close(evaluate(derive(graph), leaves)["gradient:h"], expected)
+    leaves.cotangents = {
+        ArrayKey("state", "h"): torch.zeros(1, 3).double(),
+        ArrayKey("emit", "largest"): torch.ones(1, 1).double(),
+    }
+    torch.testing.assert_close(evaluate(derive(graph), leaves)[ArrayKey("state_gradient", "h")], expected)
 
 
 def lambda_softmax(x: Any, h: Any) -> Any:

@@ -99,7 +99,7 @@ MALFORMED: dict[str, Callable[[Plain], None]] = {
         ["bias_gradient", [0], {"gate": "input", "slot": "ih"}, 1]
     ),
     "a cotangent in a forward graph": lambda plain: plain["nodes"].append(
-        ["cotangent", [], {"name": "state:h"}, "hidden_size"]
+        ["cotangent", [], {"kind": "state", "name": "h"}, "hidden_size"]
     ),
 }
 

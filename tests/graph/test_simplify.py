@@ -11,6 +11,7 @@ from hypothesis import given, settings
 import gatework as gw
 from gatework.graph import Graph, lower, verify
 from gatework.graph.expand import expand
+from gatework.graph.keys import ArrayKey
 from gatework.graph.ops import OPS
 from gatework.graph.simplify import simplify
 from tests.contracts.cell_contract import ALONE
@@ -55,10 +56,10 @@ def test_a_pass_keeps_the_values_of_any_expression(tree: Any) -> None:
         {"h": h.reshape(1, -1), "c": c.reshape(1, -1)},
         {"hidden_size": len(EXTREMES) ** 2},
     )
-    expected = evaluate(graph, leaves)["state:h"]
+    expected = evaluate(graph, leaves)[ArrayKey("state", "h")]
     for passed in (simplify(graph), expand(graph), simplify(expand(graph))):
         verify(passed)
-        torch.testing.assert_close(evaluate(passed, leaves)["state:h"], expected, equal_nan=True)
+        torch.testing.assert_close(evaluate(passed, leaves)[ArrayKey("state", "h")], expected, equal_nan=True)
 
 
 def test_constants_fold_and_neutral_elements_go() -> None:
@@ -123,5 +124,8 @@ def test_an_expansion_keeps_the_value(op: str) -> None:
     leaves = Leaves({"x": torch.zeros(1, 1)}, {"h": rows}, {"hidden_size": 8})
     graph = gw.cell(composite).graph
     torch.testing.assert_close(
-        evaluate(expand(graph), leaves)["state:h"], evaluate(graph, leaves)["state:h"], rtol=1e-12, atol=0
+        evaluate(expand(graph), leaves)[ArrayKey("state", "h")],
+        evaluate(graph, leaves)[ArrayKey("state", "h")],
+        rtol=1e-12,
+        atol=0,
     )

@@ -10,6 +10,7 @@ import pytest
 
 import gatework as gw
 from gatework.graph import Block, Graph, GraphError, InputSpec, Node, StateSpec, VectorSpec, verify
+from gatework.graph.keys import ArrayKey
 
 PEEPHOLE = gw.cells.get("peephole_lstm").graph
 NORMED = gw.cells.get("layer_norm_lstm").graph
@@ -167,11 +168,13 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
     ),
     "state without a new value": (lambda: replace(PEEPHOLE, outputs=PEEPHOLE.outputs[:1]), "no new value"),
     "width of a new value": (
-        lambda: replace(PEEPHOLE, outputs=(("state:h", at(PEEPHOLE, "input")), PEEPHOLE.outputs[1])),
+        lambda: replace(
+            PEEPHOLE, outputs=((ArrayKey("state", "h"), at(PEEPHOLE, "input")), PEEPHOLE.outputs[1])
+        ),
         "new value",
     ),
     "output at no node": (
-        lambda: replace(PEEPHOLE, outputs=(*PEEPHOLE.outputs, ("emit:e", 999))),
+        lambda: replace(PEEPHOLE, outputs=(*PEEPHOLE.outputs, (ArrayKey("emit", "e"), 999))),
         "no node",
     ),
     "output given twice": (lambda: replace(PEEPHOLE, outputs=PEEPHOLE.outputs * 2), "2 times"),

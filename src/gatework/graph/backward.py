@@ -8,16 +8,15 @@ either saved by it or computed again, where that is cheap.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 from gatework.graph.builder import Builder, Expr
 from gatework.graph.derive import derive
-from gatework.graph.node import Graph, InputSpec, Node, StateSpec
+from gatework.graph.keys import CELL_KINDS, ArrayKey, Kind
+from gatework.graph.node import Graph, InputSpec, Node, StateSpec, Width
 from gatework.graph.ops import OPS, is_transcendental
 from gatework.graph.rewrite import drop_dead
 from gatework.graph.simplify import differentiated, simplify
-
-SAVED = "saved_"
-GRADIENT = "gradient_"
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,14 @@ class WeightGradient:
 
     Attributes:
         slot, gate: the block.
-        gradient: name of the stream of the product's gradient.
-        operand: name of the stream of the product's operand.
+        gradient: key of the array of the product's gradient, one vector a step.
+        operand: key of the array of the product's operand.
     """
 
     slot: str
     gate: str
-    gradient: str
-    operand: str
+    gradient: ArrayKey
+    operand: ArrayKey
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,13 @@ class MemoryGradient:
 
     Attributes:
         name: the memory.
-        weights: name of the stream of weights, (R, S).
-        weighed: name of the stream of what they weigh, (R, M).
+        weights: key of the array of weights, (R, S).
+        weighed: key of the array of what they weigh, (R, M).
     """
 
     name: str
-    weights: str
-    weighed: str
+    weights: ArrayKey
+    weighed: ArrayKey
 
 
 @dataclass(frozen=True)
@@ -56,28 +55,27 @@ class Backward:
     """The two loops of training.
 
     Attributes:
-        forward: the forward step, which also emits what backward reads (`saved_0`, …).
-        loop: the backward step. Its inputs are the streams `gradient_output`, `gradient_emit_NAME`, the saved
-            ones, and what the forward step read (a state's history by the state's name); its states are
-            `gradient_STATE`; it emits the gradient of each input as `gradient_NAME`, and further streams.
-        saved: names of the saved streams, with those that are new states as they stand after the step.
-        histories: states whose values before the step backward reads.
-        weights: gradients of blocks, from streams that the loop emits or reads.
-        biases: (slot, gate) to the stream whose sum over rows and steps is its gradient.
+        forward: the forward step, which also gives what backward reads, of the kind `saved`.
+        loop: the backward step. Its inputs are gradients of the outputs (`output_gradient`, `emit_gradient`,
+            `hoisted_gradient`), what the forward step saved (`saved`, `new`), and what it read (`old` of a state);
+            its states are the gradients of the forward step's, `gradient_NAME`; it gives the gradient of each
+            input, and the arrays that the sums below are made from.
+        saved: keys of the saved arrays, with those that are new states as they stand after the step.
+        weights: gradients of blocks, from arrays that the loop gives or reads.
+        biases: (slot, gate) to the array whose sum over rows and steps is its gradient.
         vectors: the same of learned vectors.
-        statics: static inputs to the stream whose sum over steps is its gradient.
-        memories: gradients of memories, from streams.
+        statics: static inputs to the array whose sum over steps is its gradient.
+        memories: gradients of memories.
         keys, energies: memories and learned vectors whose gradients the loop sums itself.
     """
 
     forward: Graph
     loop: Graph
-    saved: tuple[str, ...]
-    histories: tuple[str, ...]
+    saved: tuple[ArrayKey, ...]
     weights: tuple[WeightGradient, ...]
-    biases: tuple[tuple[str, str, str], ...]
-    vectors: tuple[tuple[str, str], ...]
-    statics: tuple[tuple[str, str], ...]
+    biases: tuple[tuple[str, str, ArrayKey], ...]
+    vectors: tuple[tuple[str, ArrayKey], ...]
+    statics: tuple[tuple[str, ArrayKey], ...]
     memories: tuple[MemoryGradient, ...] = ()
     keys: tuple[str, ...] = ()
     energies: tuple[str, ...] = ()
@@ -100,11 +98,11 @@ def backward(graph: Graph) -> Backward:
     return loop.result()
 
 
-def _choose_saved(graph: Graph, derived: Graph, flows: list[bool]) -> dict[int, str]:
-    """Nodes of the derived graph that the forward pass must hand over, by their names."""
+def _choose_saved(graph: Graph, derived: Graph, flows: list[bool]) -> dict[int, ArrayKey]:
+    """Nodes of the derived graph whose values the forward pass must save, and the keys of their arrays."""
     used = {arg for i, node in enumerate(derived.nodes) if flows[i] for arg in node.args if not flows[arg]}
     news = _positions(graph, derived)
-    saved: dict[int, str] = {}
+    saved: dict[int, ArrayKey] = {}
     at_hand: set[int] = {i for i, node in enumerate(derived.nodes) if OPS[node.op].sort == "leaf"}
 
     def computed_again(index: int) -> bool:
@@ -118,7 +116,7 @@ def _choose_saved(graph: Graph, derived: Graph, flows: list[bool]) -> dict[int, 
 
     for index, state in news.items():
         if index in _ancestors(derived, used):
-            saved[index] = f"new_{state}"
+            saved[index] = ArrayKey("new", state)
             at_hand.add(index)
     forward, backward_ = _numbered(graph, derived)
     known = set(forward)
@@ -127,7 +125,7 @@ def _choose_saved(graph: Graph, derived: Graph, flows: list[bool]) -> dict[int, 
         if computed_again(index):
             return
         if backward_[index] in known:
-            saved[index] = f"{SAVED}{len(saved)}"
+            saved[index] = ArrayKey("saved", str(len(saved)))
             at_hand.add(index)
         else:  # 1 - y * y, say, of a gate y: the gate is what the forward pass has
             for arg in derived.nodes[index].args:
@@ -136,7 +134,7 @@ def _choose_saved(graph: Graph, derived: Graph, flows: list[bool]) -> dict[int, 
     for index in sorted(used):
         ensure(index)
     needed = _ancestors(derived, used, stop=set(saved))
-    return {index: name for index, name in saved.items() if index in needed or index in used}
+    return {index: key for index, key in saved.items() if index in needed or index in used}
 
 
 def _is_cheap(node: Node) -> bool:
@@ -150,7 +148,7 @@ def _positions(graph: Graph, derived: Graph) -> dict[int, str]:
     places = {number: index for index, number in reversed(list(enumerate(backward_)))}
     found = {}
     for state in graph.states:
-        place = places.get(forward[graph.output(f"state:{state.name}")])
+        place = places.get(forward[graph.next_state(state.name)])
         if place is not None and OPS[derived.nodes[place].op].sort != "leaf":
             found[place] = state.name
     return found
@@ -181,21 +179,28 @@ def _ancestors(graph: Graph, nodes: set[int], stop: set[int] | None = None) -> s
     return found
 
 
+def carried(state: str) -> str:
+    """The name of the backward loop's state that carries the gradient of a state."""
+    return f"gradient_{state}"
+
+
 class _Loop:
     """Rewrites a derived graph into the backward loop."""
 
-    def __init__(self, graph: Graph, derived: Graph, saved: dict[int, str]) -> None:
+    def __init__(self, graph: Graph, derived: Graph, saved: dict[int, ArrayKey]) -> None:
         self.graph = graph
         self.derived = derived
         self.saved = saved
         self.builder = Builder()
-        self.inputs: dict[str, InputSpec] = {}
-        self.emitted: dict[str, Expr] = {}
-        self.histories: list[str] = []
+        self.inputs: dict[ArrayKey, InputSpec] = {}
+        self.given: dict[ArrayKey, Expr] = {}
 
-    def read(self, name: str, width: str | int) -> Expr:
-        self.inputs.setdefault(name, InputSpec(name, "input", width))
-        return self.builder.leaf("input", width, name=name)
+    def read(self, key: ArrayKey, width: Width) -> Expr:
+        """A value that the loop reads from an array."""
+        self.inputs.setdefault(key, InputSpec(key.name, key.kind, width))
+        if key.kind in CELL_KINDS:
+            return self.builder.leaf(key.kind, width, name=key.name)
+        return self.builder.leaf("array", width, kind=key.kind, name=key.name)
 
     def place(self, index: int, node: Node, args: tuple[Expr, ...]) -> Expr:
         """What stands for a node of the derived graph."""
@@ -203,35 +208,29 @@ class _Loop:
             return self.read(self.saved[index], node.width)
         match node.op:
             case "cotangent":
-                kind, _, name = node.text("name").partition(":")
-                if kind == "emit":
-                    return self.read(f"{GRADIENT}emit_{name}", node.width)
-                carried = self.builder.leaf("state", node.width, name=f"{GRADIENT}{name}")
-                if name == self.graph.states[0].name:
-                    return carried + self.read(f"{GRADIENT}output", node.width)
-                return carried
+                output = ArrayKey(cast(Kind, node["kind"]), node.text("name"))
+                if output.kind != "state":
+                    return self.read(output.gradient, node.width)
+                gradient = self.builder.leaf("state", node.width, name=carried(output.name))
+                if output.name == self.graph.states[0].name:
+                    return gradient + self.read(ArrayKey("output_gradient", output.name), node.width)
+                return gradient
             case "state":
-                name = node.text("name")
-                if name not in self.histories:
-                    self.histories.append(name)
-                return self.read(f"old_{name}", node.width)
-            case "input":
-                return self.read(node.text("name"), node.width)
-            case "static" | "memory" as kind:
-                self.inputs.setdefault(node.text("name"), InputSpec(node.text("name"), kind, node.width))
-                return self.builder.leaf(kind, node.width, name=node.text("name"))
+                return self.read(ArrayKey("old", node.text("name")), node.width)
+            case "input" | "static" | "memory" | "array":
+                return self.read(node.key, node.width)
             case _:
                 return self.builder.intern(replace(node, args=tuple(arg.index for arg in args)))
 
-    def emit(self, expr: Expr, wish: str) -> str:
-        """A stream with a value: one that is read already, or a new one."""
+    def give(self, expr: Expr, wish: ArrayKey) -> ArrayKey:
+        """The array that holds a value at every step: one that is read or given already, or a new one."""
         node = expr.node
-        if node.op == "input":
-            return node.text("name")
-        for name, other in self.emitted.items():
+        if node.op in ("input", "array"):
+            return node.key
+        for key, other in self.given.items():
             if other.index == expr.index:
-                return name
-        self.emitted[wish] = expr
+                return key
+        self.given[wish] = expr
         return wish
 
     def result(self) -> Backward:
@@ -244,19 +243,21 @@ class _Loop:
         weights, biases, vectors, statics = [], [], [], []
         memories, keys, energies = [], [], []
         states: dict[str, Expr] = {}
-        kinds = {spec.name: spec.kind for spec in self.graph.inputs}
         for key, index in self.derived.outputs:
-            kind, _, name = key.partition(":")
             node = self.derived.nodes[index]
-            if kind == "gradient":
-                value = placed[index]
-                if name not in kinds:
-                    states[name] = value
-                elif kinds[name] == "static":
-                    statics.append((name, self.emit(value, f"{GRADIENT}{name}")))
-                else:
-                    self.emitted[f"{GRADIENT}{name}"] = value
-                continue
+            match key.kind:
+                case "state_gradient":
+                    states[key.name] = placed[index]
+                    continue
+                case "static_gradient":
+                    flow = self.give(placed[index], ArrayKey("static_flow", key.name))
+                    statics.append((key.name, flow))
+                    continue
+                case "input_gradient" | "hoisted_gradient":
+                    self.given[key] = placed[index]
+                    continue
+                case _:
+                    pass
             if node.op == "keys_gradient":
                 keys.append(node.text("name"))
                 continue
@@ -264,34 +265,34 @@ class _Loop:
                 energies.append(node.text("name"))
                 continue
             value = placed[node.args[0]]
-            label = name.replace(":", "_")
-            if kind == "memory":
-                of, weighed = self.emit(value, f"weights_{label}"), placed[node.args[1]]
-                memories.append(MemoryGradient(node.text("name"), of, self.emit(weighed, f"weighed_{label}")))
-                continue
-            stream = self.emit(value, f"flow_{label}")
-            if kind == "weight":
-                operand = self.emit(placed[node.args[1]], f"operand_{label}")
-                weights.append(WeightGradient(node.text("slot"), node.text("gate"), stream, operand))
-            elif kind == "bias":
-                biases.append((node.text("slot"), node.text("gate"), stream))
-            else:
-                vectors.append((node.text("name"), stream))
-        outputs = {f"emit:{name}": expr.index for name, expr in self.emitted.items()}
-        carried = []
+            match key.kind:
+                case "memory_gradient":
+                    of = self.give(value, key._replace(kind="memory_weights"))
+                    weighed = self.give(placed[node.args[1]], key._replace(kind="memory_values"))
+                    memories.append(MemoryGradient(key.name, of, weighed))
+                case "weight_gradient":
+                    flow = self.give(value, key._replace(kind="weight_flow"))
+                    operand = self.give(placed[node.args[1]], key._replace(kind="operand"))
+                    weights.append(WeightGradient(key.slot, key.name, flow, operand))
+                case "bias_gradient":
+                    biases.append((key.slot, key.name, self.give(value, key._replace(kind="bias_flow"))))
+                case _:
+                    vectors.append((key.name, self.give(value, key._replace(kind="vector_flow"))))
+        outputs = {key: expr.index for key, expr in self.given.items()}
+        specs = []
         for state in self.graph.states:
-            name = f"{GRADIENT}{state.name}"
-            carried.append(StateSpec(name, state.size))
+            name = carried(state.name)
+            specs.append(StateSpec(name, state.size))
             if state.name not in states:
                 zero = self.builder.constant(0.0)
                 states[state.name] = self.builder.apply("broadcast", zero, width=state.size)
-            outputs[f"state:{name}"] = states[state.name].index
+            outputs[ArrayKey("state", name)] = states[state.name].index
         loop = replace(
             self.derived,
             name=f"{self.graph.name}_backward",
             nodes=tuple(self.builder.nodes),
             inputs=tuple(self.inputs.values()),
-            states=tuple(carried),
+            states=tuple(specs),
             outputs=tuple(outputs.items()),
             gates=(),
         )
@@ -299,8 +300,7 @@ class _Loop:
         return Backward(
             forward=self.forward(used),
             loop=drop_dead(loop),
-            saved=tuple(name for name in self.saved.values() if name in used),
-            histories=tuple(self.histories),
+            saved=tuple(key for key in self.saved.values() if key in used),
             weights=tuple(weights),
             biases=tuple(biases),
             vectors=tuple(vectors),
@@ -310,12 +310,12 @@ class _Loop:
             energies=tuple(energies),
         )
 
-    def forward(self, used: set[str]) -> Graph:
+    def forward(self, used: set[ArrayKey]) -> Graph:
         """The forward step with the saved values among its outputs."""
         forward, derived = _numbered(self.graph, self.derived)
         places = {number: index for index, number in reversed(list(enumerate(forward)))}
         outputs = self.graph.outputs
-        for index, name in self.saved.items():
-            if name.startswith(SAVED) and name in used:
-                outputs += ((f"emit:{name}", places[derived[index]]),)
+        for index, key in self.saved.items():
+            if key.kind == "saved" and key in used:
+                outputs += ((key, places[derived[index]]),)
         return replace(self.graph, outputs=outputs)

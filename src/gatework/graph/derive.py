@@ -1,15 +1,15 @@
 """The pass `derive`: the backward step, as a graph of the same operations.
 
 Reverse accumulation over the expanded graph. The derived graph reads what the forward step read (inputs,
-states before the step) and the gradients that flow into its outputs, `cotangent` leaves named as the outputs
-are. Its own outputs are
+states before the step) and the gradients that flow into its outputs, `cotangent` leaves with the outputs' keys.
+Its own outputs are, by their kinds (`keys.py`),
 
-- `gradient:NAME`, of each input, static vector and state that the step read; those of a static vector are
-  summed over time by whoever runs the graph;
-- `weight:SLOT:GATE`, `bias:SLOT:GATE`, `vector:NAME`: `*_gradient` nodes that name what is to be summed over
+- `input_gradient`, `static_gradient`, `state_gradient` of each input, static vector and state that the step read;
+  those of a static vector are summed over time by whoever runs the graph;
+- `weight_gradient`, `bias_gradient`, `vector_gradient`: `*_gradient` nodes that name what is to be summed over
   rows and time. A weight's gradient is the outer product of its two arguments, so that one large product
   after the loop gives it;
-- `memory:NAME:K`, each of the parts of a memory's gradient, a row's own: summed over time.
+- `memory_gradient`, each of the parts of a memory's gradient, a row's own: summed over time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from functools import lru_cache
 from gatework.graph.adjoints import sum_over_units
 from gatework.graph.builder import Builder, Expr
 from gatework.graph.expand import expand
+from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Attribute, Graph
 from gatework.graph.ops import OPS
 from gatework.graph.rewrite import drop_dead
@@ -46,9 +47,9 @@ def derive(graph: Graph) -> Graph:
         else:
             flowing[index] = flowing[index] + gradient if index in flowing else gradient
 
-    for name, index in graph.outputs:
-        flow(index, builder.leaf("cotangent", graph.nodes[index].width, name=name))
-    outputs: dict[str, Expr] = {}
+    for key, index in graph.outputs:
+        flow(index, builder.leaf("cotangent", graph.nodes[index].width, kind=key.kind, name=key.name))
+    outputs: dict[ArrayKey, Expr] = {}
     for index in range(len(graph.nodes) - 1, -1, -1):
         node = graph.nodes[index]
         gradient = flowing.get(index)
@@ -57,21 +58,21 @@ def derive(graph: Graph) -> Graph:
         if gradient.width != node.width:
             gradient = builder.apply("broadcast", gradient, width=node.width)
         match node.op:
-            case "input" | "static" | "state":
-                outputs[f"gradient:{node['name']}"] = gradient
+            case "input" | "static" | "state" | "array":
+                outputs[node.key.gradient] = gradient
             case "bias":
-                outputs[f"bias:{node['slot']}:{node['gate']}"] = builder.apply(
-                    "bias_gradient", gradient, slot=node["slot"], gate=node["gate"]
-                )
+                key = ArrayKey("bias_gradient", node.text("gate"), node.text("slot"))
+                outputs[key] = builder.apply("bias_gradient", gradient, slot=node["slot"], gate=node["gate"])
             case "vector":
                 summed = gradient.node.op == "energy_gradient"
-                outputs[f"vector:{node['name']}"] = (
+                outputs[ArrayKey("vector_gradient", node.text("name"))] = (
                     gradient if summed else builder.apply("vector_gradient", gradient, name=node["name"])
                 )
             case _:
                 args = tuple(Expr(builder, arg) for arg in node.args)
                 if node.op == "product":
-                    outputs[f"weight:{node['slot']}:{node['gate']}"] = builder.apply(
+                    key = ArrayKey("weight_gradient", node.text("gate"), node.text("slot"))
+                    outputs[key] = builder.apply(
                         "weight_gradient",
                         gradient,
                         *args,
@@ -89,12 +90,12 @@ def derive(graph: Graph) -> Graph:
                     if part is not None:
                         flow(arg.index, _sum_if_broadcast(part, arg))
     for name, parts in of_memories.items():
-        outputs |= {f"memory:{name}:{number}": part for number, part in enumerate(parts)}
+        outputs |= {ArrayKey("memory_gradient", name, str(number)): part for number, part in enumerate(parts)}
     derived = replace(
         graph,
         name=f"{graph.name}_backward",
         nodes=tuple(builder.nodes),
-        outputs=tuple((name, expr.index) for name, expr in outputs.items()),
+        outputs=tuple((key, expr.index) for key, expr in outputs.items()),
         gates=(),
     )
     return drop_dead(derived)

@@ -85,7 +85,7 @@ def operator_name(op: str) -> str:
 
 def gradient_in(node: Node, args: list[Fragment]) -> Fragment:
     """The gradient that flows into an output."""
-    return f"d({node.text('name').partition(':')[2]}')", ATOM
+    return f"d({node['name']}')", ATOM
 
 
 def normalised(node: Node, args: list[Fragment]) -> Fragment:

@@ -1,7 +1,7 @@
 """The pass `hoist`: what needs no state leaves the loop over time.
 
 A step falls into two graphs. The outer one holds the products of inputs alone and what is computed from them;
-it runs once, over all steps as rows. The loop reads its results as further inputs, `hoisted_0`, `hoisted_1`, …
+it runs once, over all steps as rows. The loop reads its results as further inputs of the kind `hoisted`, 0, 1, …
 Both are ordinary step graphs, so that derivatives and schedules need no notion of hoisting.
 """
 
@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Graph, InputSpec, Node
 from gatework.graph.ops import depends_on_step
 from gatework.graph.rewrite import drop_dead
-
-PREFIX = "hoisted_"
 
 
 @dataclass(frozen=True)
@@ -21,8 +20,8 @@ class Hoisted:
     """A step in two parts.
 
     Attributes:
-        outer: outputs `hoisted_0`, …, each computed from inputs and parameters; None where nothing leaves.
-        loop: the step, with an input of the same name for each of them.
+        outer: its outputs, of the kind `hoisted`, are computed from inputs and parameters; None where nothing leaves.
+        loop: the step, with an input of the same key for each of them.
     """
 
     outer: Graph | None
@@ -41,18 +40,18 @@ def hoist(graph: Graph) -> Hoisted:
     boundary = [i for i in sorted(read) if leaves[i]]
     if not boundary:
         return Hoisted(None, graph)
-    names = {index: f"{PREFIX}{number}" for number, index in enumerate(boundary)}
+    keys = {index: ArrayKey("hoisted", str(number)) for number, index in enumerate(boundary)}
     outer = replace(
         graph,
         name=f"{graph.name}_outer",
         states=(),
-        outputs=tuple((f"emit:{names[index]}", index) for index in boundary),
+        outputs=tuple((keys[index], index) for index in boundary),
         gates=(),
     )
     nodes = [
-        Node("input", (), (("name", names[i]),), node.width) if i in names else node
+        Node("array", (), (("kind", "hoisted"), ("name", keys[i].name)), node.width) if i in keys else node
         for i, node in enumerate(graph.nodes)
     ]
-    inputs = graph.inputs + tuple(InputSpec(names[i], "input", graph.nodes[i].width) for i in boundary)
+    inputs = graph.inputs + tuple(InputSpec(keys[i].name, "hoisted", graph.nodes[i].width) for i in boundary)
     loop = replace(graph, name=f"{graph.name}_loop", nodes=tuple(nodes), inputs=inputs)
     return Hoisted(drop_dead(outer), drop_dead(loop))

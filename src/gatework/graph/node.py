@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, cast
+
+from gatework.graph.keys import ArrayKey, Kind
 
 Width = str | int
 """The number of units of a node: a literal, or the name of a size that the layer knows (`hidden_size`)."""
@@ -17,7 +19,6 @@ Width = str | int
 Attribute = str | int | float
 MASK_PREFIXES = ("dropout_mask_", "zoneout_mask_")
 """What names of the inputs begin with that a variant of a cell adds (`graph/variants.py`); no cell's own does."""
-InputKind = Literal["input", "static", "memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,16 @@ class Node:
             raise TypeError(f"{self.op}.{name} is {value!r}, not a string")
         return value
 
+    @property
+    def key(self) -> ArrayKey:
+        """Of a leaf that is read from an array: the array's key."""
+        if self.op == "array":
+            kind, name = self["kind"], self["name"]
+            return ArrayKey(cast(Kind, kind), str(name))
+        if self.op in ("input", "static", "memory", "state"):
+            return ArrayKey(cast(Kind, self.op), self.text("name"))
+        raise TypeError(f"{self.op} is read from no array of a step")
+
     def number(self, name: str) -> float:
         """An attribute that is a number."""
         value = self[name]
@@ -63,12 +74,17 @@ class InputSpec:
 
     Attributes:
         kind: `input` has one vector a step (T, B, size); `static` one for the whole sequence (B, size);
-            `memory` is a sequence to attend to (S, B, size).
+            `memory` is a sequence to attend to (S, B, size). A graph that a pass has made also reads arrays of the
+            pass's own kinds, with one vector a step.
     """
 
     name: str
-    kind: InputKind
+    kind: Kind
     size: Width
+
+    @property
+    def key(self) -> ArrayKey:
+        return ArrayKey(self.kind, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +132,9 @@ class Graph:
             location-sensitive score come last.
         blocks: weight blocks, in the order in which the equations first use them within a slot.
         vectors: learned vectors, normalisation gains and the parameters of scores.
-        outputs: names to nodes. A forward graph has `state:NAME` for the new value of every state and
-            `emit:NAME` for each emitted value; a derived one has the gradients.
-        gates: names to nodes, for the tape. Never empty of meaning: a name here is one a reader knows.
+        outputs: keys to nodes. A forward graph has the kind `state` for the new value of every state and `emit` for
+            each emitted value; a derived one has the gradients.
+        gates: names to nodes, for the tape. Every name is one that the cell's author wrote.
         doc: what the cell is, and its paper.
         options: the options that the cell was traced with, as text.
     """
@@ -129,7 +145,7 @@ class Graph:
     states: tuple[StateSpec, ...]
     blocks: tuple[Block, ...]
     vectors: tuple[VectorSpec, ...]
-    outputs: tuple[tuple[str, int], ...]
+    outputs: tuple[tuple[ArrayKey, int], ...]
     gates: tuple[tuple[str, int], ...] = ()
     doc: str = ""
     options: tuple[tuple[str, str], ...] = field(default=())
@@ -146,20 +162,21 @@ class Graph:
     def __hash__(self) -> int:
         return self._hash  # plans are looked up by graph at every call, and a graph is some hundred nodes
 
-    def output(self, name: str) -> int:
-        """The index of the node behind an output name."""
+    def next_state(self, name: str) -> int:
+        """The index of the new value of a state."""
+        wanted = ArrayKey("state", name)
         for key, index in self.outputs:
-            if key == name:
+            if key == wanted:
                 return index
-        raise KeyError(f"{self.name} has no output {name!r}")
+        raise KeyError(f"{self.name} gives no new value to the state {name!r}")
 
     def next_states(self) -> tuple[int, ...]:
         """Indices of the new values of the states, in their order."""
-        return tuple(self.output(f"state:{state.name}") for state in self.states)
+        return tuple(self.next_state(state.name) for state in self.states)
 
     def emits(self) -> dict[str, int]:
         """Names and indices of the emitted values."""
-        return {key.removeprefix("emit:"): i for key, i in self.outputs if key.startswith("emit:")}
+        return {key.name: index for key, index in self.outputs if key.kind == "emit"}
 
     def slots(self) -> dict[str, tuple[Block, ...]]:
         """Slot names to their blocks, slots in order of first use with `ih` and `hh` first."""
@@ -179,7 +196,7 @@ class Graph:
                 names[f"bias_{slot}"] = slot
         return names
 
-    def inputs_of_kind(self, kind: InputKind) -> tuple[InputSpec, ...]:
+    def inputs_of_kind(self, kind: Kind) -> tuple[InputSpec, ...]:
         """The declared inputs of one kind, in order."""
         return tuple(spec for spec in self.inputs if spec.kind == kind)
 

@@ -120,8 +120,9 @@ OPS: dict[str, Op] = {
     ),
     "vector": _leaf("name", text=template("{name}"), latex=formats.latex_named),
     "size": _leaf("of", text=template("size({of})")),  # the number of units of a width, as a value
+    "array": _leaf("kind", "name", traced=False),  # one vector a step that a pass hands to another graph
     # the gradient that flows into an output, in derived graphs
-    "cotangent": _leaf("name", text=formats.gradient_in, per_step=True, traced=False),
+    "cotangent": _leaf("kind", "name", text=formats.gradient_in, per_step=True, traced=False),
     # elementwise, basic
     "add": Op(
         "elementwise",

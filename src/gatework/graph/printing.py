@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from gatework.graph import formats
 from gatework.graph.formats import ATOM, Format, latex_word, number
+from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.node import Graph, Node, Width
 from gatework.graph.ops import OPS
 
@@ -91,13 +92,8 @@ def _named(graph: Graph, style: Style) -> dict[int, list[str]]:
     names: dict[int, list[str]] = {}
     for name, index in graph.gates:
         names.setdefault(index, []).append(style.name(name))
-    for name, index in graph.outputs:
-        kind, *rest = name.split(":")
-        shown = (
-            style.new_state(rest[0])
-            if kind == "state"
-            else style.name(_GRADIENTS.get(kind, "{0}").format(*rest))
-        )
+    for key, index in graph.outputs:
+        shown = style.new_state(key.name) if key.kind == "state" else style.name(_output_name(key))
         if shown not in names.setdefault(index, []):
             names[index].append(shown)
     uses = Counter(arg for node in graph.nodes for arg in node.args)
@@ -109,20 +105,31 @@ def _named(graph: Graph, style: Style) -> dict[int, list[str]]:
     return names
 
 
-_GRADIENTS = {
-    "gradient": "d({0})",
-    "vector": "d({0})",
-    "weight": "dW_{0}[{1}]",
-    "bias": "db_{0}[{1}]",
-    "memory": "d({0})",
+_OUTPUTS: dict[Kind, str] = {
+    "emit": "{name}",
+    "input_gradient": "d({name})",
+    "static_gradient": "d({name})",
+    "state_gradient": "d({name})",
+    "hoisted_gradient": "d(hoisted_{name})",
+    "memory_gradient": "d({name})",
+    "vector_gradient": "d({name})",
+    "weight_gradient": "dW_{slot}[{name}]",
+    "bias_gradient": "db_{slot}[{name}]",
 }
-"""Names of a derived graph's outputs, by their kind."""
+"""How outputs are called, by their kind."""
+
+
+def _output_name(key: ArrayKey) -> str:
+    known = _OUTPUTS.get(key.kind)
+    return str(key) if known is None else known.format(name=key.name, slot=key.slot)
 
 
 def _write(node: Node, args: list[Fragment], style: Style) -> Fragment:
     match node.op:
         case "input":
             return style.name(node.text("name")), ATOM
+        case "array":
+            return style.name(str(node.key)), ATOM
         case "static" | "memory":
             return style.given(node.text("name")), ATOM
         case "state":

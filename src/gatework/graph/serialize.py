@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
+from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.node import Block, Graph, InputSpec, Node, StateSpec, VectorSpec
 from gatework.graph.verify import GraphError, verify
 
@@ -24,7 +25,7 @@ def to_json(graph: Graph) -> str:
         "blocks": [[b.slot, b.gate, b.rows, b.columns, b.bias] for b in graph.blocks],
         "vectors": [[v.name, v.size, v.init, v.columns] for v in graph.vectors],
         "nodes": [[node.op, list(node.args), dict(node.attributes), node.width] for node in graph.nodes],
-        "outputs": [list(pair) for pair in graph.outputs],
+        "outputs": [[f"{key.kind}:{key.name}", index] for key, index in graph.outputs],
         "gates": [list(pair) for pair in graph.gates],
     }
     lines = []
@@ -67,7 +68,7 @@ def from_json(text: str) -> Graph:
             states=tuple(StateSpec(*row) for row in plain["states"]),
             blocks=tuple(Block(*row) for row in plain["blocks"]),
             vectors=tuple(VectorSpec(*row) for row in plain["vectors"]),
-            outputs=tuple((name, index) for name, index in plain["outputs"]),
+            outputs=tuple((_output(text), index) for text, index in plain["outputs"]),
             gates=tuple((name, index) for name, index in plain["gates"]),
             doc=str(plain["doc"]),
             options=tuple((str(name), str(value)) for name, value in plain["options"].items()),
@@ -79,3 +80,11 @@ def from_json(text: str) -> Graph:
             raise
         raise GraphError(f"The graph lacks a part or has one of another shape: {error!r}.") from None
     return graph
+
+
+def _output(text: str) -> ArrayKey:
+    """The key of an output from its text, `state:NAME` or `emit:NAME`."""
+    kind, _, name = text.partition(":")
+    if kind not in ("state", "emit"):
+        raise GraphError(f"{text!r} is no output of a forward step")
+    return ArrayKey(cast(Kind, kind), name)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gatework.graph.builder import Builder, Expr, TraceError
+from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.node import (
     MASK_PREFIXES,
     Block,
     Graph,
-    InputKind,
     InputSpec,
     Node,
     StateSpec,
@@ -56,7 +56,7 @@ class Memory:
     size: Width | None = None
 
 
-_KINDS: dict[type, InputKind] = {Input: "input", Static: "static", Memory: "memory"}
+_KINDS: dict[type, Kind] = {Input: "input", Static: "static", Memory: "memory"}
 _current: ContextVar[Tracer | None] = ContextVar("gatework_tracer", default=None)
 
 
@@ -88,7 +88,7 @@ class Tracer(Builder):
         self.vectors: dict[str, VectorSpec] = {}
         self.gates: dict[str, int] = {}
         self.named: set[str] = set()  # gates that the equations name by `gate`
-        self.outputs: dict[str, int] = {}
+        self.outputs: dict[ArrayKey, int] = {}
         self.preactivations: dict[int, str] = {}
         self._depends_on_step: list[bool] = []
         self._prefixes: set[str] = set()
@@ -131,7 +131,7 @@ class Tracer(Builder):
         self.vectors[spec.name] = spec
 
     def declare_output(self, name: str, expr: Expr) -> None:
-        key = f"emit:{name}"
+        key = ArrayKey("emit", name)
         if key in self.outputs or name == "output":
             raise TraceError(
                 f"emit({name!r}, …) stands twice"
@@ -157,7 +157,7 @@ class Tracer(Builder):
         return self.leaf("state", size, name=f"{name}_alignment")
 
     def set_alignment(self, name: str, alignment: Expr) -> None:
-        self.outputs[f"state:{name}_alignment"] = alignment.index
+        self.outputs[ArrayKey("state", f"{name}_alignment")] = alignment.index
 
     def inline(self, graph: Graph, prefix: str, args: tuple[Any, ...]) -> tuple[Expr, ...]:
         """A cell used inside this one: its nodes with its gates, slots and vectors under a prefix."""
@@ -238,9 +238,9 @@ class Tracer(Builder):
         for state in graph.states:
             if state not in declared:
                 self.set_alignment(
-                    named(state.name.removesuffix("_alignment")), placed[graph.output(f"state:{state.name}")]
+                    named(state.name.removesuffix("_alignment")), placed[graph.next_state(state.name)]
                 )
-        return tuple(placed[graph.output(f"state:{state.name}")] for state in declared)
+        return tuple(placed[graph.next_state(state.name)] for state in declared)
 
 
 def _vector_name(prefix: str, name: str) -> str:
@@ -301,7 +301,7 @@ def trace(function: Callable[..., Any], options: Mapping[str, Any], shown: Mappi
             else f"def {function.__name__}({', '.join(names)}):\n    …",
             f"def {function.__name__}({', '.join(names)}):\n    …\n    return {', '.join(wanted)}",
         )
-    outputs: dict[str, int] = {}
+    outputs: dict[ArrayKey, int] = {}
     for state, value in zip(declared, returned, strict=True):
         expr = tracer.lift(value)
         if expr.width != state.size:
@@ -310,7 +310,7 @@ def trace(function: Callable[..., Any], options: Mapping[str, Any], shown: Mappi
                 f'{state.name} = linear("candidate", x, {state.name}, size=1)',
                 f'{state.name} = linear("candidate", x, {state.name})',
             )
-        outputs[f"state:{state.name}"] = expr.index
+        outputs[ArrayKey("state", state.name)] = expr.index
     _check_gates_of_states(tracer, outputs)
     graph = Graph(
         name=function.__name__,
@@ -328,10 +328,10 @@ def trace(function: Callable[..., Any], options: Mapping[str, Any], shown: Mappi
     return graph
 
 
-def _check_gates_of_states(tracer: Tracer, outputs: Mapping[str, int]) -> None:
+def _check_gates_of_states(tracer: Tracer, outputs: Mapping[ArrayKey, int]) -> None:
     """A recording has one value of each name at every step: a state's name is that of its new value."""
     for name in tracer.named:
-        if outputs.get(f"state:{name}", tracer.gates[name]) != tracer.gates[name]:
+        if outputs.get(ArrayKey("state", name), tracer.gates[name]) != tracer.gates[name]:
             raise TraceError(
                 f"The gate name {name!r} is also a state's, and the gate is not the new value of that state: a "
                 "recording could not tell them apart.",

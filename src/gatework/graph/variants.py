@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from gatework.errors import nearest
 from gatework.graph.builder import Builder, Expr
+from gatework.graph.keys import ArrayKey
 from gatework.graph.node import MASK_PREFIXES, Graph, InputSpec, Node
 from gatework.graph.rewrite import drop_dead, rebuild
 from gatework.graph.simplify import simplify
@@ -60,7 +61,7 @@ def with_emitted(graph: Graph, gates: Sequence[str]) -> Graph:
             raise ValueError(
                 f"{graph.name} gives another value by the name of its gate {name!r} already: record it on a tape."
             )
-    new = tuple((f"emit:{name}", known[name]) for name in dict.fromkeys(gates))
+    new = tuple((ArrayKey("emit", name), known[name]) for name in dict.fromkeys(gates))
     return replace(graph, outputs=graph.outputs + new)
 
 
@@ -110,14 +111,14 @@ def with_zoneout(graph: Graph, rates: Mapping[str, float], *, training: bool) ->
         if rate == 0:
             continue
         old = builder.leaf("state", state.size, name=state.name)
-        new = Expr(builder, outputs[f"state:{state.name}"])
+        new = Expr(builder, outputs[ArrayKey("state", state.name)])
         if training:
             name = f"{ZONEOUT}{state.name}"
             masks.append(InputSpec(name, "input", state.size))
             mixed = builder.apply("where", builder.leaf("input", state.size, name=name), old, new)
         else:
             mixed = rate * old + (1 - rate) * new
-        outputs[f"state:{state.name}"] = mixed.index
+        outputs[ArrayKey("state", state.name)] = mixed.index
     zoned = replace(
         graph, nodes=tuple(builder.nodes), outputs=tuple(outputs.items()), inputs=graph.inputs + tuple(masks)
     )

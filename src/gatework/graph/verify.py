@@ -11,12 +11,12 @@ import re
 from collections import Counter
 
 from gatework.errors import GateworkError
+from gatework.graph.keys import CELL_KINDS, KINDS, ArrayKey
 from gatework.graph.node import MASK_PREFIXES, Graph, Node, Width
 from gatework.graph.ops import OPS, SCORES, VARIADIC
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
-_LEAF_KINDS = {"input": "input", "static": "static", "memory": "memory"}
-_STRINGS = ("gate", "slot", "name", "score", "of")
+_STRINGS = ("gate", "kind", "slot", "name", "score", "of")
 _LARGEST_SIZE = 2**31
 
 
@@ -73,23 +73,23 @@ def _check_unique(what: str, names: list[str]) -> None:
 def _check_declarations(graph: Graph) -> None:
     _check_name("cell's name", graph.name)
     _require(bool(graph.inputs), f"{graph.name} declares no input")
+    made = any(spec.kind not in CELL_KINDS for spec in graph.inputs)  # by a pass, which has kinds of its own
     _require(
-        graph.inputs[0].kind == "input", f"the first input of {graph.name} is no stream of one vector a step"
+        made or graph.inputs[0].kind == "input",
+        f"the first input of {graph.name} is no stream of one vector a step",
     )
     _require(bool(graph.states), f"{graph.name} declares no state")
     for spec in graph.inputs:
-        _check_name("input", spec.name)
-        _require(
-            spec.kind in _LEAF_KINDS.values(), f"the input {spec.name} is of an unknown kind, {spec.kind!r}"
-        )
+        if spec.kind in CELL_KINDS:
+            _check_name("input", spec.name)
+        _require(spec.kind in KINDS, f"the input {spec.name} is of an unknown kind, {spec.kind!r}")
         _check_width(spec.name, spec.size)
     for state in graph.states:
         _check_name("state", state.name)
         _check_width(state.name, state.size)
         _require(isinstance(state.init, int | float), f"the start of the state {state.name} is no number")
-    _check_unique(
-        "input or state", [spec.name for spec in graph.inputs] + [state.name for state in graph.states]
-    )
+    names = [":".join(spec.key) if made else spec.name for spec in graph.inputs]
+    _check_unique("input or state", names + [state.name for state in graph.states])
     for block in graph.blocks:
         _check_name("slot", block.slot)
         _check_name("gate", block.gate)
@@ -172,6 +172,8 @@ def _check_names(graph: Graph, declared: _Declared, node: Node) -> None:
                 _check_width("a size", node["of"])
         case "input" | "static" | "memory" | "state" | "vector":
             _check_declared(declared, (node.op, str(node["name"])), node.width)
+        case "array":
+            _check_declared(declared, (node.key.kind, node.key.name), node.width)
         case "bias":
             _check_declared(declared, ("bias", str(node["slot"]), str(node["gate"])), node.width)
         case "product" | "product_transposed":
@@ -304,14 +306,16 @@ _CHECKS = {
 
 
 def _check_forward(graph: Graph) -> None:
-    outputs = {name for name, _ in graph.outputs}
+    outputs = {key for key, _ in graph.outputs}
     for state in graph.states:
         _require(
-            f"state:{state.name}" in outputs, f"{graph.name} gives no new value to the state {state.name}"
+            ArrayKey("state", state.name) in outputs,
+            f"{graph.name} gives no new value to the state {state.name}",
         )
-    for name in outputs:
-        _require(name.partition(":")[0] in ("state", "emit"), f"{name!r} is no output of a forward step")
+    for key in outputs:
+        _require(key.kind in ("state", "emit"), f"{key} is no output of a forward step")
     for spec in graph.inputs:
+        _require(spec.kind in CELL_KINDS, f"the input {spec.name} is of an unknown kind, {spec.kind!r}")
         _require(
             not spec.name.startswith(MASK_PREFIXES), f"the input {spec.name!r} has the name of a layer's mask"
         )
@@ -324,18 +328,19 @@ def _check_forward(graph: Graph) -> None:
 
 
 def _check_outputs(graph: Graph) -> None:
-    for what, pairs in (("output", graph.outputs), ("gate", graph.gates)):
+    outputs = [(":".join(key), index) for key, index in graph.outputs]
+    for what, pairs in (("output", outputs), ("gate", list(graph.gates))):
         for name, index in pairs:
             _require(
                 isinstance(index, int) and 0 <= index < len(graph.nodes),
                 f"the {what} {name!r} is at no node: {index!r}",
             )
         _check_unique(what, [name for name, _ in pairs])
-    if not any(name.startswith("state:") for name, _ in graph.outputs):
+    if not any(key.kind == "state" for key, _ in graph.outputs):
         return  # a derived graph
     names = dict(graph.outputs)
     for state in graph.states:
-        key = f"state:{state.name}"
+        key = ArrayKey("state", state.name)
         _require(key in names, f"{graph.name} gives no new value to the state {state.name}")
         width = graph.nodes[names[key]].width
         _require(

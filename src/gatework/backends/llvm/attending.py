@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gatework.backends.llvm import mathematics
 from gatework.backends.llvm.emitter import I64, Emitter, Value
 from gatework.backends.llvm.lanes import Access, across
+from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Node, Width
 from gatework.graph.ops import OPS
 
@@ -29,7 +30,7 @@ class Attending:
 
     def __init__(self, program: Program, e: Emitter, access: Access, step: Value, row: Value) -> None:
         self.program, self.e, self.access, self.step, self.row = program, e, access, step, row
-        self.own = e.b.fptosi(e.load(e.at(access.pointer("attended_rows"), row)), I64)
+        self.own = e.b.fptosi(e.load(e.at(access.pointer(ArrayKey("attended_rows", "")), row)), I64)
 
     def emit(self, index: int) -> None:
         """Computes a node's value, and stores it in all its places."""
@@ -53,11 +54,11 @@ class Attending:
         """The address of a row's memory, the number of its steps that exist, and its width."""
         e, leaf = self.e, self.program.node(node.args[place])
         width = self.access.width(leaf.width)
-        lengths = self.access.pointer(f"lengths:{leaf['name']}")
+        lengths = self.access.pointer(ArrayKey("lengths", leaf.text("name")))
         length = e.b.fptosi(e.load(e.at(lengths, self.own)), I64)
-        return self.steps_of(f"memory:{leaf['name']}", steps, width), length, width
+        return self.steps_of(leaf.key, steps, width), length, width
 
-    def steps_of(self, array: str, steps: Width, width: Value) -> Value:
+    def steps_of(self, array: ArrayKey, steps: Width, width: Value) -> Value:
         """The address of the first step of a row in an array that has a memory's shape."""
         numbers = self.e.b.mul(self.access.width(steps), width)
         return self.e.at(self.access.pointer(array), self.e.b.mul(self.own, numbers))
@@ -206,8 +207,8 @@ class Attending:
         steps = self.program.node(node.args[0]).width
         keys, length, width = self.memory(node, 2, steps)
         names = [self.program.node(node.args[place]).text("name") for place in (2, 3)]
-        of_keys = self.steps_of(f"gathered:{names[0]}", steps, width)
-        of_energy = e.at(self.access.pointer(f"gathered:{names[1]}"), e.b.mul(self.own, width))
+        of_keys = self.steps_of(ArrayKey("memory_gradient", names[0]), steps, width)
+        of_energy = e.at(self.access.pointer(ArrayKey("vector_gradient", names[1])), e.b.mul(self.own, width))
 
         def columns(places: list[Value], mask: Value | None) -> None:
             owns = [e.load_vector(e.at(query, at), mask) for at in places]

@@ -9,13 +9,22 @@ from llvmlite import ir
 
 from gatework.backends.llvm import mathematics
 from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value
-from gatework.backends.llvm.layout import SPREAD
+from gatework.backends.llvm.layout import BEGIN, DIRECTION, ROWS, SPREAD, ScalarKey
+from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Node, Width
 from gatework.graph.ops import OPS
 from gatework.graph.schedule import Piece
 
 if TYPE_CHECKING:
     from gatework.backends.llvm.lower import Program
+
+
+_WITHOUT_STEPS = (
+    "static",
+    "vector",
+    "bias",
+    "scratch",
+)  # all other arrays have one row of each step, or are states
 
 
 class Access:
@@ -27,9 +36,9 @@ class Access:
         self.pointers = pointers
         self.numbers = numbers
         self.apart = apart
-        self._read: dict[str, Value] = {}
+        self._read: dict[ArrayKey | ScalarKey, Value] = {}
 
-    def _at_entry(self, key: str, base: Value, index: int, kind: ir.Type) -> Value:
+    def _at_entry(self, key: ArrayKey | ScalarKey, base: Value, index: int, kind: ir.Type) -> Value:
         if key not in self._read:
             before = self.e.b.block
             entry = self.e.function.entry_basic_block
@@ -46,47 +55,44 @@ class Access:
                 self.e.b.position_at_end(entry)
         return self._read[key]
 
-    def pointer(self, name: str) -> Value:
-        return self._at_entry(name, self.pointers, self.program.layout.pointer(name), POINTER)
+    def pointer(self, key: ArrayKey) -> Value:
+        return self._at_entry(key, self.pointers, self.program.layout.pointer(key), POINTER)
 
-    def own(self, name: str) -> Value:
+    def own(self, key: ArrayKey) -> Value:
         """The address of scratch memory, where this thread's rows of it are."""
-        return self.e.b.gep(self.pointer(name), [self.apart], source_etype=ir.IntType(8))
+        return self.e.b.gep(self.pointer(key), [self.apart], source_etype=ir.IntType(8))
 
-    def number(self, name: str) -> Value:
-        return self._at_entry(name, self.numbers, self.program.layout.number(name), I64)
+    def scalar(self, key: ScalarKey) -> Value:
+        return self._at_entry(key, self.numbers, self.program.layout.scalar(key), I64)
 
     def width(self, width: Width) -> Value:
-        return self.e.whole(width) if isinstance(width, int) else self.number(f"size:{width}")
+        return self.e.whole(width) if isinstance(width, int) else self.scalar(ScalarKey("size", width))
 
     def time(self, step: Value) -> Value:
         """The position of a step in its streams."""
-        return self.e.b.add(self.number("begin"), self.e.b.mul(step, self.number("direction")))
+        return self.e.b.add(self.scalar(BEGIN), self.e.b.mul(step, self.scalar(DIRECTION)))
 
-    def row(self, name: str, width: Width, step: Value, row: Value, *, new: bool = False) -> Value:
-        """The address of a row of a named array, at a step; `new` for what a state becomes."""
+    def row(self, key: ArrayKey, width: Width, step: Value, row: Value, *, new: bool = False) -> Value:
+        """The address of a row of an array, at a step; `new` for what a state becomes."""
         e = self.e
-        kind = name.partition(":")[0]
-        base = self.own(name) if kind == "scratch" else self.pointer(name)
-        if kind == "stream":
-            row = e.b.add(e.b.mul(self.time(step), self.number("rows")), row)
-        elif kind == "state":
+        base = self.own(key) if key.kind == "scratch" else self.pointer(key)
+        if key.kind == "state":
             turn = e.b.add(step, e.whole(1)) if new else step
-            turn = e.b.and_(turn, self.number(f"mask:{name.partition(':')[2]}"))
-            row = e.b.add(e.b.mul(turn, self.number("rows")), row)
+            turn = e.b.and_(turn, self.scalar(ScalarKey("mask", key.name)))
+            row = e.b.add(e.b.mul(turn, self.scalar(ROWS)), row)
+        elif key.kind not in _WITHOUT_STEPS:
+            row = e.b.add(e.b.mul(self.time(step), self.scalar(ROWS)), row)
         return e.at(base, e.b.mul(row, self.width(width)))
 
-    def leaf(self, node: Node) -> str:
+    def leaf(self, node: Node) -> ArrayKey:
         """The array that a leaf is read from."""
         match node.op:
-            case "input":
-                return f"stream:{node['name']}"
-            case "state" | "static" | "vector":
-                return f"{node.op}:{node['name']}"
+            case "vector":
+                return ArrayKey("vector", node.text("name"))
             case "bias":
-                return f"bias:{node['slot']}:{node['gate']}"
+                return ArrayKey("bias", node.text("gate"), node.text("slot"))
             case _:
-                raise ValueError(f"{node.op} is read from no array")
+                return node.key
 
     def matrix(self, index: int, step: Value, row: Value) -> tuple[Value, Value]:
         """The rows of an operand from `row` on, and its width."""
@@ -200,12 +206,13 @@ class Lanes:
         part = across(e, total, largest)
         blocks = self.blocks(self.piece.width)
         place = e.b.add(self.spread(row, blocks), e.b.sdiv(self.unit, e.whole(e.lanes)))
-        self.program.layout.scratch[f"sum:{index}"] = self.piece.width
-        e.store(part, e.at(self.access.own(f"sum:{index}"), place))
+        key = ArrayKey("sum", str(index))
+        self.program.layout.scratch[key] = self.piece.width
+        e.store(part, e.at(self.access.own(key), place))
 
     def scalar(self, index: int, row: Value) -> Value:
         """The address of a row's own number."""
-        return self.e.at(self.access.own(f"scalar:{index}"), self.spread(row, self.e.whole(1)))
+        return self.e.at(self.access.own(ArrayKey("scalar", str(index))), self.spread(row, self.e.whole(1)))
 
     def spread(self, row: Value, numbers: Value) -> Value:
         """Where a row's few numbers begin: no two rows, and so no two threads, share a pair of cache lines."""
@@ -223,7 +230,7 @@ class Lanes:
             (self.program.node(arg).width for arg in node.args if self.program.node(arg).width != 1), 1
         )
         blocks = self.blocks(width)
-        base = e.at(self.access.own(f"sum:{index}"), self.spread(self.row_number, blocks))
+        base = e.at(self.access.own(ArrayKey("sum", str(index))), self.spread(self.row_number, blocks))
         largest = node.op == "largest"
         with e.loop(e.whole(1), blocks, 1, [e.load(base)]) as (block, turn):
             part = e.load(e.at(base, block))

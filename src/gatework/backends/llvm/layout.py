@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Width
 
 MOST_COLUMNS = 4  # registers of a tile's row
 SPREAD = 128  # bytes: processors fetch cache lines in pairs
+
+
+class ScalarKey(NamedTuple):
+    """The name of a whole number that a program is given.
+
+    Attributes:
+        kind: `rows`; `begin` and `direction` of the steps; `mask` of a state's double buffer; `size` of a named width;
+            `unit_blocks` of one product of a piece.
+        name: of the state, the width or the piece.
+    """
+
+    kind: Literal["rows", "begin", "direction", "mask", "size", "unit_blocks"]
+    name: str = ""
+
+
+ROWS, BEGIN, DIRECTION = ScalarKey("rows"), ScalarKey("begin"), ScalarKey("direction")
 
 
 class Factor(NamedTuple):
@@ -27,14 +44,14 @@ class Group(NamedTuple):
         first: position of the first accumulation among the piece's; the others follow it.
         factors: for each operand, the weight block of each accumulation.
         operands: nodes, in the order in which they are multiplied.
-        packed: a pointer's name for each operand.
+        packed: the array of each operand's blocks.
         width: units of the results.
     """
 
     first: int
     factors: tuple[tuple[Factor, ...], ...]
     operands: tuple[int, ...]
-    packed: tuple[str, ...]
+    packed: tuple[ArrayKey, ...]
     width: Width
 
     @property
@@ -47,54 +64,58 @@ class Layout:
     """The argument arrays of a lowered program.
 
     Attributes:
-        pointers: names in order. `stream:NAME` (T, B, W); `state:NAME` (T + 1 or 2, B, W); `static:NAME` (B, W);
-            `memory:NAME` (B, S, W), `lengths:NAME` (B), `gathered:NAME` as the memory or, of a vector, (B, W), and
-            `attended_rows`, the B of each row of the call;
-            `vector:NAME`, `bias:SLOT:GATE` (W); `packed:…` weights; `scratch:K` (B, W); `sum:K` (B, blocks)
-            and `scalar:K` (B, 1), each row in whole SPREADs.
-        numbers: names in order: `rows`, `begin`, `direction`, `mask:STATE`, `size:WIDTH`,
-            `together:PIECE` (unit blocks of one product).
+        pointers: keys of arrays in order. A `state` is (T + 1 or 2, B, W); a `static` (B, W); a `memory` (B, S, W),
+            its `lengths` (B); what the loop sums itself, a `memory_gradient` (B, S, W) and a `vector_gradient`
+            (B, W); `attended_rows`, the row of the memories that each row of the call reads, (B); a `vector` or a
+            `bias` (W); `packed` weights; `scratch` (B, W); `sum` (B, blocks) and `scalar` (B, 1), each row in whole
+            SPREADs. All others have one vector a step, (T, B, W).
+        scalars: keys of whole numbers, in order.
         groups: what is to be packed, by piece.
         scratch: widths of the scratch arrays and of what sums run over.
     """
 
-    pointers: list[str] = field(default_factory=list)
-    numbers: list[str] = field(default_factory=list)
+    pointers: list[ArrayKey] = field(default_factory=list)
+    scalars: list[ScalarKey] = field(default_factory=list)
     groups: dict[str, list[Group]] = field(default_factory=dict)
-    scratch: dict[str, Width] = field(default_factory=dict)
+    scratch: dict[ArrayKey, Width] = field(default_factory=dict)
 
-    def pointer(self, name: str) -> int:
+    def pointer(self, key: ArrayKey) -> int:
         """The place of an array's address."""
-        if name not in self.pointers:
-            self.pointers.append(name)
-        return self.pointers.index(name)
+        if key not in self.pointers:
+            self.pointers.append(key)
+        return self.pointers.index(key)
 
-    def number(self, name: str) -> int:
-        """The place of a number."""
-        if name not in self.numbers:
-            self.numbers.append(name)
-        return self.numbers.index(name)
+    def scalar(self, key: ScalarKey) -> int:
+        """The place of a whole number."""
+        if key not in self.scalars:
+            self.scalars.append(key)
+        return self.scalars.index(key)
 
     def to_json(self) -> str:
-        return json.dumps([self.pointers, self.numbers, self.groups, self.scratch])
+        return json.dumps([self.pointers, self.scalars, self.groups, list(self.scratch.items())])
 
     @classmethod
     def from_json(cls, text: str) -> Layout:
-        pointers, numbers, groups, scratch = json.loads(text)
+        pointers, scalars, groups, scratch = json.loads(text)
         read = {
             label: [
                 Group(
                     first,
                     tuple(tuple(Factor(*factor) for factor in place) for place in factors),
                     tuple(operands),
-                    tuple(packed),
+                    tuple(ArrayKey(*key) for key in packed),
                     width,
                 )
                 for first, factors, operands, packed, width in members
             ]
             for label, members in groups.items()
         }
-        return cls(pointers, numbers, read, scratch)
+        return cls(
+            [ArrayKey(*key) for key in pointers],
+            [ScalarKey(*key) for key in scalars],
+            read,
+            {ArrayKey(*key): width for key, width in scratch},
+        )
 
 
 def together(group: int, units: int, lanes: int, parts: int) -> int:

@@ -18,9 +18,19 @@ from gatework.backends.llvm.attending import Attending
 from gatework.backends.llvm.driver import BARRIER, BARRIER_TYPE, RUN_ARGUMENTS
 from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value, function
 from gatework.backends.llvm.lanes import Access, Lanes
-from gatework.backends.llvm.layout import MOST_COLUMNS, Factor, Group, Layout
+from gatework.backends.llvm.layout import (
+    BEGIN,
+    DIRECTION,
+    MOST_COLUMNS,
+    ROWS,
+    Factor,
+    Group,
+    Layout,
+    ScalarKey,
+)
 from gatework.backends.llvm.product import BLOCK_TYPE, linked_name
 from gatework.backends.llvm.target import Target
+from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Graph, Node
 from gatework.graph.schedule import Piece, Schedule
 
@@ -53,18 +63,16 @@ class Program:
         self.target = target
         self.dtype = dtype
         self.layout = Layout()
-        for name in ("rows", "begin", "direction"):
-            self.layout.number(name)
-        self.places: dict[int, list[str]] = {}
-        for name, index in self.graph.outputs:
-            kind, _, rest = name.partition(":")
-            index = self.holder(index)
-            self.places.setdefault(index, []).append(f"state:{rest}" if kind == "state" else f"stream:{rest}")
+        for key in (ROWS, BEGIN, DIRECTION):
+            self.layout.scalar(key)
+        self.places: dict[int, list[ArrayKey]] = {}
+        for output, index in self.graph.outputs:
+            self.places.setdefault(self.holder(index), []).append(output)
         for index in sorted(schedule.stored):
             if index not in self.places and self.node(index).width != 1:
-                name = f"scratch:{index}"
-                self.layout.scratch[name] = self.node(index).width
-                self.places[index] = [name]
+                own = ArrayKey("scratch", str(index))
+                self.layout.scratch[own] = self.node(index).width
+                self.places[index] = [own]
 
     def node(self, index: int) -> Node:
         return self.graph.nodes[index]
@@ -151,7 +159,7 @@ class Program:
                     elementwise(e.b.add(first, offset), count, unit, nothing, e.whole(0), e.whole(0))
             return
         groups = self.groups(label, piece)
-        together = access.number(f"together:{label}")  # unit blocks of one product
+        together = access.scalar(ScalarKey("unit_blocks", label))  # unit blocks of one product
         step_units = e.b.mul(together, e.whole(e.lanes))
         columns = e.b.mul(together, e.whole(len(piece.accumulations)))
         sums_row = e.b.mul(columns, e.whole(e.lanes))
@@ -182,12 +190,14 @@ class Program:
                 else:
                     adjacent.append([position])
             for members in adjacent:
-                names = tuple(f"packed:{label}:{members[0]}:{place}" for place in range(len(operands)))
+                keys = tuple(
+                    ArrayKey("packed", f"{label}.{members[0]}.{place}") for place in range(len(operands))
+                )
                 factors = tuple(
                     tuple(self.factor(piece.accumulations[member].terms[place]) for member in members)
                     for place in range(len(operands))
                 )
-                groups.append(Group(members[0], factors, operands, names, piece.width))
+                groups.append(Group(members[0], factors, operands, keys, piece.width))
         self.layout.groups[label] = groups
         return groups
 

@@ -12,13 +12,29 @@ from math import prod
 
 from gatework.backends.llvm.native import native
 from gatework.backends.llvm.once import made_once
-from gatework.backends.llvm.plan import Chunk, Kept, Plan, Shape, Stream, Streams, emitted, kept, plan
+from gatework.backends.llvm.plan import (
+    KEPT,
+    Chunk,
+    Kept,
+    Plan,
+    Shape,
+    Stream,
+    Streams,
+    given_at_steps,
+    kept,
+    plan,
+)
 from gatework.backends.llvm.worklist import ONE, Place, Work, WorkList
 from gatework.graph import Graph
-from gatework.graph.backward import GRADIENT, Backward
-from gatework.graph.hoist import PREFIX
+from gatework.graph.backward import Backward, carried
+from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.layout import gate_rows, parameter_shapes
 from gatework.graph.node import resolve
+
+Where = Callable[[ArrayKey], Place | None]
+"""Where the array of a key begins; None for an array of zeros that a call may leave out."""
+
+ATTENDED_ROWS = ArrayKey("attended_rows", "")
 
 _FORWARD_ROWS = 192  # of a chunk: enough for the weights to be read from memory seldom
 _BACKWARD_ROWS = 384
@@ -29,9 +45,8 @@ _FEW_ROWS = 6  # a thread's, below which rows of several steps are multiplied to
 def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work:
     """The forward pass; for training where `wanted` is given.
 
-    Bases: `input:NAME`, `static:NAME`, `memory:NAME` with `lengths:NAME` and `attended_rows`, `state:NAME` and
-    parameters are read; `emit:NAME`, `final:NAME`, `history:NAME` (of the first state; in training of all) and `kept`
-    are written.
+    Bases, by their kinds: `input`, `static`, `memory` with `lengths` and `attended_rows`, `state` and `parameter` are
+    read; `emit`, `final`, `history` (of the first state; in training of all) and `kept` are written.
     """
     work = WorkList(shape.dtype, shape.target, shape.team, shape.parts)
     add_forward(work, shape, wanted, Place)
@@ -42,14 +57,14 @@ def add_forward(
     work: WorkList,
     shape: Shape,
     wanted: frozenset[str] | None,
-    at: Callable[[str], Place | None],
-    prefix: str = "",
+    at: Where,
+    layer: int | None = None,
 ) -> None:
     """The commands of a layer's forward pass.
 
     Args:
         at: where the arrays stand that `forward_work` names; None for a state that begins at zero.
-        prefix: of the bases of parameters.
+        layer: whose parameters they read; None where there is but one.
     """
     graph, sizes, rows_all = shape.graph, shape.size_of, shape.rows
     programs = plan(graph, wanted)
@@ -59,38 +74,38 @@ def add_forward(
         outer = None if programs.outer_training is None else programs.outer_training.forward
         loop = programs.loop_training.forward
         saved = _kept(shape, wanted, at)
-    bound = work.bind(native(loop, shape.dtype, shape.target), graph, sizes, rows_all, prefix)
+    bound = work.bind(native(loop, shape.dtype, shape.target), graph, sizes, rows_all, layer)
     begun = shape.pieces[0][2]
     waiting = rows_all - begun  # rows without a step end as they begin
     states, masks = {}, {}
     for state in graph.states:
         name, width = state.name, resolve(state.size, sizes)
-        given = at(f"state:{name}")
+        given = at(ArrayKey("state", name))
         if wanted is not None or state is graph.states[0]:
-            masks[name], states[name] = -1, Stream(_there(at, f"history:{name}"), width)
+            masks[name], states[name] = -1, Stream(_there(at, ArrayKey("history", name)), width)
             work.copy(given, states[name].place, width, rows_all)
         else:
             masks[name], states[name] = 1, Stream(work.scratch(2 * rows_all * width), width)
             work.copy(given and given.at(waiting * width), states[name].place, width, begun)
-        work.copy(given, _there(at, f"final:{name}"), width, waiting)
+        work.copy(given, _there(at, ArrayKey("final", name)), width, waiting)
     inputs = _given(graph, sizes, at)
     emits = {
-        name: Stream(_there(at, f"emit:{name}"), width)
-        for name, width in emitted(loop, sizes).items()
-        if name not in saved.loop
+        key: Stream(_there(at, key), width)
+        for key, width in given_at_steps(loop, sizes).items()
+        if key not in saved.loop
     }
     loop_streams = inputs | emits | saved.loop
 
-    handed = {} if outer is None else emitted(outer, sizes)
-    handed = {name: width for name, width in handed.items() if name not in saved.outer}
+    handed = {} if outer is None else given_at_steps(outer, sizes)
+    handed = {key: width for key, width in handed.items() if key not in saved.outer}
     chunk_rows = shape.chunk_rows(_FORWARD_ROWS, sum(handed.values()))
-    buffers = {name: Stream(work.scratch(chunk_rows * width), width) for name, width in handed.items()}
+    buffers = {key: Stream(work.scratch(chunk_rows * width), width) for key, width in handed.items()}
     outside = None
     if outer is not None:
         few = rows_all <= shape.units_up_to or rows_all < shape.team * _FEW_ROWS
-        outside = _Outer(work, shape, outer, chunk_rows, together=few, prefix=prefix)
+        outside = _Outer(work, shape, outer, chunk_rows, together=few, layer=layer)
     work.barrier()
-    moved = 0  # rows by which what goes on from step to step has moved in its two places
+    moved = 0  # row offset of the carried states inside their double buffer
     for chunk in shape.chunks(chunk_rows):
         by_units = chunk.rows <= shape.units_up_to
         made = _moved(saved.outer, chunk.shift) | _moved(buffers, -chunk.first * chunk.rows)
@@ -103,65 +118,65 @@ def add_forward(
             name: places.at(moved if masks[name] == 1 else rows_all - chunk.rows + chunk.shift)
             for name, places in states.items()
         }
-        arrays |= {f"state:{name}": old.place for name, old in olds.items()}
+        arrays |= {ArrayKey("state", name): old.place for name, old in olds.items()}
         work.run(bound, arrays, masks, steps=(chunk.first, chunk.last), rows=chunk.rows, by_units=by_units)
         ended = chunk.rows - chunk.after
         if ended or (outside is not None and outside.together):
             work.barrier()
         for name, old in olds.items():
             turn = chunk.last & masks[name]
-            final = _there(at, f"final:{name}").at((rows_all - chunk.rows) * old.width)
+            final = _there(at, ArrayKey("final", name)).at((rows_all - chunk.rows) * old.width)
             work.copy(old.at(turn * chunk.rows).place, final, old.width, ended)
         moved += ((chunk.last & 1) + 1) * ended
 
 
-def _there(at: Callable[[str], Place | None], name: str) -> Place:
-    place = at(name)
+def _there(at: Where, key: ArrayKey) -> Place:
+    place = at(key)
     if place is None:
-        raise ValueError(f"the pass needs {name}")
+        raise ValueError(f"the pass needs {key}")
     return place
 
 
-def _kept(shape: Shape, wanted: frozenset[str], at: Callable[[str], Place | None]) -> Kept:
+def _kept(shape: Shape, wanted: frozenset[str], at: Where) -> Kept:
     """What training keeps, where the array of it stands."""
     saved = kept(shape, wanted)
     if not saved.numbers:
         return saved
-    base = _there(at, "kept")
+    base = _there(at, KEPT)
 
     def based(streams: Streams) -> Streams:
-        return {name: Stream(base.at(place.offset), width) for name, (place, width) in streams.items()}
+        return {key: Stream(base.at(place.offset), width) for key, (place, width) in streams.items()}
 
     return Kept(based(saved.loop), based(saved.outer), saved.numbers)
 
 
 def _hoisted(streams: Streams) -> Streams:
-    """What the outer program makes for the loop: the names of what each of them saves are its own."""
-    return {name: stream for name, stream in streams.items() if name.startswith(PREFIX)}
+    """What the outer program makes for the loop: what each of them saves has numbers of its own."""
+    return {key: stream for key, stream in streams.items() if key.kind == "hoisted"}
 
 
-def _given(graph: Graph, sizes: Mapping[str, int], at: Callable[[str], Place | None]) -> Streams:
+def _given(graph: Graph, sizes: Mapping[str, int], at: Where) -> Streams:
     """The inputs of a call."""
     specs = graph.inputs_of_kind("input")
-    return {spec.name: Stream(_there(at, f"input:{spec.name}"), resolve(spec.size, sizes)) for spec in specs}
+    return {spec.key: Stream(_there(at, spec.key), resolve(spec.size, sizes)) for spec in specs}
 
 
 def _moved(streams: Streams, rows: int) -> Streams:
-    return {name: stream.at(rows) for name, stream in streams.items()}
+    return {key: stream.at(rows) for key, stream in streams.items()}
 
 
 def _static_widths(shape: Shape) -> dict[str, int]:
     return {spec.name: resolve(spec.size, shape.size_of) for spec in shape.graph.inputs_of_kind("static")}
 
 
-def _arrays(shape: Shape, streams: Streams, first_row: int) -> dict[str, Place]:
-    """Streams, static inputs and memories, from a row on, by the names of layouts."""
-    of_rows = {f"static:{name}": width for name, width in _static_widths(shape).items()}
-    arrays = {name: Place(name, first_row * numbers) for name, numbers in of_rows.items()}
-    arrays["attended_rows"] = Place("attended_rows", first_row)
+def _arrays(shape: Shape, streams: Streams, first_row: int) -> dict[ArrayKey, Place]:
+    """Where streams, static inputs and memories stand, from a row on."""
+    statics = {ArrayKey("static", name): width for name, width in _static_widths(shape).items()}
+    arrays = {key: Place(key, first_row * width) for key, width in statics.items()}
+    arrays[ATTENDED_ROWS] = Place(ATTENDED_ROWS, first_row)
     for name in shape.memories:
-        arrays |= {key: Place(key) for key in (f"memory:{name}", f"lengths:{name}")}
-    return arrays | {f"stream:{name}": stream.place for name, stream in streams.items()}
+        arrays |= {key: Place(key) for key in (ArrayKey("memory", name), ArrayKey("lengths", name))}
+    return arrays | {key: stream.place for key, stream in streams.items()}
 
 
 class _Outer:
@@ -179,17 +194,17 @@ class _Outer:
         chunk_rows: int,
         *,
         together: bool,
-        prefix: str = "",
+        layer: int | None = None,
     ) -> None:
         static = any(node.op == "static" for node in program.nodes)
         self.together = together and not static
         self.work, self.shape = work, shape
         rows = chunk_rows if self.together else shape.rows
         code = native(program, shape.dtype, shape.target)
-        self.bound = work.bind(code, shape.graph, shape.size_of, rows, prefix)
+        self.bound = work.bind(code, shape.graph, shape.size_of, rows, layer)
 
     def run(self, streams: Streams, chunk: Chunk) -> None:
-        """The chunk's steps of it; streams as if step 0 were where it would be with the chunk's rows."""
+        """Runs the program for one chunk; streams are addressed as if every earlier step had the chunk's row count."""
         shape = self.shape
         if self.together:
             arrays = _arrays(shape, _moved(streams, chunk.first * chunk.rows), 0)
@@ -203,9 +218,9 @@ class _Outer:
 def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
     """The backward pass.
 
-    Bases: those of forward, `gradient:output`, `gradient:emit:NAME` and `gradient:final:NAME` are read;
-    `gradient:input:NAME` (by the loop), `gradient:outer:NAME` (by the outer program; the caller adds them),
-    `gradient:static:NAME`, `gradient:memory:NAME`, `gradient:state:NAME` and `gradient:PARAMETER` are written.
+    Bases, by their kinds: those of forward, `output_gradient`, `emit_gradient` and `final_gradient` are read;
+    `input_gradient` (by the loop), `hoisted_input_gradient` (by the outer program; the caller adds the two),
+    `static_gradient`, `memory_gradient`, `state_gradient` and `parameter_gradient` are written.
     """
     work = WorkList(shape.dtype, shape.target, shape.team, shape.parts)
     add_backward(work, shape, wanted, Place)
@@ -213,13 +228,13 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
 
 
 def add_backward(
-    work: WorkList, shape: Shape, wanted: frozenset[str], at: Callable[[str], Place | None], prefix: str = ""
+    work: WorkList, shape: Shape, wanted: frozenset[str], at: Where, layer: int | None = None
 ) -> None:
     """The commands of a layer's backward pass.
 
     Args:
         at: where the arrays stand that `backward_work` names; None for a gradient of a final state that is zero.
-        prefix: of the bases of parameters.
+        layer: whose parameters they read; None where there is but one.
     """
     graph, sizes, rows_all = shape.graph, shape.size_of, shape.rows
     programs = plan(graph, wanted)
@@ -227,68 +242,66 @@ def add_backward(
     saved = _kept(shape, wanted, at)
 
     inputs = _given(graph, sizes, at)
-    histories = {state.name: _there(at, f"history:{state.name}") for state in graph.states}
+    histories = {state.name: _there(at, ArrayKey("history", state.name)) for state in graph.states}
     loop_streams = inputs | saved.loop | _hoisted(saved.outer)
     states = {state.name: resolve(state.size, sizes) for state in graph.states}
-    output_width = states[graph.states[0].name]
-    loop_streams[f"{GRADIENT}output"] = Stream(_there(at, "gradient:output"), output_width)
-    for name, width in emitted(graph, sizes).items():
-        loop_streams[name] = Stream(_there(at, f"emit:{name}"), width)
-        loop_streams[f"{GRADIENT}emit_{name}"] = Stream(_there(at, f"gradient:emit:{name}"), width)
+    output = graph.states[0].name
+    of_output = ArrayKey("output_gradient", output)
+    loop_streams[of_output] = Stream(_there(at, of_output), states[output])
+    for key, width in given_at_steps(graph, sizes).items():
+        loop_streams[key.gradient] = Stream(_there(at, key.gradient), width)
     for name, width in states.items():
-        loop_streams[f"new_{name}"] = Stream(histories[name], width).at(rows_all)
+        loop_streams[ArrayKey("new", name)] = Stream(histories[name], width).at(rows_all)
 
-    made = emitted(training.loop, sizes)
-    outer_made = {} if outer is None else emitted(outer.loop, sizes)
-    of_inputs = {f"{GRADIENT}{name}": name for name in inputs}
-    handed = [width for name, width in (*made.items(), *outer_made.items()) if name not in of_inputs]
+    made = given_at_steps(training.loop, sizes)
+    outer_made = {} if outer is None else given_at_steps(outer.loop, sizes)
+    handed = [width for key, width in (*made.items(), *outer_made.items()) if key.kind != "input_gradient"]
     chunk_rows = shape.chunk_rows(_BACKWARD_ROWS, sum(handed))
 
-    def places(widths: Mapping[str, int], maker: str) -> tuple[Streams, Streams]:
+    def places(widths: Mapping[ArrayKey, int], kind: Kind) -> tuple[Streams, Streams]:
         """Streams that a program writes: gradients of inputs, and what only the chunk needs."""
-        whole = {
-            n: Stream(_there(at, f"gradient:{maker}:{of_inputs[n]}"), w)
-            for n, w in widths.items()
-            if n in of_inputs
-        }
-        rest = {n: Stream(work.scratch(chunk_rows * w), w) for n, w in widths.items() if n not in of_inputs}
+        whole, rest = {}, {}
+        for key, width in widths.items():
+            if key.kind == "input_gradient":
+                whole[key] = Stream(_there(at, key._replace(kind=kind)), width)
+            else:
+                rest[key] = Stream(work.scratch(chunk_rows * width), width)
         return whole, rest
 
-    whole, buffers = places(made, "input")
+    whole, buffers = places(made, "input_gradient")
     loop_streams |= whole
-    outer_whole, outer_buffers = places(outer_made, "outer")
-    flows: dict[str, str] = {}  # what the outer program reads, by the loop's names
-    for name, width in {} if outer is None else emitted(outer.forward, sizes).items():
-        if name.startswith(PREFIX):
-            flows[f"{GRADIENT}emit_{name}"] = flow = f"{GRADIENT}{name}"
-            if flow not in made:  # the step does not depend on it
-                buffers[flow] = Stream(work.scratch(chunk_rows * width), width)
-                work.copy(None, buffers[flow].place, width, chunk_rows)
+    outer_whole, outer_buffers = places(outer_made, "hoisted_input_gradient")
+    flows = []  # gradients of what the outer program gives to the loop: the loop gives them to its backward program
+    for key, width in {} if outer is None else given_at_steps(outer.forward, sizes).items():
+        if key.kind == "hoisted":
+            flows.append(key.gradient)
+            if key.gradient not in made:  # the step does not depend on it
+                buffers[key.gradient] = Stream(work.scratch(chunk_rows * width), width)
+                work.copy(None, buffers[key.gradient].place, width, chunk_rows)
 
-    bound = work.bind(native(training.loop, shape.dtype, shape.target), graph, sizes, rows_all, prefix)
+    bound = work.bind(native(training.loop, shape.dtype, shape.target), graph, sizes, rows_all, layer)
     outside = None
     if outer is not None and outer_made:
-        outside = _Outer(work, shape, outer.loop, chunk_rows, together=True, prefix=prefix)
+        outside = _Outer(work, shape, outer.loop, chunk_rows, together=True, layer=layer)
     for name, (length, *columns) in parameter_shapes(graph, sizes).items():
-        work.copy(None, _there(at, f"gradient:{name}"), columns[0] if columns else 1, length)
+        work.copy(None, _there(at, _of_parameter(name)), columns[0] if columns else 1, length)
     for name in _static_gradients(programs):
-        work.copy(None, _there(at, f"gradient:static:{name}"), _static_widths(shape)[name], rows_all)
+        key = ArrayKey("static_gradient", name)
+        work.copy(None, _there(at, key), _static_widths(shape)[name], rows_all)
 
-    gathered: dict[
-        str, tuple[Place, int]
-    ] = {}  # what the loop sums itself: arrays of all rows, and a row's numbers
+    gathered: dict[ArrayKey, Place] = {}  # gradients that the loop sums itself, a row at a time
     for name in dict.fromkeys([*training.keys, *(part.name for part in training.memories)]):
-        memory = _there(at, f"gradient:memory:{name}"), prod(shape.memories[name])
-        work.copy(None, *memory, rows_all)
+        key = ArrayKey("memory_gradient", name)
+        work.copy(None, _there(at, key), prod(shape.memories[name]), rows_all)
         if name in training.keys:
-            gathered[name] = memory
-    for name in training.energies:
-        width = parameter_shapes(graph, sizes)[name][0]
-        gathered[name] = work.scratch(rows_all * width), width
-        work.copy(None, *gathered[name], rows_all)
+            gathered[key] = _there(at, key)
+    energies = {name: parameter_shapes(graph, sizes)[name][0] for name in training.energies}
+    for name, width in energies.items():
+        gathered[ArrayKey("vector_gradient", name)] = place = work.scratch(rows_all * width)
+        work.copy(None, place, width, rows_all)
 
-    carried = {name: Stream(work.scratch(2 * rows_all * width), width) for name, width in states.items()}
-    masks = {f"{GRADIENT}{name}": 1 for name in carried}
+    flowing = {name: Stream(work.scratch(2 * rows_all * width), width) for name, width in states.items()}
+    masks = {carried(name): 1 for name in flowing}
     chunks = list(shape.chunks(chunk_rows))
     moved = sum(((shape.steps - chunk.last & 1) + 1) * (chunk.rows - chunk.after) for chunk in chunks)
     work.barrier()
@@ -297,19 +310,19 @@ def add_backward(
         if begun:
             turn = shape.steps - chunk.last & 1
             moved -= (turn + 1) * begun
-            for name, state in carried.items():
-                final = at(f"gradient:final:{name}")
+            for name, state in flowing.items():
+                final = at(ArrayKey("final_gradient", name))
                 source = final and final.at((rows_all - chunk.rows) * state.width)
                 work.copy(source, state.at(moved + turn * chunk.rows).place, state.width, begun)
             work.barrier()
         olds = {
-            f"old_{name}": Stream(histories[name], width).at(rows_all - chunk.rows)
+            ArrayKey("old", name): Stream(histories[name], width).at(rows_all - chunk.rows)
             for name, width in states.items()
         }
         here = _moved(loop_streams | olds, chunk.shift) | _moved(buffers, -chunk.first * chunk.rows)
         arrays = _arrays(shape, here, rows_all - chunk.rows)
-        arrays |= {f"state:{GRADIENT}{name}": state.at(moved).place for name, state in carried.items()}
-        arrays |= {f"gathered:{name}": place for name, (place, _) in gathered.items()}
+        arrays |= {ArrayKey("state", carried(name)): s.at(moved).place for name, s in flowing.items()}
+        arrays |= gathered
         work.run(
             bound, arrays, masks, steps=(shape.steps - chunk.last, shape.steps - chunk.first),
             rows=chunk.rows, begin=shape.steps - 1, direction=-1,
@@ -320,7 +333,7 @@ def add_backward(
         sums.add(training, here)
         if outer is not None:
             there = _moved(inputs | saved.outer | outer_whole, chunk.shift)
-            there |= {name: here[flow] for name, flow in flows.items()}
+            there |= {key: here[key] for key in flows}
             there |= _moved(outer_buffers, -chunk.first * chunk.rows)
             if outside is not None:
                 outside.run(there, chunk)
@@ -328,15 +341,19 @@ def add_backward(
                     work.barrier()
             sums.add(outer, there)
         work.barrier()
-    for name in training.energies:
-        place, width = gathered[name]
-        work.outer(Place(ONE), (0, 0), place, width, rows_all, 1, width, _there(at, f"gradient:{name}"))
+    for name, width in energies.items():
+        place, result = gathered[ArrayKey("vector_gradient", name)], _there(at, _of_parameter(name))
+        work.outer(Place(ONE), (0, 0), place, width, rows_all, 1, width, result)
     waiting = rows_all - shape.pieces[0][2]
-    for name, state in carried.items():
-        to = Stream(_there(at, f"gradient:state:{name}"), state.width)
+    for name, state in flowing.items():
+        to = Stream(_there(at, ArrayKey("state_gradient", name)), state.width)
         turn = (shape.steps & 1) * (rows_all - waiting)
         work.copy(state.at(moved + turn).place, to.at(waiting).place, state.width, rows_all - waiting)
-        work.copy(at(f"gradient:final:{name}"), to.place, state.width, waiting)
+        work.copy(at(ArrayKey("final_gradient", name)), to.place, state.width, waiting)
+
+
+def _of_parameter(name: str) -> ArrayKey:
+    return ArrayKey("parameter_gradient", name)
 
 
 def _static_gradients(programs: Plan) -> list[str]:
@@ -347,7 +364,7 @@ def _static_gradients(programs: Plan) -> list[str]:
 class _Sums:
     """Gradients of parameters, static inputs and memories: sums over the rows of a chunk, from its streams."""
 
-    def __init__(self, work: WorkList, shape: Shape, chunk: Chunk, at: Callable[[str], Place | None]) -> None:
+    def __init__(self, work: WorkList, shape: Shape, chunk: Chunk, at: Where) -> None:
         self.work, self.shape, self.chunk, self.at = work, shape, chunk, at
 
     def add(self, program: Backward, streams: Streams) -> None:
@@ -356,17 +373,17 @@ class _Sums:
         for weight in program.weights:
             first, last = gate_rows(graph, weight.slot, sizes)[weight.gate]
             right = streams[weight.operand]
-            result = _there(self.at, f"gradient:weight_{weight.slot}").at(first * right.width)
+            result = _there(self.at, _of_parameter(f"weight_{weight.slot}")).at(first * right.width)
             self.products(streams[weight.gradient], right, last - first, result)
-        for slot, gate, name in program.biases:
+        for slot, gate, flow in program.biases:
             first, _ = gate_rows(graph, slot, sizes)[gate]
-            self.products(None, streams[name], 1, _there(self.at, f"gradient:bias_{slot}").at(first))
-        for name, stream in program.vectors:
-            self.products(None, streams[stream], 1, _there(self.at, f"gradient:{name}"))
-        for name, stream in program.statics:
+            self.products(None, streams[flow], 1, _there(self.at, _of_parameter(f"bias_{slot}")).at(first))
+        for name, flow in program.vectors:
+            self.products(None, streams[flow], 1, _there(self.at, _of_parameter(name)))
+        for name, flow in program.statics:
             chunk = self.chunk
-            place, width = streams[stream].at(chunk.first * chunk.rows)
-            result = _there(self.at, f"gradient:static:{name}")
+            place, width = streams[flow].at(chunk.first * chunk.rows)
+            result = _there(self.at, ArrayKey("static_gradient", name))
             result = result.at((self.shape.rows - chunk.rows) * width)
             columns = chunk.rows * width
             self.work.outer(Place(ONE), (0, 0), place, columns, chunk.last - chunk.first, 1, columns, result)
@@ -378,7 +395,7 @@ class _Sums:
         """Adds, for each row, the outer products of the weights of its memory's steps and what they weigh."""
         chunk, waiting = self.chunk, self.shape.rows - self.chunk.rows
         steps, width = self.shape.memories[name]
-        result = _there(self.at, f"gradient:memory:{name}")
+        result = _there(self.at, ArrayKey("memory_gradient", name))
         left, right = (stream.at(chunk.first * chunk.rows).place for stream in (weights, weighed))
         self.work.outer_of_rows(
             left, chunk.rows * steps, right, chunk.rows * width, chunk.last - chunk.first,

@@ -13,13 +13,15 @@ from gatework.backends.llvm.target import Target
 from gatework.backends.llvm.worklist import STAGGER, Place
 from gatework.backends.program import Piece
 from gatework.graph import Graph
-from gatework.graph.backward import GRADIENT, Backward, backward
+from gatework.graph.backward import Backward, backward
 from gatework.graph.expand import expand
-from gatework.graph.hoist import PREFIX, hoist
+from gatework.graph.hoist import hoist
+from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
 from gatework.graph.rewrite import drop_dead
 from gatework.graph.simplify import differentiated, simplify
 
+KEPT = ArrayKey("kept", "")
 _CHUNK_BYTES = 1 << 21  # the most that a chunk hands on
 
 
@@ -64,21 +66,16 @@ def _without(training: Backward, unwanted: frozenset[str]) -> Backward:
     }
     needed |= {entry[-1] for entry in training.biases + training.vectors}
     statics = tuple(entry for entry in training.statics if entry[0] not in unwanted)
-    needed |= {stream for _, stream in statics}
+    needed |= {flow for _, flow in statics}
     memories = tuple(part for part in training.memories if part.name not in unwanted)
-    needed |= {stream for part in memories for stream in (part.weights, part.weighed)}
-    unneeded = {f"emit:{GRADIENT}{name}" for name in unwanted}
-    unneeded |= {f"emit:{stream}" for name, stream in training.statics if name in unwanted}
+    needed |= {key for part in memories for key in (part.weights, part.weighed)}
+    unneeded = {ArrayKey("input_gradient", name) for name in unwanted}
+    unneeded |= {flow for name, flow in training.statics if name in unwanted}
     unneeded |= {
-        f"emit:{stream}"
-        for part in training.memories
-        if part.name in unwanted
-        for stream in (part.weights, part.weighed)
+        key for part in training.memories if part.name in unwanted for key in (part.weights, part.weighed)
     }
     outputs = tuple(
-        (name, index)
-        for name, index in training.loop.outputs
-        if name not in unneeded or name.removeprefix("emit:") in needed
+        (key, index) for key, index in training.loop.outputs if key not in unneeded or key in needed
     )
     loop = drop_dead(replace(training.loop, outputs=outputs))
     return replace(training, loop=loop, statics=statics, memories=memories)
@@ -183,7 +180,7 @@ class Stream(NamedTuple):
         return Stream(self.place.at(rows * self.width), self.width)
 
 
-Streams = dict[str, Stream]
+Streams = dict[ArrayKey, Stream]
 
 
 @dataclass(frozen=True)
@@ -191,7 +188,7 @@ class Kept:
     """What training keeps for backward beside inputs and states, all in one array.
 
     Attributes:
-        loop, outer: what the two programs save, by name.
+        loop, outer: what the two programs save.
         numbers: of the array.
     """
 
@@ -205,21 +202,22 @@ def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
     """Where saved streams stand."""
     programs = plan(shape.graph, wanted)
     stagger = STAGGER // (torch.finfo(shape.dtype).bits // 8)
-    loop_reads = {spec.name for spec in programs.loop_training.loop.inputs}
+    loop_reads = {spec.key for spec in programs.loop_training.loop.inputs}
     found: tuple[Streams, Streams] = ({}, {})
     numbers = 0
     for part, streams in zip((programs.loop_training, programs.outer_training), found, strict=True):
         if part is None:
             continue
-        reads = {spec.name for spec in part.loop.inputs}
-        for name, size in emitted(part.forward, shape.size_of).items():
-            of_loop = streams is found[1] and name.startswith(PREFIX) and name in loop_reads
-            if of_loop or (name in part.saved and name in reads):
-                streams[name] = Stream(Place("kept", numbers), size)
+        reads = {spec.key for spec in part.loop.inputs}
+        for key, size in given_at_steps(part.forward, shape.size_of).items():
+            of_loop = streams is found[1] and key.kind == "hoisted" and key in loop_reads
+            if of_loop or (key in part.saved and key in reads):
+                streams[key] = Stream(Place(KEPT, numbers), size)
                 numbers += size * shape.total + stagger
     return Kept(*found, numbers)
 
 
-def emitted(graph: Graph, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Emitted streams and their widths."""
-    return {name: resolve(graph.nodes[index].width, sizes) for name, index in graph.emits().items()}
+def given_at_steps(graph: Graph, sizes: Mapping[str, int]) -> dict[ArrayKey, int]:
+    """What a program gives at every step beside the new states, and the widths."""
+    outputs = (item for item in graph.outputs if item[0].kind != "state")
+    return {key: resolve(graph.nodes[index].width, sizes) for key, index in outputs}

@@ -15,18 +15,29 @@ from gatework.backends import eager
 from gatework.backends.admission import native_gradients
 from gatework.backends.llvm import attended, memory, target, threads
 from gatework.backends.llvm.once import made_once
-from gatework.backends.llvm.passes import backward_work, forward_work
-from gatework.backends.llvm.plan import Shape, kept, plan
+from gatework.backends.llvm.passes import ATTENDED_ROWS, backward_work, forward_work
+from gatework.backends.llvm.plan import KEPT, Shape, kept, plan
 from gatework.backends.llvm.target import Target
+from gatework.backends.llvm.worklist import Base
 from gatework.backends.pieces import run_pieces
 from gatework.backends.program import MemoryValue, Piece, SequenceInput, SequenceOutput
 from gatework.graph import Graph
+from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.layout import named_sizes
 from gatework.graph.node import resolve
 from gatework.graph.ops import OPS
 from gatework.graph.schedule import schedule
 
 Tensors = dict[str, Tensor]
+Arrays = dict[ArrayKey, Tensor]
+
+_GRADIENTS_OF: dict[Kind, Kind] = {
+    "input_gradient": "input",
+    "hoisted_input_gradient": "input",
+    "static_gradient": "static",
+    "memory_gradient": "memory",
+}
+"""Gradients that a work list writes only where they are wanted, and of what they are gradients."""
 
 # Where threads share a step's units rather than the rows: each then finds its half of the weights in its own cache,
 # and waits for the others at every stage. Backward has two stages a step, and large products besides.
@@ -126,33 +137,33 @@ def backward_shape(shape: Shape, weights: int) -> Shape:
 
 
 class _Buffers:
-    """Tensors of a pass, by the names of the work list's bases."""
+    """Tensors of a pass, by the bases of the work list."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.tensors: Tensors = {}
+        self.tensors: Arrays = {}
 
-    def read(self, kind: str, tensors: Mapping[str, Tensor]) -> None:
+    def read(self, kind: Kind, tensors: Mapping[str, Tensor]) -> None:
         """Arrays that the work reads: whole rows, one after the other."""
         for name, value in tensors.items():
             if value.dtype is not self.shape.dtype or value.device.type != "cpu":
                 raise ValueError(
                     f"{name} is {value.dtype} on {value.device}, and the input {self.shape.dtype} on the CPU."
                 )
-            self.tensors[kind + name] = value.contiguous()
+            self.tensors[ArrayKey(kind, name)] = value.contiguous()
 
-    def write(self, name: str, *shape: int) -> Tensor:
+    def write(self, key: ArrayKey, *shape: int) -> Tensor:
         """An array that the work writes."""
-        self.tensors[name] = tensor = memory.empty(shape, self.shape.dtype)
+        self.tensors[key] = tensor = memory.empty(shape, self.shape.dtype)
         return tensor
 
-    def addresses(self) -> dict[str, int]:
-        return {name: value.data_ptr() for name, value in self.tensors.items()}
+    def addresses(self) -> dict[Base, int]:
+        return {key: value.data_ptr() for key, value in self.tensors.items()}
 
 
 def _forward(
     shape: Shape, parameters: Mapping[str, Tensor], sequence: SequenceInput, wanted: frozenset[str] | None
-) -> tuple[SequenceOutput, Tensors]:
+) -> tuple[SequenceOutput, Arrays]:
     """The outputs, and in training every array that the backward pass reads.
 
     The caller may write into what it is given: in training the outputs are copies of the arrays that are kept.
@@ -160,32 +171,32 @@ def _forward(
     graph, sizes, total = shape.graph, shape.size_of, shape.total
     steps = (total,) if sequence.pieces is not None else (sequence.steps, shape.rows)
     buffers = _Buffers(shape)
-    buffers.read("", parameters)
-    buffers.read("input:", sequence.inputs)
-    buffers.read("static:", sequence.statics)
+    buffers.read("parameter", parameters)
+    buffers.read("input", sequence.inputs)
+    buffers.read("static", sequence.statics)
     if sequence.memories:
-        buffers.tensors["attended_rows"] = attended.every_row(shape.rows, shape.dtype)
+        buffers.tensors[ATTENDED_ROWS] = attended.every_row(shape.rows, shape.dtype)
     for name, attended_to in sequence.memories.items():
-        buffers.read("memory:", {name: attended_to.values.transpose(0, 1)})
-        buffers.read("lengths:", {name: attended.lengths(attended_to)})
+        buffers.read("memory", {name: attended_to.values.transpose(0, 1)})
+        buffers.read("lengths", {name: attended.lengths(attended_to)})
     finals = []
     for state, value in zip(graph.states, sequence.states, strict=True):
         width = value.shape[-1]
-        buffers.read("state:", {state.name: value})
-        finals.append(buffers.write(f"final:{state.name}", shape.rows, width))
+        buffers.read("state", {state.name: value})
+        finals.append(buffers.write(ArrayKey("final", state.name), shape.rows, width))
         if wanted is not None or state is graph.states[0]:
-            buffers.write(f"history:{state.name}", shape.rows + total, width)
+            buffers.write(ArrayKey("history", state.name), shape.rows + total, width)
     emits = {
-        name: buffers.write(f"emit:{name}", *steps, resolve(graph.nodes[index].width, sizes))
+        name: buffers.write(ArrayKey("emit", name), *steps, resolve(graph.nodes[index].width, sizes))
         for name, index in graph.emits().items()
     }
     if wanted is not None:
-        buffers.write("kept", kept(shape, wanted).numbers)
+        buffers.write(KEPT, kept(shape, wanted).numbers)
     forward_work(shape, wanted).call(buffers.addresses(), shape.team)
-    output = buffers.tensors[f"history:{graph.states[0].name}"][shape.rows :].view(*steps, -1)
+    output = buffers.tensors[ArrayKey("history", graph.states[0].name)][shape.rows :].view(*steps, -1)
     if wanted is None:
         return SequenceOutput(output, emits, tuple(finals)), {}
-    saved = {name: value for name, value in buffers.tensors.items() if not name.startswith("final:")}
+    saved = {key: value for key, value in buffers.tensors.items() if key.kind != "final"}
     emits = {name: _copy(value) for name, value in emits.items()}
     return SequenceOutput(_copy(output), emits, tuple(finals)), saved
 
@@ -194,50 +205,64 @@ def _copy(value: Tensor) -> Tensor:
     return memory.empty(value.shape, value.dtype).copy_(value)
 
 
+@dataclass(frozen=True)
+class _Gradients:
+    """What a backward pass gives, by names."""
+
+    inputs: Tensors
+    statics: Tensors
+    memories: Tensors
+    states: tuple[Tensor, ...]
+    parameters: Tensors
+
+
 def _backward(
     call: _Call,
-    tensors: Tensors,
+    saved: Arrays,
     output: Tensor | None,
     emits: Mapping[str, Tensor | None],
     finals: tuple[Tensor | None, ...],
-) -> tuple[dict[str, Tensors], tuple[Tensor, ...], Tensors]:
-    """Gradients of inputs, static inputs and memories by their kinds, of states, and of parameters.
+) -> _Gradients:
+    """Gradients of everything that the forward pass read and that has one.
 
     Args:
-        tensors: the arrays that the forward pass saved.
+        saved: the arrays that the forward pass kept.
         output, emits, finals: gradients of its outputs.
     """
     shape, graph = call.shape, call.shape.graph
     buffers = _Buffers(shape)
-    buffers.tensors |= tensors
-    weights = sum(tensors[name].numel() for name in call.parameters)
+    buffers.tensors |= saved
+    weights = sum(saved[ArrayKey("parameter", name)].numel() for name in call.parameters)
     work = backward_work(backward_shape(shape, weights), call.wanted)
 
-    def gradient(name: str, value: Tensor | None, like: Tensor) -> None:
-        buffers.tensors[name] = torch.zeros_like(like) if value is None else value.contiguous()
+    def read(key: ArrayKey, value: Tensor | None, like: Tensor) -> None:
+        buffers.tensors[key] = torch.zeros_like(like) if value is None else value.contiguous()
 
-    gradient("gradient:output", output, tensors[f"history:{graph.states[0].name}"][shape.rows :])
+    first = graph.states[0].name
+    read(ArrayKey("output_gradient", first), output, saved[ArrayKey("history", first)][shape.rows :])
     for name, value in emits.items():
-        gradient(f"gradient:emit:{name}", value, tensors[f"emit:{name}"])
+        read(ArrayKey("emit_gradient", name), value, saved[ArrayKey("emit", name)])
+    states = []
     for state, value in zip(graph.states, finals, strict=True):
-        gradient(f"gradient:final:{state.name}", value, tensors[f"state:{state.name}"])
-    states = tuple(
-        buffers.write(f"gradient:state:{state.name}", *tensors[f"state:{state.name}"].shape)
-        for state in graph.states
-    )
-    parameters = {name: buffers.write(f"gradient:{name}", *tensors[name].shape) for name in call.parameters}
-    found: dict[str, Tensors] = {"input": {}, "outer": {}, "static": {}, "memory": {}}
+        own = ArrayKey("state", state.name)
+        read(ArrayKey("final_gradient", state.name), value, saved[own])
+        states.append(buffers.write(own.gradient, *saved[own].shape))
+    parameters = {}
+    for name in call.parameters:
+        own = ArrayKey("parameter", name)
+        parameters[name] = buffers.write(own.gradient, *saved[own].shape)
+    written: dict[Kind, Tensors] = {kind: {} for kind in _GRADIENTS_OF}
     for base in work.bases:
-        _, _, rest = base.partition("gradient:")
-        kind, colon, name = rest.partition(":")
-        if colon and kind in found:
-            source = tensors[f"{'input' if kind == 'outer' else kind}:{name}"]
-            found[kind][name] = buffers.write(base, *source.shape)
+        if isinstance(base, ArrayKey) and base.kind in _GRADIENTS_OF:
+            like = saved[ArrayKey(_GRADIENTS_OF[base.kind], base.name)]
+            written[base.kind][base.name] = buffers.write(base, *like.shape)
     work.call(buffers.addresses(), shape.team)
-    inputs = found["input"]
-    for name, value in found.pop("outer").items():
+    inputs = written["input_gradient"]
+    for name, value in written["hoisted_input_gradient"].items():
         inputs[name] = inputs[name] + value if name in inputs else value
-    return found, states, parameters
+    return _Gradients(
+        inputs, written["static_gradient"], written["memory_gradient"], tuple(states), parameters
+    )
 
 
 @dataclass(frozen=True)
@@ -298,17 +323,15 @@ class _Layer(torch.autograd.Function):
         graph = call.shape.graph
         output, emits, finals = _cut(tuple(plain), (1, len(graph.emits()), len(graph.states)))
         arrays = dict(zip(ctx.names, saved, strict=True))
-        found, states, parameters = _backward(
-            call, arrays, output[0], dict(zip(graph.emits(), emits, strict=True)), finals
-        )
-        memories = {name: value.transpose(0, 1) for name, value in found["memory"].items()}
+        found = _backward(call, arrays, output[0], dict(zip(graph.emits(), emits, strict=True)), finals)
+        memories = {name: value.transpose(0, 1) for name, value in found.memories.items()}
         return (
             None,
-            *(found["input"].get(name) for name in call.inputs),
-            *(found["static"].get(name) for name in call.statics),
+            *(found.inputs.get(name) for name in call.inputs),
+            *(found.statics.get(name) for name in call.statics),
             *(memories.get(name) for name, _ in call.memories),
-            *states,
-            *(parameters[name] for name in call.parameters),
+            *found.states,
+            *(found.parameters[name] for name in call.parameters),
         )
 
 

@@ -19,15 +19,26 @@ from gatework.backends.admission import native_gradients
 from gatework.backends.llvm import memory, target
 from gatework.backends.llvm.once import LOCK, made_once
 from gatework.backends.llvm.passes import add_backward, add_forward
-from gatework.backends.llvm.plan import Shape, emitted, kept, plan
+from gatework.backends.llvm.plan import KEPT, Shape, given_at_steps, kept, plan
 from gatework.backends.llvm.sequence import backward_shape, differentiate, shape_for, with_gradients
 from gatework.backends.llvm.target import Target
-from gatework.backends.llvm.worklist import ARENA, ONE, Fixed, Place, Work, WorkList, new_arena
+from gatework.backends.llvm.worklist import (
+    ARENA,
+    ONE,
+    Base,
+    Fixed,
+    LayerArray,
+    Place,
+    Work,
+    WorkList,
+    new_arena,
+)
 from gatework.backends.program import SequenceInput
 from gatework.graph import Graph
-from gatework.graph.backward import GRADIENT
+from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
 
+_OUTPUT = ArrayKey("output", "")
 _MOST_ARENA = 1 << 20  # bytes that a prepared call may keep for itself
 
 Sizes = tuple[tuple[tuple[tuple[str, int], ...], int], ...]
@@ -78,6 +89,7 @@ class Stack:
             self._wanted = [frozenset([first] if n or plain.wanted else []) for n in range(len(shapes))]
         self._widths = {state.name: resolve(state.size, shapes[0].size_of) for state in graph.states}
         self._output = graph.states[0].name
+        self._input = ArrayKey("input", graph.inputs[0].name)
         self._input_width = resolve(graph.inputs[0].size, shapes[0].size_of)
         history = (steps + 1, rows, self._widths[self._output])
         finals = [(len(shapes), rows, width) for width in self._widths.values()]
@@ -85,31 +97,33 @@ class Stack:
         self.made: list[tuple[int, ...]] = [history, *finals]
         if plain.wanted is not None:
             self.made += [(numbers,), (steps, rows, self._widths[self._output])]
-        self._parameters = [f"{number}:{name}" for number in range(len(shapes)) for name in plain.names]
-        self._states = [f"state:{name}" for name in self._widths]
+        self._parameters = [
+            (index, ArrayKey("parameter", name)) for index in range(len(shapes)) for name in plain.names
+        ]
+        self._states = [ArrayKey("state", name) for name in self._widths]
         self._forward = self._prepare_forward()
         self._backward: dict[tuple[bool, ...], _Call] = {}
 
-    def _keep(self) -> tuple[list[dict[str, Place]], int]:
+    def _keep(self) -> tuple[list[dict[ArrayKey, Place]], int]:
         """Where each layer's histories and saved streams stand in one array, and its size."""
         found, numbers = [], 0
         for number, (shape, wanted) in enumerate(zip(self._shapes, self._wanted, strict=True)):
-            places: dict[str, Place] = {}
+            places: dict[ArrayKey, Place] = {}
             for name, width in self._widths.items():
                 if number == len(self._shapes) - 1 and name == self._output:
-                    places[f"history:{name}"] = Place("history")
+                    places[ArrayKey("history", name)] = Place(ArrayKey("history", name))
                 elif wanted is not None:
-                    places[f"history:{name}"] = Place("kept", numbers)
+                    places[ArrayKey("history", name)] = Place(KEPT, numbers)
                     numbers += (self.plain.steps + 1) * self.plain.rows * width
             if wanted is not None:
-                places["kept"] = Place("kept", numbers)
+                places[KEPT] = Place(KEPT, numbers)
                 numbers += kept(shape, wanted).numbers
             found.append(places)
         return found, numbers
 
-    def _layer_place(self, number: int, name: str) -> Place:
+    def _layer_place(self, number: int, key: ArrayKey) -> Place:
         """A state's part of an array of all layers."""
-        return Place(name, number * self.plain.rows * self._widths[name.rpartition(":")[2]])
+        return Place(key, number * self.plain.rows * self._widths[key.name])
 
     def _work_list(self, shapes: Sequence[Shape]) -> WorkList:
         parts = max(shape.parts for shape in shapes)
@@ -118,34 +132,38 @@ class Stack:
     def _prepare_forward(self) -> _Call:
         rows, width = self.plain.rows, self._widths[self._output]
         work = self._work_list(self._shapes)
-        below = Place("input")
+        below = Place(self._input)
+        history = ArrayKey("history", self._output)
         for number, (shape, wanted) in enumerate(zip(self._shapes, self._wanted, strict=True)):
             places = dict(self._kept[number])
-            history = f"history:{self._output}"
             if history not in places:
                 places[history] = work.scratch((self.plain.steps + 1) * rows * width)
 
             def at(
-                name: str, below: Place = below, places: dict[str, Place] = places, number: int = number
+                key: ArrayKey,
+                below: Place = below,
+                places: dict[ArrayKey, Place] = places,
+                number: int = number,
             ) -> Place | None:
-                kind = name.partition(":")[0]
-                if kind == "input":
+                if key.kind == "input":
                     return below
-                if kind == "state" and not self.plain.given:
+                if key.kind == "state" and not self.plain.given:
                     return None
-                return places[name] if name in places else self._layer_place(number, name)
+                return places[key] if key in places else self._layer_place(number, key)
 
-            add_forward(work, shape, wanted, at, f"{number}:")
+            add_forward(work, shape, wanted, at, number)
             work.barrier()
             below = places[history].at(rows * width)
-        made = ["history", *(f"final:{name}" for name in self._widths)]
-        if (
-            self.plain.wanted is not None
-        ):  # the caller may write into its output: it is not what backward reads
-            work.copy(Place("history", rows * width), Place("output"), width, rows * self.plain.steps)
-            made += ["kept", "output"]
+        made = [history, *(ArrayKey("final", name) for name in self._widths)]
+        if self.plain.wanted is not None:
+            # The caller may write into the output: backward reads the history, of which the output is a copy.
+            work.copy(Place(history, rows * width), Place(_OUTPUT), width, rows * self.plain.steps)
+            made += [KEPT, _OUTPUT]
         states = self._states if self.plain.given else []
-        return _Call(work.finish(), ["input", *self._parameters, *states, *made], self._team)
+        return _Call(work.finish(), [self._input, *self._layer_parameters(), *states, *made], self._team)
+
+    def _layer_parameters(self) -> list[Base]:
+        return [LayerArray(layer, key) for layer, key in self._parameters]
 
     def forward(self, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor]:
         """History (T + 1, B, H), the final states (L, B, size), and in training what backward needs and the output.
@@ -162,62 +180,62 @@ class Stack:
         shapes = [backward_shape(shape, count) for shape, count in zip(self._shapes, weights, strict=True)]
         work = self._work_list(shapes)
         there = dict(zip(widths, finals, strict=True))
-        first = self.plain.graph.inputs[0].name
-        history = f"history:{self._output}"
-        above = Place("gradient:output")
+        first = self._input.name
+        history, of_output = ArrayKey("history", self._output), ArrayKey("output_gradient", self._output)
+        above = Place(of_output)
         for number in reversed(range(len(shapes))):
             wanted = self._wanted[number]
             assert wanted is not None
-            below = Place("input")
+            below = Place(self._input)
             if number:
                 below = self._kept[number - 1][history].at(rows * widths[self._output])
-            of_input, width = Place("gradient:input"), self._input_width
+            of_input, width = Place(self._input.gradient), self._input_width
             if number:
                 width = widths[self._output]
                 of_input = work.scratch(steps * rows * width)
             both = self._made_twice(wanted)
             of_outer = work.scratch(steps * rows * width) if both else of_input
             places = {
-                "gradient:output": above,
-                f"input:{first}": below,
-                f"gradient:input:{first}": of_input,
-                f"gradient:outer:{first}": of_outer,
+                of_output: above,
+                self._input: below,
+                self._input.gradient: of_input,
+                ArrayKey("hoisted_input_gradient", first): of_outer,
                 **self._kept[number],
             }
             if not self.plain.given:
-                places |= {f"gradient:state:{n}": work.scratch(rows * width) for n, width in widths.items()}
+                for state in self._states:
+                    places[state.gradient] = work.scratch(rows * widths[state.name])
 
-            def at(name: str, places: dict[str, Place] = places, number: int = number) -> Place | None:
-                rest = name.partition(":")[2]
-                if name in places:
-                    return places[name]
-                if rest.startswith("final:"):
-                    state = rest.partition(":")[2]
-                    return self._layer_place(number, name) if there[state] else None
-                if rest.startswith("state:"):
-                    return self._layer_place(number, name)
-                return Place(f"gradient:{number}:{rest}")
+            def at(
+                key: ArrayKey, places: dict[ArrayKey, Place] = places, number: int = number
+            ) -> Place | None:
+                if key in places:
+                    return places[key]
+                if key.kind == "final_gradient":
+                    return self._layer_place(number, key) if there[key.name] else None
+                if key.kind == "state_gradient":
+                    return self._layer_place(number, key)
+                return Place(LayerArray(number, key))
 
-            add_backward(work, shapes[number], wanted, at, f"{number}:")
+            add_backward(work, shapes[number], wanted, at, number)
             work.barrier()
             if both:
                 work.outer(Place(ONE), (0, 0), of_outer, 0, 1, 1, steps * rows * width, of_input)
                 work.barrier()
             above = of_input
-        bases = ["input", *self._parameters, "history", "kept", "gradient:output"]
-        bases += [f"gradient:final:{name}" for name in widths if there[name]]
-        bases += [f"gradient:{name}" for name in self._parameters]
-        bases += [f"gradient:{name}" for name in self._states] if self.plain.given else []
-        bases += ["gradient:input"] if self.plain.wanted else []
+        bases: list[Base] = [self._input, *self._layer_parameters(), history, KEPT, of_output]
+        bases += [ArrayKey("final_gradient", name) for name in widths if there[name]]
+        bases += [LayerArray(layer, key.gradient) for layer, key in self._parameters]
+        bases += [key.gradient for key in self._states] if self.plain.given else []
+        bases += [self._input.gradient] if self.plain.wanted else []
         return _Call(work.finish(), bases, self._team)
 
     def _made_twice(self, wanted: frozenset[str]) -> bool:
         """Whether the loop and the outer program both make a gradient of the input, which are then added."""
         programs = plan(self.plain.graph, wanted)
-        name = f"{GRADIENT}{self.plain.graph.inputs[0].name}"
         parts = (programs.loop_training, programs.outer_training)
-        sizes = self._shapes[0].size_of
-        return all(part is not None and name in emitted(part.loop, sizes) for part in parts)
+        key, sizes = self._input.gradient, self._shapes[0].size_of
+        return all(part is not None and key in given_at_steps(part.loop, sizes) for part in parts)
 
     def backward(
         self,
@@ -253,7 +271,7 @@ class Stack:
 class _Call:
     """A work list that is called with addresses of the same bases again and again."""
 
-    def __init__(self, work: Work, bases: Sequence[str], team: int) -> None:
+    def __init__(self, work: Work, bases: Sequence[Base], team: int) -> None:
         self._work, self._bases, self._team = work, bases, team
         self._lock = threading.Lock()
         self._fixed: Fixed | None = None

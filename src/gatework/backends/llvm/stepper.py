@@ -11,12 +11,27 @@ from torch import Tensor
 
 from gatework.backends.llvm import attended, target, threads
 from gatework.backends.llvm.native import native
-from gatework.backends.llvm.plan import emitted, plan
-from gatework.backends.llvm.worklist import ARENA, Bound, Fixed, Place, Work, WorkList, aligned, new_arena
+from gatework.backends.llvm.passes import ATTENDED_ROWS
+from gatework.backends.llvm.plan import given_at_steps, plan
+from gatework.backends.llvm.worklist import (
+    ARENA,
+    Base,
+    Bound,
+    Fixed,
+    LayerArray,
+    Place,
+    Work,
+    WorkList,
+    aligned,
+    new_arena,
+    parameter,
+)
 from gatework.backends.program import MemoryValue
 from gatework.graph import Graph
+from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
 
+_OUTPUT = ArrayKey("output", "")
 _WORTH_A_TEAM = 300_000  # multiplications of one step
 
 
@@ -32,24 +47,29 @@ class BoundLayer:
     outer: Bound | None
     loop: Bound
     states: Mapping[str, Place]
-    hoisted: dict[str, Place]
+    hoisted: dict[ArrayKey, Place]
 
 
 def bind_layer(
-    work: WorkList, graph: Graph, sizes: Mapping[str, int], rows: int, dtype: torch.dtype, prefix: str = ""
+    work: WorkList,
+    graph: Graph,
+    sizes: Mapping[str, int],
+    rows: int,
+    dtype: torch.dtype,
+    layer: int | None = None,
 ) -> BoundLayer:
     """A layer's programs with their weights packed, for so many rows at most.
 
     Args:
-        prefix: of the bases of its parameters.
+        layer: its number in a stack; None where it is alone.
     """
     programs, host = plan(graph), target.host()
-    outer, hoisted = None, dict[str, Place]()
+    outer, hoisted = None, dict[ArrayKey, Place]()
     if programs.outer is not None:
-        outer = work.bind(native(programs.outer, dtype, host), graph, sizes, rows, prefix)
-        widths = emitted(programs.outer, sizes)
-        hoisted = {f"stream:{name}": work.scratch(rows * width) for name, width in widths.items()}
-    loop = work.bind(native(programs.loop, dtype, host), graph, sizes, rows, prefix)
+        outer = work.bind(native(programs.outer, dtype, host), graph, sizes, rows, layer)
+        widths = given_at_steps(programs.outer, sizes)
+        hoisted = {key: work.scratch(rows * width) for key, width in widths.items()}
+    loop = work.bind(native(programs.loop, dtype, host), graph, sizes, rows, layer)
     states = {state.name: work.scratch(2 * rows * resolve(state.size, sizes)) for state in graph.states}
     return BoundLayer(outer, loop, states, hoisted)
 
@@ -57,7 +77,7 @@ def bind_layer(
 def run_layer(
     work: WorkList,
     layer: BoundLayer,
-    arrays: Mapping[str, Place],
+    arrays: Mapping[ArrayKey, Place],
     rows: int,
     *,
     by_units: bool,
@@ -66,17 +86,22 @@ def run_layer(
     """A step that reads states in their place `turn` and writes them to the other.
 
     Args:
-        arrays: streams, static inputs and memories by the names of layouts.
+        arrays: inputs, static inputs, memories and emitted values.
     """
     arrays = {**arrays, **layer.hoisted}
     if layer.outer is not None:
         work.run(layer.outer, arrays, {}, steps=(0, 1), rows=rows, by_units=by_units)
         work.barrier()
-    arrays |= {f"state:{name}": place for name, place in layer.states.items()}
+    arrays |= {ArrayKey("state", name): place for name, place in layer.states.items()}
     masks = dict.fromkeys(layer.states, 1)
-    # The states' step is the turn; the streams have but one, at 0.
+    # States alternate between two buffers (`turn`); all other arrays hold one step, index 0.
     work.run(layer.loop, arrays, masks, steps=(turn, turn + 1), rows=rows, begin=-turn, by_units=by_units)
     work.barrier()
+
+
+def _memory_keys(name: str) -> tuple[ArrayKey, ArrayKey]:
+    """A memory, and how many of its steps exist."""
+    return ArrayKey("memory", name), ArrayKey("lengths", name)
 
 
 class Stepper:
@@ -115,30 +140,30 @@ class Stepper:
         self._team = threads.most() if weights * self._rows >= _WORTH_A_TEAM else 1
         work = WorkList(self._dtype, target.host(), self._team, self._team)
         layers = [
-            bind_layer(work, graph, own, self._rows, self._dtype, f"{number}:")
-            for number, own in enumerate(sizes)
+            bind_layer(work, graph, own, self._rows, self._dtype, number) for number, own in enumerate(sizes)
         ]
         setup = work.finish()
-        result = {"output": self._widths[graph.states[0].name], **emitted(graph, sizes[-1])}
-        places = {name: work.scratch(self._rows * width) for name, width in result.items()}
+        result = {_OUTPUT: self._widths[graph.states[0].name], **given_at_steps(graph, sizes[-1])}
+        places = {key: work.scratch(self._rows * width) for key, width in result.items()}
         # States change place at every step: one list for even steps, and one for odd ones.
         lists = [self._list(work, layers, places, turn) for turn in (0, 1)]
 
         self._memory, arena = new_arena(lists[1].arena)
-        self._kept = {
-            f"{number}:{name}": value.contiguous()
+        self._kept: dict[Base, Tensor] = {
+            parameter(name, number): value.contiguous()
             for number, layer in enumerate(parameters)
             for name, value in layer.items()
         }
         for number, (_, _, known) in enumerate(given_layers):
             for name, memory in known.items():
-                self._kept[f"{number}:memory:{name}"] = memory.values.transpose(0, 1).contiguous()
-                self._kept[f"{number}:lengths:{name}"] = attended.lengths(memory)
+                own_memory, lengths = (LayerArray(number, key) for key in _memory_keys(name))
+                self._kept[own_memory] = memory.values.transpose(0, 1).contiguous()
+                self._kept[lengths] = attended.lengths(memory)
         if memories[0]:
-            self._kept["attended_rows"] = attended.every_row(self._rows, self._dtype)
-        given = [f"given:{spec.name}" for spec in graph.inputs if spec.kind != "memory"]
-        addresses = {ARENA: arena, **dict.fromkeys(given, 0)}
-        addresses |= {name: value.data_ptr() for name, value in self._kept.items()}
+            self._kept[ATTENDED_ROWS] = attended.every_row(self._rows, self._dtype)
+        given = [spec.key for spec in graph.inputs if spec.kind != "memory"]
+        addresses: dict[Base, int] = {ARENA: arena, **dict.fromkeys(given, 0)}
+        addresses |= {base: value.data_ptr() for base, value in self._kept.items()}
         setup.call(addresses, 1)
         self._lists = [Fixed(each, addresses, given, self._team) for each in lists]
         self._turn = 0
@@ -147,32 +172,30 @@ class Stepper:
                 [self._view(layer.states[name], (2, self._rows, width)) for layer in layers]
                 for name, width in self._widths.items()
             ]
-            self.results = {n: self._view(places[n], (self._rows, width)) for n, width in result.items()}
+            self.results = {
+                key.name or key.kind: self._view(places[key], (self._rows, width))
+                for key, width in result.items()
+            }
         self.set_states(states)
 
     def _list(
-        self, work: WorkList, layers: Sequence[BoundLayer], results: Mapping[str, Place], turn: int
+        self, work: WorkList, layers: Sequence[BoundLayer], results: Mapping[ArrayKey, Place], turn: int
     ) -> Work:
         """A step that reads states in their place `turn` and writes them to the other."""
-        own, *further = (spec.name for spec in self._graph.inputs if spec.kind != "memory")
+        own, *further = (spec.key for spec in self._graph.inputs if spec.kind != "memory")
         memories = [spec.name for spec in self._graph.inputs_of_kind("memory")]
         output = self._graph.states[0].name
         new = (1 - turn) * self._rows * self._widths[output]
-        below = Place(f"given:{own}")
+        below = Place(own)
         for number, layer in enumerate(layers):
-            arrays = {
-                f"{kind}:{name}": Place(f"given:{name}") for name in further for kind in ("stream", "static")
-            }
-            arrays["attended_rows"] = Place("attended_rows")
+            arrays = {key: Place(key) for key in (*further, ATTENDED_ROWS)}
             for name in memories:
-                arrays |= {
-                    f"{kind}:{name}": Place(f"{number}:{kind}:{name}") for kind in ("memory", "lengths")
-                }
-            arrays |= {f"stream:{name}": place for name, place in results.items()}
-            arrays[f"stream:{own}"] = below
+                arrays |= {key: Place(LayerArray(number, key)) for key in _memory_keys(name)}
+            arrays |= results
+            arrays[own] = below
             run_layer(work, layer, arrays, self._rows, by_units=self._team > 1, turn=turn)
             below = layer.states[output].at(new)
-        work.copy(below, results["output"], self._widths[output], self._rows)
+        work.copy(below, results[_OUTPUT], self._widths[output], self._rows)
         return work.finish()
 
     def _view(self, place: Place, shape: tuple[int, ...]) -> Tensor:

@@ -10,13 +10,20 @@ import torch
 from torch import Tensor
 
 from gatework.backends.llvm import attended, target, threads
-from gatework.backends.llvm.plan import emitted
+from gatework.backends.llvm.passes import ATTENDED_ROWS
+from gatework.backends.llvm.plan import given_at_steps
 from gatework.backends.llvm.sequence import shape_for, shape_of
 from gatework.backends.llvm.stepper import BoundLayer, bind_layer, run_layer
-from gatework.backends.llvm.worklist import ARENA, Fixed, Place, Work, WorkList, new_arena
+from gatework.backends.llvm.worklist import ARENA, Base, Fixed, Place, Work, WorkList, new_arena, parameter
 from gatework.backends.program import SequenceInput, SequenceOutput
 from gatework.graph import Graph
+from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.node import resolve
+
+_BEFORE_AND_BOTH: tuple[Kind, Kind] = (
+    "old",
+    "state",
+)  # a state that is given, and the array of its two halves
 
 
 def run_step(
@@ -71,7 +78,7 @@ class Step:
         lowered, own, memories = attended.by_rows(graph, parameters, every)
         self._graph = lowered
         self._sizes = shape_of(lowered, own, replace(sequence, memories=memories)).size_of
-        self._emitted = emitted(lowered, self._sizes)
+        self._emitted = given_at_steps(lowered, self._sizes)
         self._weights = sum(value.numel() for name, value in own.items() if name.startswith("weight_"))
         self._most, _ = made_for
 
@@ -79,19 +86,19 @@ class Step:
         layer = bind_layer(work, lowered, self._sizes, self.rows, self._dtype)
         setup = work.finish()
         self._memory, arena = new_arena(setup.arena)
-        self._kept = {name: value.detach().contiguous() for name, value in own.items()}
+        self._kept: dict[Base, Tensor] = {
+            parameter(name, None): value.detach().contiguous() for name, value in own.items()
+        }
         for name, value in memories.items():
-            self._kept[f"memory:{name}"] = value.values.detach().transpose(0, 1).contiguous()
-            self._kept[f"lengths:{name}"] = attended.lengths(value)
-        addresses = {name: value.data_ptr() for name, value in self._kept.items()}
+            self._kept[ArrayKey("memory", name)] = value.values.detach().transpose(0, 1).contiguous()
+            self._kept[ArrayKey("lengths", name)] = attended.lengths(value)
+        addresses = {base: value.data_ptr() for base, value in self._kept.items()}
         setup.call({**addresses, ARENA: arena}, self._most)
 
-        self._inputs = [spec.name for spec in lowered.inputs if spec.kind != "memory"]
-        given = [f"input:{name}" for name in self._inputs]
-        given += [
-            f"{kind}:{name}" for kind in ("old", "both") for name in _state_widths(lowered, self._sizes)
-        ]
-        given += ["attended_rows", *(f"emit:{name}" for name in self._emitted)]
+        self._inputs = [spec.key for spec in lowered.inputs if spec.kind != "memory"]
+        states = [state.name for state in lowered.states]
+        given = [*self._inputs, *(ArrayKey(kind, name) for kind in _BEFORE_AND_BOTH for name in states)]
+        given += [ATTENDED_ROWS, *self._emitted]
         self._work = self._step(work, layer)
         addresses |= {ARENA: arena, **dict.fromkeys(given, 0)}
         self._calls = {team: Fixed(self._work, addresses, given, team) for team in {1, self._most}}
@@ -99,17 +106,20 @@ class Step:
         self._lock = threading.Lock()
 
     def _step(self, work: WorkList, layer: BoundLayer) -> Work:
-        """The step for as many rows as there may be; states come to an array's first half, and leave by the other."""
-        arrays = {f"stream:{name}": Place(f"emit:{name}") for name in self._emitted}
-        arrays["attended_rows"] = Place("attended_rows")
+        """The step for as many rows as there may be.
+
+        States are read from the first half of their array and written to the second.
+        """
+        arrays = {key: Place(key) for key in (*self._emitted, ATTENDED_ROWS)}
         for spec in self._graph.inputs:
-            for kind in ("stream", "static", "memory", "lengths"):
-                base = f"input:{spec.name}" if kind in ("stream", "static") else f"{kind}:{spec.name}"
-                arrays[f"{kind}:{spec.name}"] = Place(base)
+            arrays[spec.key] = Place(spec.key)
+            if spec.kind == "memory":
+                lengths = ArrayKey("lengths", spec.name)
+                arrays[lengths] = Place(lengths)
         states = {}
         for name, width in _state_widths(self._graph, self._sizes).items():
-            states[name] = Place(f"both:{name}")
-            work.copy(Place(f"old:{name}"), states[name], width, self.rows)
+            states[name] = Place(ArrayKey("state", name))
+            work.copy(Place(ArrayKey("old", name)), states[name], width, self.rows)
         work.barrier()
         run_layer(work, replace(layer, states=states), arrays, self.rows, by_units=False)
         return work.finish()
@@ -125,11 +135,11 @@ class Step:
         rows = sequence.rows
         memory = next(iter(sequence.memories.values()))
         which = attended.every_row(rows, self._dtype) if memory.rows is None else memory.rows.to(self._dtype)
-        given = {**sequence.inputs, **sequence.statics}
-        read = [given[name].contiguous() for name in self._inputs]
+        known = {"input": sequence.inputs, "static": sequence.statics}
+        read = [known[key.kind][key.name].contiguous() for key in self._inputs]
         old = [state.contiguous() for state in sequence.states]
         both = [state.new_empty((2, *state.shape)) for state in old]
-        emits = {name: old[0].new_empty((1, rows, width)) for name, width in self._emitted.items()}
+        emits = {key.name: old[0].new_empty((1, rows, width)) for key, width in self._emitted.items()}
         with self._lock:
             if rows != self._shape.rows:
                 self._resize(rows)

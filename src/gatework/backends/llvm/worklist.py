@@ -31,11 +31,12 @@ from gatework.backends.llvm.driver import (
     RUN,
     SOFTMAX,
 )
-from gatework.backends.llvm.layout import SPREAD, Group, together
+from gatework.backends.llvm.layout import BEGIN, DIRECTION, ROWS, SPREAD, Group, ScalarKey, together
 from gatework.backends.llvm.native import Driver, Native
 from gatework.backends.llvm.product import COLUMNS
 from gatework.backends.llvm.target import Target
 from gatework.graph import Graph
+from gatework.graph.keys import ArrayKey
 from gatework.graph.layout import gate_rows
 from gatework.graph.node import resolve
 
@@ -51,22 +52,39 @@ _ONES: dict[torch.dtype, np.ndarray] = {
     torch.float64: np.ones(1, np.float64),
 }
 
-ARENA, ONE = "arena", "one"
+
+class LayerArray(NamedTuple):
+    """An array of one layer of a stack."""
+
+    layer: int
+    key: ArrayKey
+
+
+Base = ArrayKey | LayerArray | str
+"""What a call gives an address for: an array of a graph's, or in a list without a graph a name of the list's own."""
+
+ARENA, ONE = ArrayKey("workspace", ""), ArrayKey("unit", "")
 
 
 class Place(NamedTuple):
     """Where an array begins.
 
     Attributes:
-        base: a tensor's name, `arena`, or `one`: a single 1.
+        base: the key of a tensor, `ARENA`, or `ONE`: a single 1.
         offset: in numbers; may point before the base where only later parts are read.
     """
 
-    base: str
+    base: Base
     offset: int = 0
 
     def at(self, numbers: int) -> Place:
         return Place(self.base, self.offset + numbers)
+
+
+def parameter(name: str, layer: int | None) -> Base:
+    """The base of a parameter: of a layer of a stack, or of the one layer that there is."""
+    key = ArrayKey("parameter", name)
+    return key if layer is None else LayerArray(layer, key)
 
 
 @dataclass(frozen=True)
@@ -74,13 +92,13 @@ class Bound:
     """A program with its weights and scratch memory in place.
 
     Attributes:
-        arrays: places by the layout's names; what a call adds are the streams, states and static inputs.
-        numbers: by the layout's names.
+        arrays: places by the layout's keys; what a call adds are the arrays over time, states and static inputs.
+        scalars: by the layout's keys.
     """
 
     program: Native
-    arrays: Mapping[str, Place]
-    numbers: Mapping[str, int]
+    arrays: Mapping[ArrayKey, Place]
+    scalars: Mapping[ScalarKey, int]
 
 
 class WorkList:
@@ -97,7 +115,7 @@ class WorkList:
         self._item = torch.finfo(dtype).bits // 8
         self._lanes = target.lanes(self._item)
         self._team, self._parts = team, parts
-        self._bases: dict[str, int] = {}
+        self._bases: dict[Base, int] = {}
         self._table: list[tuple[int, int]] = []
         self._known: dict[Place, int] = {}
         self._numbers: list[int] = []
@@ -123,42 +141,45 @@ class WorkList:
         return self.scratch(rows * width + (self._team - 1) * APART // self._item)
 
     def bind(
-        self, program: Native, graph: Graph, sizes: Mapping[str, int], rows: int, prefix: str = ""
+        self,
+        program: Native,
+        graph: Graph,
+        sizes: Mapping[str, int],
+        rows: int,
+        layer: int | None = None,
     ) -> Bound:
         """A program's scratch memory for so many rows, and the commands that pack its weights.
 
         Args:
-            prefix: of the bases of its parameters.
+            layer: whose parameters it reads; None where there is but one layer.
         """
         self._programs.append(program)
         layout, lanes = program.layout, self._lanes
-        arrays: dict[str, Place] = {}
-        numbers: dict[str, int] = {}
+        arrays: dict[ArrayKey, Place] = {}
+        scalars = {key: sizes[key.name] for key in layout.scalars if key.kind == "size"}
         for label, groups in layout.groups.items():
             width = resolve(groups[0].width, sizes)
             count = together(max(group.size for group in groups), width, lanes, self._parts)
-            numbers[f"together:{label}"] = count
+            scalars[ScalarKey("unit_blocks", label)] = count
             for group in groups:
-                self._pack(group, graph, sizes, count, arrays, prefix)
-        for name in layout.pointers:
-            kind, _, rest = name.partition(":")
-            if kind == "bias":
-                slot, gate = rest.split(":")
-                arrays[name] = Place(f"{prefix}bias_{slot}", gate_rows(graph, slot, sizes)[gate][0])
-            elif kind == "vector":
-                arrays[name] = Place(prefix + rest)
-            elif kind == "scratch":
-                arrays[name] = self._of_rows(rows, resolve(layout.scratch[name], sizes))
-            elif kind == "sum":
-                blocks = -(-resolve(layout.scratch[name], sizes) // lanes)
-                arrays[name] = self._spread(rows, blocks)
-            elif kind == "scalar":
-                arrays[name] = self._spread(rows, 1)
-        for name in layout.numbers:
-            kind, _, rest = name.partition(":")
-            if kind == "size":
-                numbers[name] = sizes[rest]
-        return Bound(program, arrays, numbers)
+                self._pack(group, graph, sizes, count, arrays, layer)
+        for key in layout.pointers:
+            match key.kind:
+                case "bias":
+                    first, _ = gate_rows(graph, key.slot, sizes)[key.name]
+                    arrays[key] = Place(parameter(f"bias_{key.slot}", layer), first)
+                case "vector":
+                    arrays[key] = Place(parameter(key.name, layer))
+                case "scratch":
+                    arrays[key] = self._of_rows(rows, resolve(layout.scratch[key], sizes))
+                case "sum":
+                    blocks = -(-resolve(layout.scratch[key], sizes) // lanes)
+                    arrays[key] = self._spread(rows, blocks)
+                case "scalar":
+                    arrays[key] = self._spread(rows, 1)
+                case _:
+                    pass
+        return Bound(program, arrays, scalars)
 
     def _pack(
         self,
@@ -166,12 +187,12 @@ class WorkList:
         graph: Graph,
         sizes: Mapping[str, int],
         count: int,
-        arrays: dict[str, Place],
-        prefix: str,
+        arrays: dict[ArrayKey, Place],
+        layer: int | None,
     ) -> None:
         size = count * self._lanes
         columns = group.size * size
-        for name, factors in zip(group.packed, group.factors, strict=True):
+        for key, factors in zip(group.packed, group.factors, strict=True):
             for position, factor in enumerate(factors):
                 first, last = gate_rows(graph, factor.slot, sizes)[factor.gate]
                 block = next(b for b in graph.blocks if (b.slot, b.gate) == (factor.slot, factor.gate))
@@ -179,16 +200,16 @@ class WorkList:
                 units, depth = (width, last - first) if factor.transposed else (last - first, width)
                 blocks = -(-units // size) * count
                 if position == 0:
-                    arrays[name] = self.scratch(blocks // count * depth * columns)
+                    arrays[key] = self.scratch(blocks // count * depth * columns)
                 strides = (1, width) if factor.transposed else (width, 1)
-                source = self._place(Place(f"{prefix}weight_{factor.slot}", first * width))
-                packed = self._place(arrays[name].at(position * size))
+                source = self._place(Place(parameter(f"weight_{factor.slot}", layer), first * width))
+                packed = self._place(arrays[key].at(position * size))
                 self._add(PACK, source, *strides, units, depth, packed, columns, size, 0, blocks)
 
     def run(
         self,
         bound: Bound,
-        arrays: Mapping[str, Place],
+        arrays: Mapping[ArrayKey, Place],
         masks: Mapping[str, int],
         *,
         steps: tuple[int, int],
@@ -206,11 +227,11 @@ class WorkList:
         """
         layout = bound.program.layout
         table = len(self._table)
-        self._table += [self._entry(arrays.get(name) or bound.arrays[name]) for name in layout.pointers]
-        given = {"rows": rows, "begin": begin, "direction": direction}
-        given |= {f"mask:{name}": mask for name, mask in masks.items()}
+        self._table += [self._entry(arrays.get(key) or bound.arrays[key]) for key in layout.pointers]
+        scalars = {ROWS: rows, BEGIN: begin, DIRECTION: direction, **bound.scalars}
+        scalars |= {ScalarKey("mask", name): mask for name, mask in masks.items()}
         numbers = len(self._numbers)
-        self._numbers += [given[name] if name in given else bound.numbers[name] for name in layout.numbers]
+        self._numbers += [scalars[key] for key in layout.scalars]
         self._add(RUN, bound.program.run, table, numbers, *steps, rows, int(by_units))
 
     def copy(self, source: Place | None, to: Place, numbers: int, rows: int = 1) -> None:
@@ -364,7 +385,7 @@ class Work:
 
     def __init__(
         self,
-        bases: Sequence[str],
+        bases: Sequence[Base],
         which: np.ndarray,
         offsets: np.ndarray,
         numbers: np.ndarray,
@@ -396,15 +417,15 @@ class Work:
         commands[runs, 6], commands[runs, 7] = rows, int(by_units)
         numbers[commands[runs, 3]] = rows  # the first number of every program
 
-    def call(self, addresses: Mapping[str, int], team: int) -> None:
+    def call(self, addresses: Mapping[Base, int], team: int) -> None:
         """Does the work.
 
         Args:
-            addresses: of the first number of each base; `arena` and `one` need not be given.
+            addresses: of the first number of each base; `ARENA` and `ONE` need not be given.
             team: threads that share it; fewer may be granted.
         """
         memory, arena = (None, addresses[ARENA]) if ARENA in addresses else _arena(self.arena)
-        known = {**addresses, ARENA: arena, ONE: self._one}
+        known: dict[Base, int] = {**addresses, ARENA: arena, ONE: self._one}
         bases = np.array([known[name] for name in self.bases], dtype=np.int64)
         table = bases[self._which] + self._offsets
         data = _DATA(*self._head, _address(table), self._numbers, arena)
@@ -416,13 +437,13 @@ class Fixed:
     """A work list whose arrays stay where they are, but for some that are given at every call.
 
     Args:
-        addresses: of every base but `one`.
+        addresses: of every base but `ONE`.
         given: the bases among them that change.
     """
 
-    def __init__(self, work: Work, addresses: Mapping[str, int], given: Sequence[str], team: int) -> None:
+    def __init__(self, work: Work, addresses: Mapping[Base, int], given: Sequence[Base], team: int) -> None:
         self._work, self._team = work, team
-        known = {**addresses, ONE: work._one}
+        known: dict[Base, int] = {**addresses, ONE: work._one}
         bases = np.array([known[name] for name in work.bases], dtype=np.int64)
         self._table = (ctypes.c_int64 * len(work._which))(*(bases[work._which] + work._offsets))
         places = [work.bases.index(name) if name in work.bases else -1 for name in given]
