@@ -9,6 +9,8 @@ import torch
 
 import gatework as gw
 from gatework.backends import BACKENDS, SequenceInput, SequenceOutput, eager, selection
+from gatework.graph.expand import expand
+from gatework.graph.ops import OPS
 from tests.contracts.backend_contract import check_backend
 from tests.contracts.test_cells import users_own
 
@@ -72,7 +74,10 @@ def names_of_the_engines_arrays(
 CELLS["names_of_the_engines_arrays"] = names_of_the_engines_arrays
 
 
-TAKES = {"torch": ["elman", "lstm", "projected_lstm", "gru", "elman_relu"]}  # the others take every cell
+TAKES = {  # the others take every cell
+    "torch": ["elman", "lstm", "projected_lstm", "gru", "elman_relu"],
+    "llvm": [name for name, cell in CELLS.items() if all(OPS[n.op].code for n in expand(cell.graph).nodes)],
+}
 
 
 def layer_of(name: str, hidden_size: int = 5, **options: Any) -> gw.Recurrent:
