@@ -18,6 +18,7 @@ from gatework.backends.selection import BACKENDS
 from gatework.graph import Node
 from gatework.graph.ops import OPS, VARIADIC, Op
 from tests.graph.evaluate import ATTRIBUTES, FUNCTIONS, WITH_ATTRIBUTES
+from tests.tolerances import OPERATIONS, assert_close
 
 SORTS = ("elementwise", "composite", "broadcast", "reduction")  # the others have contracts of their own
 CASES = {
@@ -30,7 +31,6 @@ NAN, INF = float("nan"), float("inf")
 POINTS = (NAN, INF, -INF, 0.0, -0.0, 1.0, -1.0, 3.0, -3.0, 2.0, -2.0, 0.5)
 ORDINARY = (-2.5, -1.0, -0.7, -0.3, 0.2, 0.5, 1.0, 1.9, 3.1)
 ROWS, UNITS = 192, 19  # of any three operands every one of POINTS meets each of the others in some row
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5}
 
 
 def operand_count(op: str) -> int:
@@ -129,7 +129,7 @@ def cotangent(value: Tensor) -> Tensor:
     return torch.linspace(0.5, 1.5, value.numel()).to(value).view_as(value)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("dtype", OPERATIONS, ids=str)
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "torch"])
 @pytest.mark.parametrize("case", CASES)
 def test_an_operation_is_torchs(case: str, backend: str, dtype: torch.dtype) -> None:
@@ -145,10 +145,9 @@ def test_an_operation_is_torchs(case: str, backend: str, dtype: torch.dtype) -> 
         found = torch.autograd.grad(result, values, cotangent(result), allow_unused=True)
         gradients = [zero if g is None else g for g, zero in zip(found, gradients, strict=True)]
     got, got_gradients = computed(backend, dtype)[case]
-    close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype], "equal_nan": True}
-    torch.testing.assert_close(got, result.detach().to(dtype), **close)
+    assert_close(got, result.detach().to(dtype), OPERATIONS, equal_nan=True)
     for mine, torchs in zip(got_gradients, gradients, strict=True):
-        torch.testing.assert_close(mine, torchs, **close)
+        assert_close(mine, torchs, OPERATIONS, equal_nan=True)
 
 
 @gw.cell

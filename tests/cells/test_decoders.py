@@ -10,57 +10,14 @@ from torch import Tensor
 
 import gatework as gw
 from gatework.cells import CATALOGUE
-from gatework.graph.layout import gate_rows
+from tests.cells.weights import Weights
+from tests.tolerances import GRADIENTS, assert_close
 
 DECODERS = [name for name, cell in CATALOGUE.items() if len(cell.graph.inputs) > 1]
 STEPS, ROWS, INPUT, HIDDEN, MEMORY = 5, 4, 3, 6, 4
 MEMORY_LENGTHS = torch.tensor([7, 1, 0, 3])
 
 Step = Callable[..., tuple[Tensor, ...]]
-
-
-class Weights:
-    """A layer's blocks by slot and gate."""
-
-    def __init__(self, layer: gw.Recurrent) -> None:
-        self.layer = layer
-        self.sizes = {
-            "hidden_size": HIDDEN,
-            "input_size": INPUT,
-            "memory_size": MEMORY,
-            "context_size": MEMORY,
-        }
-
-    def __call__(self, gate: str, **operands: Tensor) -> Tensor:
-        total = torch.zeros(())
-        for slot, operand in operands.items():
-            first, last = gate_rows(self.layer.cell.graph, slot, self.sizes)[gate]
-            total = total + operand @ getattr(self.layer, f"weight_{slot}_l0")[first:last].T
-            if slot in ("ih", "hh"):
-                total = total + getattr(self.layer, f"bias_{slot}_l0")[first:last]
-        return total
-
-    def context(self, query: Tensor, memory: Tensor, lengths: Tensor, score: str) -> tuple[Tensor, Tensor]:
-        """One row at a time, over the steps that it has."""
-        contexts, weights = [], []
-        for row, length in enumerate(lengths.tolist()):
-            steps = memory[:length, row]
-            if score == "additive":
-                projected = self.layer.source_query_l0 @ query[row]
-                energy = torch.stack(
-                    [
-                        self.layer.source_energy_l0
-                        @ torch.tanh(self.layer.source_memory_l0 @ step + projected)
-                        for step in steps
-                    ]
-                    or [torch.zeros((), dtype=memory.dtype)]
-                )[:length]
-            else:
-                energy = steps @ (self.layer.source_memory_l0.T @ query[row])
-            alpha = torch.exp(energy - energy.logsumexp(0)) if length else energy
-            contexts.append(alpha @ steps if length else torch.zeros(MEMORY, dtype=memory.dtype))
-            weights.append(torch.cat([alpha, alpha.new_zeros(len(memory) - length)]))
-        return torch.stack(contexts), torch.stack(weights)
 
 
 def bahdanau_gru(w: Weights, x: Tensor, s: Tensor, *, context: Callable[..., Tensor]) -> tuple[Tensor, ...]:
@@ -145,17 +102,17 @@ def test_a_decoder_cell_is_its_paper(name: str) -> None:
     for step in x:
         expected_states = PAPERS[name](weights, step, *expected_states, context=context)
         expected.append(expected_states[0])
-    torch.testing.assert_close(output, torch.stack(expected), rtol=1e-11, atol=1e-11)
+    assert_close(output, torch.stack(expected))
     for state, wanted in zip(
         states if isinstance(states, tuple) else (states,), expected_states, strict=True
     ):
-        torch.testing.assert_close(state[0], wanted, rtol=1e-11, atol=1e-11)
+        assert_close(state[0], wanted)
     wanted_of = [*layer.parameters(), *([memory] if memory.requires_grad else [])]
     scale = torch.linspace(0.5, 1.5, output.numel(), dtype=torch.float64).view_as(output)
     got = torch.autograd.grad((output * scale).sum(), wanted_of)
     want = torch.autograd.grad((torch.stack(expected) * scale).sum(), wanted_of)
     for mine, theirs in zip(got, want, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-11)
+        assert_close(mine, theirs, GRADIENTS)
 
 
 @pytest.mark.parametrize("name", [name for name in DECODERS if name != "cho_gru"])
@@ -185,11 +142,11 @@ def test_rows_ragged_targets_streams_and_projected_memories_agree(name: str) -> 
         again, _ = layer(x, lengths=lengths, memory=made)
         assert torch.equal(again["output"], whole)
         alone, _ = layer(x[:, 2:3], memory=made.select(torch.tensor([2])))
-        torch.testing.assert_close(alone["output"][:2, 0], whole[:2, 2], rtol=1e-11, atol=1e-11)
+        assert_close(alone["output"][:2, 0], whole[:2, 2])
         stream = layer.stream(ROWS, memory=memory.detach(), memory_lengths=MEMORY_LENGTHS)
         steps = torch.stack([stream.step(step)["output"].clone() for step in x])
         full, _ = layer(x, **given)
-        torch.testing.assert_close(steps, full["output"], rtol=1e-11, atol=1e-11)
+        assert_close(steps, full["output"])
     for row, length in enumerate(lengths.tolist()):
         assert torch.equal(whole[length:, row], torch.zeros_like(whole[length:, row]))
 

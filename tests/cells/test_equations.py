@@ -11,42 +11,11 @@ from torch import Tensor
 
 import gatework as gw
 from gatework.cells.catalogue import CATALOGUE
+from tests.cells.weights import Weights
 from tests.contracts.cell_contract import ALONE
+from tests.tolerances import assert_close
 
 INPUT, HIDDEN, PROJECTED, BATCH = 3, 5, 2, 4
-
-
-class Weights:
-    """A layer's weights by slot and gate: `w.linear("ih", "forget", x)` is that gate's W x + b."""
-
-    def __init__(self, layer: gw.Recurrent) -> None:
-        self.vectors = {name.removesuffix("_l0"): p.detach() for name, p in layer.named_parameters()}
-        self.rows: dict[tuple[str, str], slice] = {}
-        for slot, blocks in layer.cell.graph.slots().items():
-            start = 0
-            for block in blocks:
-                size = PROJECTED if block.rows == "proj_size" else HIDDEN
-                self.rows[slot, block.gate] = slice(start, start + size)
-                start += size
-
-    def linear(self, slot: str, gate: str, operand: Tensor) -> Tensor:
-        rows = self.rows[slot, gate]
-        bias = self.vectors.get(f"bias_{slot}")
-        return F.linear(operand, self.vectors[f"weight_{slot}"][rows], None if bias is None else bias[rows])
-
-    def both(self, gate: str, x: Tensor, h: Tensor) -> Tensor:
-        return self.linear("ih", gate, x) + self.linear("hh", gate, h)
-
-    def norm(self, name: str, *parts: Tensor) -> list[Tensor]:
-        """Ba et al. 2016, equations 3 and 4, over the parts taken together, each with its gain and bias."""
-        joined = torch.cat(parts, -1)
-        mean = joined.mean(-1, keepdim=True)
-        deviation = (joined.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
-        names = [name] if len(parts) == 1 else [f"{name}_{number}" for number in range(len(parts))]
-        return [
-            self.vectors[f"norm_gain_{n}"] * (part - mean) / deviation + self.vectors[f"norm_bias_{n}"]
-            for n, part in zip(names, parts, strict=True)
-        ]
 
 
 def elman(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
@@ -158,12 +127,13 @@ def test_a_cell_is_its_paper(name: str) -> None:
     with torch.no_grad(), gw.backend("eager"):
         output, last = layer(x, hx if len(hx) > 1 else hx[0])
     weights, expected = Weights(layer), []
-    for step in x:
-        states = STEPS[name](weights, step, *states)
-        expected.append(states[0])
-    torch.testing.assert_close(output, torch.stack(expected), rtol=1e-10, atol=1e-12)
+    with torch.no_grad():
+        for step in x:
+            states = STEPS[name](weights, step, *states)
+            expected.append(states[0])
+    assert_close(output, torch.stack(expected))
     for mine, theirs in zip(last if len(hx) > 1 else (last,), states, strict=True):
-        torch.testing.assert_close(mine[0], theirs, rtol=1e-10, atol=1e-12)
+        assert_close(mine[0], theirs)
 
 
 def test_slstm_survives_large_gates() -> None:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 import gatework as gw
 from gatework.graph.node import resolve
-from tests.contracts.cell_contract import flat, like
+from tests.contracts.cell_contract import like
+from tests.tensors import flat
+from tests.tolerances import OF_THE_LARGEST_REFERENCE, of_the_largest
 
-# One table, by dtype: the difference allowed, relative to the largest entry of the reference.
-TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-10}
 MEMORY_STEPS = 6
 SHAPES = ((1, 1, None), (7, 3, None), (9, 7, (9, 0, 4, 1, 9, 3, 7)), (2, 4, (0, 0, 0, 0)))  # T, B, lengths
 
@@ -45,10 +45,11 @@ def check_backend(name: str, layer: gw.Recurrent, dtype: torch.dtype) -> None:
         got = values_and_gradients(name, layer, x.to(dtype), [s.to(dtype) for s in start], lengths, own)
         assert list(got) == list(expected)
         for key, value in expected.items():
-            scale = value.abs().max().clamp_min(1e-12) if value.numel() else torch.tensor(1.0)
-            difference = ((got[key].double() - value).abs() / scale).max().item() if value.numel() else 0.0
+            difference = of_the_largest(got[key], value)
             where = f"{name}, {layer}, T={steps}, B={rows}, lengths={lengths}: {key}"
-            assert difference <= TOLERANCE[dtype], f"{where} differs by {difference:.1e}"  # NaN fails too
+            assert difference <= OF_THE_LARGEST_REFERENCE[dtype], (
+                f"{where} differs by {difference:.1e}"
+            )  # NaN fails too
 
 
 def further(layer: gw.Recurrent, steps: int, rows: int, generator: torch.Generator) -> dict[str, Tensor]:

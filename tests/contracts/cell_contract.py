@@ -17,9 +17,9 @@ from torch.func import functional_call
 import gatework as gw
 from gatework.graph import lower
 from tests.contracts.derivative import check_derivative
+from tests.tensors import flat
+from tests.tolerances import assert_close
 
-# Rounding differs where torch's products differ in shape (one step, the whole sequence, one row).
-RELATIVE, ABSOLUTE = 1e-11, 1e-11
 RAGGED = (7, 0, 3, 7, 1)
 
 Layer = Callable[..., Any]
@@ -71,14 +71,6 @@ def reference_layer(cell: gw.Cell, input_size: int, hidden_size: int, **options:
     return layer.eval()
 
 
-def flat(value: Any) -> list[Tensor]:
-    """The tensors of an output or a state, in order."""
-    if isinstance(value, Tensor):
-        return [value]
-    parts = value.values() if isinstance(value, dict) else value
-    return [tensor for part in parts for tensor in flat(part)]
-
-
 def like(state: Any, tensors: Iterator[Tensor]) -> Any:
     """The tensors in the structure of `state`."""
     return next(tensors) if isinstance(state, Tensor) else tuple(like(part, tensors) for part in state)
@@ -94,9 +86,8 @@ def assert_same(what: str, got: Any, expected: Any) -> None:
     mine, theirs = flat(got), flat(expected)
     assert len(mine) == len(theirs), f"{what}: {len(mine)} tensors, not {len(theirs)}"
     for a, b in zip(mine, theirs, strict=True):
-        torch.testing.assert_close(
-            a, b, rtol=RELATIVE, atol=ABSOLUTE, msg=lambda text: f"{what}: {text}", equal_nan=False
-        )
+        # Rounding differs where torch's products differ in shape (one step, the whole sequence, one row).
+        assert_close(a, b, what=what)
 
 
 def sequence(steps: int, batch: int, input_size: int, seed: int = 1) -> Tensor:

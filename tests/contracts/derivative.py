@@ -8,6 +8,7 @@ from torch import Tensor
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey
 from tests.graph.evaluate import Leaves, evaluate, random_leaves
+from tests.tolerances import assert_close
 
 
 def gradients_by_autograd(graph: Graph, leaves: Leaves) -> dict[ArrayKey, Tensor]:
@@ -45,10 +46,4 @@ def check_derivative(graph: Graph, derived: Graph, rows: int = 6) -> None:
         if reference is None:  # autograd calls it unused
             assert not value.any(), key
             continue
-        torch.testing.assert_close(
-            value.expand_as(reference),
-            reference,
-            rtol=1e-10,
-            atol=1e-12,
-            msg=lambda text, key=key: f"{key}: {text}",
-        )
+        assert_close(value.expand_as(reference), reference, what=str(key))

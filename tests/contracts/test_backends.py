@@ -13,6 +13,7 @@ from gatework.graph.expand import expand
 from gatework.graph.ops import OPS
 from tests.contracts.backend_contract import check_backend
 from tests.contracts.test_cells import users_own
+from tests.tolerances import GRADIENTS, assert_close
 
 OPTIONS: list[dict[str, Any]] = [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}]
 CELLS = {name: gw.cells.get(name) for name in gw.cells.names()}
@@ -146,7 +147,7 @@ def test_a_memory_without_lengths_and_what_is_frozen(name: str, frozen: str) -> 
             found.append([output["output"], output["context"], *gradients])
     for expected, got in zip(found[:2], found[2:], strict=True):
         for a, b in zip(expected, got, strict=True):
-            torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-11)
+            assert_close(b, a, GRADIENTS)
 
 
 @pytest.mark.parametrize("hidden_size", [1, 7, 63, 100])

@@ -17,6 +17,7 @@ from gatework.graph.simplify import simplify
 from tests.contracts.cell_contract import ALONE
 from tests.graph.evaluate import Leaves, evaluate, random_leaves
 from tests.graph.test_printing import TREES, compute
+from tests.tolerances import ROUNDING, assert_close
 
 SIZES = {"input_size": 3, "hidden_size": 4, "proj_size": 2}
 EXTREMES = [0.0, -0.0, 1.0, -2.5, 1e30, -1e30, float("inf"), -float("inf"), float("nan")]
@@ -34,7 +35,7 @@ def test_a_pass_keeps_the_values_of_a_cell(name: str, stage: Any) -> None:
     expected, got = evaluate(graph, leaves), evaluate(lower(graph, stage), leaves)
     assert list(got) == list(expected)
     for key, value in expected.items():
-        torch.testing.assert_close(got[key], value, rtol=1e-12, atol=1e-13)
+        assert_close(got[key], value, ROUNDING)
 
 
 @settings(max_examples=200, deadline=None, database=None, derandomize=True)
@@ -123,9 +124,5 @@ def test_an_expansion_keeps_the_value(op: str) -> None:
     rows = torch.tensor([values, [1e300 if op != "softmax" else 5.0] * 8], dtype=torch.float64)
     leaves = Leaves({"x": torch.zeros(1, 1)}, {"h": rows}, {"hidden_size": 8})
     graph = gw.cell(composite).graph
-    torch.testing.assert_close(
-        evaluate(expand(graph), leaves)[ArrayKey("state", "h")],
-        evaluate(graph, leaves)[ArrayKey("state", "h")],
-        rtol=1e-12,
-        atol=0,
-    )
+    key = ArrayKey("state", "h")
+    assert_close(evaluate(expand(graph), leaves)[key], evaluate(graph, leaves)[key], ROUNDING)

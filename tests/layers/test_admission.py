@@ -21,6 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import gatework as gw
 from gatework.layers.softmax import Softmax
+from tests.tolerances import GRADIENTS, assert_close
 
 STEPS, ROWS, INPUT, HIDDEN = 5, 4, 3, 6
 
@@ -71,7 +72,7 @@ def test_the_older_onnx_export_computes_what_the_layer_does(name: str) -> None:
     torch.onnx.export(model, (x,), file, dynamo=False, input_names=["x"])
     session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
     [got] = session.run(None, {"x": other.numpy()})
-    torch.testing.assert_close(torch.from_numpy(got), model(other).detach(), rtol=1e-4, atol=1e-5)
+    assert_close(torch.from_numpy(got), model(other).detach(), GRADIENTS)
 
 
 @layers
@@ -239,7 +240,7 @@ def test_a_view_with_the_negative_bit_keeps_its_sign(name: str, where: str) -> N
     output, _ = layer(x, states)
     torch.testing.assert_close(output, expected)
     for a, b in zip(torch.autograd.grad(output, weights, towards), gradients, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+        assert_close(a, b, GRADIENTS)
 
 
 @layers

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 import gatework as gw
 from gatework.layers.softmax import Softmax
+from tests.tolerances import GRADIENTS, assert_close
 
 STEPS, ROWS, INPUT, HIDDEN = 5, 3, 4, 6
 
@@ -182,7 +183,7 @@ def test_gradients_come_in_batches(name: str, lengths: list[int] | None) -> None
     for index, one in enumerate(towards):
         alone = torch.autograd.grad(output, wanted, one, retain_graph=True)
         for a, b in zip(batched, alone, strict=True):
-            torch.testing.assert_close(a[index], b, rtol=1e-4, atol=1e-5)
+            assert_close(a[index], b, GRADIENTS)
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import gatework as gw
+from tests.tolerances import ROUNDING, assert_close
 
 STEPS, BATCH, INPUT, HIDDEN = 5, 4, 3, 4
 
@@ -44,7 +45,7 @@ def test_replace_and_back() -> None:
     assert not model.encoder.training
     assert list(model.state_dict()) == names
     assert {name: id(p) for name, p in model.named_parameters()} == parameters, "an optimiser keeps its hold"
-    torch.testing.assert_close(model(x), before, rtol=0, atol=1e-6)
+    assert_close(model(x), before, ROUNDING)
     gw.replace(model, to="torch")
     assert type(model.encoder) is nn.LSTM
     assert type(model.step) is nn.LSTMCell
@@ -66,7 +67,7 @@ def test_replacing_keeps_weights_that_are_tied_inside_a_layer() -> None:
     expected = layer(x)[0]
     ours = gw.replace(layer)
     assert ours.weight_hh_l1 is ours.weight_hh_l0
-    torch.testing.assert_close(ours(x)[0], expected, rtol=0, atol=1e-6)
+    assert_close(ours(x)[0], expected, ROUNDING)
 
 
 def test_replacing_keeps_frozen_weights_dtypes_and_the_random_state() -> None:

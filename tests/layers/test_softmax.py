@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gatework.layers.softmax import AdaptiveSoftmax, Softmax, default_cutoffs
+from tests.tolerances import GRADIENTS, ROUNDING, VALUES, assert_close, close_to
 
 WIDTH, VOCABULARY = 7, 23
 CUTOFFS = [[5], [3, 11], [1, 2, 22]]
@@ -43,8 +44,8 @@ def test_adaptive_equals_its_definition_and_normalises(cutoffs):
     softmax = make(cutoffs)
     hidden = torch.randn(9, WIDTH, dtype=torch.float64)
     log_prob = softmax.log_prob(hidden)
-    torch.testing.assert_close(log_prob, dense_log_prob(softmax, hidden), atol=1e-12, rtol=0)
-    torch.testing.assert_close(log_prob.exp().sum(1), torch.ones(9, dtype=torch.float64), atol=1e-12, rtol=0)
+    assert_close(log_prob, dense_log_prob(softmax, hidden), ROUNDING)
+    assert_close(log_prob.exp().sum(1), torch.ones(9, dtype=torch.float64), ROUNDING)
 
 
 @pytest.mark.parametrize("cutoffs", CUTOFFS)
@@ -56,10 +57,10 @@ def test_adaptive_loss_and_gradients_equal_the_dense_ones(cutoffs):
     dense = F.nll_loss(dense_log_prob(softmax, hidden), targets, reduction="sum")
     expected = torch.autograd.grad(dense, inputs)
     loss = softmax.loss(hidden, targets)
-    torch.testing.assert_close(loss, dense, atol=1e-10, rtol=0)
+    assert_close(loss, dense, VALUES)
     torch.testing.assert_close(softmax.losses(hidden, targets).sum(), loss)
     for got, wanted in zip(torch.autograd.grad(loss, inputs), expected, strict=True):
-        torch.testing.assert_close(got, wanted, atol=1e-10, rtol=0)
+        assert_close(got, wanted, GRADIENTS)
 
 
 def test_adaptive_with_targets_of_the_head_alone():
@@ -67,7 +68,7 @@ def test_adaptive_with_targets_of_the_head_alone():
     hidden, targets = torch.randn(4, WIDTH, dtype=torch.float64), torch.tensor([0, 4, 2, 0])
     losses = softmax.losses(hidden, targets)
     expected = -softmax.log_prob(hidden).gather(1, targets[:, None]).squeeze(1)
-    torch.testing.assert_close(losses, expected, atol=1e-12, rtol=0)
+    assert_close(losses, expected, ROUNDING)
 
 
 def test_plain_softmax_is_cross_entropy():
@@ -125,14 +126,13 @@ def test_the_summed_loss_is_torchs_block_by_block(
     got = 3 * softmax.loss(hidden, targets, smoothing)
     logits = hidden.double() @ softmax.weight.double().T + softmax.bias.double()
     expected = 3 * F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
-    exact = dtype == torch.float64
-    assert got.item() == pytest.approx(expected.item(), rel=1e-12 if exact else 1e-6)
+    assert got.item() == close_to(expected.item(), dtype)
     mine, theirs = torch.autograd.grad(got, wanted), torch.autograd.grad(expected, wanted)
     for a, b in zip(mine, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10 if exact else 1e-4, atol=1e-10 if exact else 1e-4)
+        assert_close(a, b, GRADIENTS)
     with torch.no_grad():
-        assert softmax.loss(hidden, targets, smoothing).item() * 3 == pytest.approx(got.item(), rel=1e-6)
-    assert softmax.losses(hidden, targets, smoothing).sum().item() * 3 == pytest.approx(got.item(), rel=1e-5)
+        assert softmax.loss(hidden, targets, smoothing).item() * 3 == close_to(got.item(), dtype)
+    assert softmax.losses(hidden, targets, smoothing).sum().item() * 3 == close_to(got.item(), dtype)
 
 
 def test_the_summed_loss_has_second_derivatives() -> None:
@@ -182,8 +182,7 @@ def test_the_best_tokens_are_those_of_the_whole_table(
             table[:, list(forbidden)] = -torch.inf
             expected, places = table.topk(count, dim=1)
             assert values.shape == tokens.shape == (rows, count)
-            exact = 1e-12 if dtype is torch.float64 else 2e-5
-            torch.testing.assert_close(values.double(), expected, rtol=exact, atol=exact)
+            assert_close(values.double(), expected, dtype=dtype)
             if dtype is torch.float64:
                 there = expected > -torch.inf
                 assert torch.equal(tokens[there], places[there])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import gatework as gw
+from tests.tolerances import assert_close
 
 T, B, INPUT, H = 7, 3, 4, 5
 
@@ -25,8 +26,8 @@ def test_a_stream_is_the_sequence_in_eval_mode(cell: str, options: dict[str, Any
         stream = layer.stream(B)  # from a layer in training, too
         got = torch.stack([stream.step(step).clone() for step in x])
         output, state = layer.eval()(x)
-    torch.testing.assert_close(got, output, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(stream.state, state, rtol=1e-5, atol=1e-6)
+    assert_close(got, output)
+    assert_close(stream.state, state)
 
 
 def test_it_goes_on_from_a_state_and_starts_again() -> None:

@@ -20,11 +20,12 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 import gatework as gw
 from gatework.backends import torch_fused
+from tests.tensors import flat
+from tests.tolerances import GRADIENTS, OF_THE_LARGEST, ROUNDING, assert_close, of_the_largest
 
 STEPS, BATCH, INPUT, HIDDEN, PROJECTED = 5, 4, 3, 4, 2
 LENGTHS = (3, 0, 5, 1)  # any order, an empty one among them
 PACKED_LENGTHS = (3, 2, 5, 1)
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 # kind -> torch's class, ours, and the arguments that make it
 KINDS: dict[str, tuple[type[nn.RNNBase], Any, dict[str, Any]]] = {
@@ -59,15 +60,6 @@ def states_of(layer: nn.RNNBase, batch: int | None, dtype: torch.dtype) -> Any:
     if layer.mode != "LSTM":
         return h
     return h, torch.randn(count, *rows, layer.hidden_size, dtype=dtype)
-
-
-def flat(value: Any) -> list[Tensor]:
-    """The tensors of an output, a state or a PackedSequence, in order."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, PackedSequence):
-        return [value.data]
-    return [] if value is None else [t for part in value for t in flat(part)]
 
 
 def leaf(value: Any) -> Any:
@@ -153,9 +145,8 @@ def differences(results: Iterator[tuple[str, Tensor, Tensor]], dtype: torch.dtyp
         if got.shape != expected.shape:
             wrong.append(f"{name}: {tuple(got.shape)}, not {tuple(expected.shape)}")
             continue
-        scale = expected.detach().abs().max().clamp_min(1e-30)
-        difference = ((got - expected).detach().abs().max() / scale).item()
-        if not difference <= TOLERANCE[dtype]:  # a NaN fails too
+        difference = of_the_largest(got, expected)
+        if not difference <= OF_THE_LARGEST[dtype]:  # a NaN fails too
             wrong.append(f"{name}: {difference:.1e}")
     return wrong
 
@@ -216,10 +207,10 @@ def test_state_dicts_go_both_ways(kind: str) -> None:
     theirs, ours = their_class(INPUT, HIDDEN, **options), our_class(INPUT, HIDDEN, **options)
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(STEPS, BATCH, INPUT)
-    torch.testing.assert_close(theirs(x)[0], ours(x)[0], rtol=0, atol=1e-6)
+    assert_close(theirs(x)[0], ours(x)[0], ROUNDING)
     other = their_class(INPUT, HIDDEN, **options)
     ours.load_state_dict(other.state_dict())
-    torch.testing.assert_close(other(x)[0], ours(x)[0], rtol=0, atol=1e-6)
+    assert_close(other(x)[0], ours(x)[0], ROUNDING)
 
 
 def test_arguments_by_position_and_by_keyword() -> None:
@@ -261,10 +252,10 @@ def test_single_steps(
     state = (h, torch.randn_like(h)) if their_class is nn.LSTMCell else h
     for hx in (None, state):
         got, expected = ours(x, leaf(hx)), theirs(x, leaf(hx))
-        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+        assert_close(got, expected)
         mine = torch.autograd.grad(sum(v.sin().sum() for v in flat(got)), list(ours.parameters()))
         reference = torch.autograd.grad(sum(v.sin().sum() for v in flat(expected)), list(theirs.parameters()))
-        torch.testing.assert_close(mine, reference, rtol=1e-10, atol=1e-10)
+        assert_close(mine, reference)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -287,12 +278,12 @@ def test_weight_norm_as_with_torch() -> None:
         with torch.no_grad():
             layer.parametrizations.weight_hh_l0.original0.mul_(1.7)
     x = torch.randn(STEPS, BATCH, INPUT)
-    torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=0, atol=1e-6)
+    assert_close(ours(x)[0], theirs(x)[0], ROUNDING)
     for layer in (theirs, ours):
         layer(x)[0].square().sum().backward()
     for name in ("original0", "original1"):
         got, expected = (getattr(layer.parametrizations.weight_hh_l0, name).grad for layer in (ours, theirs))
-        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+        assert_close(got, expected, GRADIENTS)
 
 
 class Drop(nn.Module):
@@ -312,11 +303,11 @@ def test_weight_drop_as_with_torch() -> None:
     for layer in (theirs, ours):
         nn.utils.parametrize.register_parametrization(layer, "weight_hh_l0", Drop(mask))
     x = torch.randn(STEPS, BATCH, INPUT)
-    torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=0, atol=1e-6)
+    assert_close(ours(x)[0], theirs(x)[0], ROUNDING)
     for layer in (theirs, ours):
         layer(x)[0].square().sum().backward()
     got, expected = (layer.parametrizations.weight_hh_l0.original.grad for layer in (ours, theirs))
-    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    assert_close(got, expected, GRADIENTS)
 
 
 def test_weight_drop_draws_anew_at_each_call() -> None:
@@ -338,7 +329,7 @@ def test_tied_weights_stay_tied() -> None:
     theirs.weight_hh_l1 = theirs.weight_hh_l0
     for layer in (theirs, ours):
         layer(x)[0].square().sum().backward()
-    torch.testing.assert_close(ours.weight_hh_l0.grad, theirs.weight_hh_l0.grad, rtol=1e-4, atol=1e-5)
+    assert_close(ours.weight_hh_l0.grad, theirs.weight_hh_l0.grad, GRADIENTS)
     twin = copy.deepcopy(ours)
     assert twin.weight_hh_l1 is twin.weight_hh_l0
 
@@ -355,7 +346,7 @@ def test_autocast(kind: str, backend: str) -> None:
         # torch.nn.LSTM itself raises under autocast where oneDNN has no bfloat16 LSTM: it is asked without oneDNN.
         with torch.backends.mkldnn.flags(enabled=False):
             expected = theirs(x)[0]
-    torch.testing.assert_close(got.float(), expected.float(), rtol=0, atol=2e-2)
+    assert_close(got.float(), expected.float(), dtype=torch.bfloat16)
     got.float().square().sum().backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in ours.parameters())
 
@@ -369,7 +360,7 @@ def test_an_lstm_runs_under_autocast_on_every_processor(dtype: torch.dtype, opti
         output = layer(x)[0]
         choice = gw.explain(layer, x)
         one_step = layer(x[:1])[0]
-    torch.testing.assert_close(output.float(), expected, rtol=0, atol=2e-2)
+    assert_close(output.float(), expected, dtype=dtype)
     assert one_step.shape == expected[:1].shape
     output.float().sum().backward()
     assert all(p.grad is not None for p in layer.parameters())
@@ -400,7 +391,7 @@ def test_export(kind: str) -> None:
     model = Model(pair(kind, num_layers=2).ours).eval()
     x = torch.randn(STEPS, BATCH, INPUT)
     program = torch.export.export(model, (x,))
-    torch.testing.assert_close(program.module()(x), model(x), rtol=0, atol=1e-6)
+    assert_close(program.module()(x), model(x), ROUNDING)
 
 
 WRONG = [
@@ -459,7 +450,7 @@ def test_dropout_between_layers_acts_in_training_alone() -> None:
     assert not torch.equal(ours(x)[0], ours(x)[0])
     for layer in (theirs, ours):
         layer.eval()
-    torch.testing.assert_close(ours(x)[0], theirs(x)[0], rtol=0, atol=1e-6)
+    assert_close(ours(x)[0], theirs(x)[0], ROUNDING)
     assert torch.equal(ours(x)[0], ours(x)[0])
 
 
@@ -471,5 +462,5 @@ def test_lengths_of_any_kind_and_order(order: tuple[int, ...]) -> None:
     index = list(order)
     for given in (lengths[index], lengths[index].int(), lengths[index].tolist()):
         moved = ours(x[:, index], lengths=given)
-        torch.testing.assert_close(moved[0], output[:, index], rtol=0, atol=1e-6)
-        torch.testing.assert_close(moved[1], (h[:, index], c[:, index]), rtol=0, atol=1e-6)
+        assert_close(moved[0], output[:, index], ROUNDING)
+        assert_close(moved[1], (h[:, index], c[:, index]), ROUNDING)

@@ -7,6 +7,7 @@ import torch
 
 import gatework as gw
 from gatework.seq2seq import EncoderDecoder, Ensemble, beam_search, generate
+from tests.tolerances import close_to
 
 DECODERS = ["bahdanau_gru", "bahdanau_lstm", "luong_lstm", "cho_gru", "lstm"]
 SOURCES, TARGETS, END = 11, 9, 8
@@ -52,8 +53,8 @@ def test_the_loss_is_that_of_the_steps_one_by_one(decoder: str, layers: int) -> 
                 log_probs, state = made.step(target[step, row : row + 1], state)
                 torch.testing.assert_close(log_probs.exp().sum(), torch.ones((), dtype=torch.float64))
                 total += log_probs[0, target[step + 1, row]].item()
-            assert rows[row].item() == pytest.approx(total, abs=1e-9)
-    assert together.item() == pytest.approx(-rows.sum().item(), abs=1e-9)
+            assert rows[row].item() == close_to(total, torch.float64)
+    assert together.item() == close_to(-rows.sum().item(), torch.float64)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -88,7 +89,7 @@ def test_batched_search_is_one_sentence_at_a_time(decoder: str) -> None:
             (alone,) = search(one, lengths[row : row + 1], start[:1], alternatives=3, alpha=0.7)
             assert [h.tokens for h in alone] == [h.tokens for h in together[row]]
             for a, b in zip(alone, together[row], strict=True):
-                assert a.score == pytest.approx(b.score, abs=1e-9)
+                assert a.score == close_to(b.score, torch.float64)
 
 
 def test_alignments_come_with_the_hypotheses() -> None:
@@ -111,7 +112,8 @@ def test_alignments_come_with_the_hypotheses() -> None:
             torch.testing.assert_close(h.alignment.sum(1), torch.ones(len(h.tokens), dtype=torch.float64))
             assert (h.alignment[:, lengths[row] :] == 0).all()
             covered = h.alignment.sum(0)[: lengths[row]].clamp(max=1.0)
-            assert h.score == pytest.approx(h.log_probability + 0.2 * covered.log().sum().item(), abs=1e-9)
+            penalty = 0.2 * covered.log().sum().item()
+            assert h.score == close_to(h.log_probability + penalty, torch.float64)
 
 
 def test_an_ensemble_is_the_mean_of_the_probabilities() -> None:
@@ -174,7 +176,7 @@ def test_label_smoothing_is_torchs_and_only_for_training() -> None:
     hidden, steps = plain._hidden(target[:-1], lengths, plain.start(source, source_lengths))
     spread = -plain.softmax.log_prob(hidden[steps]).mean(1).sum()
     expected = 0.8 * plain(*given) + 0.2 * spread
-    assert made.train()(*given).item() == pytest.approx(expected.item(), rel=1e-12)
+    assert made.train()(*given).item() == close_to(expected.item(), torch.float64)
 
 
 def test_cells_that_cannot_take_the_part_are_refused() -> None:

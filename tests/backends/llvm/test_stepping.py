@@ -12,6 +12,7 @@ import gatework as gw
 from gatework.backends.llvm import stepping, threads
 from gatework.layers import Memories, reorder_state
 from tests.contracts.cell_contract import flat
+from tests.tolerances import GRADIENTS, assert_close
 
 ROWS, STEPS, LENGTHS = 5, 4, torch.tensor([6, 1, 0, 3, 6])
 
@@ -50,7 +51,7 @@ def test_rows_are_picked_repeated_and_left_out() -> None:
             with gw.backend("eager"):
                 expected, wanted = layer(x[1:2, picked], own, memory=some)
             for a, b in zip(flat([got, after]), flat([expected, wanted]), strict=True):
-                torch.testing.assert_close(a, b, rtol=2e-5, atol=2e-6)
+                assert_close(a, b)
     again = memory.select(torch.tensor([4, 4, 0, 1])).select(torch.tensor([2, 1]))
     assert again.picked is not None
     assert again.picked.tolist() == [0, 4]
@@ -68,7 +69,7 @@ def test_a_weight_that_changes_is_noticed() -> None:
         with gw.backend("eager"):
             expected, _ = layer(x[:1], memory=memory)
     assert not torch.equal(before["output"], after["output"])
-    torch.testing.assert_close(after["output"], expected["output"], rtol=2e-5, atol=2e-6)
+    assert_close(after["output"], expected["output"])
 
 
 def test_a_frozen_layer_still_has_the_gradient_of_its_memory() -> None:
@@ -104,7 +105,7 @@ def test_a_stream_reads_the_rows_that_were_picked() -> None:
     with torch.no_grad():
         expected, _ = layer(x[:1, :2], memory=memory.select(picked))
     stream = layer.stream(2, memory=memory.select(picked))  # type: ignore[arg-type]
-    torch.testing.assert_close(stream.step(x[0, :2])["output"], expected["output"][0], rtol=2e-5, atol=2e-6)
+    assert_close(stream.step(x[0, :2])["output"], expected["output"][0])
 
 
 @pytest.mark.parametrize("index", [[0, 1, -1], [5], [0.0], [True, False], [[0]]])
@@ -143,7 +144,7 @@ def test_a_step_that_is_trained_has_its_gradients(monkeypatch: pytest.MonkeyPatc
     with gw.backend("eager"):
         output, _ = layer(x, memory=memory)
     (expected,) = torch.autograd.grad(output["output"].sum(), x)
-    torch.testing.assert_close(got, expected, rtol=2e-5, atol=2e-6)
+    assert_close(got, expected)
 
 
 @pytest.mark.parametrize("backend", ["eager", "llvm"])
@@ -157,13 +158,13 @@ def test_a_gate_is_an_output_where_it_is_asked_for(backend: str) -> None:
             step, _ = layer(x[:1], memory=memory, emit=["source"])
     assert list(output) == ["output", "context", "source", "forget"]
     for name in ("source", "forget"):
-        torch.testing.assert_close(output[name], tape[name], rtol=2e-5, atol=2e-6)
-    torch.testing.assert_close(step["source"], tape["source"][:1], rtol=2e-5, atol=2e-6)
+        assert_close(output[name], tape[name])
+    assert_close(step["source"], tape["source"][:1])
     (gradient,) = torch.autograd.grad(output["source"].pow(2).sum(), layer.source_energy_l0)
     with gw.backend("eager"):
         output, _ = layer(x, memory=memory, emit=["source"])
     (expected,) = torch.autograd.grad(output["source"].pow(2).sum(), layer.source_energy_l0)
-    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+    assert_close(gradient, expected, GRADIENTS)
     with pytest.raises(ValueError, match="sauce"):
         layer(x, memory=memory, emit=["sauce"])
 

@@ -1,0 +1,109 @@
+"""How far apart two computations of the same values may be: one table, by what was computed and in which dtype.
+
+Two programs that round after each operation differ by the order of their sums. A sum of n terms of size 1 is off by
+about sqrt(n) roundings in the mean and n at worst; one rounding is 1.1e-16 in float64, 6e-8 in float32, 4e-3 in
+bfloat16 and 5e-4 in float16. The sums of these tests have some hundred terms at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+
+class Tolerance(NamedTuple):
+    """|got - expected| <= absolute + relative * |expected|."""
+
+    relative: float
+    absolute: float
+
+
+Table = Mapping[torch.dtype, Tolerance]
+
+# A few operations an element, or one sum: the same to some roundings of the result.
+ROUNDING: Table = {
+    torch.float64: Tolerance(2e-13, 2e-13),
+    torch.float32: Tolerance(0.0, 4e-7),
+}
+# One operation of the language at any operands, large and small: a sum over a row's units, or a function of 4 units in
+# the last place whose argument was rounded before.
+OPERATIONS: Table = {
+    torch.float64: Tolerance(1e-12, 1e-12),
+    torch.float32: Tolerance(2e-5, 2e-5),
+}
+# Outputs and states of a layer: sums over the inputs and units, carried through the steps by gates that do not enlarge
+# an error, and functions that ours and torch's compute to 4 units in the last place.
+VALUES: Table = {
+    torch.float64: Tolerance(1e-11, 1e-12),
+    torch.float32: Tolerance(1e-5, 1e-6),
+    torch.bfloat16: Tolerance(0.0, 2e-2),
+    torch.float16: Tolerance(0.0, 5e-3),
+}
+# Gradients: sums over steps and rows besides, of which many cancel, so that the error is that of the terms and not of
+# the sum.
+GRADIENTS: Table = {
+    torch.float64: Tolerance(1e-9, 1e-11),
+    torch.float32: Tolerance(1e-4, 1e-5),
+}
+# A number that sums up a whole computation: a loss, a score, a log-probability, a mean.
+TOTALS: Table = {
+    torch.float64: Tolerance(1e-12, 1e-12),
+    torch.float32: Tolerance(1e-5, 1e-5),
+}
+
+
+# The largest difference over the largest entry of the reference, of outputs, states and every gradient alike.
+OF_THE_LARGEST: Mapping[torch.dtype, float] = {
+    torch.float64: 1e-10,
+    torch.float32: 1e-5,  # of two programs in float32
+}
+# The same, of a program in float32 and the reference in float64: all of the rounding is the program's.
+OF_THE_LARGEST_REFERENCE: Mapping[torch.dtype, float] = {torch.float64: 1e-10, torch.float32: 2e-5}
+
+
+def assert_close(
+    got: Any,
+    expected: Any,
+    table: Table = VALUES,
+    *,
+    dtype: torch.dtype | None = None,
+    equal_nan: bool = False,
+    what: str = "",
+) -> None:
+    """Tensors, or tuples and lists of them, are the same to the table's tolerance. A NaN is equal to none, unless
+    `equal_nan`.
+
+    Args:
+        dtype: in which the values were computed, where it is not the dtype that they have.
+        what: begins the message.
+    """
+    if not isinstance(got, torch.Tensor):
+        assert len(got) == len(expected)
+        for mine, theirs in zip(got, expected, strict=True):
+            assert_close(mine, theirs, table, dtype=dtype, equal_nan=equal_nan, what=what)
+        return
+    relative, absolute = table[dtype or got.dtype]
+    torch.testing.assert_close(
+        got,
+        expected,
+        rtol=relative,
+        atol=absolute,
+        equal_nan=equal_nan,
+        msg=(lambda text: f"{what}: {text}") if what else None,
+    )
+
+
+def of_the_largest(got: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest difference over the largest entry of what is expected; NaN where either holds one."""
+    if not expected.numel():
+        return 0.0
+    scale = expected.detach().abs().max().clamp_min(1e-30)
+    return ((got.double() - expected.double()).detach().abs().max() / scale).item()
+
+
+def close_to(expected: float, dtype: torch.dtype = torch.float32, table: Table = TOTALS) -> Any:
+    """What a number is compared with: `assert loss == close_to(other)`."""
+    return pytest.approx(expected, rel=table[dtype].relative, abs=table[dtype].absolute)
