@@ -16,6 +16,7 @@ from gatework.training import RunFolder
 from tests.contracts.task_contract import (
     CHECKS,
     Case,
+    answers_as_inputs_come,
     answers_from_two_threads,
     declares,
     gives_figures,
@@ -24,6 +25,7 @@ from tests.contracts.task_contract import (
     predicts_alike_alone_and_together,
     predicts_by_schema,
     reads_every_form,
+    refuses_a_strangers_files,
     refuses_bad_data,
     resumes_to_the_bit,
     starts_from_a_run,
@@ -133,6 +135,10 @@ def starts_from_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, *data, from_run=None, **given: method(self, *data, **given)
 
 
+def waits_for_all(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, inputs, **given: method(self, list(inputs), **given)
+
+
 def trusts_a_stranger(method: Callable[..., Any]) -> Callable[..., Any]:
     def predict(self: Task, *inputs: Any, **given: Any) -> Any:
         if self.run_.path.name == "stranger":
@@ -154,6 +160,8 @@ FAULTS = {
     loads_to_the_bit: ("save", loses_a_weight),
     resumes_to_the_bit: ("fit", resumes_with_other_noise),
     starts_from_a_run: ("fit", starts_from_nothing),
+    answers_as_inputs_come: ("predict_stream", waits_for_all),
+    refuses_a_strangers_files: ("predict", trusts_a_stranger),
 }
 
 

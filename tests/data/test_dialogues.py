@@ -14,5 +14,7 @@ def test_a_turn_without_text_has_no_line_and_moves_no_speaker() -> None:
 def test_nothing_said_is_nothing_to_reply_to() -> None:
     for turns in ([""], ["a", "b", "\t"], []):
         assert context_text(turns, 5) == ""
-    pairs = list(read_dialogues([{"turns": ["a", "", "c", "d"]}], "turns", context=5, second_alone=False))
-    assert [(pair.source, pair.target) for pair in pairs] == [("> a", ""), ("", "c"), ("> a\n> c", "d")]
+    rows = [{"turns": ["a", "", "c", "d"]}]
+    exchanges = list(read_dialogues(rows, "turns", context=5, second_alone=False))
+    contexts = [(context_text(each.turns, 5), each.reply) for each in exchanges]
+    assert contexts == [("> a", ""), ("", "c"), ("> a\n> c", "d")]

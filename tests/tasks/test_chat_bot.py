@@ -50,15 +50,15 @@ def bot(tmp_path_factory: pytest.TempPathFactory) -> ChatBot:
 
 def test_dialogues_become_contexts_and_replies() -> None:
     rows = [{"turns": ["a", "b", "c  d\ne", "f"]}]
-    pairs = list(read_dialogues(iter(rows), "turns", context=2, second_alone=False))
-    assert [(p.source, p.target) for p in pairs] == [
+    found = list(read_dialogues(iter(rows), "turns", context=2, second_alone=False))
+    assert [(context_text(each.turns, 2), each.reply) for each in found] == [
         ("> a", "b"),
         ("< a\n> b", "c  d\ne"),
         ("< b\n> c d e", "f"),
     ]
-    pairs = list(read_dialogues(iter(rows), "turns", context=3, second_alone=True))
-    assert [p.target for p in pairs] == ["b", "f"]
-    assert pairs[1].source == "> a\n< b\n> c d e"
+    found = list(read_dialogues(iter(rows), "turns", context=3, second_alone=True))
+    assert [each.reply for each in found] == ["b", "f"]
+    assert context_text(found[1].turns, 3) == "> a\n< b\n> c d e"
     assert context_text(["x"], 3) == "> x"
 
 

@@ -15,8 +15,7 @@ from pydantic import TypeAdapter
 import gatework as gw
 from gatework import tasks
 from gatework.errors import InputError, RunError
-from gatework.tasks.translation_options import Translation, TranslationSettings, TranslatorOptions
-from gatework.tasks.translator import Translator
+from gatework.tasks.translator import Translation, TranslationSettings, Translator, TranslatorOptions
 from gatework.training import ExampleProblem
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}

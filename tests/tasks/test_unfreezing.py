@@ -53,7 +53,7 @@ def test_an_embedding_that_is_the_softmaxes_too_is_trained_with_it() -> None:
 
     def groups(tied: bool) -> list[tuple[str, ...]]:
         from gatework.cells import lstm
-        from gatework.tasks.language_network import LanguageNetwork
+        from gatework.tasks.language_model.network import LanguageNetwork
 
         network = LanguageNetwork(
             lstm,

@@ -123,12 +123,10 @@ def predict(
     from gatework.cli.streaming import write_record
     from gatework.tasks.options import split_settings
 
-    model = tasks.load(run)
-    chosen = split_settings(settings)
-    model.predict([], **chosen)  # refuses a wrong setting before the first line comes
+    answers = tasks.load(run).predict_parts(read_inputs(file), **split_settings(settings))
     with open_output(out) as target:
-        for line in read_inputs(file):
-            write_record(target, line, model.stream(line, **chosen))
+        for line, parts in answers:
+            write_record(target, line, parts)
 
 
 @app.command()

@@ -1,17 +1,24 @@
-"""Dialogues, turn by turn, as pairs of a context and the reply to it."""
+"""Dialogues, turn by turn: each reply with the turns before it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import InputError
-from .pairs import Pair
 from .tables import Source, locate_rows
 
-__all__ = ["context_text", "read_dialogues"]
+__all__ = ["Exchange", "context_text", "read_dialogues"]
 
 OTHER, OWN = "> ", "< "  # what the other speaker said, and what the one who replies said
+
+
+class Exchange(NamedTuple):
+    """A reply, the last turns before it, and where they were found."""
+
+    where: str
+    turns: list[str]
+    reply: str
 
 
 def context_text(turns: Sequence[str], most: int) -> str:
@@ -26,9 +33,8 @@ def context_text(turns: Sequence[str], most: int) -> str:
     return "\n".join(mark + turn for mark, turn in zip(marks, last, strict=True) if turn)
 
 
-def read_dialogues(data: Source, column: str, *, context: int, second_alone: bool) -> Iterator[Pair]:
-    """A pair for each reply: the turns before it as one text, and the reply. Either may be empty, where the dialogue
-    has a turn without text.
+def read_dialogues(data: Source, column: str, *, context: int, second_alone: bool) -> Iterator[Exchange]:
+    """An exchange for each reply in each dialogue. A turn, or the reply, may be without text, as the dialogue has it.
 
     Args:
         data: rows whose column holds a dialogue: a list of texts, the two speakers in turn.
@@ -42,7 +48,7 @@ def read_dialogues(data: Source, column: str, *, context: int, second_alone: boo
         turns = _turns(row.where, row.values["turns"])
         for index in range(1, len(turns)):
             if not (second_alone and index % 2 == 0):
-                yield Pair(row.where, context_text(turns[:index], context), turns[index])
+                yield Exchange(row.where, turns[max(index - context, 0) : index], turns[index])
 
 
 def _turns(where: str, value: Any) -> list[str]:

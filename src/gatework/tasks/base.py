@@ -1,74 +1,63 @@
-"""What all tasks share: options, and the lifecycle fit, evaluate, predict, save, load."""
+"""What all tasks share, beside how they train: figures and predictions."""
 
 from __future__ import annotations
 
-import inspect
 import os
-import shutil
-import sys
-import tempfile
-import weakref
-from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, cast
 
+import torch
 from pydantic import BaseModel, ValidationError
 
-from gatework.errors import InputError, RunError, nearest
-from gatework.training import Problem, Result, RunFolder, TrainingOptions, parse_options
-from gatework.training import fit as train
-from gatework.training.processes import Processes
-from gatework.training.provenance import Sources, parent_record, parent_to_start_from
-from gatework.training.run_folder import Records, launched
+from gatework.errors import InputError
+from gatework.tasks.lifecycle import Lifecycle
+from gatework.tasks.windows import windows
+from gatework.training import parse_options
 
-__all__ = ["Task"]
-
-# What may change when a run goes on: how long it trains and where. Anything else would make another run.
-CHANGEABLE = frozenset({"epochs", "max_steps", "max_minutes", "device"})
+__all__ = ["Figure", "Task"]
 
 
-class Task(ABC):
+class Figure(NamedTuple):
+    """A figure's name, and whether a higher one is better."""
+
+    name: str
+    higher: bool
+
+    def strongest(self, figures: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
+        """The figures of the best of several predictors, by name; the first of equals."""
+        sign = 1.0 if self.higher else -1.0
+        return max(figures.values(), key=lambda each: sign * each[self.name])
+
+
+class Task(Lifecycle):
     """An application: from data to a trained model, its figures and its predictions.
 
-    The constructor's arguments are the fields of the class's `Options`, kept unchanged in `options`.
-    What is learned ends in `_`:
+    The constructor's arguments are the fields of the class's `Options`, kept unchanged in `options`. What is learned
+    ends in `_`. A loaded task is immutable: `predict`, `predict_stream` and `evaluate` may be called from several
+    threads at the same time, and give what each alone would give.
 
     Attributes:
+        name: on the command line and in config.json.
+        columns: the data's columns.
+        Settings: the settings of `predict`, a pydantic model.
+        Input, Output: one input of `predict` and one record, pydantic models: their schemas are published.
+        inherited: the options that a run which is started from another shares with it.
+        cells: options that name a cell, and the run's file that keeps each one's graph.
+        headline: the figure by which the strongest baseline is found.
         options: the options as they were given.
         options_: the options in force: those given, and this task's defaults for the rest.
+        cells_: the run's cells, by option.
+        network_: the network, in eval mode.
         metrics_: figures of the model and of the baselines on the validation data, as `evaluate` gives them.
         result_: how the training went.
         run_: the run's folder.
     """
 
-    name: ClassVar[str]
-    Options: ClassVar[type[TrainingOptions]]
     Settings: ClassVar[type[BaseModel]]
     Input: ClassVar[type[BaseModel]]
     Output: ClassVar[type[BaseModel]]
-    columns: ClassVar[tuple[str, ...]]
-    chosen_files: ClassVar[tuple[str, ...]] = (
-        "cell.json",
-        "decoder_cell.json",
-    )  # of options, not of the data
-
-    options_: TrainingOptions
-    metrics_: dict[str, Any]
-    result_: Result
-    run_: RunFolder
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        cls.__signature__ = inspect.signature(cls.Options)  # type: ignore[attr-defined]
-
-    def __init__(self, **options: Any) -> None:
-        self.options = parse_options(self.Options, options, self.name)
-
-    def __repr__(self) -> str:
-        given = ", ".join(f"{name}={getattr(self.options, name)!r}" for name in self._given())
-        return f"{type(self).__name__}({given})"
+    headline: ClassVar[Figure]
 
     @classmethod
     def input_schema(cls) -> dict[str, Any]:
@@ -80,92 +69,17 @@ class Task(ABC):
         """The JSON schema of one output of `predict`."""
         return cls.Output.model_json_schema()
 
-    # The lifecycle
-
-    def fit(
-        self,
-        data: Any,
-        *,
-        valid: Any = None,
-        out: str | os.PathLike[str] | None = None,
-        columns: Mapping[str, str] | None = None,
-        resume: bool = False,
-        from_run: str | os.PathLike[str] | None = None,
-    ) -> Self:
-        """Train on data and keep the run in a folder.
+    @classmethod
+    def settings(cls, **settings: Any) -> Any:
+        """The settings of predictions, checked: an instance of `Settings`.
 
         Args:
-            data: a path or several, an iterable, a pandas DataFrame or a `datasets.Dataset`.
-            valid: validation data of the same kinds; without it a part of `data` is held back.
-            out: the run's folder, new or empty; without it a temporary one that goes with this object.
-            columns: the data's own names of this task's columns, such as `{"text": "review"}`.
-            resume: go on with the interrupted training in `out`, from its last checkpoint. The run's own
-                options hold; only how long and where it trains may be given anew.
-            from_run: start from the weights of another run of this task.
+            settings: fields of `Settings`, typed or as text.
 
         Raises:
-            InputError: the data cannot be read or is too short, an option is wrong.
-            RunError: `out` is in the way, or `from_run` is damaged.
+            InputError: a setting that there is not, or a wrong value.
         """
-        _, world = launched()
-        if out is None and world > 1:
-            what = f"is missing, and {world} processes train one run together"
-            raise InputError("out", what, "Name the folder of the new run: out='runs/NAME'.")
-        if out is None:
-            out = tempfile.mkdtemp(prefix="gatework-")
-            weakref.finalize(self, shutil.rmtree, out, ignore_errors=True)
-        columns = self._check_columns(columns)
-        data, valid = _repeatable(data), _repeatable(valid)
-        given = None if from_run is None else Path(from_run)
-        parent = None if given is None or resume else self._load_parent(given)
-        was_complete = RunFolder(out).is_complete
-        self.run_ = run = RunFolder.create(out, resume=resume)
-        begun = resume and (run.path / "config.json").exists()
-        config_before = run.read_config() if begun else {}
-        recorded = run.read_records() if begun else Records()
-        try:
-            if begun and not run.holds_checkpoint:
-                given = parent_to_start_from(run, recorded.parent, given)
-            if given is not None and parent is None and not run.holds_checkpoint:
-                parent = self._load_parent(given)
-            self.options_ = self._resumed_options(run) if begun else self._resolve_options(parent)
-            if not begun:
-                recorded = Records(parent=None if parent is None else parent_record(parent.run_))
-                self._write_config(
-                    run, recorded
-                )  # first of all files: what is killed after it can be resumed
-            if begun and run.writes and not (recorded.data or run.holds_training):
-                self._forget_data(run)
-            self._processes = processes = Processes(self.options_)
-            self._sources = Sources(run, recorded.data, training=data, validation=valid)
-            problem = self._prepare(run, data, valid, columns, parent)
-            self._write_config(run, Records(parent=recorded.parent, data=self._sources.records))
-            was_complete = False
-            self.result_ = train(problem, self.options_, run, resume=resume, processes=processes)
-        except BaseException:
-            if was_complete:
-                run.complete()  # nothing has changed
-            elif begun and not run.holds_training:
-                run.write_config(config_before)  # the next call may bring other data
-            elif not begun and run.writes and not run.holds_training:
-                shutil.rmtree(run.path)  # leave the way free for another try
-            raise
-        finally:
-            self.__dict__.pop("_processes", None)
-            self.__dict__.pop("_sources", None)
-        if self.result_.stopped == "interrupted":
-            return self
-
-        def figures() -> dict[str, Any]:
-            found = self._validation_figures()
-            run.write_json("metrics.json", found)
-            return found
-
-        self.metrics_ = processes.first(figures, lambda: run.read_json("metrics.json"))
-        self._clear(run)
-        run.complete()
-        processes.wait()  # whoever reads the run next finds it whole
-        return self
+        return parse_options(cls.Settings, settings, f"predict with {cls.name}")
 
     def evaluate(self, data: Any, *, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Figures on data of the kinds that `fit` takes, beside those of the baselines.
@@ -175,136 +89,107 @@ class Task(ABC):
             again under `baseline`, and the number of `examples`.
         """
         self._check_fitted()
-        return self._evaluate(_repeatable(data), self._check_columns(columns))
+        return self._evaluate(data, self._check_columns(columns))
 
     def predict(self, inputs: Any, **settings: Any) -> list[dict[str, Any]]:
-        """One record `{"input": …, "output": …, …}` for each input.
+        """One record `{"input": …, "output": …, …}` for each input, in their order.
 
-        The settings are the fields of the class's `Settings`.
-        """
-        self._check_fitted()
-        chosen = self._read_settings(settings)
-        items = [inputs] if isinstance(inputs, str) else inputs
-        return [self._predict(self._check_input(item), chosen) for item in items]
-
-    def stream(self, item: Any, **settings: Any) -> Iterator[str | dict[str, Any]]:
-        """Pieces of the output's text as they are known, and last the record that `predict` gives."""
-        yield from self.predict([item], **settings)
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Copy the trained run, without its checkpoints, into a new folder.
+        Args:
+            inputs: one input, or several in a list, a tuple or any other iterable. What one input is, the class's
+                `Input` says.
+            settings: fields of the class's `Settings`.
 
         Raises:
-            RunError: the folder holds something already.
+            InputError: something that is no input, or a wrong setting.
         """
         self._check_fitted()
-        target = RunFolder.create(folder)
-        for file in self.run_.path.iterdir():
-            if file.is_file() and file.name != "COMPLETE":
-                shutil.copyfile(file, target.path / file.name)
-        target.complete()
+        chosen = self.settings(**settings)
+        return self._records(self._several(inputs), chosen)
 
-    @classmethod
-    def restore(cls, run: RunFolder) -> Self:
-        """The task of a finished run; `gatework.load` finds the class."""
-        config = run.read_config()
-        task = cls.__new__(cls)
-        task.options = task.options_ = _read_options(cls, run, config)
-        task.run_ = run
-        task.metrics_ = run.read_json("metrics.json")
-        task._restore(run)
-        return task
+    def predict_stream(self, inputs: Iterable[Any], **settings: Any) -> Iterator[dict[str, Any]]:
+        """The records of `predict`, in order, while inputs still come: from a pipe, a file, a connection.
+
+        Inputs that are there are answered together, up to 64; one that comes alone is answered at once.
+
+        Args:
+            inputs: read in a thread of their own, ahead of the answers.
+            settings: fields of the class's `Settings`.
+
+        Raises:
+            InputError: a wrong setting at once; something that is no input, once all before it are answered; and
+                what `inputs` raises.
+        """
+        return (_last(parts) for _, parts in self.predict_parts(inputs, **settings))
+
+    def predict_parts(
+        self, inputs: Iterable[Any], **settings: Any
+    ) -> Iterator[tuple[Any, Iterator[str | dict[str, Any]]]]:
+        """As `predict_stream`; with each input the parts of its answer, as `stream` gives them."""
+        self._check_fitted()
+        chosen = self.settings(**settings)
+        return self._parts_of_windows(inputs, chosen)
+
+    def stream(self, item: Any, **settings: Any) -> Iterator[str | dict[str, Any]]:
+        """Pieces of the output's text as they are known, if any are before the end, and last the whole record."""
+        self._check_fitted()
+        (parts,) = self._parts([self._check_input(item)], self.settings(**settings))
+        yield from parts
+
+    # What a task writes
 
     @abstractmethod
-    def _prepare(
-        self, run: RunFolder, data: Any, valid: Any, columns: Mapping[str, str], parent: Self | None
-    ) -> Problem:
-        """Read the data, build the network, keep in the run what loading needs; use what is there already."""
+    def _evaluate(self, data: Any, columns: Mapping[str, str]) -> dict[str, Any]:
+        """What `evaluate` gives."""
 
     @abstractmethod
-    def _restore(self, run: RunFolder) -> None:
-        """Load a finished run; `options_` is set already."""
+    def _answer(self, inputs: Sequence[Any], settings: Any) -> list[dict[str, Any]]:
+        """The records of inputs, each without its `input`. The network is in eval mode, no gradients are kept."""
 
-    @abstractmethod
-    def _validation_figures(self) -> dict[str, Any]:
-        """What `evaluate` gives for the validation data, after training; may fit the baselines."""
+    def _parts(self, inputs: Sequence[Any], settings: Any) -> Iterator[Iterator[str | dict[str, Any]]]:
+        """For each input the parts of its answer. A task that knows a part of the text sooner gives it."""
+        for record in self._records(inputs, settings):
+            yield iter((record,))
 
-    @abstractmethod
-    def _evaluate(self, data: Any, columns: Mapping[str, str]) -> dict[str, Any]: ...
+    # How predictions are made
 
-    @abstractmethod
-    def _predict(self, item: Any, settings: Any) -> dict[str, Any]: ...
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network_.parameters()).device
 
-    def _clear(self, run: RunFolder) -> None:  # noqa: B027  # nothing to remove is the usual case
-        """Remove what only training needed."""
+    def _records(self, inputs: Sequence[Any], settings: Any) -> list[dict[str, Any]]:
+        with torch.inference_mode():
+            answers = self._answer(inputs, settings)
+        return [{"input": item, **answer} for item, answer in zip(inputs, answers, strict=True)]
 
-    def _defaults(self, given: Mapping[str, Any], parent: Self | None) -> dict[str, Any]:
-        """Defaults that depend on the options given, or on the run that is started from."""
-        return {}
+    def _parts_of_windows(
+        self, inputs: Iterable[Any], settings: Any
+    ) -> Iterator[tuple[Any, Iterator[str | dict[str, Any]]]]:
+        for window, failure in windows(inputs):
+            good: list[Any] = []
+            try:
+                for item in window:
+                    good.append(self._check_input(item))
+            except InputError as error:
+                failure = error  # what stands before it is answered first
+            yield from zip(good, self._parts(good, settings), strict=True)
+            if failure is not None:
+                raise failure
 
-    def _given(self) -> dict[str, Any]:
-        return {
-            name: getattr(self.options, name)
-            for name in self.Options.model_fields
-            if name in self.options.model_fields_set
-        }
+    def _several(self, inputs: Any) -> list[Any]:
+        """The inputs, checked: a thing that is no input where its first part is one is several."""
+        single = isinstance(inputs, (str, bytes, Mapping, os.PathLike)) or not isinstance(inputs, Iterable)
+        items = [inputs] if single else list(inputs)
+        if not single and items and not self._is_input(items[0]) and self._is_input(inputs):
+            items = [inputs]
+        return [self._check_input(item) for item in items]
 
-    def _resolve_options(self, parent: Self | None) -> TrainingOptions:
-        given = self._given()
-        options = self.Options.model_validate({**self._defaults(given, parent), **given})
-        if parent is None and options.unfreeze_every:
-            what = "is for a run that starts from the weights of another"
-            raise InputError("option unfreeze_every", what, "Give --from RUN, or leave the option out.")
-        return options
-
-    def _resumed_options(self, run: RunFolder) -> TrainingOptions:
-        """The run's options, with the given ones where they may change."""
-        config = run.read_config()
-        recorded = _read_options(type(self), run, config)
-        given = self._given()
-        for name, value in given.items():
-            if name not in CHANGEABLE and _comparable(recorded, name) != _comparable(self.options, name):
-                raise RunError(
-                    str(run.path),
-                    f"was begun with {name}={getattr(recorded, name)!r}, and cannot go on with {value!r}",
-                    "Leave the option out, or train a new run (perhaps with --from).",
-                )
-        return recorded.model_copy(update={n: v for n, v in given.items() if n in CHANGEABLE})
-
-    def _write_config(self, run: RunFolder, records: Records) -> None:
-        options = self.options_.model_dump(mode="json")
-        run.write_config({"task": self.name, "options": options, **records.model_dump(exclude_defaults=True)})
-
-    def _forget_data(self, run: RunFolder) -> None:
-        """Delete what was learned from data that no training has seen yet: the next call may bring other data."""
-        for path in run.path.iterdir():
-            if path.name in ("config.json", "checkpoints") or path.name in self.chosen_files:
-                continue
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-
-    def _load_parent(self, folder: str | os.PathLike[str]) -> Self:
-        run = RunFolder.open(folder)
-        name = run.read_config().get("task")
-        if name != self.name:
-            raise RunError(
-                str(folder), f"is a {name}, not a {self.name}", "Start from a run of the same task."
-            )
-        return self.restore(run)
-
-    def _check_columns(self, columns: Mapping[str, str] | None) -> dict[str, str]:
-        columns = dict(columns or {})
-        for name in columns:
-            if name not in self.columns:
-                raise InputError(
-                    "columns", f"{self.name} has no column {name!r}", nearest(name, self.columns)
-                )
-        return columns
-
-    def _read_settings(self, settings: Mapping[str, Any]) -> Any:
-        return parse_options(self.Settings, settings, f"predict with {self.name}")
+    def _is_input(self, item: Any) -> bool:
+        try:
+            self.Input.model_validate(item)
+        except ValidationError:
+            return False
+        return True
 
     def _check_input(self, item: Any) -> Any:
         try:
@@ -314,27 +199,8 @@ class Task(ABC):
             raise InputError("predict", message, "See its input_schema().") from error
         return item
 
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "metrics_"):
-            raise InputError(self.name, "is not trained", "Call fit first, or load a run with gw.load.")
 
-    def _say(self, message: str) -> None:
-        if self.run_.writes:
-            print(message, file=sys.stderr)
-
-
-def _read_options(cls: type[Task], run: RunFolder, config: Mapping[str, Any]) -> TrainingOptions:
-    if not isinstance(config.get("options"), dict):
-        raise RunError(
-            str(run.path / "config.json"), "holds no options", "Restore it from a copy, or train again."
-        )
-    return parse_options(cls.Options, config["options"], str(run.path / "config.json"))
-
-
-def _comparable(options: TrainingOptions, name: str) -> Any:
-    return options.model_dump(mode="json")[name]
-
-
-def _repeatable(data: Any) -> Any:
-    """Data is read more than once (a tokenizer is trained first), which an iterator does not allow."""
-    return deque(data) if isinstance(data, Iterator) else data  # not a list, which would be one of paths
+def _last(parts: Iterator[str | dict[str, Any]]) -> dict[str, Any]:
+    """The record, the last part of an answer."""
+    *_, record = parts
+    return cast("dict[str, Any]", record)

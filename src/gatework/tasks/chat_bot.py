@@ -3,24 +3,70 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
-from gatework.baselines import MostCommon
-from gatework.data import Pair, context_text, file_format, read_dialogues, read_pairs, source_paths
-from gatework.metrics.text import corpus_figures, diversity_figures
-from gatework.tasks.chat_options import ChatBotOptions, Reply, ReplySettings, Turns
-from gatework.tasks.pair_options import SearchSettings
-from gatework.tasks.pair_task import PairTask
-from gatework.training import Problem, RunFolder
+from pydantic import BaseModel, Field, RootModel
 
-__all__ = ["ChatBot", "Conversation"]
+from gatework.baselines import Baseline, MostCommon
+from gatework.data import context_text, file_format, read_dialogues, read_pairs, source_paths
+from gatework.metrics.text import corpus_figures, diversity_figures, most_common_share
+from gatework.tasks.artifacts import Artifacts
+from gatework.tasks.encoder_decoder.options import (
+    Alignment,
+    EncoderDecoderOptions,
+    ScoredText,
+    SearchSettings,
+)
+from gatework.tasks.encoder_decoder.task import EncoderDecoderTask
+from gatework.tasks.example_task import Example
+from gatework.tasks.options import MOST_TOKENS
 
-DULL = 0.3  # share of replies that are one and the same, from which on it is said
+__all__ = ["ChatBot", "ChatBotOptions", "Conversation", "Reply", "ReplySettings", "Turns"]
+
+REPEATED_REPLY_WARNING_SHARE = 0.3  # of replies that are one and the same
 REPLIES = "replies.json"
 
 
-class ChatBot(PairTask):
+class ChatBotOptions(EncoderDecoderOptions):
+    """How a chat bot is made and trained."""
+
+    shared_vocabulary: bool = Field(True, description="one vocabulary and one embedding for both sides")
+    context_turns: int = Field(3, ge=1, description="turns before a reply that the bot reads")
+    learn: Literal["all", "second"] = Field(
+        "all", description="whose turns are replies to learn: all speakers', or the second one's alone"
+    )
+
+
+class ReplySettings(SearchSettings):
+    """How a reply is found."""
+
+    length: int | None = Field(
+        60, ge=1, le=MOST_TOKENS, description="tokens at most (none: twice the context's and 20)"
+    )
+    min_length: int = Field(1, ge=0, le=MOST_TOKENS, description="tokens at least")
+    no_repeat: int = Field(
+        3, ge=0, le=MOST_TOKENS, description="no sequence of so many tokens comes twice; 0: off"
+    )
+
+
+class Turns(RootModel[str | list[str]]):
+    """One input of `predict`: what was said last, or the turns so far, the last one's the other speaker's."""
+
+
+class Reply(BaseModel):
+    """One output of `predict`."""
+
+    input: str | list[str]
+    output: str = Field(description="the reply")
+    score: float = Field(description="log-probability under the length and coverage penalties")
+    log_probability: float = Field(description="of the whole reply, in nats")
+    alternatives: list[ScoredText] | None = Field(None, description="all replies asked for, best first")
+    alignment: Alignment | None = None
+    warnings: list[str] | None = Field(None, description="what about the input is unlike the training data")
+
+
+class ChatBot(EncoderDecoderTask):
     """A bot that replies to the last turns of a conversation (Vinyals & Le 2015), with attention.
 
     >>> bot = ChatBot(epochs=10).fit("dialogues.jsonl", out="runs/bot")
@@ -40,64 +86,46 @@ class ChatBot(PairTask):
 
     options_: ChatBotOptions
 
-    # Data
-
-    def _pairs(self, data: Any, columns: Mapping[str, str]) -> Iterable[Pair]:
+    def _read(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
         options = self.options_
         if columns.keys() & {"source", "target"} or _holds_pairs(data):
             columns = {name: column for name, column in columns.items() if name != "turns"}
-            return (
-                pair._replace(source=context_text([pair.source], options.context_turns))
-                for pair in read_pairs(data, columns)
-            )
-        return read_dialogues(
-            data,
-            columns.get("turns", "turns"),
-            context=options.context_turns,
-            second_alone=options.learn == "second",
+            return self._with_text(Example(*pair) for pair in read_pairs(data, columns))
+        column, second = columns.get("turns", "turns"), options.learn == "second"
+        exchanges = read_dialogues(data, column, context=options.context_turns, second_alone=second)
+        return self._with_text(Example(*exchange) for exchange in exchanges)
+
+    def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
+        super()._learn(train, keep)
+        self._most_common = keep.own(
+            REPLIES, MostCommon, lambda: MostCommon().fit([], [each.output for each in train])
         )
 
-    def _prepare(
-        self, run: RunFolder, data: Any, valid: Any, columns: Mapping[str, str], parent: Any
-    ) -> Problem:
-        problem = super()._prepare(run, data, valid, columns, parent)
-        run.write_text(REPLIES, self._most_common.to_json())
-        return problem
-
-    def _learn(self, pairs: Sequence[Pair]) -> None:
-        self._most_common = MostCommon().fit([], [pair.target for pair in pairs])
-
-    def _restore(self, run: RunFolder) -> None:
-        super()._restore(run)
-        self._most_common = MostCommon.from_json(run.read_text(REPLIES))
+    def _source_text(self, input: str | Sequence[str]) -> str:
+        return context_text([input] if isinstance(input, str) else input, self.options_.context_turns)
 
     # Figures
 
-    def _figures(self, pairs: Sequence[Pair]) -> dict[str, Any]:
-        references = [pair.target for pair in pairs]
-        outputs = self._answering().texts([pair.source for pair in pairs], self._read_settings({}))
-        model = {**self._likelihood(pairs), **_said(outputs, references)}
-        common = _said(self._most_common.predict(outputs), references)
-        share, (reply, _) = model["most_common_share"], Counter(outputs).most_common(1)[0]
-        if share > DULL:
-            self._say(f"warning: dull: {share:.0%} of the replies are {reply!r:.80}.")
+    def _score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+        """How different the replies are from one another, and how like the references."""
+        figures = corpus_figures(outputs, references, "13a")
         return {
-            "model": model,
-            "baseline": common,
-            "baselines": {"most_common": common},
-            "references": _said(references, references),
-            "examples": len(pairs),
+            **diversity_figures(outputs),
+            "bleu": figures["bleu"],
+            "exact_match": figures["exact_match"],
         }
 
-    # Conversation
+    def _baselines(self) -> Mapping[str, Baseline]:
+        return {"most_common": self._most_common}
 
-    def predict(self, inputs: Any, **settings: Any) -> list[dict[str, Any]]:
-        """One record for each text, or for each list of the turns so far; see `PairTask.predict`."""
-        self._check_fitted()
-        chosen = self._read_settings(settings)
-        items = [self._check_input(item) for item in ([inputs] if isinstance(inputs, str) else inputs)]
-        records = self._answering().records([self._context(item) for item in items], chosen)
-        return [{**record, "input": item} for record, item in zip(records, items, strict=True)]
+    def _remarks(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+        share = most_common_share(outputs)
+        if share > REPEATED_REPLY_WARNING_SHARE:
+            ((reply, _),) = Counter(outputs).most_common(1)
+            self._say(f"warning: dull: {share:.0%} of the replies are {reply!r:.80}.")
+        return {"references": self._score(references, references)}
+
+    # Conversation
 
     def reply(self, turns: str | Sequence[str], **settings: Any) -> str:
         """The reply to what was said last, or to the turns so far, the last one's the other speaker's."""
@@ -108,18 +136,12 @@ class ChatBot(PairTask):
     def conversation(self, **settings: Any) -> Conversation:
         """A conversation, which remembers what was said."""
         self._check_fitted()
-        self._read_settings(settings)
+        self.settings(**settings)
         return Conversation(self, settings)
-
-    def _predict(self, item: Any, settings: SearchSettings) -> dict[str, Any]:
-        return {**self._answering().records([self._context(item)], settings)[0], "input": item}
-
-    def _context(self, item: str | list[str]) -> str:
-        return context_text([item] if isinstance(item, str) else item, self.options_.context_turns)
 
 
 class Conversation:
-    """What was said so far, and the next reply. Made by `ChatBot.conversation`.
+    """What was said so far, and the next reply. Made by `ChatBot.conversation`. For one thread.
 
     Attributes:
         turns: of both, the human first.
@@ -132,28 +154,18 @@ class Conversation:
         self.settings = dict(settings)
 
     def say(self, text: str) -> str:
-        """The bot's reply. Drawn replies differ from turn to turn."""
-        self.turns.append(text)
+        """The bot's reply. Drawn replies differ from turn to turn. Where it raises, nothing was said."""
+        turns = [*self.turns, text]
         settings = dict(self.settings)
         if float(settings.get("temperature", 0)) > 0:
-            settings["seed"] = int(settings.get("seed", 0)) + len(self.turns)
-        reply = self._bot.reply(self.turns, **settings)
-        self.turns.append(reply)
+            settings["seed"] = int(settings.get("seed", 0)) + len(turns)
+        reply = self._bot.reply(turns, **settings)
+        self.turns = [*turns, reply]
         return reply
 
     def reset(self) -> None:
         """Forget what was said."""
         self.turns.clear()
-
-
-def _said(outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """How different the replies are from one another, and how like the references."""
-    figures = corpus_figures(outputs, references, "13a")
-    return {
-        **diversity_figures(outputs),
-        "bleu": figures["bleu"],
-        "exact_match": figures["exact_match"],
-    }
 
 
 def _holds_pairs(data: Any) -> bool:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, PlainSerializer
+from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
 
 from gatework.errors import InputError
 from gatework.graph import Cell
+from gatework.training import TrainingOptions
 from gatework.training.options import CommandLine
 
-__all__ = ["CellOption", "OptionHelp", "describe_options", "inherited_options", "split_settings"]
+# What a single prediction may ask for: a service answers strangers.
+MOST_HYPOTHESES = 1000
+MOST_TOKENS = 100_000
+
+__all__ = [
+    "MOST_HYPOTHESES",
+    "MOST_TOKENS",
+    "CellOption",
+    "OptionHelp",
+    "describe_options",
+    "inherited_options",
+    "split_settings",
+]
 
 
 def _check_cell(cell: Any) -> Any:
@@ -30,6 +44,15 @@ def _cell_name(cell: Any) -> str:
 CellOption = CommandLine[
     Annotated[Any, AfterValidator(_check_cell), PlainSerializer(_cell_name, return_type=str)]
 ]
+
+
+class ExampleOptions(TrainingOptions):
+    """How independent examples are batched."""
+
+    batch_tokens: int = Field(3000, ge=1, description="tokens of a batch at most, padding included")
+    max_length: int = Field(
+        200, ge=1, description="tokens of an example; longer ones are left out of the training"
+    )
 
 
 class OptionHelp(NamedTuple):
@@ -79,10 +102,11 @@ def _shown(value: Any) -> str:
 
 
 def describe_options(model: type[BaseModel]) -> list[OptionHelp]:
-    """The help of every option of a pydantic model: its own fields first, then those that it inherits."""
-    own = [name for name in model.model_fields if name in model.__annotations__]
-    inherited = [name for name in model.model_fields if name not in model.__annotations__]
-    fields = {name: model.model_fields[name] for name in (*own, *inherited)}
+    """The help of every option of a pydantic model: its own fields first, then class by class those it inherits."""
+    order = dict.fromkeys(
+        name for cls in model.__mro__ for name in inspect.get_annotations(cls) if name in model.model_fields
+    )
+    fields = {name: model.model_fields[name] for name in order}
     return [
         OptionHelp(
             name,

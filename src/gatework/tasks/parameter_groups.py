@@ -7,7 +7,7 @@ import re
 from torch import nn
 
 from gatework.seq2seq import EncoderDecoder
-from gatework.tasks.language_network import LanguageNetwork
+from gatework.tasks.language_model.network import LanguageNetwork
 from gatework.training import ParameterGroup
 
 __all__ = ["encoder_decoder_groups", "language_groups"]

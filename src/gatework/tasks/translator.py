@@ -2,24 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
-from gatework.baselines import Copy
-from gatework.data import Pair
+from pydantic import BaseModel, Field, RootModel
+
+from gatework.baselines import Baseline, Copy
+from gatework.data import read_pairs
 from gatework.metrics.text import corpus_figures, signatures
-from gatework.tasks.pair_task import PairTask
-from gatework.tasks.translation_options import (
-    SourceText,
-    Translation,
-    TranslationSettings,
-    TranslatorOptions,
+from gatework.tasks.encoder_decoder.options import (
+    Alignment,
+    EncoderDecoderOptions,
+    ScoredText,
+    SearchSettings,
 )
+from gatework.tasks.encoder_decoder.task import EncoderDecoderTask
+from gatework.tasks.example_task import Example
 
-__all__ = ["Translator"]
+__all__ = ["SourceText", "Translation", "TranslationSettings", "Translator", "TranslatorOptions"]
 
 
-class Translator(PairTask):
+class TranslatorOptions(EncoderDecoderOptions):
+    """How a translator is made and trained."""
+
+    bleu_tokenize: Literal["13a", "intl", "char", "zh", "ja-mecab", "none"] | None = Field(
+        None, description="sacrebleu's tokenizer for BLEU (none given: 13a, or none where tokens are words)"
+    )
+    select_by: Literal["bleu", "loss"] = Field("bleu", description="what the kept checkpoint is best in")
+    validation_sentences: int = Field(
+        500, ge=1, description="of the validation data are translated each time"
+    )
+
+    @property
+    def bleu_tokenizer(self) -> str:
+        """sacrebleu's name of it."""
+        return self.bleu_tokenize or ("none" if self.tokenizer == "word" else "13a")
+
+
+class TranslationSettings(SearchSettings):
+    """How a text is translated."""
+
+
+class SourceText(RootModel[str]):
+    """One input of `predict`: the text to translate."""
+
+
+class Translation(BaseModel):
+    """One output of `predict`."""
+
+    input: str
+    output: str = Field(description="the translation")
+    score: float = Field(description="log-probability under the length and coverage penalties")
+    log_probability: float = Field(description="of the whole translation, in nats")
+    alternatives: list[ScoredText] | None = Field(None, description="all translations asked for, best first")
+    alignment: Alignment | None = None
+    warnings: list[str] | None = Field(None, description="what about the input is unlike the training data")
+
+
+class Translator(EncoderDecoderTask):
     """An encoder-decoder with attention over pairs of texts (Bahdanau et al. 2014).
 
     >>> model = Translator(epochs=10).fit(["train.en", "train.de"], valid=["dev.en", "dev.de"], out="runs/en-de")
@@ -39,26 +79,23 @@ class Translator(PairTask):
 
     options_: TranslatorOptions
 
-    def _quick_figures(self) -> dict[str, float]:
+    def _read(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
+        return self._with_text(Example(*pair) for pair in read_pairs(data, columns))
+
+    def _quick_figures(self, examples: Sequence[Example]) -> dict[str, float]:
         """Of greedy translations of some of the validation data."""
         if self.options_.select_by == "loss":
             return {}
-        some = self._valid[: self.options_.validation_sentences]
-        settings = self._read_settings({"beam": 1})
-        outputs = self._answering().texts([pair.source for pair in some], settings)
-        figures = corpus_figures(outputs, [pair.target for pair in some], self.options_.bleu_tokenizer)
+        some = examples[: self.options_.validation_sentences]
+        records = self._records([each.input for each in some], self.settings(beam=1))
+        figures = self._score([record["output"] for record in records], [each.output for each in some])
         return {**figures, "objective": -figures["bleu"]}
 
-    def _figures(self, pairs: Sequence[Pair]) -> dict[str, Any]:
-        tokenize = self.options_.bleu_tokenizer
-        sources, references = [pair.source for pair in pairs], [pair.target for pair in pairs]
-        outputs = self._answering().texts(sources, self._read_settings({}))
-        model = {**self._likelihood(pairs), **corpus_figures(outputs, references, tokenize)}
-        copy = corpus_figures(Copy().predict(sources), references, tokenize)
-        return {
-            "model": model,
-            "baseline": copy,
-            "baselines": {"copy": copy},
-            "examples": len(pairs),
-            "signatures": signatures(tokenize),
-        }
+    def _score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+        return corpus_figures(outputs, references, self.options_.bleu_tokenizer)
+
+    def _baselines(self) -> Mapping[str, Baseline]:
+        return {"copy": Copy()}
+
+    def _remarks(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+        return {"signatures": signatures(self.options_.bleu_tokenizer)}

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from gatework.data import Tokenizer
 from gatework.seq2seq import beam_search, generate
-from gatework.tasks.language_network import LanguageNetwork
-from gatework.tasks.language_options import CompletionSettings
+from gatework.tasks.language_model.network import LanguageNetwork
+from gatework.tasks.language_model.options import CompletionSettings
 
-__all__ = ["Completer"]
+__all__ = ["Generator"]
 
 READ_STEPS = 512  # tokens of a text that are read at a time
 
 
-class Completer:
+class Generator:
     """A network with its tokenizer, over text.
 
     Args:
@@ -32,7 +32,7 @@ class Completer:
         self.tokenizer = tokenizer
         self.start = start
 
-    def draw(self, text: str, settings: CompletionSettings) -> Iterator[str | dict[str, Any]]:
+    def sample(self, text: str, settings: CompletionSettings) -> Iterator[str | dict[str, Any]]:
         """Pieces of a completion as they are drawn, and last its record."""
         ids = self.tokenizer.encode(text)
         last, state = self._read(ids)

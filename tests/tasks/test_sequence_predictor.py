@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from gatework.data import Tokenizer
-from gatework.tasks.answering import Answering
-from gatework.tasks.pair_problem import Side
-from gatework.tasks.translation_options import TranslationSettings
+from gatework.tasks.encoder_decoder.predictor import SequencePredictor
+from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
+from gatework.tasks.translator import TranslationSettings
 
 CONVERSATION = "> a b\n< c\n> d"  # 9 tokens, of which the line ends are two
 
@@ -52,11 +52,11 @@ class Looking:
 
 def answer(tokenizer: Tokenizer, text: str, outputs: list[int | None], looks: list[int]) -> dict[str, Any]:
     """The record of a text; None among the outputs is the unknown token, the end follows the last."""
-    side = Side(tokenizer)
+    side = Vocabulary(tokenizer)
     tokens = [tokenizer.unknown_id if id is None else id for id in outputs] + [side.boundary]
     network: Any = Looking(tokens, [*looks, 0], side.size)
     settings = TranslationSettings(beam=1, alignment=True, replace_unknown=True)
-    return Answering((network,), (side, side), seen=100).records([text], settings)[0]
+    return SequencePredictor((network,), (side, side), longest_seen=100).records([text], settings)[0]
 
 
 @pytest.mark.parametrize("place", range(9))
@@ -99,10 +99,12 @@ def test_a_source_that_is_cut_keeps_the_boundary_last() -> None:
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_source_without_text_is_answered_with_nothing(temperature: float) -> None:
     tokenizer = Tokenizer.train("word", ["a b\n"])
-    side = Side(tokenizer)
+    side = Vocabulary(tokenizer)
     network: Any = Looking([tokenizer.id("a"), side.boundary], [0, 0], side.size)
     settings = TranslationSettings(beam=1, temperature=temperature)
-    blank, spoken, tabs = Answering((network,), (side, side), seen=9).records(["", "a", "\t \n"], settings)
+    blank, spoken, tabs = SequencePredictor((network,), (side, side), longest_seen=9).records(
+        ["", "a", "\t \n"], settings
+    )
     for record in (blank, tabs):
         assert record["output"] == ""
         assert record["log_probability"] == 0.0

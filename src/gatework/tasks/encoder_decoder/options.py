@@ -1,4 +1,4 @@
-"""What tasks of pairs share: the options of an encoder-decoder, the settings of a search, parts of what comes out."""
+"""The options of an encoder-decoder, the settings of a search, and parts of a record."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gatework.tasks.options import CellOption
-from gatework.training import TrainingOptions
+from gatework.tasks.options import MOST_HYPOTHESES, MOST_TOKENS, CellOption, ExampleOptions
+from gatework.tasks.tokens import TOKEN_OPTIONS, TokenOptions
 
-__all__ = ["STRUCTURE", "Alignment", "PairOptions", "ScoredText", "SearchSettings"]
+__all__ = ["INHERITED", "Alignment", "EncoderDecoderOptions", "ScoredText", "SearchSettings"]
 
 # The options that a run started from another one (`from_run`) shares with it: the network and its tokens.
-STRUCTURE = (
-    "tokenizer",
+INHERITED = (
+    *TOKEN_OPTIONS,
     "shared_vocabulary",
-    "vocabulary_size",
-    "min_frequency",
-    "lowercase",
     "cell",
     "decoder_cell",
     "hidden_size",
@@ -29,18 +26,13 @@ STRUCTURE = (
 )
 
 
-class PairOptions(TrainingOptions):
+class EncoderDecoderOptions(TokenOptions, ExampleOptions):
     """How an encoder-decoder is made and trained."""
 
     tokenizer: Literal["bpe", "word", "character"] = Field(
         "bpe", description="what a token is; word: the text comes as tokens with spaces between them"
     )
     shared_vocabulary: bool = Field(False, description="one vocabulary and one embedding for both sides")
-    vocabulary_size: int | None = Field(
-        None, ge=2, description="tokens of a side at most, the most frequent ones (none: all; bpe: 4000)"
-    )
-    min_frequency: int = Field(1, ge=1, description="rarer tokens are unknown")
-    lowercase: bool = Field(False, description="read both sides in lower case")
 
     cell: CellOption = Field("gru", description="the encoder's cell, of the catalogue or FILE.py:NAME")
     decoder_cell: CellOption = Field(
@@ -69,32 +61,35 @@ class PairOptions(TrainingOptions):
         0.0, ge=0, lt=1, description="share of the decoder's inputs in training that are its own guesses"
     )
 
-    batch_tokens: int = Field(3000, ge=1, description="tokens of a batch at most, padding included")
-    max_length: int = Field(
-        200, ge=1, description="tokens of a side; longer pairs are left out of the training"
-    )
-
 
 class SearchSettings(BaseModel):
     """How an output is found: by a beam search, greedily (beam=1), or drawn at random (temperature above 0)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    beam: int = Field(5, ge=1, description="hypotheses of the beam search; 1: greedy")
-    alternatives: int = Field(1, ge=1, description="outputs to show, best first, at most beam")
+    beam: int = Field(5, ge=1, le=MOST_HYPOTHESES, description="hypotheses of the beam search; 1: greedy")
+    alternatives: int = Field(
+        1, ge=1, le=MOST_HYPOTHESES, description="outputs to show, best first, at most beam"
+    )
     length_penalty: float = Field(1.0, ge=0, description="0 ranks by probability, more favours length")
     coverage_penalty: float = Field(
         0.0, ge=0, description="more favours outputs that attend to all of the source"
     )
-    no_repeat: int = Field(0, ge=0, description="no sequence of so many tokens comes twice; 0: off")
-    min_length: int = Field(0, ge=0, description="tokens at least")
-    length: int | None = Field(None, ge=1, description="tokens at most (none: twice the source's and 20)")
-    temperature: float = Field(0.0, ge=0, description="above 0: draw, 1 as the model believes; needs beam=1")
+    no_repeat: int = Field(
+        0, ge=0, le=MOST_TOKENS, description="no sequence of so many tokens comes twice; 0: off"
+    )
+    min_length: int = Field(0, ge=0, le=MOST_TOKENS, description="tokens at least")
+    length: int | None = Field(
+        None, ge=1, le=MOST_TOKENS, description="tokens at most (none: twice the source's and 20)"
+    )
+    temperature: float = Field(
+        0.0, ge=0, description="above 0: draw, 1: by the model's own probabilities; needs beam=1"
+    )
     top_k: int = Field(0, ge=0, description="draw from so many likeliest tokens; 0: from all")
     top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens of this probability")
     seed: int = Field(0, ge=0, description="seed of the draws")
     replace_unknown: bool = Field(
-        True, description="an unknown word becomes the source word that it attends to most"
+        True, description="an unknown word becomes the source word with the most attention weight"
     )
     alignment: bool = Field(False, description="also give the attention weights of each token")
 

@@ -1,51 +1,19 @@
-"""Language modelling as the training loop sees it, and the loss of a whole stream of tokens."""
+"""The loss of a whole stream of tokens."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from gatework.data import TokenStream
-from gatework.tasks.language_network import LanguageNetwork
-from gatework.tasks.parameter_groups import language_groups
-from gatework.training import StepLoss, StreamProblem
+from gatework.tasks.language_model.network import LanguageNetwork
 
-__all__ = ["language_problem", "stream_loss"]
+__all__ = ["stream_loss"]
 
 # A lane of the evaluation starts without context, which costs some nats once: long lanes make that vanish.
 LONGEST_LANES = 64
 LEAST_LANE_TOKENS = 1000
 BATCH_TOKENS = 4096
-
-
-def language_problem(
-    network: LanguageNetwork,
-    train: TokenStream,
-    valid: TokenStream,
-    *,
-    batch_size: int,
-    steps: int,
-    start: int,
-) -> StreamProblem:
-    """Stateful truncated backpropagation through time: each row's state goes on into the next batch."""
-
-    def loss(model: nn.Module, batch: tuple[Tensor, Tensor], carry: Any) -> StepLoss:
-        inputs, targets = batch  # (T, B) each
-        total, state = model(inputs, targets, carry)
-        return StepLoss(total, targets.numel(), state)
-
-    return StreamProblem(
-        network,
-        train,
-        streams=batch_size,
-        steps=steps,
-        loss=loss,
-        validation=lambda: {"loss": stream_loss(network, valid, start=start) / len(valid)},
-        groups=language_groups(network),
-    )
 
 
 def stream_loss(network: LanguageNetwork, stream: TokenStream, *, start: int) -> float:

@@ -16,10 +16,10 @@ from pydantic import (
 
 from gatework.errors import InputError
 from gatework.layers.softmax import default_cutoffs
-from gatework.tasks.options import CellOption
-from gatework.training import TrainingOptions
+from gatework.tasks.options import MOST_HYPOTHESES, MOST_TOKENS, CellOption
+from gatework.tasks.tokens import BYTE_PAIRS, TOKEN_OPTIONS, TokenOptions
 
-__all__ = ["KIND_DEFAULTS", "STRUCTURE", "Completion", "CompletionSettings", "LanguageModelOptions", "Prompt"]
+__all__ = ["INHERITED", "KIND_DEFAULTS", "Completion", "CompletionSettings", "LanguageModelOptions", "Prompt"]
 
 LARGE_VOCABULARY = 10_000
 
@@ -27,7 +27,7 @@ LARGE_VOCABULARY = 10_000
 KIND_DEFAULTS: dict[str, dict[str, Any]] = {
     "character": {},
     "bpe": {
-        "vocabulary_size": 4000,
+        "vocabulary_size": BYTE_PAIRS,
         "embedding_size": 256,
         "tie_weights": True,
         "steps": 64,
@@ -45,11 +45,8 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 # The options that a run started from another one (`from_run`) shares with it: the network and its tokens.
-STRUCTURE = (
-    "tokenizer",
-    "vocabulary_size",
-    "min_frequency",
-    "lowercase",
+INHERITED = (
+    *TOKEN_OPTIONS,
     "cell",
     "hidden_size",
     "num_layers",
@@ -63,15 +60,10 @@ STRUCTURE = (
 )
 
 
-class LanguageModelOptions(TrainingOptions):
+class LanguageModelOptions(TokenOptions):
     """How a language model is made and trained; some defaults follow the kind of tokenizer."""
 
     tokenizer: Literal["character", "word", "bpe"] = Field("character", description="what a token is")
-    vocabulary_size: int | None = Field(
-        None, ge=2, description="tokens at most, the most frequent ones (none: all; bpe: 4000)"
-    )
-    min_frequency: int = Field(1, ge=1, description="rarer tokens are unknown")
-    lowercase: bool = Field(False, description="read the text in lower case")
 
     cell: CellOption = Field("lstm", description="a cell of the catalogue, or FILE.py:NAME")
     hidden_size: int = Field(384, ge=1, description="units of a recurrent layer (word: 512)")
@@ -125,16 +117,18 @@ class CompletionSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    length: int = Field(200, ge=1, description="tokens of the completion at most")
+    length: int = Field(200, ge=1, le=MOST_TOKENS, description="tokens of the completion at most")
     stop: str | None = Field(None, description="end after the first token that holds this text")
     temperature: float = Field(
-        0.7, ge=0, description="0: always the likeliest token; 1: as the model believes"
+        0.7, ge=0, description="0: always the likeliest token; 1: by the model's own probabilities"
     )
     top_k: int = Field(0, ge=0, description="draw from so many likeliest tokens; 0: from all")
     top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens of this probability")
     seed: int = Field(0, ge=0, description="seed of the draws")
-    beam: int = Field(1, ge=1, description="hypotheses of a beam search; 1: none")
-    alternatives: int = Field(1, ge=1, description="completions of the beam search to show, at most beam")
+    beam: int = Field(1, ge=1, le=MOST_HYPOTHESES, description="hypotheses of a beam search; 1: none")
+    alternatives: int = Field(
+        1, ge=1, le=MOST_HYPOTHESES, description="completions of the beam search to show, at most beam"
+    )
     length_penalty: float = Field(0.0, ge=0, description="beam: 0 ranks by probability, more favours length")
     next: int = Field(0, ge=0, description="also give the probabilities of so many likeliest next tokens")
 

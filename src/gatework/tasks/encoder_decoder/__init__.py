@@ -1,0 +1,1 @@
+"""What the tasks of pairs of texts share: an encoder-decoder, its options, its training and its outputs."""

@@ -1,0 +1,236 @@
+"""From a source text to its outputs: search, unknown words, alignments."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatework.data import Fields
+from gatework.seq2seq import Draw, EncoderDecoder, Ensemble, Hypothesis, beam_search, generate
+from gatework.tasks.batches import answer_in_batches, padded
+from gatework.tasks.encoder_decoder.options import SearchSettings
+from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
+
+__all__ = ["SequencePredictor"]
+
+_LONGEST_SOURCE = 2000  # tokens that are read of a text
+
+
+class _Aligned:
+    """A network as a search's decoder, which keeps the alignment of every step."""
+
+    def __init__(self, network: EncoderDecoder) -> None:
+        self.network = network
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        return self.network.step_with_alignment(tokens, state)
+
+    def best(
+        self, tokens: Tensor, state: Any, count: int, forbidden: Collection[int]
+    ) -> tuple[Tensor, Tensor, Any]:
+        return self.network.best(tokens, state, count, forbidden, aligned=True)
+
+    def reorder(self, state: Any, index: Tensor) -> Any:
+        return self.network.reorder(state, index)
+
+
+def _alignment(states: tuple[Any, ...]) -> Tensor | None:
+    """The networks' mean."""
+    found = [state.alignment for state in states if state.alignment is not None]
+    return torch.stack(found).mean(0) if found else None
+
+
+@dataclass(frozen=True)
+class SequencePredictor:
+    """Networks of the same vocabularies, which answer by the mean of their probabilities.
+
+    Attributes:
+        networks: in eval mode, on one device.
+        vocabularies: of the source and of the target.
+        longest_seen: tokens of the longest source in the training data.
+    """
+
+    networks: tuple[EncoderDecoder, ...]
+    vocabularies: tuple[Vocabulary, Vocabulary]
+    longest_seen: int
+
+    def encode(self, text: str) -> Fields:
+        """A text as the networks read it.
+
+        Returns:
+            `source`, (S,): the ids of its tokens, the boundary last, of a long text the first ones only; `spans`,
+            (tokens of the whole text, 2): for each token the characters of the text that it stands for.
+        """
+        ids, spans = self.vocabularies[0].encode_with_spans(text)
+        if len(ids) > _LONGEST_SOURCE:
+            ids = [*ids[: _LONGEST_SOURCE - 1], ids[-1]]
+        return {"source": np.asarray(ids, np.int32), "spans": np.asarray(spans, np.int64).reshape(-1, 2)}
+
+    def records(self, texts: Sequence[str], settings: SearchSettings) -> list[dict[str, Any]]:
+        """What `predict` gives for each text; those without text are not searched."""
+        rows = [self.encode(text) for text in texts]
+        spoken = [index for index, text in enumerate(texts) if text.strip()]
+        device = self.networks[0].target_embedding.weight.device
+
+        def search(some: list[int]) -> list[list[Hypothesis]]:
+            sources = [rows[spoken[index]]["source"] for index in some]
+            source, lengths = padded(sources, self.vocabularies[0].boundary)
+            return self.search(source.to(device), lengths.to(device), settings)
+
+        with torch.inference_mode():
+            answers = answer_in_batches([len(rows[index]["source"]) for index in spoken], search)
+        hypotheses = dict(zip(spoken, answers, strict=True))
+        return [
+            {"input": text, **self.record(hypotheses.get(index, []), rows[index], text, settings)}
+            for index, text in enumerate(texts)
+        ]
+
+    def texts(self, texts: Sequence[str], settings: SearchSettings) -> list[str]:
+        """The best output for each text."""
+        return [record["output"] for record in self.records(texts, settings)]
+
+    def search(self, source: Tensor, lengths: Tensor, settings: SearchSettings) -> list[list[Hypothesis]]:
+        """The hypotheses of each source, best first.
+
+        Args:
+            source: (S, B) ids; lengths: (B,).
+        """
+        device = source.device
+        boundary, unknown = self.vocabularies[1].boundary, self.vocabularies[1].unknown
+        replaces = settings.replace_unknown and unknown is not None
+        aligned = settings.alignment or settings.coverage_penalty > 0 or replaces
+        aligned = aligned and all(network.attends for network in self.networks)
+        state = tuple(network.start(source, lengths) for network in self.networks)
+        decoder = Ensemble([_Aligned(network) if aligned else network for network in self.networks])
+        tokens = torch.full((len(lengths),), boundary, device=device)
+        shared: dict[str, Any] = {
+            "length": settings.length or [2 * count + 20 for count in lengths.tolist()],
+            "ends": {boundary},
+            "banned": set() if unknown is None or (replaces and aligned) else {unknown},
+            "minimum": settings.min_length,
+            "no_repeat": settings.no_repeat,
+            "alignment": _alignment if aligned else None,
+        }
+        if settings.temperature > 0:
+            drawn = generate(
+                decoder,
+                tokens,
+                state,
+                temperature=settings.temperature,
+                top_k=settings.top_k,
+                top_p=settings.top_p,
+                seed=settings.seed,
+                **shared,
+            )
+            return _gathered(drawn, len(lengths))
+        return beam_search(
+            decoder,
+            tokens,
+            state,
+            beam=settings.beam,
+            alternatives=settings.alternatives,
+            alpha=settings.length_penalty,
+            beta=settings.coverage_penalty if aligned else 0.0,
+            **shared,
+        )
+
+    def record(
+        self, hypotheses: Sequence[Hypothesis], row: Fields, text: str, settings: SearchSettings
+    ) -> dict[str, Any]:
+        """What `predict` gives beside the input.
+
+        Args:
+            hypotheses: of the text, best first.
+            row: `encode` of the text.
+        """
+        ids, spans = row["source"], row["spans"]
+        kept = [*spans[: len(ids) - 1], spans[-1]]
+        words = [text[start:end] for start, end in kept]  # one for each id; for the boundary nothing
+        if not text.strip():  # nothing is answered with nothing
+            hypotheses = [Hypothesis((), 0.0, 0.0)]
+        best = hypotheses[0]
+        record = self._scored(best, words, settings)
+        if settings.alternatives > 1:
+            record["alternatives"] = [self._scored(each, words, settings) for each in hypotheses]
+        if settings.alignment and best.alignment is not None:
+            record["alignment"] = self._aligned(best.tokens, best.alignment, words)
+        warnings = self._warnings(ids, len(spans), text)
+        if warnings:
+            record["warnings"] = warnings
+        return record
+
+    def _scored(self, hypothesis: Hypothesis, words: list[str], settings: SearchSettings) -> dict[str, Any]:
+        return {
+            "output": self._text(hypothesis, words, settings),
+            "score": hypothesis.score,
+            "log_probability": hypothesis.log_probability,
+        }
+
+    def _text(self, hypothesis: Hypothesis, words: list[str], settings: SearchSettings) -> str:
+        vocabulary = self.vocabularies[1]
+        tokenizer, unknown = vocabulary.tokenizer, vocabulary.unknown
+        tokens = [token for token in hypothesis.tokens if token != vocabulary.boundary]
+        if unknown not in tokens or hypothesis.alignment is None or not settings.replace_unknown:
+            return tokenizer.decode(tokens)
+        # Unknown target tokens become the source word with the most weight: not the boundary, nor a line end.
+        visible = torch.tensor([bool(word.strip()) for word in words], device=hypothesis.alignment.device)
+        weights = hypothesis.alignment[:, : len(words)].masked_fill(~visible, -1.0)
+        best = weights.argmax(dim=1).tolist()  # for each target token an index of `words`
+        detokenizer = tokenizer.detokenizer()
+        shown = tokenizer.decode([unknown])
+        output = []
+        for index, token in enumerate(tokens):
+            piece = detokenizer.push(token)
+            if token == unknown and visible.any():
+                piece = piece.removesuffix(shown) + words[best[index]]
+            output.append(piece)
+        return "".join(output) + detokenizer.finish()
+
+    def _aligned(self, tokens: Sequence[int], alignment: Tensor, words: list[str]) -> dict[str, Any]:
+        """An alignment, (tokens, S), with the tokens on both of its axes."""
+        vocabulary = self.vocabularies[1]
+        target = ["</s>" if id == vocabulary.boundary else vocabulary.tokenizer.token(id) for id in tokens]
+        weights = alignment[:, : len(words)].double().cpu().numpy()
+        return {
+            "source": [*words[:-1], "</s>"],
+            "target": target,
+            "weights": np.round(weights, 4).tolist(),
+        }
+
+    def _warnings(self, ids: np.ndarray, length: int, text: str) -> list[str]:
+        """What about a source is unlike the training data; `length` counts the tokens of the whole text."""
+        warnings = []
+        has = f"the source has {length:,} tokens"
+        if length > len(ids):
+            warnings.append(f"{has}; the first {_LONGEST_SOURCE - 1:,} are translated")
+        elif length > self.longest_seen:
+            warnings.append(f"{has}, and the longest seen in training had {self.longest_seen:,}")
+        unknown = self.vocabularies[0].unknown
+        count = 0 if unknown is None else int((ids == unknown).sum())
+        if count:
+            warnings.append(f"{count:,} of the source's {len(ids) - 1:,} tokens are not in the vocabulary")
+        if not text.strip():
+            warnings.append("the source is empty")
+        return warnings
+
+
+def _gathered(drawn: Iterator[Draw], rows: int) -> list[list[Hypothesis]]:
+    """Draws as hypotheses, one a row."""
+    tokens: list[list[int]] = [[] for _ in range(rows)]
+    totals = [0.0] * rows
+    weights: list[list[Tensor]] = [[] for _ in range(rows)]
+    for step in drawn:
+        for place, row in enumerate(step.rows):
+            tokens[row].append(step.tokens[place])
+            totals[row] += step.log_probabilities[place]
+            if step.alignment is not None:
+                weights[row].append(step.alignment[place])
+    found = []
+    for ids, total, own in zip(tokens, totals, weights, strict=True):
+        found.append([Hypothesis(tuple(ids), total, total, torch.stack(own) if own else None)])
+    return found

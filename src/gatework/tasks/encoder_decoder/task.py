@@ -1,0 +1,234 @@
+"""A task that answers a text with a text: its vocabularies, its network, its outputs and their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gatework.data import Fields, Tokenizer
+from gatework.errors import InputError
+from gatework.metrics.text import likelihood_figures
+from gatework.seq2seq import EncoderDecoder, Hypothesis
+from gatework.tasks.artifacts import Artifacts, JsonArtifact
+from gatework.tasks.base import Figure
+from gatework.tasks.batches import padded
+from gatework.tasks.encoder_decoder.options import INHERITED, EncoderDecoderOptions, SearchSettings
+from gatework.tasks.encoder_decoder.predictor import SequencePredictor
+from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
+from gatework.tasks.example_task import Example, ExampleTask
+from gatework.tasks.lifecycle import TrainingData
+from gatework.tasks.parameter_groups import encoder_decoder_groups
+from gatework.tasks.tokens import train_tokenizer, warn_of_unknown
+from gatework.training import ParameterGroup, StepLoss
+
+__all__ = ["EncoderDecoderTask"]
+
+TOKENIZERS = ("source_tokenizer.json", "target_tokenizer.json")
+SHARED_TOKENIZER = "tokenizer.json"
+LENGTHS = "data.json"
+NETWORK_OPTIONS = (
+    "embedding_size",
+    "hidden_size",
+    "decoder_layers",
+    "bidirectional",
+    "tie_weights",
+    "dropout",
+    "label_smoothing",
+)
+
+
+class Lengths(JsonArtifact):
+    """What the training data was like."""
+
+    longest_source: int
+
+
+class Batch(NamedTuple):
+    """Padded pairs.
+
+    source: (S, B) ids; source_lengths: (B,).
+    target: (T + 1, B) ids, the boundary first and last; target_lengths: (B,) tokens to predict. None for inputs
+        alone.
+    """
+
+    source: Tensor
+    source_lengths: Tensor
+    target: Tensor | None = None
+    target_lengths: Tensor | None = None
+
+
+class EncoderDecoderTask(ExampleTask):
+    """A task that answers a text with a text, by an encoder-decoder with attention (Bahdanau et al. 2014).
+
+    Attributes:
+        network_: the `EncoderDecoder`.
+        vocabularies_: of the source and of the target.
+    """
+
+    cells: ClassVar[Mapping[str, str]] = {"cell": "cell.json", "decoder_cell": "decoder_cell.json"}
+    inherited: ClassVar[tuple[str, ...]] = INHERITED
+    headline: ClassVar[Figure] = Figure("bleu", higher=True)
+    noun: ClassVar[str] = "pairs"
+    fields: ClassVar[tuple[str, ...]] = ("source", "target")
+
+    options_: EncoderDecoderOptions
+    network_: EncoderDecoder
+    vocabularies_: tuple[Vocabulary, Vocabulary]
+
+    # The lifecycle
+
+    def _with_text(self, examples: Iterable[Example]) -> list[Example]:
+        """The pairs with text on both sides; what is left out is said."""
+        kept: list[Example] = []
+        empty: list[Example] = []
+        for example in examples:
+            has_text = self._source_text(example.input).strip() and example.output.strip()
+            (kept if has_text else empty).append(example)
+        if empty:
+            self._say(f"{len(empty):,} pairs with an empty side are left out, the first at {empty[0].where}.")
+        if not kept:
+            raise InputError("data", "holds no pair with text on both sides", "Give pairs of texts")
+        return kept
+
+    def _prepare(self, data: TrainingData, keep: Artifacts) -> None:
+        super()._prepare(data, keep)
+        longest = max((length for (length,) in self._train_rows.lengths("source")), default=1)
+        self._lengths = keep.own(LENGTHS, Lengths, lambda: Lengths(longest_source=longest))
+        for side, vocabulary in zip(self.fields, self.vocabularies_, strict=True):
+            ids = self._valid_rows.arrays[side]
+            warn_of_unknown(
+                self._say, ids[ids != vocabulary.boundary], vocabulary.unknown, f"the validation {side}"
+            )
+
+    def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
+        options = self.options_
+
+        def learned(file: str, texts: Callable[[], Iterable[str]]) -> Vocabulary:
+            end = "" if options.tokenizer == "character" else "\n"
+            return Vocabulary(
+                keep.get(file, Tokenizer, lambda: train_tokenizer(options, (text + end for text in texts())))
+            )
+
+        def sources() -> Iterator[str]:
+            return (self._source_text(each.input) for each in train)
+
+        def targets() -> Iterator[str]:
+            return (each.output for each in train)
+
+        if options.shared_vocabulary:
+            both = learned(
+                SHARED_TOKENIZER, lambda: chain.from_iterable(zip(sources(), targets(), strict=True))
+            )
+            self.vocabularies_ = both, both
+        else:
+            self.vocabularies_ = learned(TOKENIZERS[0], sources), learned(TOKENIZERS[1], targets)
+        if keep.finished:
+            self._lengths = keep.read(LENGTHS, Lengths)
+
+    def _network(self) -> EncoderDecoder:
+        options = self.options_
+        return EncoderDecoder(
+            self.cells_["cell"],
+            self.cells_["decoder_cell"],
+            source_vocabulary=self.vocabularies_[0].size,
+            target_vocabulary=self.vocabularies_[1].size,
+            encoder_layers=options.num_layers,
+            share_embeddings=options.shared_vocabulary,
+            **{name: getattr(options, name) for name in NETWORK_OPTIONS},
+        )
+
+    def _groups(self) -> Sequence[ParameterGroup]:
+        return encoder_decoder_groups(self.network_)
+
+    def _encode(self, input: Any, output: str | None = None) -> Fields:
+        text = self._source_text(input)
+        if output is None:
+            return self._predictor.encode(text)
+        source, target = self.vocabularies_
+        return {
+            "source": np.asarray(source.encode(text), np.int32),
+            "target": np.asarray(target.encode(output), np.int32),
+        }
+
+    def _collate(self, rows: Sequence[Fields]) -> Batch:
+        source, target = self.vocabularies_
+        sources = padded([row["source"] for row in rows], source.boundary)
+        if "target" not in rows[0]:
+            return Batch(*sources)
+        start = np.asarray([target.boundary], np.int32)
+        targets, lengths = padded([np.concatenate([start, row["target"]]) for row in rows], target.boundary)
+        return Batch(*sources, targets, lengths - 1)
+
+    def _loss(self, network: nn.Module, batch: Batch) -> StepLoss:
+        sampling = self.options_.scheduled_sampling if network.training else 0.0
+        return StepLoss(network(*batch, sampling), int(batch.target_lengths.sum()))  # type: ignore[union-attr]
+
+    def _likelihood(self, total: float, count: int) -> dict[str, float]:
+        return likelihood_figures(total, count)
+
+    # Outputs
+
+    def _source_text(self, input: Any) -> str:
+        """The text that the network reads for an input."""
+        text: str = input
+        return text
+
+    def _outputs(self, batch: Batch, settings: SearchSettings) -> list[list[Hypothesis]]:
+        return self._predictor.search(batch.source, batch.source_lengths, settings)
+
+    def _decode(
+        self, output: list[Hypothesis], row: Fields, input: Any, settings: SearchSettings
+    ) -> dict[str, Any]:
+        return self._predictor.record(output, row, self._source_text(input), settings)
+
+    def _parts(
+        self, inputs: Sequence[Any], settings: SearchSettings
+    ) -> Iterator[Iterator[str | dict[str, Any]]]:
+        if settings.temperature == 0:
+            yield from super()._parts(inputs, settings)
+            return
+        for item in inputs:  # draws of a batch depend on all of its rows, and so on which of them were there
+            yield from super()._parts([item], settings)
+
+    def score(self, pairs: Iterable[tuple[Any, str]]) -> list[dict[str, Any]]:
+        """How likely given outputs are.
+
+        Returns:
+            For each (input, output) `{"source", "target", "log_probability", "tokens"}`: in nats, of the whole
+            output with its end.
+        """
+        self._check_fitted()
+        records = []
+        for source, target in pairs:
+            batch = self._collate([self._encode(self._check_input(source), target)])
+            with torch.inference_mode():
+                value = self.network_.log_probabilities(*(part.to(self.device) for part in batch))  # type: ignore[union-attr]
+            count = int(batch.target_lengths[0])  # type: ignore[index]
+            records.append(
+                {"source": source, "target": target, "log_probability": value.item(), "tokens": count}
+            )
+        return records
+
+    def ensemble(self, *others: EncoderDecoderTask) -> SequencePredictor:
+        """This run and others of the same tokens as one, by the mean of their probabilities.
+
+        Raises:
+            InputError: one has other tokens.
+        """
+        tokens = [vocabulary.tokenizer.to_json() for vocabulary in self.vocabularies_]
+        for other in others:
+            if [vocabulary.tokenizer.to_json() for vocabulary in other.vocabularies_] != tokens:
+                raise InputError("ensemble", f"{other!r} has other tokens", "Train the runs on the same data")
+        networks = (self.network_, *(other.network_ for other in others))
+        return SequencePredictor(networks, self.vocabularies_, self._lengths.longest_source)
+
+    together = ensemble  # its first name
+
+    @property
+    def _predictor(self) -> SequencePredictor:
+        return SequencePredictor((self.network_,), self.vocabularies_, self._lengths.longest_source)

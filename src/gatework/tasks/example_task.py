@@ -1,0 +1,197 @@
+"""Tasks of independent examples, an input with its output each: all but those that read one long stream."""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from torch import nn
+
+from gatework.baselines import Baseline
+from gatework.data import Fields, Packed
+from gatework.errors import InputError
+from gatework.tasks.artifacts import Artifacts
+from gatework.tasks.base import Task
+from gatework.tasks.batches import answer_in_batches
+from gatework.tasks.lifecycle import TrainingData
+from gatework.tasks.options import ExampleOptions
+from gatework.training import ExampleProblem, ParameterGroup, Problem, StepLoss, total_loss
+from gatework.training.nested import to_device
+
+__all__ = ["Example", "ExampleTask"]
+
+HELD_BACK = 0.05
+
+
+class Example(NamedTuple):
+    """An input, the output that belongs to it, and where they were found."""
+
+    where: str
+    input: Any
+    output: Any
+
+
+class ExampleTask(Task):
+    """A task whose data is examples and whose network answers a batch of inputs.
+
+    Attributes:
+        noun: what its examples are called in messages.
+        fields: of an encoded example, those whose lengths say which examples share a batch.
+    """
+
+    noun: ClassVar[str] = "examples"
+    fields: ClassVar[tuple[str, ...]]
+
+    options_: ExampleOptions
+
+    # What a task writes
+
+    @abstractmethod
+    def _read(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
+        """The examples of the data; says what it leaves out."""
+
+    @abstractmethod
+    def _encode(self, input: Any, output: Any = None) -> Fields:
+        """The arrays of an input and, in training, of its output."""
+
+    @abstractmethod
+    def _collate(self, rows: Sequence[Fields]) -> Any:
+        """A batch of encoded examples, or of encoded inputs alone: nested tensors on the CPU."""
+
+    @abstractmethod
+    def _loss(self, network: nn.Module, batch: Any) -> StepLoss:
+        """The loss of a batch on the network's device, summed over its targets."""
+
+    @abstractmethod
+    def _outputs(self, batch: Any, settings: Any) -> Sequence[Any]:
+        """What the network makes of each input of a batch on its device, in eval mode and without gradients."""
+
+    @abstractmethod
+    def _decode(self, output: Any, row: Fields, input: Any, settings: Any) -> dict[str, Any]:
+        """The record of an input, without its `input`."""
+
+    @abstractmethod
+    def _score(self, outputs: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Figures: of the model's outputs and, by the same call, of every baseline's."""
+
+    @abstractmethod
+    def _baselines(self) -> Mapping[str, Baseline]:
+        """By name, fitted in `_learn`; the strongest by `headline` is the baseline."""
+
+    def _groups(self) -> Sequence[ParameterGroup]:
+        """Groups of the network's parameters from the input to the output, for rates and gradual unfreezing."""
+        return ()
+
+    def _likelihood(self, total: float, count: int) -> dict[str, float]:
+        """Figures of a loss in nats that was summed over `count` targets."""
+        return {"loss": total / count}
+
+    def _quick_figures(self, examples: Sequence[Example]) -> dict[str, float]:
+        """What the training's validations look at beside the loss; `objective` decides the checkpoint."""
+        return {}
+
+    def _remarks(self, outputs: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:
+        """What `evaluate` gives beside the figures."""
+        return {}
+
+    # The lifecycle
+
+    def _prepare(self, data: TrainingData, keep: Artifacts) -> None:
+        train = self._read(data.train, data.columns)
+        if data.valid is None:
+            train, self._valid = self._hold_back(train)
+        else:
+            self._valid = self._read(data.valid, data.columns)
+        self._learn(train, keep)
+        self._train_rows = self._pack(train, self.options_.max_length)
+        self._valid_rows = self._pack(self._valid)
+        data.sources.note("training", self._train_rows.sha256())
+        data.sources.note("validation", self._valid_rows.sha256())
+
+    def _problem(self) -> Problem:
+        return ExampleProblem(
+            self.network_,
+            self._train_rows,
+            self._valid_rows,
+            self._collate,
+            budget=self.options_.batch_tokens,
+            by=self.fields,
+            seed=self.options_.seed,
+            loss=self._loss,
+            validation=lambda: self._quick_figures(self._valid),
+            groups=self._groups(),
+        )
+
+    def _hold_back(self, examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+        if len(examples) < 2:
+            what = f"holds {len(examples)} of the {self.noun}, and one must be held back"
+            raise InputError("data", what, "Give more, or --valid")
+        order = list(range(len(examples)))
+        random.Random(self.options_.seed).shuffle(order)
+        count = max(1, round(HELD_BACK * len(examples)))
+        self._say(f"No validation data: {HELD_BACK:.0%} of the {self.noun} are held back ({count:,}).")
+        held = set(order[:count])
+        train = [example for index, example in enumerate(examples) if index not in held]
+        return train, [example for index, example in enumerate(examples) if index in held]
+
+    def _pack(self, examples: Sequence[Example], most: int | None = None) -> Packed:
+        """The examples as arrays; those with more than `most` entries in a field are left out."""
+        rows, long = [], []
+        for example in examples:
+            row = self._encode(example.input, example.output)
+            if most is None or max(len(row[field]) for field in self.fields) <= most:
+                rows.append(row)
+            else:
+                long.append(example)
+        if long:
+            what = f"{len(long):,} {self.noun} longer than max_length={most} tokens are left out"
+            self._say(f"{what}, the first at {long[0].where}.")
+        return Packed.from_rows(rows)
+
+    def _clear(self) -> None:
+        for name in ("_valid", "_train_rows", "_valid_rows"):
+            self.__dict__.pop(name, None)
+
+    # Figures
+
+    def _validation_figures(self) -> dict[str, Any]:
+        return self._figures(self._valid)
+
+    def _evaluate(self, data: Any, columns: Mapping[str, str]) -> dict[str, Any]:
+        return self._figures(self._read(data, columns))
+
+    def _figures(self, examples: Sequence[Example]) -> dict[str, Any]:
+        inputs, references = [each.input for each in examples], [each.output for each in examples]
+        outputs = [record["output"] for record in self._records(inputs, self.settings())]
+        total, count, _ = total_loss(
+            self.network_, self._pack(examples), self._collate, by=self.fields, loss=self._loss
+        )
+        model = {**self._likelihood(total, count), **self._score(outputs, references)}
+        baselines = {
+            name: self._score(baseline.predict(inputs), references)
+            for name, baseline in self._baselines().items()
+        }
+        return {
+            "model": model,
+            "baseline": self.headline.strongest(baselines),
+            "baselines": baselines,
+            "examples": len(examples),
+            **self._remarks(outputs, references),
+        }
+
+    # Predictions
+
+    def _answer(self, inputs: Sequence[Any], settings: Any) -> list[dict[str, Any]]:
+        rows = [self._encode(item) for item in inputs]
+
+        def answer(some: list[int]) -> list[dict[str, Any]]:
+            batch = to_device(self._collate([rows[index] for index in some]), self.device)
+            outputs = self._outputs(batch, settings)
+            return [
+                self._decode(output, rows[index], inputs[index], settings)
+                for index, output in zip(some, outputs, strict=True)
+            ]
+
+        return answer_in_batches([len(row[self.fields[0]]) for row in rows], answer)

@@ -1,0 +1,5 @@
+"""The language model: reads text, says how likely it is, and continues it."""
+
+from gatework.tasks.language_model.task import LanguageModel
+
+__all__ = ["LanguageModel"]

@@ -1,0 +1,369 @@
+"""How a task begins, trains, is kept and comes back: new, resumed, or started from another run."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import sys
+import tempfile
+import weakref
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from pydantic import BaseModel
+from torch import nn
+
+from gatework.errors import InputError, RunError, nearest
+from gatework.graph import Cell
+from gatework.tasks.artifacts import Artifacts
+from gatework.tasks.options import inherited_options
+from gatework.tasks.run_cells import cell_of_run
+from gatework.training import Problem, Result, RunFolder, TrainingOptions, parse_options
+from gatework.training import fit as train
+from gatework.training.processes import Processes
+from gatework.training.provenance import Sources, parent_record, parent_to_start_from
+from gatework.training.run_folder import Records, launched
+
+__all__ = ["Lifecycle", "TrainingData"]
+
+CONFIG, METRICS = "config.json", "metrics.json"
+# What may change when a run goes on: how long it trains and where. Anything else would make another run.
+CHANGEABLE = frozenset({"epochs", "max_steps", "max_minutes", "device"})
+
+
+class TrainingData(NamedTuple):
+    """What `fit` was given.
+
+    train: the training data.
+    valid: the validation data, or None: then some of `train` is held back.
+    columns: the data's own names of the task's columns.
+    sources: where the digests of `training` and `validation` are noted: a run that goes on is compared with them.
+    """
+
+    train: Any
+    valid: Any
+    columns: Mapping[str, str]
+    sources: Sources
+
+
+class Lifecycle(ABC):
+    """The part of a task that knows about runs. `Task` says what the attributes are.
+
+    A task of its own kind writes the hooks at the end. Their order in `fit` is `_prepare` (which calls `_learn`),
+    `_network`, `_problem`, the training, `_validation_figures`, `_clear`; in `restore` it is `_learn`, with nothing
+    to learn from, and `_network`.
+    """
+
+    name: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
+    Options: ClassVar[type[TrainingOptions]]
+    cells: ClassVar[Mapping[str, str]] = {"cell": "cell.json"}  # option -> the run's file
+    inherited: ClassVar[tuple[str, ...]]
+
+    options: TrainingOptions
+    options_: TrainingOptions
+    network_: nn.Module
+    metrics_: dict[str, Any]
+    result_: Result
+    run_: RunFolder
+    cells_: dict[str, Cell]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if hasattr(cls, "Options"):
+            cls.__signature__ = inspect.signature(cls.Options)  # type: ignore[attr-defined]
+
+    def __init__(self, **options: Any) -> None:
+        self.options = parse_options(self.Options, options, self.name)
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={getattr(self.options, name)!r}" for name in self._given())
+        return f"{type(self).__name__}({given})"
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        valid: Any = None,
+        out: str | os.PathLike[str] | None = None,
+        columns: Mapping[str, str] | None = None,
+        resume: bool = False,
+        from_run: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Train on data and keep the run in a folder.
+
+        Args:
+            data: a path or several, an iterable, a pandas DataFrame or a `datasets.Dataset`.
+            valid: validation data of the same kinds; without it a part of `data` is held back.
+            out: the run's folder, new or empty; without it a temporary one that goes with this object.
+            columns: the data's own names of this task's columns, such as `{"text": "review"}`.
+            resume: go on with the interrupted training in `out`, from its last checkpoint. The run's own
+                options hold; only how long and where it trains may be given anew.
+            from_run: start from the weights of another run of this task.
+
+        Raises:
+            InputError: the data cannot be read or is too short, an option is wrong.
+            RunError: `out` is in the way, or `from_run` is damaged.
+        """
+        _, world = launched()
+        if out is None and world > 1:
+            what = f"is missing, and {world} processes train one run together"
+            raise InputError("out", what, "Name the folder of the new run: out='runs/NAME'.")
+        if out is None:
+            out = tempfile.mkdtemp(prefix="gatework-")
+            weakref.finalize(self, shutil.rmtree, out, ignore_errors=True)
+        columns = self._check_columns(columns)
+        data, valid = _repeatable(data), _repeatable(valid)
+        origin = None if from_run is None else Path(from_run)
+        parent = None if origin is None or resume else self._load_parent(origin)
+        was_complete = RunFolder(out).is_complete
+        self.run_ = run = RunFolder.create(out, resume=resume)
+        begun = resume and (run.path / CONFIG).exists()
+        config_before = run.read_config() if begun else {}
+        recorded = run.read_records() if begun else Records()
+        try:
+            if begun and not run.holds_checkpoint:
+                origin = parent_to_start_from(run, recorded.parent, origin)
+            if origin is not None and parent is None and not run.holds_checkpoint:
+                parent = self._load_parent(origin)
+            self.options_ = self._resumed_options() if begun else self._resolve_options(parent)
+            if not begun:
+                recorded = Records(parent=None if parent is None else parent_record(parent.run_))
+                self._write_config(recorded)  # first of all files: what is killed after it can be resumed
+            elif run.writes and not (recorded.data or run.holds_training):
+                self._forget_data()
+            processes = Processes(self.options_)
+            keep = Artifacts(run, first=processes.first, parent=None if parent is None else parent.run_)
+            sources = Sources(run, recorded.data, training=data, validation=valid)
+            self._choose_cells(keep)
+            self._prepare(TrainingData(data, valid, columns, sources), keep)
+            self._make_network()
+            if parent is not None:
+                self.network_.load_state_dict(parent.network_.state_dict())
+            problem = self._problem()
+            self._write_config(Records(parent=recorded.parent, data=sources.records))
+            was_complete = False
+            self.result_ = train(problem, self.options_, run, resume=resume, processes=processes)
+        except BaseException:
+            if was_complete:
+                self._clear()
+                run.complete()  # nothing has changed
+            elif begun and not run.holds_training:
+                run.write_config(config_before)  # the next call may bring other data
+            elif not begun and run.writes and not run.holds_training:
+                shutil.rmtree(run.path)  # leave the way free for another try
+            raise
+        if self.result_.stopped == "interrupted":
+            return self
+        self.network_.eval()
+
+        def figures() -> dict[str, Any]:
+            values = self._validation_figures()
+            run.write_json(METRICS, values)
+            return values
+
+        self.metrics_ = processes.first(figures, lambda: _read_metrics(run))
+        self._clear()
+        run.complete()
+        processes.wait()  # whoever reads the run next finds it whole
+        return self
+
+    @classmethod
+    def restore(cls, run: RunFolder) -> Self:
+        """The task of a finished run; `gatework.load` finds the class.
+
+        Raises:
+            RunError: a file of the run is damaged, or of the wrong kind.
+        """
+        task = cls.__new__(cls)
+        task.run_ = run
+        task.options = task.options_ = _read_options(cls, run)
+        task.metrics_ = _read_metrics(run)
+        keep = Artifacts(run)
+        task._choose_cells(keep)
+        # From now on the cells are their graphs: training again must not run a file that the run names.
+        task.options = task.options_ = task.options_.model_copy(update=task.cells_)
+        try:
+            task._learn((), keep)
+            task._make_network()
+        except RunError:
+            raise
+        except InputError as error:
+            raise RunError(str(run.path / CONFIG), str(error), "Restore it from a copy.") from error
+        run.read_model(task.network_)
+        task.network_.eval()
+        return task
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Copy the trained run, without its checkpoints, into a new folder.
+
+        Raises:
+            RunError: the folder holds something already.
+        """
+        self._check_fitted()
+        target = RunFolder.create(folder)
+        for file in self.run_.path.iterdir():
+            if file.is_file() and file.name != "COMPLETE":
+                shutil.copyfile(file, target.path / file.name)
+        target.complete()
+
+    # What a task writes
+
+    @abstractmethod
+    def _prepare(self, data: TrainingData, keep: Artifacts) -> None:
+        """Read the data for `_problem`, and call `_learn`."""
+
+    @abstractmethod
+    def _learn(self, train: Any, keep: Artifacts) -> None:
+        """What is taken from the training data before there is a network: `self.labels_ = keep.get(…)`.
+
+        A restored run calls it without data: then `keep` holds everything.
+        """
+
+    @abstractmethod
+    def _network(self) -> nn.Module:
+        """A new network, of `cells_`, `options_` and what was learned. A `ValueError` is the options' fault."""
+
+    @abstractmethod
+    def _problem(self) -> Problem:
+        """What the training loop trains: `network_` on what was prepared."""
+
+    @abstractmethod
+    def _validation_figures(self) -> dict[str, Any]:
+        """What `evaluate` gives for the validation data, after training; may fit baselines."""
+
+    @abstractmethod
+    def _clear(self) -> None:
+        """Drop what only training needed; also after a failure, whatever of it there is."""
+
+    def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Defaults that depend on the options given."""
+        return {}
+
+    # The beginning of a run
+
+    def _resolve_options(self, parent: Self | None) -> TrainingOptions:
+        given = self._given()
+        inherited = {} if parent is None else inherited_options(parent.options_, self.inherited, given)
+        defaults = self._defaults({**inherited, **given})
+        options = self.Options.model_validate({**defaults, **inherited, **given})
+        if parent is None and options.unfreeze_every:
+            what = "is for a run that starts from the weights of another"
+            raise InputError("option unfreeze_every", what, "Give --from RUN, or leave the option out.")
+        return options
+
+    def _write_config(self, records: Records) -> None:
+        options = self.options_.model_dump(mode="json")
+        recorded = records.model_dump(exclude_defaults=True)
+        self.run_.write_config({"task": self.name, "options": options, **recorded})
+
+    def _forget_data(self) -> None:
+        """Delete what was learned from data that no training has seen yet: this call may bring other data."""
+        for path in self.run_.path.iterdir():
+            if path.name in (CONFIG, "checkpoints", *self.cells.values()):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def _choose_cells(self, keep: Artifacts) -> None:
+        self.cells_ = {}
+        for option, file in self.cells.items():
+            named = option in self.options.model_fields_set
+            value = getattr(self.options if named else self.options_, option)
+            self.cells_[option] = cell_of_run(keep, file, option, value, named=named)
+
+    def _make_network(self) -> None:
+        torch.manual_seed(self.options_.seed)
+        try:
+            self.network_ = self._network()
+        except InputError:
+            raise
+        except ValueError as error:
+            kind = "cells" if len(self.cells_) > 1 else "cell"
+            names = " and ".join(cell.name for cell in self.cells_.values())
+            what = str(error).rstrip(".")
+            raise InputError(f"{kind} {names}", what, f"Change the options or the {kind}.") from error
+
+    # Options
+
+    def _given(self) -> dict[str, Any]:
+        return {
+            name: getattr(self.options, name)
+            for name in self.Options.model_fields
+            if name in self.options.model_fields_set
+        }
+
+    def _resumed_options(self) -> TrainingOptions:
+        """The run's options, with the given ones where they may change."""
+        recorded = _read_options(type(self), self.run_)
+        given = self._given()
+        for name, value in given.items():
+            if name not in CHANGEABLE and _comparable(recorded, name) != _comparable(self.options, name):
+                raise RunError(
+                    str(self.run_.path),
+                    f"was begun with {name}={getattr(recorded, name)!r}, and cannot go on with {value!r}",
+                    "Leave the option out, or train a new run (perhaps with --from).",
+                )
+        return recorded.model_copy(update={n: v for n, v in given.items() if n in CHANGEABLE})
+
+    def _load_parent(self, folder: str | os.PathLike[str]) -> Self:
+        run = RunFolder.open(folder)
+        name = run.read_config().get("task")
+        if name != self.name:
+            what = f"is a {name}, not a {self.name}"
+            raise RunError(str(folder), what, "Start from a run of the same task.")
+        return self.restore(run)
+
+    def _check_columns(self, columns: Mapping[str, str] | None) -> dict[str, str]:
+        columns = dict(columns or {})
+        for name in columns:
+            if name not in self.columns:
+                raise InputError(
+                    "columns", f"{self.name} has no column {name!r}", nearest(name, self.columns)
+                )
+        return columns
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "metrics_"):
+            raise InputError(self.name, "is not trained", "Call fit first, or load a run with gw.load.")
+
+    def _say(self, message: str) -> None:
+        if self.run_.writes:
+            print(message, file=sys.stderr)
+
+
+def _read_options(cls: type[Lifecycle], run: RunFolder) -> TrainingOptions:
+    where, fix = str(run.path / CONFIG), "Restore it from a copy, or train again."
+    options = run.read_config().get("options")
+    if not isinstance(options, dict):
+        raise RunError(where, "holds no options", fix)
+    try:
+        return parse_options(cls.Options, options, where)
+    except InputError as error:
+        raise RunError(error.where, error.what, error.fix) from error
+
+
+def _read_metrics(run: RunFolder) -> dict[str, Any]:
+    """The figures of a finished run."""
+    metrics = run.read_json(METRICS)
+    named = ("model", "baseline", "baselines")
+    if not isinstance(metrics, dict) or not all(isinstance(metrics.get(name), dict) for name in named):
+        what = f"does not hold figures under {', '.join(named)}"
+        raise RunError(str(run.path / METRICS), what, "Restore it from a copy, or train again.")
+    return metrics
+
+
+def _comparable(options: BaseModel, name: str) -> Any:
+    return options.model_dump(mode="json")[name]
+
+
+def _repeatable(data: Any) -> Any:
+    """Data is read more than once (a tokenizer is trained first), which an iterator does not allow."""
+    return deque(data) if isinstance(data, Iterator) else data  # not a list, which would be one of paths
