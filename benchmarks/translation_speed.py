@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from commands import DATA, HERE, gatework, write_result
@@ -30,10 +31,12 @@ from machine import machine
 from torch import Tensor, nn
 
 import gatework as gw
-from gatework.data import length_batches
+from gatework.data import Packed, length_batches
 from gatework.graph.layout import gate_rows
 from gatework.seq2seq import EncoderDecoder, beam_search, generate
-from gatework.tasks.pair_problem import PairBatch, Side, make_batch, packed_pairs, padded
+from gatework.tasks.batches import padded
+from gatework.tasks.encoder_decoder.batch import PairBatch, collate
+from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
 
 CORPUS = DATA / "translation" / "small_parallel_enja"
 CONFIG = "small_parallel_enja.yaml"
@@ -259,7 +262,7 @@ def decoders(
 
 
 def searches(
-    ours: EncoderDecoder, plain: Plain, sources: list[list[int]], sides: tuple[Side, Side]
+    ours: EncoderDecoder, plain: Plain, sources: list[list[int]], sides: tuple[Vocabulary, Vocabulary]
 ) -> dict[str, dict[str, Callable[[], list[list[int]]]]]:
     """Greedy search and the beam over all sentences, in batches and one by one."""
     end, banned, most = sides[1].boundary, sides[1].unknown, 40
@@ -338,18 +341,16 @@ def main() -> None:
         parser.error(f"there is no data in {CORPUS}: set GATEWORK_DATA")
     with tempfile.TemporaryDirectory() as temporary:
         task = gw.load(arguments.run or trained_run(Path(temporary)))
-    ours, sides = task.network_, task.sides_
+    ours, sides = task.network_, task.vocabularies_
     plain = Plain(ours)
-    pairs = packed_pairs(
-        (sides[0].encode(a), sides[1].encode(b))
+    pairs = Packed.from_rows(
+        {"source": np.asarray(sides[0].encode(a)), "target": np.asarray(sides[1].encode(b))}
         for a, b in zip(text_of("train.en")[:20_000], text_of("train.ja"), strict=False)
     )
     indices = length_batches(pairs.lengths("source", "target"), task.options.batch_tokens, seed=1)[
         : arguments.batches
     ]
-    batches = [
-        make_batch([(pairs[i]["source"], pairs[i]["target"]) for i in some], sides) for some in indices
-    ]
+    batches = [collate([pairs[index] for index in some], sides) for some in indices]
     tokens = sum(int(batch.target_lengths.sum()) for batch in batches)
 
     ours.eval()

@@ -110,7 +110,7 @@ def test_a_start_that_failed_leaves_nothing_of_its_data(
         for row in EXAMPLES[name].rows
     ]
     with monkeypatch.context() as patch:
-        patch.setattr("gatework.tasks.base.train", fail)
+        patch.setattr("gatework.tasks.lifecycle.train", fail)
         with pytest.raises(InputError, match="is full"):
             fit(name, run.path, wrong, resume=True)
     assert_same(fit(name, run.path, resume=True), straight)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gatework.data import Fields, Tokenizer
 from gatework.errors import InputError
@@ -16,7 +16,7 @@ from gatework.metrics.text import likelihood_figures
 from gatework.seq2seq import EncoderDecoder, Hypothesis
 from gatework.tasks.artifacts import Artifacts, JsonArtifact
 from gatework.tasks.base import Figure
-from gatework.tasks.batches import padded
+from gatework.tasks.encoder_decoder.batch import PairBatch, collate
 from gatework.tasks.encoder_decoder.options import INHERITED, EncoderDecoderOptions, SearchSettings
 from gatework.tasks.encoder_decoder.predictor import SequencePredictor
 from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
@@ -46,20 +46,6 @@ class Lengths(JsonArtifact):
     """What the training data was like."""
 
     longest_source: int
-
-
-class Batch(NamedTuple):
-    """Padded pairs.
-
-    source: (S, B) ids; source_lengths: (B,).
-    target: (T + 1, B) ids, the boundary first and last; target_lengths: (B,) tokens to predict. None for inputs
-        alone.
-    """
-
-    source: Tensor
-    source_lengths: Tensor
-    target: Tensor | None = None
-    target_lengths: Tensor | None = None
 
 
 class EncoderDecoderTask(ExampleTask):
@@ -155,16 +141,10 @@ class EncoderDecoderTask(ExampleTask):
             "target": np.asarray(target.encode(output), np.int32),
         }
 
-    def _collate(self, rows: Sequence[Fields]) -> Batch:
-        source, target = self.vocabularies_
-        sources = padded([row["source"] for row in rows], source.boundary)
-        if "target" not in rows[0]:
-            return Batch(*sources)
-        start = np.asarray([target.boundary], np.int32)
-        targets, lengths = padded([np.concatenate([start, row["target"]]) for row in rows], target.boundary)
-        return Batch(*sources, targets, lengths - 1)
+    def _collate(self, rows: Sequence[Fields]) -> PairBatch:
+        return collate(rows, self.vocabularies_)
 
-    def _loss(self, network: nn.Module, batch: Batch) -> StepLoss:
+    def _loss(self, network: nn.Module, batch: PairBatch) -> StepLoss:
         sampling = self.options_.scheduled_sampling if network.training else 0.0
         return StepLoss(network(*batch, sampling), int(batch.target_lengths.sum()))  # type: ignore[union-attr]
 
@@ -178,7 +158,7 @@ class EncoderDecoderTask(ExampleTask):
         text: str = input
         return text
 
-    def _outputs(self, batch: Batch, settings: SearchSettings) -> list[list[Hypothesis]]:
+    def _outputs(self, batch: PairBatch, settings: SearchSettings) -> list[list[Hypothesis]]:
         return self._predictor.search(batch.source, batch.source_lengths, settings)
 
     def _decode(
