@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from gatework import cells
-from gatework.cli.streaming import write_record
 from gatework.tasks.language_model.options import CompletionSettings, LanguageModelOptions
 
 from .conftest import SMALL

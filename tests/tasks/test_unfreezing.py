@@ -49,7 +49,7 @@ def test_unfreezing_is_for_runs_that_start_from_another(name: str, tmp_path: Pat
 
 
 def test_an_embedding_that_is_the_softmaxes_too_is_trained_with_it() -> None:
-    from gatework.tasks.parameter_groups import language_groups
+    from gatework.tasks.language_model.task import language_groups
 
     def groups(tied: bool) -> list[tuple[str, ...]]:
         from gatework.cells import lstm

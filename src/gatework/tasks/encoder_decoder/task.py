@@ -22,7 +22,7 @@ from gatework.tasks.encoder_decoder.predictor import SequencePredictor
 from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.lifecycle import TrainingData
-from gatework.tasks.parameter_groups import encoder_decoder_groups
+from gatework.tasks.parameter_groups import group_of, shared_with
 from gatework.tasks.tokens import train_tokenizer, warn_of_unknown
 from gatework.training import ParameterGroup, StepLoss
 
@@ -129,7 +129,13 @@ class EncoderDecoderTask(ExampleTask):
         )
 
     def _groups(self) -> Sequence[ParameterGroup]:
-        return encoder_decoder_groups(self.network_)
+        """What reads the source, the decoder, the softmax with the target's embedding (shared rows belong to it)."""
+        network = self.network_
+        top = group_of(network, r"(target_embedding|readout|softmax)\..*")
+        encoder = group_of(network, r"(source_embedding|encoder)\..*")
+        decoder = group_of(network, r"(summary|bridge|decoder|upper)\..*")
+        shared = shared_with(network, encoder, network.target_embedding)
+        return [ParameterGroup(tuple(n for n in encoder.names if n not in shared)), decoder, top]
 
     def _encode(self, input: Any, output: str | None = None) -> Fields:
         text = self._source_text(input)

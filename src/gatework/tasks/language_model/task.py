@@ -29,11 +29,11 @@ from gatework.tasks.language_model.options import (
     Prompt,
 )
 from gatework.tasks.lifecycle import TrainingData
-from gatework.tasks.parameter_groups import language_groups
+from gatework.tasks.parameter_groups import group_of, shared_with
 from gatework.tasks.tokens import train_tokenizer, warn_of_unknown
-from gatework.training import StepLoss, StreamProblem
+from gatework.training import ParameterGroup, StepLoss, StreamProblem
 
-__all__ = ["LanguageModel"]
+__all__ = ["LanguageModel", "language_groups"]
 
 NETWORK_OPTIONS = (
     "embedding_size",
@@ -249,3 +249,14 @@ class LanguageModel(Task):
         """The token before a text: a line end, or else the most frequent token."""
         ids = self.tokenizer_.encode("\n")
         return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer_.unknown_id else 0
+
+
+def language_groups(network: LanguageNetwork) -> list[ParameterGroup]:
+    """Embedding, each recurrent layer, softmax. An embedding that is the softmax's too belongs to the softmax."""
+    embedding, top = group_of(network, r"embedding\..*"), group_of(network, r"(projection|softmax)\..*")
+    layers = [
+        group_of(network, rf"recurrent\..*_l{layer}(_reverse)?(\..*)?")
+        for layer in range(network.recurrent.num_layers)
+    ]
+    tied = shared_with(network, embedding, network.softmax)
+    return [*layers, top] if tied else [embedding, *layers, top]
