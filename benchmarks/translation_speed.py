@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 import gatework as gw
 from gatework.data import Packed, length_batches
-from gatework.graph.layout import gate_rows
+from gatework.graph.parameters import gate_rows
 from gatework.seq2seq import EncoderDecoder, beam_search, generate
 from gatework.tasks.batches import padded
 from gatework.tasks.encoder_decoder.batch import PairBatch, collate

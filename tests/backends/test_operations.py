@@ -236,7 +236,7 @@ def test_an_operation_written_in_others_needs_no_code(monkeypatch: pytest.Monkey
 
 def test_every_operation_is_compared() -> None:
     compared = {op for op, _ in CASES.values()}
-    others = {op for op, row in OPS.items() if row.sort in ("leaf", "product", "attention", "gradient")}
+    others = {op for op, row in OPS.items() if row.sort in ("leaf", "matmul", "attention", "gradient")}
     assert compared | others == set(OPS)  # the others: tests/contracts and tests/graph/test_derive.py
     assert not compared & others
 

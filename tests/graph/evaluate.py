@@ -94,7 +94,7 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "softsign": F.softsign,
     "log_sigmoid": F.logsigmoid,
     "softmax": lambda a: torch.softmax(a, -1),
-    "largest": lambda a: a.amax(-1, keepdim=True),
+    "max": lambda a: a.amax(-1, keepdim=True),
     "sum": lambda *args: sum(a.sum(-1, keepdim=True) for a in args),
 }
 
@@ -117,7 +117,14 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], ...]] = {  # with which operations a
     "layer_norm": tuple({"name": "norm", "index": index, "epsilon": 1e-5} for index in (0, 1)),
 }
 
-ROWS_OF_MEMORIES = ("match", "compare", "soften", "read", "soften_back", "compare_back")
+ROWS_OF_MEMORIES = (
+    "dot_score",
+    "additive_score",
+    "masked_softmax",
+    "attention_context",
+    "masked_softmax_gradient",
+    "additive_score_gradient",
+)
 
 
 def evaluate(graph: Graph, leaves: Leaves) -> dict[ArrayKey, Tensor]:
@@ -161,9 +168,9 @@ def _value(node: Node, args: list[Tensor], leaves: Leaves) -> Tensor:
             joined = torch.cat(args, -1)
             parts = F.layer_norm(joined, joined.shape[-1:], eps=node.number("epsilon"))
             return parts.split([arg.shape[-1] for arg in args], -1)[int(node.number("index"))]
-        case "product":
+        case "gate_matmul":
             return args[0] @ leaves.weights[node.text("slot"), node.text("gate")].T
-        case "product_transposed":
+        case "gate_matmul_transposed":
             return args[0] @ leaves.weights[node.text("slot"), node.text("gate")]
         case "weight_gradient":
             return args[0].T @ args[1]
@@ -188,16 +195,16 @@ def _row_by_row(graph: Graph, node: Node, args: list[Tensor], leaves: Leaves) ->
         own = [arg[row] if arg.dim() == 2 else arg for arg in args]
         own = [arg[:length, row] if arg.dim() == 3 else arg for arg in own]
         match node.op:
-            case "match":
+            case "dot_score":
                 value = torch.cat([own[1] @ own[0], past])
-            case "compare":
+            case "additive_score":
                 value = torch.cat([torch.tanh(own[0] + own[1]) @ own[2], past])
-            case "soften":
+            case "masked_softmax":
                 share = torch.exp(own[0][:length])
                 value = torch.cat([share / share.sum(), past])
-            case "read":
+            case "attention_context":
                 value = own[0][:length] @ own[1]
-            case "soften_back":
+            case "masked_softmax_gradient":
                 weights, flow = own[0][:length], own[1][:length]
                 value = torch.cat([weights * (flow - weights @ flow), past])
             case _:

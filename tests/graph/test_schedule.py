@@ -38,6 +38,6 @@ def test_products_that_are_added_are_summed_in_one_accumulator() -> None:
     assert terms == [[1], [2, 2], [2]]  # the query; reset and update; the candidate
     assert [[loop.nodes[index].op for index in stage.attended] for stage in stages] == [
         [],
-        ["compare", "soften", "read"],
+        ["additive_score", "masked_softmax", "attention_context"],
         [],
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,15 @@ def test_a_graph_survives_json(name: str) -> None:
     assert again.to_json() == cell.to_json()
     assert (again.name, again.doc) == (cell.name, cell.doc)
     json.loads(cell.to_json(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_a_file_of_the_first_version_is_read_and_written_as_it_was() -> None:
+    """Operations have other names there: `product`, `align`, `read`."""
+    text = (Path(__file__).parent / "first_version" / "bahdanau_gru.json").read_text("utf-8")
+    assert all(f'["{name}", [' in text for name in ("product", "align", "read"))
+    cell = gw.Cell.from_json(text)
+    assert cell.graph == gw.bahdanau_gru.graph
+    assert cell.to_json() == text
 
 
 def test_attention_options_and_streams_survive_json() -> None:

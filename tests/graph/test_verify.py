@@ -128,10 +128,10 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
         ),
         "different widths",
     ),
-    "unknown block": (lambda: with_node(PEEPHOLE, "product", gate="nothing"), "not declared"),
-    "width of a product": (lambda: with_node(PEEPHOLE, "product", width=3), "width"),
+    "unknown block": (lambda: with_node(PEEPHOLE, "gate_matmul", gate="nothing"), "not declared"),
+    "width of a product": (lambda: with_node(PEEPHOLE, "gate_matmul", width=3), "width"),
     "operand of a product": (
-        lambda: with_node(PEEPHOLE, "product", args=(at(PEEPHOLE, "state"),)),
+        lambda: with_node(PEEPHOLE, "gate_matmul", args=(at(PEEPHOLE, "state"),)),
         "operand",
     ),
     "wide reduction": (
@@ -150,19 +150,31 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
         "memory",
     ),
     "attention to no memory": (
-        lambda: with_node(attending.graph, "align", args=(at(attending.graph, "state"),) * 2),
+        lambda: with_node(attending.graph, "attention_weights", args=(at(attending.graph, "state"),) * 2),
         "no memory",
     ),
-    "unknown score": (lambda: with_node(attending.graph, "align", score="cosine"), "score"),
-    "score without its arguments": (lambda: with_node(attending.graph, "align", score="location"), "takes 3"),
+    "unknown score": (lambda: with_node(attending.graph, "attention_weights", score="cosine"), "score"),
+    "score without its arguments": (
+        lambda: with_node(attending.graph, "attention_weights", score="location"),
+        "takes 3",
+    ),
     "score without its parameters": (lambda: replace(attending.graph, vectors=()), "not declared"),
-    "width of a context": (lambda: with_node(attending.graph, "read", width="hidden_size"), "width"),
-    "width of an alignment": (lambda: with_node(attending.graph, "align", width=1), "width|alignment"),
+    "width of a context": (
+        lambda: with_node(attending.graph, "attention_context", width="hidden_size"),
+        "width",
+    ),
+    "width of an alignment": (
+        lambda: with_node(attending.graph, "attention_weights", width=1),
+        "width|alignment",
+    ),
     "previous alignment of another width": (
         lambda: with_node(
             locating.graph,
-            "align",
-            args=(*locating.graph.nodes[at(locating.graph, "align")].args[:2], at(locating.graph, "state")),
+            "attention_weights",
+            args=(
+                *locating.graph.nodes[at(locating.graph, "attention_weights")].args[:2],
+                at(locating.graph, "state"),
+            ),
         ),
         "alignment|width",
     ),
@@ -212,7 +224,7 @@ def two_memories(x: Any, h: Any, a: gw.Memory, b: gw.Memory) -> Any:
 def test_a_stranger_may_not_read_one_memory_by_the_weights_of_another() -> None:
     graph = two_memories.graph
     verify(graph, forward=True)
-    first, second = (i for i, node in enumerate(graph.nodes) if node.op == "read")
+    first, second = (i for i, node in enumerate(graph.nodes) if node.op == "attention_context")
     alignment, _ = graph.nodes[first].args
     nodes = list(graph.nodes)
     nodes[second] = replace(nodes[second], args=(alignment, nodes[second].args[1]))
@@ -223,7 +235,9 @@ def test_a_stranger_may_not_read_one_memory_by_the_weights_of_another() -> None:
 def test_a_stranger_may_not_attend_twice_by_one_name() -> None:
     graph = two_memories.graph
     nodes = tuple(
-        replace(node, attributes=(("name", "second"), ("score", "additive"))) if node.op == "align" else node
+        replace(node, attributes=(("name", "second"), ("score", "additive")))
+        if node.op == "attention_weights"
+        else node
         for node in graph.nodes
     )
     vectors = tuple(vector for vector in graph.vectors if vector.name != "first_memory")
@@ -231,7 +245,7 @@ def test_a_stranger_may_not_attend_twice_by_one_name() -> None:
     same = tuple(replace(spec, size=sizes["b"]) if spec.name == "a" else spec for spec in graph.inputs)
     nodes = tuple(
         replace(node, width=sizes["b"])
-        if node.op in ("memory", "read") and node.width == sizes["a"]
+        if node.op in ("memory", "attention_context") and node.width == sizes["a"]
         else node
         for node in nodes
     )
@@ -248,7 +262,7 @@ def test_a_stranger_may_not_read_a_layers_mask(name: str) -> None:
         verify(graph, forward=True)
 
 
-@pytest.mark.parametrize("op", ["match", "compare", "soften"])
+@pytest.mark.parametrize("op", ["dot_score", "additive_score", "masked_softmax"])
 def test_what_passes_make_of_an_attention_is_not_read_from_a_file(op: str) -> None:
     lowered = gw.graph.lower(two_memories.graph, "expand")
     assert any(node.op == op for node in lowered.nodes)
@@ -259,7 +273,7 @@ def test_what_passes_make_of_an_attention_is_not_read_from_a_file(op: str) -> No
         verify(with_node(lowered, op, width="hidden_size"))
 
 
-@pytest.mark.parametrize("op", ["compare", "soften"])
+@pytest.mark.parametrize("op", ["additive_score", "masked_softmax"])
 def test_a_row_of_a_memory_has_its_widths(op: str) -> None:
     lowered = gw.graph.lower(attending.graph, "expand")
     verify(lowered)

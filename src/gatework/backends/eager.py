@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatework.backends import attention
+from gatework.backends import attention_reference
 from gatework.backends.program import MemoryValue, SequenceInput, SequenceOutput
 from gatework.graph import Graph, Node
-from gatework.graph.layout import gate_rows, named_sizes
 from gatework.graph.node import Attribute, Width, resolve
 from gatework.graph.ops import OPS, depends_on_step
+from gatework.graph.parameters import gate_rows, named_sizes
 
 name = "eager"
 ragged = False
@@ -86,7 +86,7 @@ def _plan(graph: Graph) -> _Plan:
     groups: dict[int, tuple[int, ...]] = {}
     by_operand: dict[tuple[str, int, bool], list[int]] = {}
     for index, node in enumerate(nodes):
-        if node.op == "product":
+        if node.op == "gate_matmul":
             by_operand.setdefault((node.text("slot"), node.args[0], index in biased), []).append(index)
     for members in by_operand.values():
         for index in members:
@@ -126,7 +126,7 @@ def _product_of_bias(graph: Graph, node: Node, uses: Counter[int]) -> int | None
 
 
 def _is_product_of(node: Node, bias: Node) -> bool:
-    return node.op == "product" and node["slot"] == bias["slot"] and node["gate"] == bias["gate"]
+    return node.op == "gate_matmul" and node["slot"] == bias["slot"] and node["gate"] == bias["gate"]
 
 
 class _Evaluator:
@@ -177,9 +177,9 @@ class _Evaluator:
             case "size":
                 of: Width = node["of"]  # type: ignore[assignment]
                 return self.like.new_full((), resolve(of, self.sizes))
-            case "product":
+            case "gate_matmul":
                 return self.product(index, cache)
-            case "product_transposed":
+            case "gate_matmul_transposed":
                 first, last = self.rows[node.text("slot")][node.text("gate")]
                 return args[0] @ self.parameters[f"weight_{node['slot']}"][first:last]
             case "broadcast":
@@ -194,23 +194,23 @@ class _Evaluator:
                     normal = F.layer_norm(joined, joined.shape[-1:], eps=node.number("epsilon"))
                     cache[key] = normal.split([arg.shape[-1] for arg in args], dim=-1)
                 return cache[key][int(node.number("index"))]
-            case "align":
+            case "attention_weights":
                 return self.align(node, args)
-            case "read":
-                return attention.read(args[0], self.memory(node.args[1]).values)
-            case "match":
-                return attention.match(args[0], self.memory(node.args[1]).values)
-            case "compare":
-                return attention.compare(args[0], self.memory(node.args[1]).values, args[2])
-            case "soften":
-                return attention.alignment(args[0], self.memory(node.args[1]).mask)
+            case "attention_context":
+                return attention_reference.attention_context(args[0], self.memory(node.args[1]).values)
+            case "dot_score":
+                return attention_reference.dot_score(args[0], self.memory(node.args[1]).values)
+            case "additive_score":
+                return attention_reference.additive_score(args[0], self.memory(node.args[1]).values, args[2])
+            case "masked_softmax":
+                return attention_reference.alignment(args[0], self.memory(node.args[1]).mask)
             case _:
                 raise NotImplementedError(f"the table of operations has no torch function for {node.op}")
 
     def product(self, index: int, cache: _Cache) -> Tensor:
         """A gate's product: its share of the one product of all gates of its slot and operand."""
         members = self.plan.groups[index]
-        key = ("product", *members)
+        key = ("gate_matmul", *members)
         if key not in cache:
             node = self.graph.nodes[index]
             slot = node.text("slot")
@@ -229,8 +229,10 @@ class _Evaluator:
         label, score = node.text("name"), node.text("score")
         memory = self.memory(node.args[1])
         previous = args[2] if score == "location" else None
-        scores = attention.scores(score, label, self.parameters, args[0], memory.keys[label], previous)
-        return attention.alignment(scores, memory.mask)
+        scores = attention_reference.scores(
+            score, label, self.parameters, args[0], memory.keys[label], previous
+        )
+        return attention_reference.alignment(scores, memory.mask)
 
 
 def _rows(packed: Tensor, rows: list[tuple[int, int]]) -> Tensor:

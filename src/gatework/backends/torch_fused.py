@@ -101,7 +101,7 @@ def _skeleton(graph: Graph) -> tuple[object, ...]:
 
     def bare(node: Node) -> tuple[object, ...]:
         attributes = dict(node.attributes)
-        if node.op in ("product", "bias"):
+        if node.op in ("gate_matmul", "bias"):
             named: object = (attributes["slot"], position[attributes["slot"], attributes["gate"]])  # type: ignore[index]
         elif node.op == "state":
             named = states[node.text("name")]

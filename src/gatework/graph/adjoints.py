@@ -54,15 +54,15 @@ def hard_sigmoid(g: Expr, y: Expr, a: Expr) -> Gradients:
     return (where(line > 0, where(line < 1, g * slope, 0.0), 0.0),)
 
 
-def largest(g: Expr, y: Expr, a: Expr) -> Gradients:
+def max_over_units(g: Expr, y: Expr, a: Expr) -> Gradients:
     hit = apply("equal", a, y)
     return (g * hit / sum_over_units(hit),)
 
 
-def product(g: Expr, y: Expr, operand: Expr) -> Gradients:
+def gate_matmul(g: Expr, y: Expr, operand: Expr) -> Gradients:
     """The operand's; the weight's is a node of its own (`derive.py`)."""
     slot, gate = y.node["slot"], y.node["gate"]
-    return (g.builder.apply("product_transposed", g, width=operand.width, slot=slot, gate=gate),)
+    return (g.builder.apply("gate_matmul_transposed", g, width=operand.width, slot=slot, gate=gate),)
 
 
 def _memory_gradient(weights: Expr, weighed: Expr, memory: Expr) -> Expr:
@@ -70,22 +70,22 @@ def _memory_gradient(weights: Expr, weighed: Expr, memory: Expr) -> Expr:
     return weights.builder.apply("memory_gradient", weights, weighed, width=memory.width, name=name)
 
 
-def read(g: Expr, y: Expr, weights: Expr, memory: Expr) -> Gradients:
-    of_weights = g.builder.apply("match", g, memory, width=weights.width)
+def attention_context(g: Expr, y: Expr, weights: Expr, memory: Expr) -> Gradients:
+    of_weights = g.builder.apply("dot_score", g, memory, width=weights.width)
     return of_weights, _memory_gradient(weights, g, memory)
 
 
-def match(g: Expr, y: Expr, query: Expr, memory: Expr) -> Gradients:
-    of_query = g.builder.apply("read", g, memory, width=query.width)
+def dot_score(g: Expr, y: Expr, query: Expr, memory: Expr) -> Gradients:
+    of_query = g.builder.apply("attention_context", g, memory, width=query.width)
     return of_query, _memory_gradient(g, query, memory)
 
 
-def soften(g: Expr, y: Expr, scores: Expr, memory: Expr) -> Gradients:
-    return g.builder.apply("soften_back", y, g, memory, width=scores.width), None
+def masked_softmax(g: Expr, y: Expr, scores: Expr, memory: Expr) -> Gradients:
+    return g.builder.apply("masked_softmax_gradient", y, g, memory, width=scores.width), None
 
 
-def compare(g: Expr, y: Expr, query: Expr, keys: Expr, energy: Expr) -> Gradients:
-    of_query = g.builder.apply("compare_back", g, query, keys, energy, width=query.width)
+def additive_score(g: Expr, y: Expr, query: Expr, keys: Expr, energy: Expr) -> Gradients:
+    of_query = g.builder.apply("additive_score_gradient", g, query, keys, energy, width=query.width)
     return (
         of_query,
         g.builder.apply("keys_gradient", of_query, name=keys.node["name"]),

@@ -35,7 +35,7 @@ def derive(graph: Graph) -> Graph:
             gradients serve them.
     """
     graph = expand(graph)
-    if any(node.op == "align" for node in graph.nodes):
+    if any(node.op == "attention_weights" for node in graph.nodes):
         raise GraphError(f"{graph.name} attends by location, which has no derivative in the graph yet.")
     builder = Builder(graph.nodes)
     flowing: dict[int, Expr] = {}
@@ -70,7 +70,7 @@ def derive(graph: Graph) -> Graph:
                 )
             case _:
                 args = tuple(Expr(builder, arg) for arg in node.args)
-                if node.op == "product":
+                if node.op == "gate_matmul":
                     key = ArrayKey("weight_gradient", node.text("gate"), node.text("slot"))
                     outputs[key] = builder.apply(
                         "weight_gradient",

@@ -5,8 +5,8 @@ What is left is what derivatives and kernels must know. The rules stand in the t
 
 from __future__ import annotations
 
-from gatework.graph.attention import attention_by_rows
 from gatework.graph.builder import Builder, Expr
+from gatework.graph.lower_attention import attention_by_rows
 from gatework.graph.node import Graph, Node
 from gatework.graph.ops import OPS
 from gatework.graph.rewrite import rebuild

@@ -31,7 +31,7 @@ def log_sigmoid(node: Node, e: Expr) -> Expr:
 
 def softmax(node: Node, e: Expr) -> Expr:
     # A softmax does not change with a shift of its argument, so no gradient is owed to the shift.
-    largest = e.builder.apply("largest", e, width=1)
+    largest = e.builder.apply("max", e, width=1)
     weight = apply("exp", e - apply("stop_gradient", largest))
     return weight / sum_over_units(weight)
 

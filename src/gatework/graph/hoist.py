@@ -33,7 +33,7 @@ def hoist(graph: Graph) -> Hoisted:
     needs_state = depends_on_step(graph.nodes)
     has_product: list[bool] = []
     for node in graph.nodes:
-        has_product.append(node.op == "product" or any(has_product[arg] for arg in node.args))
+        has_product.append(node.op == "gate_matmul" or any(has_product[arg] for arg in node.args))
     leaves = [has_product[i] and not needs_state[i] for i in range(len(graph.nodes))]
     read = {arg for i, node in enumerate(graph.nodes) if not leaves[i] for arg in node.args}
     read |= {index for _, index in graph.outputs + graph.gates}

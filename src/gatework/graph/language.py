@@ -248,12 +248,12 @@ def attend(
     for parameter in parameters:
         tracer.declare_vector(parameter)
     alignment = tracer.apply(
-        "align", *args, width=f"{memory.node.text('name')}_steps", name=name, score=score
+        "attention_weights", *args, width=f"{memory.node.text('name')}_steps", name=name, score=score
     )
     if score == "location":
         tracer.set_alignment(name, alignment)
     tracer.name_gate(name, alignment)
-    return tracer.apply("read", alignment, memory, width=width)
+    return tracer.apply("attention_context", alignment, memory, width=width)
 
 
 def gate(name: str, operand: Operand) -> Expr:

@@ -18,7 +18,7 @@ from gatework.graph.formats import ADD, ATOM, MULTIPLY, POWER, UNARY, Format, in
 from gatework.graph.node import Node
 
 Sort = Literal[
-    "leaf", "elementwise", "broadcast", "composite", "reduction", "product", "attention", "gradient"
+    "leaf", "elementwise", "broadcast", "composite", "reduction", "matmul", "attention", "gradient"
 ]
 Cost = Literal["cheap", "costly", "transcendental"]
 VARIADIC = -1
@@ -32,8 +32,8 @@ class Op:
     Attributes:
         sort: `leaf` reads from outside; `elementwise` works unit by unit and broadcasts width 1;
             `composite` is written in others by the expand pass; `reduction` runs over the units and has
-            width 1; `product` is a matrix product; `attention` reads all steps of a row's memory; `gradient`
-            stands only in derived graphs.
+            width 1; `matmul` is a product with a gate's block of a weight; `attention` reads all steps of a
+            row's memory; `gradient` stands only in derived graphs.
         arity: number of arguments, or VARIADIC for one or more.
         attributes: names of the attributes, sorted.
         adjoint: from the gradient of the result, the result and the arguments to the gradients of the arguments, None
@@ -50,6 +50,7 @@ class Op:
         per_step: the value differs from step to step by what a loop over time carries or by a row's own memory,
             so that it, and what is computed from it, cannot be computed for all steps at once.
         traced: it may stand in the graph of a cell; others are made by passes alone.
+        file_name: its name in `cell.json`, where that is another: files keep the names that they had at first.
     """
 
     sort: Sort
@@ -66,6 +67,7 @@ class Op:
     activation: bool = False
     per_step: bool = False
     traced: bool = True
+    file_name: str = ""
 
 
 def _softplus(e: Any) -> Any:
@@ -377,53 +379,66 @@ OPS: dict[str, Op] = {
         eager=_sum,
         code="reduction",
     ),
-    "largest": Op(
+    "max": Op(
         "reduction",
         1,
-        adjoint=adjoints.largest,
+        adjoint=adjoints.max_over_units,
+        file_name="largest",
+        latex=r"\max",
         eager=lambda e: e.amax(dim=-1, keepdim=True),
         code="reduction",
     ),
     # matrix products with a weight block, (rows, columns)
-    "product": Op(
-        "product",
+    "gate_matmul": Op(
+        "matmul",
         1,
         ("gate", "slot"),
-        adjoint=adjoints.product,
-        code="product",
+        adjoint=adjoints.gate_matmul,
+        file_name="product",
+        code="matmul",
         text=template("W_{slot}[{gate}] {0}", MULTIPLY, within=UNARY),
         latex=formats.latex_block("W", operand=True),
     ),
-    "product_transposed": Op(
-        "product",
+    "gate_matmul_transposed": Op(
+        "matmul",
         1,
         ("gate", "slot"),
-        code="product",
+        code="matmul",
         text=template("W_{slot}[{gate}]^T {0}", MULTIPLY, within=UNARY),
         traced=False,
     ),
     # attention: a row's own work on the steps of its memory
-    "align": Op(  # query, memory[, previous alignment]
-        "attention", VARIADIC, ("name", "score"), text=formats.alignment, latex=formats.latex_alignment
+    "attention_weights": Op(  # query, memory[, previous alignment]
+        "attention",
+        VARIADIC,
+        ("name", "score"),
+        file_name="align",
+        text=formats.alignment,
+        latex=formats.latex_alignment,
     ),
-    "read": Op(  # weights, memory: the sum of its steps by their weights
+    "attention_context": Op(  # weights, memory: the sum of its steps by their weights
         "attention",
         2,
-        adjoint=adjoints.read,
-        code="read",
+        adjoint=adjoints.attention_context,
+        file_name="read",
+        code="attention_context",
         text=template("sum_i {0}[i] * {1}[i]", ADD),
         latex=template(r"\sum_i {0}^{{(i)}} {1}_i", ADD),
     ),
     # query, memory: the dot product with each step
-    "match": Op("attention", 2, adjoint=adjoints.match, code="match", traced=False),
+    "dot_score": Op("attention", 2, adjoint=adjoints.dot_score, code="dot_score", traced=False),
     # query, keys, energy: energy . tanh(query + key) of each step
-    "compare": Op("attention", 3, adjoint=adjoints.compare, code="compare", traced=False),
+    "additive_score": Op(
+        "attention", 3, adjoint=adjoints.additive_score, code="additive_score", traced=False
+    ),
     # scores, memory: their softmax over the steps that exist, 0 past them
-    "soften": Op("attention", 2, adjoint=adjoints.soften, code="soften", traced=False),
+    "masked_softmax": Op(
+        "attention", 2, adjoint=adjoints.masked_softmax, code="masked_softmax", traced=False
+    ),
     # weights, their gradient, memory: the gradient of the scores
-    "soften_back": Op("attention", 3, code="soften_back", traced=False),
+    "masked_softmax_gradient": Op("attention", 3, code="masked_softmax_gradient", traced=False),
     # gradient of the scores, query, keys, energy: that of the query
-    "compare_back": Op("attention", 4, code="compare_back", traced=False),
+    "additive_score_gradient": Op("attention", 4, code="additive_score_gradient", traced=False),
     # gradients of parameters: summed over rows and time, once, after the loop
     "weight_gradient": Op(  # gradient of the product, its operand
         "gradient",
@@ -453,7 +468,7 @@ OPS: dict[str, Op] = {
     "memory_gradient": Op(
         "gradient", 2, ("name",), code="after_loop", traced=False
     ),  # weights of the steps, what they weigh
-    # what `compare_back` sums on its way, step by step
+    # what `additive_score_gradient` sums on its way, step by step
     "keys_gradient": Op("gradient", 1, ("name",), code="after_loop", traced=False),
     "energy_gradient": Op("gradient", 1, ("name",), code="after_loop", traced=False),
 }

@@ -103,7 +103,7 @@ def schedule(graph: Graph) -> Schedule:
             here = stage_of[index]
             if here is not None and OPS[node.op].sort == "reduction":
                 here -= 1  # where it takes its shares
-            if OPS[node.op].sort in ("product", "attention") or (
+            if OPS[node.op].sort in ("matmul", "attention") or (
                 source is not None
                 and here is not None
                 and here != source
@@ -137,7 +137,7 @@ def schedule(graph: Graph) -> Schedule:
                 continue
             if sort == "attention":
                 attended.append(index)
-            elif sort == "product":
+            elif sort == "matmul":
                 if index in merged:
                     accumulations.setdefault(node.width, []).append(Accumulation(index, merged[index]))
                 if index in stored:
@@ -167,7 +167,7 @@ def _again(graph: Graph, stored: set[int], outputs: set[int], same_as: dict[int,
     """Which of the stored values are as cheaply computed again."""
     nodes = graph.nodes
     kept = {_holder(index, same_as) for index in outputs}
-    in_memory = [node for node in nodes if OPS[node.op].sort in ("product", "attention")]
+    in_memory = [node for node in nodes if OPS[node.op].sort in ("matmul", "attention")]
     kept |= {_holder(arg, same_as) for node in in_memory for arg in node.args}
     again: set[int] = set()
     reads: list[frozenset[int]] = []  # what of a row's units a value is computed from,
@@ -212,7 +212,7 @@ def _stages(graph: Graph) -> list[int | None]:
         args = [(graph.nodes[arg], stages[arg]) for arg in node.args]
         if sort == "leaf":
             stages.append(None)
-        elif sort == "product":
+        elif sort == "matmul":
             stages.append(_complete(*args[0]))
         elif sort == "attention":
             stages.append(max(_complete(arg, stage) for arg, stage in args))
@@ -223,7 +223,7 @@ def _stages(graph: Graph) -> list[int | None]:
             for arg, stage in args:
                 if stage is None:
                     continue
-                scalar_product = OPS[arg.op].sort == "product" and arg.width == 1
+                scalar_product = OPS[arg.op].sort == "matmul" and arg.width == 1
                 needs.append(stage + 1 if scalar_product else stage)
             stages.append(max(needs) if needs else None)
     return stages
@@ -251,7 +251,7 @@ def _delay(graph: Graph, uses: Counter[int], stages: list[int | None]) -> None:
             found = waiting.pop()
             if uses[found] != 1 or nodes[found].width == 1:
                 continue
-            if OPS[nodes[found].op].sort == "product":
+            if OPS[nodes[found].op].sort == "matmul":
                 products.append(found)
             elif nodes[found].op == "add":
                 inner.append(found)
@@ -271,7 +271,7 @@ def _merge(
     """Products summed with one another in one accumulator, and the additions that this makes needless."""
     nodes = graph.nodes
     merged: dict[int, tuple[int, ...]] = {
-        i: (i,) for i, node in enumerate(nodes) if OPS[node.op].sort == "product"
+        i: (i,) for i, node in enumerate(nodes) if OPS[node.op].sort == "matmul"
     }
     same_as: dict[int, int] = {}
 
@@ -279,7 +279,7 @@ def _merge(
         """The product at the bottom of a chain of additions whose parts nothing else reads."""
         while uses[index] == 1:
             node = nodes[index]
-            if OPS[node.op].sort == "product":
+            if OPS[node.op].sort == "matmul":
                 return index
             if node.op != "add":
                 return None

@@ -7,9 +7,11 @@ from typing import Any, cast
 
 from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.node import Block, Graph, InputSpec, Node, StateSpec, VectorSpec
+from gatework.graph.ops import OPS
 from gatework.graph.verify import GraphError, verify
 
 FORMAT_VERSION = 1
+_OPERATIONS = {row.file_name or op: op for op, row in OPS.items()}
 _LONGEST = 4_000_000  # characters; the largest cell of the catalogue needs some ten thousand
 
 
@@ -24,7 +26,10 @@ def to_json(graph: Graph) -> str:
         "states": [[state.name, state.size, state.init] for state in graph.states],
         "blocks": [[b.slot, b.gate, b.rows, b.columns, b.bias] for b in graph.blocks],
         "vectors": [[v.name, v.size, v.init, v.columns] for v in graph.vectors],
-        "nodes": [[node.op, list(node.args), dict(node.attributes), node.width] for node in graph.nodes],
+        "nodes": [
+            [OPS[node.op].file_name or node.op, list(node.args), dict(node.attributes), node.width]
+            for node in graph.nodes
+        ],
         "outputs": [[f"{key.kind}:{key.name}", index] for key, index in graph.outputs],
         "gates": [list(pair) for pair in graph.gates],
     }
@@ -61,7 +66,7 @@ def from_json(text: str) -> Graph:
         graph = Graph(
             name=plain["name"],
             nodes=tuple(
-                Node(op, tuple(args), tuple(sorted(attributes.items())), width)
+                Node(_OPERATIONS.get(op, op), tuple(args), tuple(sorted(attributes.items())), width)
                 for op, args, attributes, width in plain["nodes"]
             ),
             inputs=tuple(InputSpec(*row) for row in plain["inputs"]),

@@ -118,7 +118,7 @@ class Tracer(Builder):
                     f'linear("{block.gate}", x, h)\nlinear("{gate}", x, wide=wide)    # a slot of its own',
                 )
         self.blocks.append(Block(slot, gate, rows, operand.width, bias))
-        return self.apply("product", operand, width=rows, slot=slot, gate=gate)
+        return self.apply("gate_matmul", operand, width=rows, slot=slot, gate=gate)
 
     def declare_vector(self, spec: VectorSpec) -> None:
         if spec.name in self.vectors:
@@ -213,7 +213,7 @@ class Tracer(Builder):
                     attributes[key] = _vector_name(prefix, str(attributes[key]))
             args_ = tuple(placed[arg].index for arg in node.args)
             of = width(node.width)
-            if node.op == "align":
+            if node.op == "attention_weights":
                 of = (
                     self.nodes[args_[2]].width
                     if len(args_) == 3

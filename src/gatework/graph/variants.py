@@ -83,7 +83,7 @@ def with_recurrent_dropout(graph: Graph) -> Graph:
     masks: dict[str, InputSpec] = {}
 
     def rule(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
-        if node.op != "product" or node.text("slot").split("_")[-1] != "hh":
+        if node.op != "gate_matmul" or node.text("slot").split("_")[-1] != "hh":
             return None
         width = args[0].width
         name = f"{DROPOUT}{width}"

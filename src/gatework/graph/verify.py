@@ -176,14 +176,14 @@ def _check_names(graph: Graph, declared: _Declared, node: Node) -> None:
             _check_declared(declared, (node.key.kind, node.key.name), node.width)
         case "bias":
             _check_declared(declared, ("bias", str(node["slot"]), str(node["gate"])), node.width)
-        case "product" | "product_transposed":
+        case "gate_matmul" | "gate_matmul_transposed":
             block = "block", str(node["slot"]), str(node["gate"])
-            takes, gives = ("columns", "rows") if node.op == "product" else ("rows", "columns")
+            takes, gives = ("columns", "rows") if node.op == "gate_matmul" else ("rows", "columns")
             operand = graph.nodes[node.args[0]]
             _require(operand.op != "memory", "a memory is multiplied by a weight outside attend")
             _check_declared(declared, (*block, gives), node.width)
             _check_declared(declared, (*block, takes), operand.width, "its operand's")
-        case "align" | "read":
+        case "attention_weights" | "attention_context":
             _check_attention(graph, declared, node)
         case _ if node.op in _ROWS:
             _check_row_of_memory(graph, node)
@@ -228,7 +228,7 @@ def _check_attention(graph: Graph, declared: _Declared, node: Node) -> None:
     memory = args[1] if len(args) > 1 else None
     if memory is None or memory.op != "memory":
         raise GraphError("its second argument is no memory")
-    if node.op == "read":
+    if node.op == "attention_context":
         over = {f"{spec.name}_steps" for spec in graph.inputs_of_kind("memory")}
         _require(args[0].width in over, "its first argument is no alignment over a memory")
         _require(node.width == memory.width, f"its width is {node.width}; the memory has {memory.width}")
@@ -249,11 +249,11 @@ _RESULT = -1
 # What of an operation on a row's memory has the width of its steps, which argument is the memory, and what has the
 # memory's own width.
 _ROWS: dict[str, tuple[tuple[int, ...], int, tuple[int, ...]]] = {
-    "match": ((_RESULT,), 1, (0,)),
-    "compare": ((_RESULT,), 1, (0, 2)),
-    "soften": ((_RESULT, 0), 1, ()),
-    "soften_back": ((_RESULT, 0, 1), 2, ()),
-    "compare_back": ((0,), 2, (_RESULT, 1, 3)),
+    "dot_score": ((_RESULT,), 1, (0,)),
+    "additive_score": ((_RESULT,), 1, (0, 2)),
+    "masked_softmax": ((_RESULT, 0), 1, ()),
+    "masked_softmax_gradient": ((_RESULT, 0, 1), 2, ()),
+    "additive_score_gradient": ((0,), 2, (_RESULT, 1, 3)),
 }
 
 
@@ -273,7 +273,7 @@ def _check_row_of_memory(graph: Graph, node: Node) -> None:
             value.width == memory.width,
             f"a value has width {value.width}; {memory['name']} has {memory.width}",
         )
-    if node.op in ("compare", "compare_back"):
+    if node.op in ("additive_score", "additive_score_gradient"):
         _require(args[-1].op == "vector", "its energy is no learned vector")
 
 
@@ -319,10 +319,10 @@ def _check_forward(graph: Graph) -> None:
         _require(
             not spec.name.startswith(MASK_PREFIXES), f"the input {spec.name!r} has the name of a layer's mask"
         )
-    _check_unique("attention", [node.text("name") for node in graph.nodes if node.op == "align"])
+    _check_unique("attention", [node.text("name") for node in graph.nodes if node.op == "attention_weights"])
     for node in graph.nodes:
         _require(OPS[node.op].traced, f"{node.op} belongs to a graph that passes have made")
-        if node.op == "read":
+        if node.op == "attention_context":
             weights, memory = (graph.nodes[arg] for arg in node.args)
             _require(weights.width == f"{memory['name']}_steps", "its weights are those of another memory")
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gatework.backends import attention
+from gatework.backends import attention_reference
 
 __all__ = ["Attention", "AttentionPooling"]
 
@@ -93,12 +93,14 @@ class Attention(nn.Module):
                 raise ValueError(
                     f"lengths have shape {tuple(lengths.shape)}; the memory has {len(query)} rows."
                 )
-            mask = attention.mask_of(lengths.to(memory.device), len(memory))
+            mask = attention_reference.mask_of(lengths.to(memory.device), len(memory))
             memory = memory.masked_fill(~mask.t().unsqueeze(-1), 0.0)  # NaN in the padding stays there
         given = {f"source_{name.removeprefix('weight_')}": value for name, value in self.named_parameters()}
-        keys = attention.keys(self.score, "source", given, memory)
-        weights = attention.alignment(attention.scores(self.score, "source", given, query, keys), mask)
-        return attention.read(weights, memory), weights
+        keys = attention_reference.keys(self.score, "source", given, memory)
+        weights = attention_reference.alignment(
+            attention_reference.scores(self.score, "source", given, query, keys), mask
+        )
+        return attention_reference.attention_context(weights, memory), weights
 
 
 class AttentionPooling(nn.Module):

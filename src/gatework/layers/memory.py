@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gatework.backends import MemoryValue, attention
+from gatework.backends import MemoryValue, attention_reference
 from gatework.graph.node import resolve
 from gatework.layers.lengths import check_lengths
 from gatework.layers.linear import linear
@@ -146,7 +146,7 @@ def read_memories(
             )
         if name in given_lengths:
             counts = check_lengths(given_lengths[name], value.shape[0], value.shape[1]).to(value.device)
-            masks[name] = mask = attention.mask_of(counts, value.shape[0])
+            masks[name] = mask = attention_reference.mask_of(counts, value.shape[0])
             value = value.masked_fill(~mask.t().unsqueeze(-1), 0.0)  # NaN in the padding stays there
         values[name] = value
     if not values:
@@ -162,9 +162,9 @@ def _keys(layer: Recurrent, number: int, values: Mapping[str, Tensor]) -> dict[s
     own = layer._parameters_of(*divmod(number, layer.num_directions))
     found = {}
     for node in nodes:
-        if node.op == "align":
+        if node.op == "attention_weights":
             label, value = node.text("name"), values[nodes[node.args[1]].text("name")]
-            found[label] = attention.keys(node.text("score"), label, own, value, linear)
+            found[label] = attention_reference.keys(node.text("score"), label, own, value, linear)
     return found
 
 

@@ -12,7 +12,7 @@ from torch.nn import init
 
 from gatework.errors import nearest
 from gatework.graph import Graph
-from gatework.graph.layout import gate_rows, layout_metadata
+from gatework.graph.parameters import gate_rows, layout_metadata
 
 Initialisation = Literal["torch", "keras"]
 

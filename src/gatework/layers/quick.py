@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from gatework.backends import choose
-from gatework.graph.layout import parameter_shapes
 from gatework.graph.node import resolve
+from gatework.graph.parameters import parameter_shapes
 from gatework.graph.serialize import to_json
 from gatework.layers.call import State
 from gatework.layers.tape import tapes_of

@@ -20,8 +20,8 @@ from gatework.backends import Choice, SequenceInput, SequenceOutput, choose, run
 from gatework.cells import get
 from gatework.errors import nearest
 from gatework.graph import Cell, Graph
-from gatework.graph.layout import parameter_shapes
 from gatework.graph.node import resolve
+from gatework.graph.parameters import parameter_shapes
 from gatework.graph.variants import variant
 from gatework.layers.call import Call, Output, State
 from gatework.layers.dropout import dropout

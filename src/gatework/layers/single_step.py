@@ -12,8 +12,8 @@ from gatework import cells
 from gatework.backends import SequenceInput, choose
 from gatework.cells import get
 from gatework.graph import Cell, TraceError
-from gatework.graph.layout import parameter_shapes
 from gatework.graph.node import resolve
+from gatework.graph.parameters import parameter_shapes
 from gatework.graph.variants import variant
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
 from gatework.layers.torch_like import elman_cell

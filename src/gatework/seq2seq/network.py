@@ -135,7 +135,7 @@ class EncoderDecoder(nn.Module):
         self.readout = Linear(joined, embedding_size)
         shared = self.target_embedding.weight if tie_weights else None
         self.softmax = Softmax(embedding_size, target_vocabulary, weight=shared)
-        self._alignment = next((n.text("name") for n in graph.nodes if n.op == "align"), None)
+        self._alignment = next((n.text("name") for n in graph.nodes if n.op == "attention_weights"), None)
 
     @staticmethod
     def _joined_by(cell: Cell, kind: str) -> str | None:

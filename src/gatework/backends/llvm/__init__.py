@@ -17,9 +17,9 @@ from torch import Tensor
 from gatework.backends.admission import tensor_refusal
 from gatework.backends.program import SequenceInput, SequenceOutput
 from gatework.graph import Graph
-from gatework.graph.attention import attention_by_rows
 from gatework.graph.derive import operations_of_adjoint
 from gatework.graph.expand import expand
+from gatework.graph.lower_attention import attention_by_rows
 from gatework.graph.ops import OPS
 
 name = "llvm"
@@ -44,7 +44,7 @@ def _not_lowered(graph: Graph) -> str | None:
     from gatework.backends.llvm.lower import SUPPORTED
 
     graph = attention_by_rows(graph)
-    if any(node.op == "align" for node in graph.nodes):
+    if any(node.op == "attention_weights" for node in graph.nodes):
         return "the engine has no location-sensitive score"
     for node in expand(graph).nodes:
         for op in (node.op, *operations_of_adjoint(node.op, node.attributes, len(node.args))):
@@ -55,7 +55,7 @@ def _not_lowered(graph: Graph) -> str | None:
         args = [graph.nodes[arg] for arg in node.args]
         if sort == "attention" and 1 in {node.width, *(arg.width for arg in args)}:
             return "the engine has no attention over single units"
-        if sort == "product" and args[0].op in ("vector", "bias", "constant", "size"):
+        if sort == "matmul" and args[0].op in ("vector", "bias", "constant", "size"):
             return "the engine has no product of what is the same for every row"
         if sort in ("composite", "reduction") and len({graph.nodes[arg].width for arg in node.args}) > 1:
             return f"{node.op} over values of different widths"

@@ -10,19 +10,19 @@ from torch import Tensor
 from gatework.backends.llvm.once import made_once
 from gatework.backends.program import MemoryValue
 from gatework.graph import Graph
-from gatework.graph.attention import attention_by_rows, keys_and_queries
+from gatework.graph.lower_attention import attention_by_rows, keys_and_queries
 
 
 def by_rows(
     graph: Graph, parameters: Mapping[str, Tensor], given: Mapping[str, MemoryValue]
 ) -> tuple[Graph, dict[str, Tensor], dict[str, MemoryValue]]:
-    """The graph without `align`, with the parameters and the memories that it has."""
+    """The graph without `attention_weights`, with the parameters and the memories that it has."""
     given = {name: memory.whole() for name, memory in given.items()}
     memories = {name: MemoryValue(memory.values, memory.mask) for name, memory in given.items()}
     own = dict(parameters)
     named = keys_and_queries(graph)
     for node in graph.nodes:
-        if node.op == "align":
+        if node.op == "attention_weights":
             label, memory = node.text("name"), given[graph.nodes[node.args[1]].text("name")]
             keys, slot = named[label]
             memories[keys] = MemoryValue(memory.keys[label], memory.mask)
@@ -35,7 +35,7 @@ def by_rows(
 
 @made_once(maxsize=256)
 def lowered_graph(graph: Graph) -> Graph:
-    """A graph without `align`."""
+    """A graph without `attention_weights`."""
     return attention_by_rows(graph)
 
 

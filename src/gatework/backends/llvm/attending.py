@@ -111,7 +111,7 @@ class Attending:
 
     # The operations
 
-    def _match(self, node: Node, to: Value) -> None:
+    def _dot_score(self, node: Node, to: Value) -> None:
         e, query = self.e, self.operand(node, 0)
         memory, length, width = self.memory(node, 1, node.width)
         with e.loop(e.whole(0), length, _TOGETHER) as (first, _):
@@ -129,7 +129,7 @@ class Attending:
             for step, total in zip(steps, self.over(width, [e.const(0.0)] * _TOGETHER, body), strict=True):
                 e.store(across(e, total), e.at(to, step))
 
-    def _compare(self, node: Node, to: Value) -> None:
+    def _additive_score(self, node: Node, to: Value) -> None:
         e, query, energy = self.e, self.operand(node, 0), self.operand(node, 2)
         keys, length, width = self.memory(node, 1, node.width)
         with e.loop(e.whole(0), length) as (step, _):
@@ -141,7 +141,7 @@ class Attending:
 
             e.store(across(e, self.over(width, [e.const(0.0)], body)[0]), e.at(to, step))
 
-    def _soften(self, node: Node, to: Value) -> None:
+    def _masked_softmax(self, node: Node, to: Value) -> None:
         e, scores, lowest = self.e, self.operand(node, 0), self.e.const(float("-inf"))
         _, length, _ = self.memory(node, 1, node.width)
 
@@ -168,7 +168,7 @@ class Attending:
 
         self.over(self.access.width(node.width), [], share)
 
-    def _read(self, node: Node, to: Value) -> None:
+    def _attention_context(self, node: Node, to: Value) -> None:
         e, weights = self.e, self.operand(node, 0)
         memory, length, width = self.memory(node, 1, self.program.node(node.args[0]).width)
 
@@ -184,7 +184,7 @@ class Attending:
 
         self.by_columns(width, columns)
 
-    def _soften_back(self, node: Node, to: Value) -> None:
+    def _masked_softmax_gradient(self, node: Node, to: Value) -> None:
         e, weights, gradient = self.e, self.operand(node, 0), self.operand(node, 1)
         _, length, _ = self.memory(node, 2, node.width)
 
@@ -202,7 +202,7 @@ class Attending:
 
         self.over(self.access.width(node.width), [], body)
 
-    def _compare_back(self, node: Node, to: Value) -> None:
+    def _additive_score_gradient(self, node: Node, to: Value) -> None:
         e, flows, query, energy = self.e, self.operand(node, 0), self.operand(node, 1), self.operand(node, 3)
         steps = self.program.node(node.args[0]).width
         keys, length, width = self.memory(node, 2, steps)
@@ -237,11 +237,11 @@ class Attending:
 
 
 CODE: dict[str, Callable[[Attending, Node, Value], None]] = {
-    "match": Attending._match,
-    "compare": Attending._compare,
-    "soften": Attending._soften,
-    "read": Attending._read,
-    "soften_back": Attending._soften_back,
-    "compare_back": Attending._compare_back,
+    "dot_score": Attending._dot_score,
+    "additive_score": Attending._additive_score,
+    "masked_softmax": Attending._masked_softmax,
+    "attention_context": Attending._attention_context,
+    "masked_softmax_gradient": Attending._masked_softmax_gradient,
+    "additive_score_gradient": Attending._additive_score_gradient,
 }
 """Operations on memories by the name of their code (`Op.code`): each stores its value at an address."""

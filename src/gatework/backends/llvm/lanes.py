@@ -156,7 +156,7 @@ class Lanes:
     def computed_here(self, index: int) -> bool:
         node = self.program.node(index)
         sort = OPS[node.op].sort
-        if sort in ("leaf", "product", "reduction", "attention"):
+        if sort in ("leaf", "matmul", "reduction", "attention"):
             return False
         stage = self.program.schedule.stage_of[index]
         if node.width == 1 and self.piece.width != 1 and stage is not None:
@@ -191,7 +191,7 @@ class Lanes:
         """This block's part of a reduction over the units."""
         e = self.e
         node = self.program.node(index)
-        largest = node.op == "largest"
+        largest = node.op == "max"
         neutral = e.const(float("-inf") if largest else 0.0)
         total: Value | None = None
         for arg in node.args:
@@ -231,7 +231,7 @@ class Lanes:
         )
         blocks = self.blocks(width)
         base = e.at(self.access.own(ArrayKey("sum", str(index))), self.spread(self.row_number, blocks))
-        largest = node.op == "largest"
+        largest = node.op == "max"
         with e.loop(e.whole(1), blocks, 1, [e.load(base)]) as (block, turn):
             part = e.load(e.at(base, block))
             old = turn.values[0]

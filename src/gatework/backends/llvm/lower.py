@@ -203,7 +203,7 @@ class Program:
 
     def factor(self, index: int) -> Factor:
         node = self.node(index)
-        return Factor(node.text("slot"), node.text("gate"), node.op == "product_transposed")
+        return Factor(node.text("slot"), node.text("gate"), node.op == "gate_matmul_transposed")
 
     def emit_products(
         self,
@@ -283,6 +283,6 @@ class Program:
         return e.function
 
 
-SUPPORTED = frozenset((*lanes.CODE, *attending.CODE, "leaf", "reduction", "product", "after_loop"))
+SUPPORTED = frozenset((*lanes.CODE, *attending.CODE, "leaf", "reduction", "matmul", "after_loop"))
 """The codes of operations (`Op.code`) that this target has. `refusal` asks it, so that nothing else is lowered: leaves
 and reductions are read and summed by `Lanes`, products by `product.py`, gradients after the loop by `passes.py`."""

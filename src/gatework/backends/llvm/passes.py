@@ -28,8 +28,8 @@ from gatework.backends.llvm.worklist import ONE, Place, Work, WorkList
 from gatework.graph import Graph
 from gatework.graph.backward import Backward, carried
 from gatework.graph.keys import ArrayKey, Kind
-from gatework.graph.layout import gate_rows, parameter_shapes
 from gatework.graph.node import resolve
+from gatework.graph.parameters import gate_rows, parameter_shapes
 
 Where = Callable[[ArrayKey], Place | None]
 """Where the array of a key begins; None for an array of zeros that a call may leave out."""

@@ -23,9 +23,9 @@ from gatework.backends.pieces import run_pieces
 from gatework.backends.program import MemoryValue, Piece, SequenceInput, SequenceOutput
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey, Kind
-from gatework.graph.layout import named_sizes
 from gatework.graph.node import resolve
 from gatework.graph.ops import OPS
+from gatework.graph.parameters import named_sizes
 from gatework.graph.schedule import schedule
 
 Tensors = dict[str, Tensor]

@@ -37,8 +37,8 @@ from gatework.backends.llvm.product import COLUMNS
 from gatework.backends.llvm.target import Target
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey
-from gatework.graph.layout import gate_rows
 from gatework.graph.node import resolve
+from gatework.graph.parameters import gate_rows
 
 _LINE = 128  # bytes: a pair of cache lines, as processors fetch them
 STAGGER = (

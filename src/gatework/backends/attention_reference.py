@@ -45,7 +45,7 @@ def scores(
         previous: the alignment of the step before, (B, S), for the location score.
     """
     if score not in HIDDEN_LAYER:
-        return match(query, keys)
+        return dot_score(query, keys)
     projected, energy = F.linear(query, parameters[f"{label}_query"]), parameters[f"{label}_energy"]
     if previous is not None:
         filters = parameters[f"{label}_location_filter"]  # (F, K)
@@ -53,15 +53,15 @@ def scores(
         features = F.conv1d(previous.unsqueeze(1), filters.unsqueeze(1), padding=padding)  # (B, F, S)
         features = features[..., : previous.shape[1]].permute(2, 0, 1)  # (S, B, F)
         keys = keys + F.linear(features, parameters[f"{label}_location"])
-    return compare(projected, keys, energy)
+    return additive_score(projected, keys, energy)
 
 
-def compare(query: Tensor, keys: Tensor, energy: Tensor) -> Tensor:
+def additive_score(query: Tensor, keys: Tensor, energy: Tensor) -> Tensor:
     """energy . tanh(query + key) of every step, (B, S), from a projected query, (B, A), and keys, (S, B, A)."""
     return (torch.tanh(keys + query) @ energy).t()
 
 
-def match(query: Tensor, keys: Tensor) -> Tensor:
+def dot_score(query: Tensor, keys: Tensor) -> Tensor:
     """The dot product with every step, (B, S), of a query, (B, A), with keys, (S, B, A)."""
     return torch.einsum("bm,sbm->bs", query, keys)
 
@@ -79,7 +79,7 @@ def alignment(scores: Tensor, mask: Tensor | None) -> Tensor:
     return torch.softmax(scores.masked_fill(nothing, 0.0), dim=-1).masked_fill(~mask, 0.0)
 
 
-def read(alignment: Tensor, memory: Tensor) -> Tensor:
+def attention_context(alignment: Tensor, memory: Tensor) -> Tensor:
     """The context, (B, M): the memory's steps, (S, B, M), by their weights, (B, S)."""
     return torch.einsum("bs,sbm->bm", alignment, memory)
 

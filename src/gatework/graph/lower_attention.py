@@ -14,7 +14,7 @@ from gatework.graph.rewrite import rebuild
 
 
 def attention_by_rows(graph: Graph) -> Graph:
-    """An equal graph without `align`, but for location-sensitive scores, which stay.
+    """An equal graph without `attention_weights`, but for location-sensitive scores, which stay.
 
     The weight of an additive score's query is a block now, `NAME_query.NAME`.
     """
@@ -25,7 +25,7 @@ def attention_by_rows(graph: Graph) -> Graph:
     gone: set[str] = set()
 
     def rule(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
-        if node.op != "align" or node["score"] == "location":
+        if node.op != "attention_weights" or node["score"] == "location":
             return None
         label = node.text("name")
         query, memory = args
@@ -36,13 +36,13 @@ def attention_by_rows(graph: Graph) -> Graph:
         own = builder.leaf("memory", width, name=own_name)
         gone.update((f"{label}_query", f"{label}_memory"))
         if not additive:
-            scores = builder.apply("match", query, own, width=node.width)
+            scores = builder.apply("dot_score", query, own, width=node.width)
         else:
             blocks.append(Block(slot, label, width, query.width, False))
-            query = builder.apply("product", query, width=width, slot=slot, gate=label)
+            query = builder.apply("gate_matmul", query, width=width, slot=slot, gate=label)
             energy = builder.leaf("vector", width, name=f"{label}_energy")
-            scores = builder.apply("compare", query, own, energy, width=node.width)
-        return builder.apply("soften", scores, memory, width=node.width)
+            scores = builder.apply("additive_score", query, own, energy, width=node.width)
+        return builder.apply("masked_softmax", scores, memory, width=node.width)
 
     lowered = rebuild(graph, rule)
     return replace(
@@ -59,7 +59,7 @@ def keys_and_queries(graph: Graph) -> dict[str, tuple[str, str]]:
     taken |= {vector.name.removeprefix("weight_") for vector in graph.vectors}
     found = {}
     for node in graph.nodes:
-        if node.op == "align":
+        if node.op == "attention_weights":
             names = []
             for part in ("keys", "query"):
                 name = f"{node['name']}_{part}"
