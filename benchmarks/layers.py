@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
+import itertools
 import json
 import math
 import random
@@ -236,6 +237,46 @@ def ragged() -> list[dict[str, Any]]:
     return found
 
 
+def fresh_lengths(
+    rows: int = 32, steps: int = 60, hidden: int = 64, seconds: float = 3.0
+) -> list[dict[str, Any]]:
+    """Ragged LSTM batches whose lengths are new at every call, as in training, beside lengths seen before."""
+    torch.manual_seed(0)
+    layer, x = gw.LSTM(hidden, hidden), torch.randn(steps, rows, hidden)
+
+    def drawn() -> torch.Tensor:
+        lengths = torch.randint(1, steps + 1, (rows,))
+        lengths[0] = steps
+        return lengths
+
+    seen = [drawn() for _ in range(16)]
+    turns = itertools.cycle(seen)
+    calls: dict[str, Callable[[], torch.Tensor]] = {
+        "seen": lambda: layer(x, lengths=next(turns))[0],
+        "fresh": lambda: layer(x, lengths=drawn())[0],
+    }
+    found = []
+    with gw.backend("llvm"):
+        for lengths in seen:
+            own = layer(x, lengths=lengths)[0]
+            one = lengths.argmin()
+            alone = layer(x[: lengths[one], one : one + 1])[0]
+            if not torch.equal(own[: lengths[one], one], alone[:, 0]):
+                raise SystemExit("the ragged batch is wrong: a row's numbers are not those of the row alone")
+        with torch.no_grad():
+            forward = timed(calls, seconds)
+        training = timed(
+            {name: lambda call=call: call().sum().backward() for name, call in calls.items()}, seconds
+        )
+    for mode, times in (("forward", forward), ("training", training)):
+        medians = {name: statistics.median(own) for name, own in times.items()}
+        over = medians["fresh"] / medians["seen"]
+        found.append(
+            {"B, T, H": f"{rows}, {steps}, {hidden}", "mode": mode, **medians, "over": over, "asked": 1.15}
+        )
+    return found
+
+
 def one_step() -> list[dict[str, Any]]:
     """Microseconds of one step at batch 1 through Python, each contestant carrying its own state."""
     found = []
@@ -338,6 +379,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "summary": summary(results),
         "roofline": roofline(results),
         "ragged": ragged() if options.ragged else [],
+        "fresh_lengths": fresh_lengths() if options.ragged else [],
         "step": one_step() if options.step else [],
     }
     show(console, "Geometric means: the peer's time over the engine's", report["summary"])
@@ -347,6 +389,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report["roofline"]["shares"],
     )
     show(console, "Ragged batches (ms)", report["ragged"])
+    show(console, "Ragged batches with new lengths at every call (ms)", report["fresh_lengths"])
     show(console, "One step (microseconds)", report["step"])
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -37,6 +37,12 @@ def test_it_measures(layers: ModuleType) -> None:
     assert "torch.nn has no layer_norm_lstm" in own["absent"]["torch"]
 
 
+def test_it_measures_ragged_batches_with_new_lengths(layers: ModuleType) -> None:
+    found = layers.fresh_lengths(3, 5, 4, seconds=0.01)
+    assert [row["mode"] for row in found] == ["forward", "training"]
+    assert all(row["over"] == row["fresh"] / row["seen"] for row in found)
+
+
 def test_means_and_targets(layers: ModuleType) -> None:
     results = [
         result((1, 2, 3, 4), 1.0, 4.0),

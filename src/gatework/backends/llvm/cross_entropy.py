@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm.commands import Place, Work
 from gatework.backends.llvm.once import made_once
-from gatework.backends.llvm.worklist import Place, Work, WorkList
+from gatework.backends.llvm.worklist import WorkList
 
 _TABLE = 1 << 21  # numbers of the table at a time
 _FEWEST = 32  # rows of a block

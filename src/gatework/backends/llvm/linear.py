@@ -9,8 +9,9 @@ from torch import Tensor
 
 from gatework.backends.admission import native_gradients
 from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm.commands import ONE, Place, Work
 from gatework.backends.llvm.once import made_once
-from gatework.backends.llvm.worklist import ONE, Place, Work, WorkList
+from gatework.backends.llvm.worklist import WorkList
 
 _FEW = 4
 _WORTH_A_TEAM = 400_000  # multiplications, below which waking other threads costs more than their help

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
+from gatework.backends.llvm.commands import ONE, Place, RaggedWork, Work
 from gatework.backends.llvm.native import native
 from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.plan import (
     KEPT,
-    Chunk,
     Kept,
     Plan,
     Shape,
@@ -24,7 +24,8 @@ from gatework.backends.llvm.plan import (
     kept,
     plan,
 )
-from gatework.backends.llvm.worklist import ONE, Place, Work, WorkList
+from gatework.backends.llvm.spans import Chunk, Number
+from gatework.backends.llvm.worklist import WorkList
 from gatework.graph import Graph
 from gatework.graph.backward import Backward, carried
 from gatework.graph.keys import ArrayKey, Kind
@@ -42,7 +43,7 @@ _FEW_ROWS = 6  # a thread's, below which rows of several steps are multiplied to
 
 
 @made_once(maxsize=256)
-def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work:
+def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work | RaggedWork:
     """The forward pass; for training where `wanted` is given.
 
     Bases, by their kinds: `input`, `static`, `memory` with `lengths` and `attended_rows`, `state` and `parameter` are
@@ -50,7 +51,7 @@ def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work:
     """
     work = WorkList(shape.dtype, shape.target, shape.team, shape.parts)
     add_forward(work, shape, wanted, Place)
-    return work.finish()
+    return work.finish() if shape.pieces is not None else work.finish_ragged()
 
 
 def add_forward(
@@ -75,7 +76,7 @@ def add_forward(
         loop = programs.loop_training.forward
         saved = _kept(shape, wanted, at)
     bound = work.bind(native(loop, shape.dtype, shape.target), graph, sizes, rows_all, layer)
-    begun = shape.pieces[0][2]
+    begun = shape.extent.begun
     waiting = rows_all - begun  # rows without a step end as they begin
     states, masks = {}, {}
     for state in graph.states:
@@ -105,29 +106,27 @@ def add_forward(
         few = rows_all <= shape.units_up_to or rows_all < shape.team * _FEW_ROWS
         outside = _Outer(work, shape, outer, chunk_rows, together=few, layer=layer)
     work.barrier()
-    moved = 0  # row offset of the carried states inside their double buffer
-    for chunk in shape.chunks(chunk_rows):
-        by_units = chunk.rows <= shape.units_up_to
-        made = _moved(saved.outer, chunk.shift) | _moved(buffers, -chunk.first * chunk.rows)
+    for chunk in work.chunks(shape.pieces, chunk_rows, shape.units_up_to):
+        made = _moved(saved.outer, chunk.shift) | _moved(buffers, -chunk.before)
         if outside is not None:
             outside.run(_moved(inputs, chunk.shift) | made, chunk)
-            if outside.together or by_units:
+            if outside.together or chunk.by_units:
                 work.barrier()
         arrays = _arrays(shape, _moved(loop_streams, chunk.shift) | _hoisted(made), rows_all - chunk.rows)
         olds = {
-            name: places.at(moved if masks[name] == 1 else rows_all - chunk.rows + chunk.shift)
+            name: places.at(chunk.moved if masks[name] == 1 else rows_all - chunk.rows + chunk.shift)
             for name, places in states.items()
         }
         arrays |= {ArrayKey("state", name): old.place for name, old in olds.items()}
-        work.run(bound, arrays, masks, steps=(chunk.first, chunk.last), rows=chunk.rows, by_units=by_units)
-        ended = chunk.rows - chunk.after
-        if ended or (outside is not None and outside.together):
+        work.run(
+            bound, arrays, masks, steps=(chunk.first, chunk.last), rows=chunk.rows, by_units=chunk.by_units
+        )
+        if chunk.ended or (outside is not None and outside.together):
             work.barrier()
         for name, old in olds.items():
-            turn = chunk.last & masks[name]
+            turned = chunk.turned_rows if masks[name] == 1 else chunk.history_rows
             final = _there(at, ArrayKey("final", name)).at((rows_all - chunk.rows) * old.width)
-            work.copy(old.at(turn * chunk.rows).place, final, old.width, ended)
-        moved += ((chunk.last & 1) + 1) * ended
+            work.copy(old.at(turned).place, final, old.width, chunk.ended)
 
 
 def _there(at: Where, key: ArrayKey) -> Place:
@@ -161,7 +160,7 @@ def _given(graph: Graph, sizes: Mapping[str, int], at: Where) -> Streams:
     return {spec.key: Stream(_there(at, spec.key), resolve(spec.size, sizes)) for spec in specs}
 
 
-def _moved(streams: Streams, rows: int) -> Streams:
+def _moved(streams: Streams, rows: Number) -> Streams:
     return {key: stream.at(rows) for key, stream in streams.items()}
 
 
@@ -169,7 +168,7 @@ def _static_widths(shape: Shape) -> dict[str, int]:
     return {spec.name: resolve(spec.size, shape.size_of) for spec in shape.graph.inputs_of_kind("static")}
 
 
-def _arrays(shape: Shape, streams: Streams, first_row: int) -> dict[ArrayKey, Place]:
+def _arrays(shape: Shape, streams: Streams, first_row: Number) -> dict[ArrayKey, Place]:
     """Where streams, static inputs and memories stand, from a row on."""
     statics = {ArrayKey("static", name): width for name, width in _static_widths(shape).items()}
     arrays = {key: Place(key, first_row * width) for key, width in statics.items()}
@@ -207,15 +206,15 @@ class _Outer:
         """Runs the program for one chunk; streams are addressed as if every earlier step had the chunk's row count."""
         shape = self.shape
         if self.together:
-            arrays = _arrays(shape, _moved(streams, chunk.first * chunk.rows), 0)
-            self.work.run(self.bound, arrays, {}, steps=(0, 1), rows=chunk.count)
+            arrays = _arrays(shape, _moved(streams, chunk.before), 0)
+            self.work.run(self.bound, arrays, {}, steps=(0, 1), rows=chunk.all_rows)
         else:
             arrays = _arrays(shape, streams, shape.rows - chunk.rows)
             self.work.run(self.bound, arrays, {}, steps=(chunk.first, chunk.last), rows=chunk.rows)
 
 
 @made_once(maxsize=256)
-def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
+def backward_work(shape: Shape, wanted: frozenset[str]) -> Work | RaggedWork:
     """The backward pass.
 
     Bases, by their kinds: those of forward, `output_gradient`, `emit_gradient` and `final_gradient` are read;
@@ -224,7 +223,7 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> Work:
     """
     work = WorkList(shape.dtype, shape.target, shape.team, shape.parts)
     add_backward(work, shape, wanted, Place)
-    return work.finish()
+    return work.finish() if shape.pieces is not None else work.finish_ragged()
 
 
 def add_backward(
@@ -302,31 +301,26 @@ def add_backward(
 
     flowing = {name: Stream(work.scratch(2 * rows_all * width), width) for name, width in states.items()}
     masks = {carried(name): 1 for name in flowing}
-    chunks = list(shape.chunks(chunk_rows))
-    moved = sum(((shape.steps - chunk.last & 1) + 1) * (chunk.rows - chunk.after) for chunk in chunks)
+    steps_all = shape.extent.steps
     work.barrier()
-    for chunk in reversed(chunks):
-        begun = chunk.rows - chunk.after  # rows that end here: their gradient is that of the final state
-        if begun:
-            turn = shape.steps - chunk.last & 1
-            moved -= (turn + 1) * begun
+    for chunk in work.chunks(shape.pieces, chunk_rows, shape.units_up_to, backward=True):
+        if chunk.ended:  # the gradient of the rows that end here is that of their final state
             for name, state in flowing.items():
                 final = at(ArrayKey("final_gradient", name))
                 source = final and final.at((rows_all - chunk.rows) * state.width)
-                work.copy(source, state.at(moved + turn * chunk.rows).place, state.width, begun)
+                work.copy(source, state.at(chunk.moved + chunk.turned_rows).place, state.width, chunk.ended)
             work.barrier()
         olds = {
             ArrayKey("old", name): Stream(histories[name], width).at(rows_all - chunk.rows)
             for name, width in states.items()
         }
-        here = _moved(loop_streams | olds, chunk.shift) | _moved(buffers, -chunk.first * chunk.rows)
+        here = _moved(loop_streams | olds, chunk.shift) | _moved(buffers, -chunk.before)
         arrays = _arrays(shape, here, rows_all - chunk.rows)
-        arrays |= {ArrayKey("state", carried(name)): s.at(moved).place for name, s in flowing.items()}
+        arrays |= {ArrayKey("state", carried(name)): s.at(chunk.moved).place for name, s in flowing.items()}
         arrays |= gathered
         work.run(
-            bound, arrays, masks, steps=(shape.steps - chunk.last, shape.steps - chunk.first),
-            rows=chunk.rows, begin=shape.steps - 1, direction=-1,
-            by_units=chunk.rows <= shape.units_up_to,
+            bound, arrays, masks, steps=(steps_all - chunk.last, steps_all - chunk.first),
+            rows=chunk.rows, begin=steps_all - 1, direction=-1, by_units=chunk.by_units,
         )  # fmt: skip
         work.barrier()
         sums = _Sums(work, shape, chunk, at)
@@ -334,7 +328,7 @@ def add_backward(
         if outer is not None:
             there = _moved(inputs | saved.outer | outer_whole, chunk.shift)
             there |= {key: here[key] for key in flows}
-            there |= _moved(outer_buffers, -chunk.first * chunk.rows)
+            there |= _moved(outer_buffers, -chunk.before)
             if outside is not None:
                 outside.run(there, chunk)
                 if outer_buffers:
@@ -344,12 +338,12 @@ def add_backward(
     for name, width in energies.items():
         place, result = gathered[ArrayKey("vector_gradient", name)], _there(at, _of_parameter(name))
         work.outer(Place(ONE), (0, 0), place, width, rows_all, 1, width, result)
-    waiting = rows_all - shape.pieces[0][2]
+    begun = shape.extent.begun
     for name, state in flowing.items():
         to = Stream(_there(at, ArrayKey("state_gradient", name)), state.width)
-        turn = (shape.steps & 1) * (rows_all - waiting)
-        work.copy(state.at(moved + turn).place, to.at(waiting).place, state.width, rows_all - waiting)
-        work.copy(at(ArrayKey("final_gradient", name)), to.place, state.width, waiting)
+        source = state.at(shape.extent.turned_rows).place
+        work.copy(source, to.at(rows_all - begun).place, state.width, begun)
+        work.copy(at(ArrayKey("final_gradient", name)), to.place, state.width, rows_all - begun)
 
 
 def _of_parameter(name: str) -> ArrayKey:
@@ -382,7 +376,7 @@ class _Sums:
             self.products(None, streams[flow], 1, _there(self.at, _of_parameter(name)))
         for name, flow in program.statics:
             chunk = self.chunk
-            place, width = streams[flow].at(chunk.first * chunk.rows)
+            place, width = streams[flow].at(chunk.before)
             result = _there(self.at, ArrayKey("static_gradient", name))
             result = result.at((self.shape.rows - chunk.rows) * width)
             columns = chunk.rows * width
@@ -396,7 +390,7 @@ class _Sums:
         chunk, waiting = self.chunk, self.shape.rows - self.chunk.rows
         steps, width = self.shape.memories[name]
         result = _there(self.at, ArrayKey("memory_gradient", name))
-        left, right = (stream.at(chunk.first * chunk.rows).place for stream in (weights, weighed))
+        left, right = (stream.at(chunk.before).place for stream in (weights, weighed))
         self.work.outer_of_rows(
             left, chunk.rows * steps, right, chunk.rows * width, chunk.last - chunk.first,
             (chunk.rows, steps, width), result.at(waiting * steps * width),
@@ -404,9 +398,9 @@ class _Sums:
 
     def products(self, left: Stream | None, right: Stream, rows: int, result: Place) -> None:
         """Adds the outer products of two streams' rows; where there is no left one, the sums of the right one's."""
-        first = self.chunk.first * self.chunk.rows
+        first = self.chunk.before
         place, width = right.at(first)
         other, strides = Place(ONE), (0, 0)
         if left is not None:
             other, strides = left.at(first).place, (1, left.width)
-        self.work.outer(other, strides, place, width, self.chunk.count, rows, width, result)
+        self.work.outer(other, strides, place, width, self.chunk.all_rows, rows, width, result)

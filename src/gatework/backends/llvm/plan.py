@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 
+from gatework.backends.llvm.commands import Place
 from gatework.backends.llvm.once import made_once
+from gatework.backends.llvm.spans import ANY_EXTENT, Extent, Number, extent
 from gatework.backends.llvm.target import Target
-from gatework.backends.llvm.worklist import STAGGER, Place
+from gatework.backends.llvm.worklist import STAGGER
 from gatework.backends.program import Piece
 from gatework.graph import Graph
 from gatework.graph.backward import Backward, backward
@@ -86,17 +88,17 @@ class Shape:
     """What a work list is prepared for.
 
     Attributes:
-        pieces: of the batch; a dense one is one piece.
+        steps: T; None for a ragged batch, of any lengths.
         rows: B
         team: threads.
-        units_up_to: rows up to which a step's units are shared among the threads, rather than its rows.
+        units_up_to: batches of at most this many rows are split over threads by unit; larger ones by row.
     """
 
     graph: Graph
     dtype: torch.dtype
     target: Target
     sizes: tuple[tuple[str, int], ...]
-    pieces: tuple[Piece, ...]
+    steps: int | None
     rows: int
     team: int
     units_up_to: int
@@ -113,18 +115,19 @@ class Shape:
         return {spec.name: (sizes[f"{spec.name}_steps"], resolve(spec.size, sizes)) for spec in specs}
 
     @property
-    def steps(self) -> int:
-        return self.pieces[-1][1]
+    def pieces(self) -> tuple[Piece, ...] | None:
+        """Of a dense batch, its one piece."""
+        return None if self.steps is None else ((0, self.steps, self.rows),)
+
+    @property
+    def extent(self) -> Extent:
+        return ANY_EXTENT if self.pieces is None else extent(self.pieces)
 
     @property
     def parts(self) -> int:
-        """Threads that share units in some step."""
-        return self.team if min(rows for _, _, rows in self.pieces) <= self.units_up_to else 1
-
-    @property
-    def total(self) -> int:
-        """Rows of all steps."""
-        return sum((stop - start) * rows for start, stop, rows in self.pieces)
+        """The most threads that share units in some step."""
+        fewest = 1 if self.steps is None else self.rows
+        return self.team if fewest <= self.units_up_to else 1
 
     def chunk_rows(self, least: int, width: int) -> int:
         """Rows that the steps of a chunk may have; more where there are few steps to choose among.
@@ -134,39 +137,8 @@ class Shape:
             width: numbers that a row hands on.
         """
         most = _CHUNK_BYTES // (max(width, 1) * (torch.finfo(self.dtype).bits // 8))
-        return max(self.rows, min(self.total, most, -(-least // self.rows) * self.rows))
-
-    def chunks(self, rows: int) -> Iterator[Chunk]:
-        """The steps in order, so many rows at a time."""
-        before = 0
-        for number, (start, stop, here) in enumerate(self.pieces):
-            after = self.pieces[number + 1][2] if number + 1 < len(self.pieces) else 0
-            steps = max(1, rows // here)
-            for first in range(start, stop, steps):
-                last = min(first + steps, stop)
-                yield Chunk(first, last, here, after if last == stop else here, before - start * here)
-            before += (stop - start) * here
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Some steps, all with the same rows: the last ones of the batch.
-
-    Attributes:
-        after: rows that go on after it.
-        shift: what step t's first row, packed, has before it beside t * rows.
-    """
-
-    first: int
-    last: int
-    rows: int
-    after: int
-    shift: int
-
-    @property
-    def count(self) -> int:
-        """Rows of its steps."""
-        return (self.last - self.first) * self.rows
+        most = min(most, -(-least // self.rows) * self.rows)
+        return max(self.rows, most if self.steps is None else min(most, self.steps * self.rows))
 
 
 class Stream(NamedTuple):
@@ -175,7 +147,7 @@ class Stream(NamedTuple):
     place: Place
     width: int
 
-    def at(self, rows: int) -> Stream:
+    def at(self, rows: Number) -> Stream:
         """The array from another row on."""
         return Stream(self.place.at(rows * self.width), self.width)
 
@@ -194,7 +166,7 @@ class Kept:
 
     loop: Streams
     outer: Streams
-    numbers: int
+    numbers: Number
 
 
 @made_once(maxsize=256)
@@ -204,7 +176,7 @@ def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
     stagger = STAGGER // (torch.finfo(shape.dtype).bits // 8)
     loop_reads = {spec.key for spec in programs.loop_training.loop.inputs}
     found: tuple[Streams, Streams] = ({}, {})
-    numbers = 0
+    numbers: Number = 0
     for part, streams in zip((programs.loop_training, programs.outer_training), found, strict=True):
         if part is None:
             continue
@@ -213,7 +185,7 @@ def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
             of_loop = streams is found[1] and key.kind == "hoisted" and key in loop_reads
             if of_loop or (key in part.saved and key in reads):
                 streams[key] = Stream(Place(KEPT, numbers), size)
-                numbers += size * shape.total + stagger
+                numbers += size * shape.extent.total + stagger
     return Kept(*found, numbers)
 
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm.commands import Place, Work
 from gatework.backends.llvm.cross_entropy import block_rows, multiply_logits
 from gatework.backends.llvm.once import made_once
-from gatework.backends.llvm.worklist import Place, Work, WorkList
+from gatework.backends.llvm.worklist import WorkList
 
 _EXACT = 1 << 24  # whole numbers up to here are float32 numbers
 

@@ -14,11 +14,12 @@ from torch import Tensor
 from gatework.backends import eager
 from gatework.backends.admission import native_gradients
 from gatework.backends.llvm import attended, memory, target, threads
+from gatework.backends.llvm.commands import Base, RaggedWork, Work
 from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.passes import ATTENDED_ROWS, backward_work, forward_work
 from gatework.backends.llvm.plan import KEPT, Shape, kept, plan
+from gatework.backends.llvm.spans import extent, known_number
 from gatework.backends.llvm.target import Target
-from gatework.backends.llvm.worklist import Base
 from gatework.backends.pieces import run_pieces
 from gatework.backends.program import MemoryValue, Piece, SequenceInput, SequenceOutput
 from gatework.graph import Graph
@@ -56,45 +57,32 @@ def shape_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceI
     given |= {state.name: value for state, value in zip(graph.states, sequence.states, strict=True)}
     widths = tuple((name, value.shape[-1]) for name, value in given.items())
     further = tuple((f"{name}_steps", value.shape[0]) for name, value in memories.items())
-    return _shape(
-        graph,
-        like.dtype,
-        widths,
-        shapes,
-        further,
-        sequence.pieces,
-        sequence.steps,
-        sequence.rows,
-        threads.most(),
-        target.host(),
-    )
+    sizes, weights = _sizes(graph, widths, shapes, further)
+    steps = None if sequence.pieces is not None else sequence.steps
+    total = like.shape[0] if steps is None else steps * sequence.rows
+    work = weights * total
+    return shape_for(graph, like.dtype, sizes, work, steps, sequence.rows, threads.most(), target.host())
 
 
 @made_once(maxsize=1024)
-def _shape(
+def _sizes(
     graph: Graph,
-    dtype: torch.dtype,
     widths: tuple[tuple[str, int], ...],
     shapes: tuple[tuple[str, torch.Size], ...],
     further: tuple[tuple[str, int], ...],
-    pieces: tuple[Piece, ...] | None,
-    steps: int,
-    rows: int,
-    most: int,
-    on: Target,
-) -> Shape:
+) -> tuple[tuple[tuple[str, int], ...], int]:
+    """Sizes that a layer's graph names, and how many weights it has."""
     sizes = named_sizes(graph, dict(widths), {name: shape[0] for name, shape in shapes}) | dict(further)
     weights = sum(prod(shape) for name, shape in shapes if name.startswith("weight_"))
-    return shape_for(graph, dtype, tuple(sizes.items()), weights, pieces, steps, rows, most, on)
+    return tuple(sizes.items()), weights
 
 
 def shape_for(
     graph: Graph,
     dtype: torch.dtype,
     sizes: tuple[tuple[str, int], ...],
-    weights: int,
-    pieces: tuple[Piece, ...] | None,
-    steps: int,
+    work: int,
+    steps: int | None,
     rows: int,
     most: int,
     on: Target,
@@ -102,21 +90,18 @@ def shape_for(
     """The shape of a call, with the threads that share it and how.
 
     Args:
-        weights: how many there are.
-        pieces: None for a dense batch.
+        work: multiplications: the weights' number times the rows of all steps.
+        steps: None for a ragged batch.
         most: threads that may share it.
         on: the target that its code is for.
     """
-    if pieces is None:
-        pieces = ((0, steps, rows),)
-    work = weights * sum((stop - start) * n for start, stop, n in pieces)
     team = most if work >= _WORTH_A_TEAM else 1
     units_up_to = team * _FORWARD_ROWS if team > 1 else 0
     if _has_row_numbers(graph):
         units_up_to = min(units_up_to, 1)
     if rows <= units_up_to and work < _WORTH_A_TEAM * _stages(graph):
         team, units_up_to = 1, 0  # threads that share units meet at every stage
-    return Shape(graph, dtype, on, sizes, pieces, rows, team, units_up_to)
+    return Shape(graph, dtype, on, sizes, steps, rows, team, units_up_to)
 
 
 @made_once(maxsize=256)
@@ -168,8 +153,9 @@ def _forward(
 
     The caller may write into what it is given: in training the outputs are copies of the arrays that are kept.
     """
-    graph, sizes, total = shape.graph, shape.size_of, shape.total
-    steps = (total,) if sequence.pieces is not None else (sequence.steps, shape.rows)
+    graph, sizes = shape.graph, shape.size_of
+    steps = next(iter(sequence.inputs.values())).shape[:-1]
+    total = prod(steps)
     buffers = _Buffers(shape)
     buffers.read("parameter", parameters)
     buffers.read("input", sequence.inputs)
@@ -191,14 +177,20 @@ def _forward(
         for name, index in graph.emits().items()
     }
     if wanted is not None:
-        buffers.write(KEPT, kept(shape, wanted).numbers)
-    forward_work(shape, wanted).call(buffers.addresses(), shape.team)
+        whole = shape.extent if sequence.pieces is None else extent(sequence.pieces)
+        buffers.write(KEPT, known_number(kept(shape, wanted).numbers, whole))
+    _call(forward_work(shape, wanted), sequence.pieces, buffers)
     output = buffers.tensors[ArrayKey("history", graph.states[0].name)][shape.rows :].view(*steps, -1)
     if wanted is None:
         return SequenceOutput(output, emits, tuple(finals)), {}
     saved = {key: value for key, value in buffers.tensors.items() if key.kind != "final"}
     emits = {name: _copy(value) for name, value in emits.items()}
     return SequenceOutput(_copy(output), emits, tuple(finals)), saved
+
+
+def _call(work: Work | RaggedWork, pieces: tuple[Piece, ...] | None, buffers: _Buffers) -> None:
+    ready = work.of(pieces or ()) if isinstance(work, RaggedWork) else work
+    ready.call(buffers.addresses(), buffers.shape.team)
 
 
 def _copy(value: Tensor) -> Tensor:
@@ -256,7 +248,7 @@ def _backward(
         if isinstance(base, ArrayKey) and base.kind in _GRADIENTS_OF:
             like = saved[ArrayKey(_GRADIENTS_OF[base.kind], base.name)]
             written[base.kind][base.name] = buffers.write(base, *like.shape)
-    work.call(buffers.addresses(), shape.team)
+    _call(work, call.pieces, buffers)
     inputs = written["input_gradient"]
     for name, value in written["hoisted_input_gradient"].items():
         inputs[name] = inputs[name] + value if name in inputs else value

@@ -17,22 +17,14 @@ from torch import Tensor
 from gatework.backends import eager
 from gatework.backends.admission import native_gradients
 from gatework.backends.llvm import memory, target
+from gatework.backends.llvm.commands import ARENA, ONE, Base, Fixed, LayerArray, Place, Work, new_arena
 from gatework.backends.llvm.once import LOCK, made_once
 from gatework.backends.llvm.passes import add_backward, add_forward
 from gatework.backends.llvm.plan import KEPT, Shape, given_at_steps, kept, plan
 from gatework.backends.llvm.sequence import backward_shape, differentiate, shape_for, with_gradients
+from gatework.backends.llvm.spans import known_number
 from gatework.backends.llvm.target import Target
-from gatework.backends.llvm.worklist import (
-    ARENA,
-    ONE,
-    Base,
-    Fixed,
-    LayerArray,
-    Place,
-    Work,
-    WorkList,
-    new_arena,
-)
+from gatework.backends.llvm.worklist import WorkList
 from gatework.backends.program import SequenceInput
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey
@@ -78,7 +70,7 @@ class Stack:
         self.plain = plain
         graph, steps, rows = plain.graph, plain.steps, plain.rows
         shapes = [
-            shape_for(graph, plain.dtype, sizes, weights, None, steps, rows, plain.most, on)
+            shape_for(graph, plain.dtype, sizes, weights * steps * rows, steps, rows, plain.most, on)
             for sizes, weights in plain.sizes
         ]
         self._team = max(shape.team for shape in shapes)
@@ -117,7 +109,7 @@ class Stack:
                     numbers += (self.plain.steps + 1) * self.plain.rows * width
             if wanted is not None:
                 places[KEPT] = Place(KEPT, numbers)
-                numbers += kept(shape, wanted).numbers
+                numbers += known_number(kept(shape, wanted).numbers, shape.extent)
             found.append(places)
         return found, numbers
 

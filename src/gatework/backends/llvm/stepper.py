@@ -10,22 +10,21 @@ import torch
 from torch import Tensor
 
 from gatework.backends.llvm import attended, target, threads
-from gatework.backends.llvm.native import native
-from gatework.backends.llvm.passes import ATTENDED_ROWS
-from gatework.backends.llvm.plan import given_at_steps, plan
-from gatework.backends.llvm.worklist import (
+from gatework.backends.llvm.commands import (
     ARENA,
     Base,
-    Bound,
     Fixed,
     LayerArray,
     Place,
     Work,
-    WorkList,
     aligned,
     new_arena,
     parameter,
 )
+from gatework.backends.llvm.native import native
+from gatework.backends.llvm.passes import ATTENDED_ROWS
+from gatework.backends.llvm.plan import given_at_steps, plan
+from gatework.backends.llvm.worklist import Bound, WorkList
 from gatework.backends.program import MemoryValue
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey

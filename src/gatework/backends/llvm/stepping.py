@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from gatework.backends.llvm import attended, target, threads
+from gatework.backends.llvm.commands import ARENA, Base, Fixed, Place, Work, new_arena, parameter
 from gatework.backends.llvm.passes import ATTENDED_ROWS
 from gatework.backends.llvm.plan import given_at_steps
 from gatework.backends.llvm.sequence import shape_for, shape_of
 from gatework.backends.llvm.stepper import BoundLayer, bind_layer, run_layer
-from gatework.backends.llvm.worklist import ARENA, Base, Fixed, Place, Work, WorkList, new_arena, parameter
+from gatework.backends.llvm.worklist import WorkList
 from gatework.backends.program import SequenceInput, SequenceOutput
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey, Kind
@@ -127,7 +128,7 @@ class Step:
     def _resize(self, rows: int) -> None:
         sizes = tuple(self._sizes.items())
         self._shape = shape_for(
-            self._graph, self._dtype, sizes, self._weights, None, 1, rows, self._most, self._target
+            self._graph, self._dtype, sizes, self._weights * rows, 1, rows, self._most, self._target
         )
         self._work.resize(rows, by_units=rows <= self._shape.units_up_to)
 

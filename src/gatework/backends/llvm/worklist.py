@@ -1,29 +1,33 @@
-"""Work lists: what the threads of a layer's pass do, command by command, prepared once for a shape.
-
-A list names arrays by places: a base that each call gives an address for, and an offset in it. Whatever is
-needed only during the call (packed weights, scratch memory, what a chunk of steps hands to the next command)
-stands in the arena, memory that each Python thread keeps from call to call.
-"""
+"""Work lists: what the threads of a layer's pass do, command by command, written once for a shape."""
 
 from __future__ import annotations
 
-import ctypes
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
-from gatework.backends.llvm import native, threads
+from gatework.backends.llvm import native
+from gatework.backends.llvm.commands import (
+    ARENA,
+    LINE,
+    Base,
+    Cut,
+    Kept,
+    Part,
+    Place,
+    RaggedWork,
+    Work,
+    parameter,
+)
 from gatework.backends.llvm.driver import (
     APART,
     BARRIER_BYTES,
     BARRIER_COMMAND,
     BEST,
     COPY,
-    DATA_FIELDS,
     FIELDS,
     OUTER,
     OUTER_OF_ROWS,
@@ -32,59 +36,27 @@ from gatework.backends.llvm.driver import (
     SOFTMAX,
 )
 from gatework.backends.llvm.layout import BEGIN, DIRECTION, ROWS, SPREAD, Group, ScalarKey, together
-from gatework.backends.llvm.native import Driver, Native
+from gatework.backends.llvm.native import Native
 from gatework.backends.llvm.product import COLUMNS
+from gatework.backends.llvm.spans import (
+    ANY_CHUNK,
+    SCALARS,
+    TABLE,
+    Affine,
+    Chunk,
+    Number,
+    chunks,
+)
 from gatework.backends.llvm.target import Target
+from gatework.backends.program import Piece
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
 from gatework.graph.parameters import gate_rows
 
-_LINE = 128  # bytes: a pair of cache lines, as processors fetch them
-STAGGER = (
-    3 * _LINE
-)  # bytes between two arrays: what stands a power of two apart falls on the same places of the cache
-_KEPT = 1 << 28  # bytes of an arena that stays after the call
-_DATA = ctypes.c_int64 * DATA_FIELDS
-_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_ONES: dict[torch.dtype, np.ndarray] = {
-    torch.float32: np.ones(1, np.float32),
-    torch.float64: np.ones(1, np.float64),
-}
-
-
-class LayerArray(NamedTuple):
-    """An array of one layer of a stack."""
-
-    layer: int
-    key: ArrayKey
-
-
-Base = ArrayKey | LayerArray | str
-"""What a call gives an address for: an array of a graph's, or in a list without a graph a name of the list's own."""
-
-ARENA, ONE = ArrayKey("workspace", ""), ArrayKey("unit", "")
-
-
-class Place(NamedTuple):
-    """Where an array begins.
-
-    Attributes:
-        base: the key of a tensor, `ARENA`, or `ONE`: a single 1.
-        offset: in numbers; may point before the base where only later parts are read.
-    """
-
-    base: Base
-    offset: int = 0
-
-    def at(self, numbers: int) -> Place:
-        return Place(self.base, self.offset + numbers)
-
-
-def parameter(name: str, layer: int | None) -> Base:
-    """The base of a parameter: of a layer of a stack, or of the one layer that there is."""
-    key = ArrayKey("parameter", name)
-    return key if layer is None else LayerArray(layer, key)
+# Bytes between two arrays: what stands a power of two apart falls on the same places of the cache.
+STAGGER = 3 * LINE
+_BARRIER: list[Number] = [BARRIER_COMMAND, *[0] * (FIELDS - 1)]
 
 
 @dataclass(frozen=True)
@@ -116,16 +88,15 @@ class WorkList:
         self._lanes = target.lanes(self._item)
         self._team, self._parts = team, parts
         self._bases: dict[Base, int] = {}
-        self._table: list[tuple[int, int]] = []
-        self._known: dict[Place, int] = {}
-        self._numbers: list[int] = []
-        self._commands: list[list[int]] = []
+        self._head = self._part = Part()  # the one that is being written
+        self._chunk: Part | None = None
+        self._cut: Cut | None = None
         self._arena = BARRIER_BYTES // self._item
         self._programs: list[Native] = []
 
     def scratch(self, numbers: int) -> Place:
         """A part of the arena."""
-        line = _LINE // self._item
+        line = LINE // self._item
         place = Place(ARENA, self._arena)
         self._arena += -(-numbers // line) * line + STAGGER // self._item
         return place
@@ -133,12 +104,35 @@ class WorkList:
     def _spread(self, rows: int, numbers: int) -> Place:
         """Scratch memory for a few numbers of each row, each row's in whole pairs of cache lines."""
         apart = SPREAD // self._item
-        place = self._of_rows(rows + 1, -(-numbers // apart) * apart)
-        return Place(ARENA, -(-place.offset // apart) * apart)
+        begin = self._arena
+        self._of_rows(rows + 1, -(-numbers // apart) * apart)
+        return Place(ARENA, -(-begin // apart) * apart)
 
     def _of_rows(self, rows: int, width: int) -> Place:
         """Scratch memory of a program: threads that share rows leave gaps between theirs."""
         return self.scratch(rows * width + (self._team - 1) * APART // self._item)
+
+    def chunks(
+        self, pieces: Sequence[Piece] | None, chunk_rows: int, units_up_to: int, *, backward: bool = False
+    ) -> Iterator[Chunk]:
+        """The chunks of a batch, in the order in which a pass works on them.
+
+        Of a ragged batch of any lengths it is one: what is added for it is the pattern of all of them.
+
+        Args:
+            pieces: None for a ragged batch.
+            chunk_rows: rows that the steps of a chunk may have.
+            units_up_to: rows up to which threads share units.
+            backward: from the last step to the first.
+        """
+        if pieces is not None:
+            known = list(chunks(pieces, chunk_rows, units_up_to, backward=backward))
+            yield from reversed(known) if backward else known
+            return
+        self._cut = Cut(chunk_rows, units_up_to, backward, len(self._head.commands))
+        self._part = self._chunk = Part()
+        yield ANY_CHUNK
+        self._part = self._head
 
     def bind(
         self,
@@ -212,11 +206,11 @@ class WorkList:
         arrays: Mapping[ArrayKey, Place],
         masks: Mapping[str, int],
         *,
-        steps: tuple[int, int],
-        rows: int,
-        begin: int = 0,
+        steps: tuple[Number, Number],
+        rows: Number,
+        begin: Number = 0,
         direction: int = 1,
-        by_units: bool = False,
+        by_units: Number = 0,
     ) -> None:
         """A program over some steps and rows.
 
@@ -224,17 +218,18 @@ class WorkList:
             masks: of states: 1 for two alternating places, -1 for a whole history.
             steps: the first, and one past the last.
             begin, direction: step k is at `begin + k * direction` in the streams.
+            by_units: whether threads share units rather than rows.
         """
-        layout = bound.program.layout
-        table = len(self._table)
-        self._table += [self._entry(arrays.get(key) or bound.arrays[key]) for key in layout.pointers]
-        scalars = {ROWS: rows, BEGIN: begin, DIRECTION: direction, **bound.scalars}
+        layout, part = bound.program.layout, self._part
+        table = self._index(part.table, TABLE)
+        part.table += [self._entry(arrays.get(key) or bound.arrays[key]) for key in layout.pointers]
+        scalars: dict[ScalarKey, Number] = {ROWS: rows, BEGIN: begin, DIRECTION: direction, **bound.scalars}
         scalars |= {ScalarKey("mask", name): mask for name, mask in masks.items()}
-        numbers = len(self._numbers)
-        self._numbers += [scalars[key] for key in layout.scalars]
-        self._add(RUN, bound.program.run, table, numbers, *steps, rows, int(by_units))
+        first = self._index(part.scalars, SCALARS)
+        part.scalars += [scalars[key] for key in layout.scalars]
+        self._add(RUN, bound.program.run, table, first, *steps, rows, by_units)
 
-    def copy(self, source: Place | None, to: Place, numbers: int, rows: int = 1) -> None:
+    def copy(self, source: Place | None, to: Place, numbers: int, rows: Number = 1) -> None:
         """So many numbers of each row; zeros where there is no source."""
         if rows and numbers:
             self._add(COPY, -1 if source is None else self._place(source), self._place(to), numbers, rows)
@@ -244,10 +239,10 @@ class WorkList:
         left: Place,
         left_strides: tuple[int, int],
         right: Place,
-        right_stride: int,
-        depth: int,
+        right_stride: Number,
+        depth: Number,
         rows: int,
-        columns: int,
+        columns: Number,
         result: Place,
         *,
         panel: int | None = None,
@@ -270,8 +265,8 @@ class WorkList:
             )  # fmt: skip
 
     def outer_of_rows(
-        self, left: Place, left_stride: int, right: Place, right_stride: int, depth: int, shape: tuple[int, int, int],
-        result: Place,
+        self, left: Place, left_stride: Number, right: Place, right_stride: Number, depth: Number,
+        shape: tuple[Number, int, int], result: Place,
     ) -> None:  # fmt: skip
         """Adds to result[b, m, n] the sum over k of left[k, b, m] right[k, b, n].
 
@@ -344,154 +339,46 @@ class WorkList:
 
     def barrier(self) -> None:
         """What comes after reads what other threads wrote before."""
-        if self._commands and self._commands[-1][0] != BARRIER_COMMAND:
-            self._add(BARRIER_COMMAND)
+        commands = self._part.commands
+        if commands[-1:] != [_BARRIER] and (commands or self._part is self._chunk):
+            commands.append(_BARRIER)
 
-    def _add(self, *fields: int) -> None:
-        self._commands.append([*fields, *[0] * (FIELDS - len(fields))])
+    def _add(self, *fields: Number) -> None:
+        self._part.commands.append([*fields, *[0] * (FIELDS - len(fields))])
 
-    def _entry(self, place: Place) -> tuple[int, int]:
+    def _entry(self, place: Place) -> tuple[int, Number]:
         return self._bases.setdefault(place.base, len(self._bases)), place.offset * self._item
 
-    def _place(self, place: Place) -> int:
-        if place not in self._known:
-            self._known[place] = len(self._table)
-            self._table.append(self._entry(place))
-        return self._known[place]
+    def _index(self, rows: Sequence[Any], begin: Affine) -> Number:
+        """The index of the next of a part's rows: of a chunk's, from where its own begin."""
+        return begin + len(rows) if self._part is self._chunk else len(rows)
+
+    def _place(self, place: Place) -> Number:
+        part = self._part
+        if place not in part.known:
+            part.known[place] = self._index(part.table, TABLE)
+            part.table.append(self._entry(place))
+        return part.known[place]
 
     def finish(self) -> Work:
         """The list, ready to be called. What is added from here on makes another list over the same places."""
-        commands, self._commands = self._commands, []
+        head = self._head
+        commands, head.commands = head.commands, []
         return Work(
-            tuple(self._bases),
-            np.array([base for base, _ in self._table], dtype=np.int64),
-            np.array([offset for _, offset in self._table], dtype=np.int64),
-            np.array(self._numbers, dtype=np.int64),
+            self._kept(),
+            np.array([base for base, _ in head.table], dtype=np.int64),
+            np.array([offset for _, offset in head.table], dtype=np.int64),
+            np.array(head.scalars, dtype=np.int64),
             np.array(commands, dtype=np.int64),
-            self._arena * self._item,
-            self._dtype,
-            self._driver,
-            tuple(self._programs),
         )
 
+    def finish_ragged(self) -> RaggedWork:
+        """The list of a ragged batch, ready to be called with any lengths."""
+        if self._chunk is None or self._cut is None:
+            raise ValueError("nothing was added for the chunks of a ragged batch")
+        return RaggedWork(self._kept(), self._head, self._chunk, self._cut)
 
-class Work:
-    """A finished work list.
-
-    Attributes:
-        bases: the names that a call gives addresses for.
-        arena: bytes of the arena that it needs.
-    """
-
-    def __init__(
-        self,
-        bases: Sequence[Base],
-        which: np.ndarray,
-        offsets: np.ndarray,
-        numbers: np.ndarray,
-        commands: np.ndarray,
-        arena: int,
-        dtype: torch.dtype,
-        driver: Driver,
-        programs: Sequence[Native],
-    ) -> None:
-        self.bases = tuple(bases)
-        self.arena = arena
-        self._which, self._offsets = which, offsets
-        self._kept = numbers, commands, programs, driver  # the addresses below point into them
-        self._task, self._alone = driver.task, _CALL(driver.alone)
-        self._head = [commands.ctypes.data, len(commands)]
-        self._numbers = numbers.ctypes.data
-        self._one = _ONES[dtype].ctypes.data
-
-    def resize(self, rows: int, *, by_units: bool) -> None:
-        """Gives its programs and copies other rows, no more than they were made for.
-
-        Args:
-            by_units: threads share units rather than rows.
-        """
-        numbers, commands, *_ = self._kept
-        kinds = commands[:, 0]
-        commands[kinds == COPY, 4] = rows
-        runs = kinds == RUN
-        commands[runs, 6], commands[runs, 7] = rows, int(by_units)
-        numbers[commands[runs, 3]] = rows  # the first number of every program
-
-    def call(self, addresses: Mapping[Base, int], team: int) -> None:
-        """Does the work.
-
-        Args:
-            addresses: of the first number of each base; `ARENA` and `ONE` need not be given.
-            team: threads that share it; fewer may be granted.
-        """
-        memory, arena = (None, addresses[ARENA]) if ARENA in addresses else _arena(self.arena)
-        known: dict[Base, int] = {**addresses, ARENA: arena, ONE: self._one}
-        bases = np.array([known[name] for name in self.bases], dtype=np.int64)
-        table = bases[self._which] + self._offsets
-        data = _DATA(*self._head, _address(table), self._numbers, arena)
-        threads.run_team(self._task, self._alone, ctypes.addressof(data), team)
-        del memory  # held until here
-
-
-class Fixed:
-    """A work list whose arrays stay where they are, but for some that are given at every call.
-
-    Args:
-        addresses: of every base but `ONE`.
-        given: the bases among them that change.
-    """
-
-    def __init__(self, work: Work, addresses: Mapping[Base, int], given: Sequence[Base], team: int) -> None:
-        self._work, self._team = work, team
-        known: dict[Base, int] = {**addresses, ONE: work._one}
-        bases = np.array([known[name] for name in work.bases], dtype=np.int64)
-        self._table = (ctypes.c_int64 * len(work._which))(*(bases[work._which] + work._offsets))
-        places = [work.bases.index(name) if name in work.bases else -1 for name in given]
-        self._given = [
-            [(int(entry), int(work._offsets[entry])) for entry in np.flatnonzero(work._which == place)]
-            for place in places
-        ]
-        table = ctypes.addressof(self._table)
-        self._data = _DATA(*work._head, table, work._numbers, addresses[ARENA])
-        self._at = ctypes.addressof(self._data)
-
-    def call(self, *given: int) -> None:
-        """Does the work, with these addresses in place of those that change."""
-        table = self._table
-        for entries, address in zip(self._given, given, strict=True):
-            for entry, offset in entries:
-                table[entry] = address + offset
-        threads.run_team(self._work._task, self._work._alone, self._at, self._team)
-
-
-def _address(array: np.ndarray) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
-
-
-_local = threading.local()
-
-
-def _arena(size: int) -> tuple[np.ndarray, int]:
-    """This Python thread's scratch memory, and an address in it on a cache line.
-
-    It begins with a barrier's state: zeros, and as good as new after every use.
-    """
-    memory: np.ndarray | None = getattr(_local, "memory", None)
-    if memory is None or memory.size < size + _LINE:
-        memory = np.empty(size + size // 4 + _LINE, np.uint8)
-        memory[: BARRIER_BYTES + _LINE] = 0
-        if memory.size <= _KEPT:
-            _local.memory = memory
-    return memory, aligned(memory)
-
-
-def new_arena(size: int) -> tuple[np.ndarray, int]:
-    """Scratch memory of one's own, and an address in it on a cache line."""
-    memory = np.zeros(size + _LINE, np.uint8)
-    return memory, aligned(memory)
-
-
-def aligned(memory: np.ndarray) -> int:
-    """The first address in it that begins a cache line."""
-    return -(-_address(memory) // _LINE) * _LINE
+    def _kept(self) -> Kept:
+        return Kept(
+            tuple(self._bases), self._arena * self._item, self._dtype, self._driver, tuple(self._programs)
+        )
