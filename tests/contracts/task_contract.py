@@ -176,7 +176,7 @@ def gives_figures(case: Case) -> None:
     """The model's figures, and the baselines' of the same names, the strongest one again as `baseline`."""
     model = case.model
     figures = model.evaluate(case.example.valid)
-    assert figures == model.metrics_ == model.run_.read_json("metrics.json")
+    assert figures == model.metrics_ == json.loads((model.run_.path / "metrics.json").read_text())
     assert {"model", "baseline", "baselines", "examples"} <= set(figures)
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     assert type(figures["examples"]) is int

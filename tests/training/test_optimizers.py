@@ -155,3 +155,25 @@ def test_groups_that_name_nothing_and_options_without_groups_are_refused() -> No
         (name,) = options
         with pytest.raises(InputError, match=rf"option {name}: cannot be followed: .* in no groups"):
             build_optimizer(stack(), TrainingOptions(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"0.exp_avg": torch.zeros(2, 2)},
+            r"0\.exp_avg is torch\.float32 \(2, 2\), and should be .* \(3, 2\)",
+        ),
+        ({"0.exp_avg_sq": torch.zeros(3, 2, dtype=torch.float64)}, "is torch.float64"),
+        ({"1.step": torch.zeros(3)}, r"1\.step is torch\.float32 \(3,\)"),
+        ({"2.exp_avg": torch.zeros(3)}, "of parameter 2, and there are 2"),
+        ({"-1.exp_avg": torch.zeros(3)}, "of parameter -1"),
+        ({"x.exp_avg": torch.zeros(3)}, "invalid literal"),
+    ],
+)
+def test_moments_that_do_not_fit_are_refused(change: dict[str, torch.Tensor], message: str) -> None:
+    model = torch.nn.Linear(2, 3)
+    optimizer = build_optimizer(model, TrainingOptions())
+    step(model, optimizer)
+    with pytest.raises(ValueError, match=message):
+        load_optimizer_tensors(optimizer, optimizer_tensors(optimizer) | change)

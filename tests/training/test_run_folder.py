@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError
 
 from gatework.errors import InputError, RunError
 from gatework.training import RunFolder, files
-from gatework.training.run_folder import FORMAT_VERSION
+from gatework.training.run_folder import FORMAT_VERSION, RunConfig
+
+
+class Figures(BaseModel):
+    """A schema of metrics.json."""
+
+    model: dict[str, float]
 
 
 @pytest.fixture
@@ -36,8 +43,8 @@ def reseal(path: Path) -> None:
 def test_what_was_written_is_read_again(finished: Path) -> None:
     run = RunFolder.open(finished)
     assert run.is_complete
-    assert run.read_config() == {"format_version": FORMAT_VERSION, "task": "test"}
-    assert run.read_json("metrics.json") == {"model": {"loss": 1.5}}
+    assert run.read_config() == RunConfig(format_version=FORMAT_VERSION, task="test")
+    assert run.read_json("metrics.json", Figures).model == {"loss": 1.5}
     assert run.read_text("cell.json") == '{"nodes": []}'
     assert torch.equal(run.read_tensors("model.safetensors")["w"], torch.arange(3.0))
     assert files.read_metadata(finished / "model.safetensors") == {"layout": "ih"}
@@ -191,12 +198,13 @@ def test_nan_never_reaches_a_json_file(tmp_path: Path) -> None:
 def test_history_without_a_line_cut_short_and_truncated(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run")
     for step in range(4):
-        run.append_history({"step": step})
+        run.append_history({"kind": "train", "step": step})
     with (run.path / "history.jsonl").open("a") as file:
-        file.write('{"step": 4')
+        file.write('{"kind": "train", "step": 4')
     assert [record["step"] for record in run.read_history()] == [0, 1, 2, 3]
     run.truncate_history(2)
-    assert (run.path / "history.jsonl").read_text() == '{"step": 0}\n{"step": 1}\n'
+    assert (run.path / "history.jsonl").read_text().count("\n") == 2
+    assert [record["step"] for record in run.read_history()] == [0, 1]
 
 
 class Tied(torch.nn.Module):
@@ -264,3 +272,71 @@ def test_a_forbidden_folder_is_named(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "missing")
     with pytest.raises(InputError, match=r"a\.txt: cannot be written \(No such file"):
         run.write_text("a.txt", "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"model": {"loss": "1.5"}}', r"model\.loss: .*number"),
+        ('{"model": [1.5]}', "model: .*object"),
+        ('{"modle": {"loss": 1.5}}', "model: Field required"),
+        ("[]", "its value: .*object"),
+        ('{"model": {"loss": NaN}}', "NaN is no number of JSON"),
+        ('{"model": {"loss": -Infinity}}', "-Infinity is no number"),
+        ('{"model": {"loss": ' + "9" * 5000 + "}}", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused_in_one_line(finished: Path, text: str, reason: str) -> None:
+    (finished / "metrics.json").write_text(text)
+    with pytest.raises(RunError, match=rf"metrics\.json: .*{reason}") as caught:
+        RunFolder(finished).read_json("metrics.json", Figures)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_history_of_another_shape_is_refused(finished: Path) -> None:
+    for line in ("3", '{"kind": 3, "step": 1}', '{"kind": "train"}', '{"kind": "train", "step": -1}'):
+        (finished / "history.jsonl").write_text(line + "\n")
+        with pytest.raises(RunError, match=r"history\.jsonl: is damaged"):
+            RunFolder(finished).read_history()
+
+
+# -- sizes that the weights do not have
+
+
+def test_a_model_is_built_only_where_its_weights_have_its_sizes(tmp_path: Path) -> None:
+    built: list[str] = []
+
+    def build(size: int, bias: bool = True) -> torch.nn.Linear:
+        layer = torch.nn.Linear(size, 2, bias=bias)
+        built.append(layer.weight.device.type)
+        return layer
+
+    run = RunFolder.create(tmp_path / "run")
+    layer = build(3)
+    run.write_model(layer)
+    assert torch.equal(run.build_model(lambda: build(3)).weight, layer.weight)
+    built.clear()
+    with pytest.raises(RunError, match=r"weight is \(2, 3\), and should be \(2, 1000000000000\)"):
+        run.build_model(lambda: build(10**12))
+    with pytest.raises(RunError, match="which has no bias"):
+        run.build_model(lambda: build(3, bias=False))
+    run.write_model(build(3, bias=False))
+    built.pop()
+    with pytest.raises(RunError, match="it lacks bias"):
+        run.build_model(lambda: build(3))
+    assert built == ["meta"] * 3
+
+
+def test_tied_weights_are_stored_once_and_fit(tmp_path: Path) -> None:
+    def build() -> torch.nn.Sequential:
+        model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+        model[1].weight = model[0].weight
+        return model
+
+    run = RunFolder.create(tmp_path / "run")
+    model = build()
+    run.write_model(model)
+    loaded = run.build_model(build)
+    assert torch.equal(loaded[1].weight, model[0].weight)
+    assert loaded[1].weight is loaded[0].weight

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from gatework.errors import InputError, RunError, nearest
@@ -27,7 +27,7 @@ from gatework.training import Problem, Result, RunFolder, TrainingOptions, parse
 from gatework.training import fit as train
 from gatework.training.processes import Processes
 from gatework.training.provenance import Sources, parent_record, parent_to_start_from
-from gatework.training.run_folder import Records, launched
+from gatework.training.run_folder import DataRecord, ParentRecord, RunConfig, launched
 
 __all__ = ["Lifecycle", "TrainingData"]
 
@@ -124,38 +124,42 @@ class Lifecycle(ABC):
         was_complete = RunFolder(out).is_complete
         self.run_ = run = RunFolder.create(out, resume=resume)
         begun = resume and (run.path / CONFIG).exists()
-        config_before = run.read_config() if begun else {}
-        recorded = run.read_records() if begun else Records()
+        before = run.read_config() if begun else None
         try:
-            if begun and not run.holds_checkpoint:
-                origin = parent_to_start_from(run, recorded.parent, origin)
+            if before is not None and not run.holds_checkpoint:
+                origin = parent_to_start_from(run, before.parent, origin)
             if origin is not None and parent is None and not run.holds_checkpoint:
                 parent = self._load_parent(origin)
-            self.options_ = self._resumed_options() if begun else self._resolve_options(parent)
-            if not begun:
-                recorded = Records(parent=None if parent is None else parent_record(parent.run_))
-                self._write_config(recorded)  # first of all files: what is killed after it can be resumed
-            elif run.writes and not (recorded.data or run.holds_training):
-                self._forget_data()
+            if before is not None:
+                self.options_ = self._resumed_options(before)
+                record, recorded = before.parent, before.data
+                if run.writes and not (recorded or run.holds_training):
+                    self._forget_data()
+            else:
+                self.options_ = self._resolve_options(parent)
+                record, recorded = None if parent is None else parent_record(parent.run_), {}
+                # First of all files: what is killed after it can be resumed.
+                run.write_config(self._config(record, recorded))
             processes = Processes(self.options_)
             keep = Artifacts(run, first=processes.first, parent=None if parent is None else parent.run_)
-            sources = Sources(run, recorded.data, training=data, validation=valid)
+            sources = Sources(run, recorded, training=data, validation=valid)
             self._choose_cells(keep)
             self._prepare(TrainingData(data, valid, columns, sources), keep)
-            self._make_network()
+            torch.manual_seed(self.options_.seed)
+            self.network_ = self._new_network()
             if parent is not None:
                 self.network_.load_state_dict(parent.network_.state_dict())
             problem = self._problem()
-            self._write_config(Records(parent=recorded.parent, data=sources.records))
+            run.write_config(self._config(record, sources.records))
             was_complete = False
             self.result_ = train(problem, self.options_, run, resume=resume, processes=processes)
         except BaseException:
             if was_complete:
                 self._clear()
                 run.complete()  # nothing has changed
-            elif begun and not run.holds_training:
-                run.write_config(config_before)  # the next call may bring other data
-            elif not begun and run.writes and not run.holds_training:
+            elif before is not None and not run.holds_training:
+                run.write_config(before)  # the next call may bring other data
+            elif before is None and run.writes and not run.holds_training:
                 shutil.rmtree(run.path)  # leave the way free for another try
             raise
         if self.result_.stopped == "interrupted":
@@ -182,7 +186,7 @@ class Lifecycle(ABC):
         """
         task = cls.__new__(cls)
         task.run_ = run
-        task.options = task.options_ = _read_options(cls, run)
+        task.options = task.options_ = _read_options(cls, run, run.read_config())
         task.metrics_ = _read_metrics(run)
         keep = Artifacts(run)
         task._choose_cells(keep)
@@ -190,13 +194,11 @@ class Lifecycle(ABC):
         task.options = task.options_ = task.options_.model_copy(update=task.cells_)
         try:
             task._learn((), keep)
-            task._make_network()
+            task.network_ = run.build_model(task._new_network).eval()
         except RunError:
             raise
         except InputError as error:
             raise RunError(str(run.path / CONFIG), str(error), "Restore it from a copy.") from error
-        run.read_model(task.network_)
-        task.network_.eval()
         return task
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -257,10 +259,9 @@ class Lifecycle(ABC):
             raise InputError("option unfreeze_every", what, "Give --from RUN, or leave the option out.")
         return options
 
-    def _write_config(self, records: Records) -> None:
+    def _config(self, parent: ParentRecord | None, data: dict[str, DataRecord]) -> RunConfig:
         options = self.options_.model_dump(mode="json")
-        recorded = records.model_dump(exclude_defaults=True)
-        self.run_.write_config({"task": self.name, "options": options, **recorded})
+        return RunConfig(task=self.name, options=options, parent=parent, data=data)
 
     def _forget_data(self) -> None:
         """Delete what was learned from data that no training has seen yet: this call may bring other data."""
@@ -279,10 +280,9 @@ class Lifecycle(ABC):
             value = getattr(self.options if named else self.options_, option)
             self.cells_[option] = cell_of_run(keep, file, option, value, named=named)
 
-    def _make_network(self) -> None:
-        torch.manual_seed(self.options_.seed)
+    def _new_network(self) -> nn.Module:
         try:
-            self.network_ = self._network()
+            return self._network()
         except InputError:
             raise
         except ValueError as error:
@@ -300,9 +300,9 @@ class Lifecycle(ABC):
             if name in self.options.model_fields_set
         }
 
-    def _resumed_options(self) -> TrainingOptions:
+    def _resumed_options(self, config: RunConfig) -> TrainingOptions:
         """The run's options, with the given ones where they may change."""
-        recorded = _read_options(type(self), self.run_)
+        recorded = _read_options(type(self), self.run_, config)
         given = self._given()
         for name, value in given.items():
             if name not in CHANGEABLE and _comparable(recorded, name) != _comparable(self.options, name):
@@ -315,7 +315,7 @@ class Lifecycle(ABC):
 
     def _load_parent(self, folder: str | os.PathLike[str]) -> Self:
         run = RunFolder.open(folder)
-        name = run.read_config().get("task")
+        name = run.read_config().task
         if name != self.name:
             what = f"is a {name}, not a {self.name}"
             raise RunError(str(folder), what, "Start from a run of the same task.")
@@ -339,25 +339,30 @@ class Lifecycle(ABC):
             print(message, file=sys.stderr)
 
 
-def _read_options(cls: type[Lifecycle], run: RunFolder) -> TrainingOptions:
-    where, fix = str(run.path / CONFIG), "Restore it from a copy, or train again."
-    options = run.read_config().get("options")
-    if not isinstance(options, dict):
-        raise RunError(where, "holds no options", fix)
+class Metrics(BaseModel):
+    """metrics.json: what `evaluate` gives for the validation data. A task may add to it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: dict[str, float | None]
+    baseline: dict[str, float | None]
+    baselines: dict[str, dict[str, float | None]]
+    examples: int
+
+
+def _read_options(cls: type[Lifecycle], run: RunFolder, config: RunConfig) -> TrainingOptions:
+    where = str(run.path / CONFIG)
+    if not config.options:
+        raise RunError(where, "holds no options", "Restore it from a copy, or train again.")
     try:
-        return parse_options(cls.Options, options, where)
+        return parse_options(cls.Options, config.options, where)
     except InputError as error:
         raise RunError(error.where, error.what, error.fix) from error
 
 
 def _read_metrics(run: RunFolder) -> dict[str, Any]:
     """The figures of a finished run."""
-    metrics = run.read_json(METRICS)
-    named = ("model", "baseline", "baselines")
-    if not isinstance(metrics, dict) or not all(isinstance(metrics.get(name), dict) for name in named):
-        what = f"does not hold figures under {', '.join(named)}"
-        raise RunError(str(run.path / METRICS), what, "Restore it from a copy, or train again.")
-    return metrics
+    return run.read_json(METRICS, Metrics).model_dump()
 
 
 def _comparable(options: BaseModel, name: str) -> Any:

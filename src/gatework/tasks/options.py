@@ -18,10 +18,15 @@ from gatework.training.options import CommandLine
 # What a single prediction may ask for: a service answers strangers.
 MOST_HYPOTHESES = 1000
 MOST_TOKENS = 100_000
+# Beyond any use, and small enough to be counted with: a run's options may be a stranger's.
+MOST_UNITS = 2**20
+MOST_LAYERS = 1000
 
 __all__ = [
     "MOST_HYPOTHESES",
+    "MOST_LAYERS",
     "MOST_TOKENS",
+    "MOST_UNITS",
     "CellOption",
     "OptionHelp",
     "describe_options",

@@ -49,7 +49,7 @@ def load(folder: str | os.PathLike[str]) -> Task:
     from gatework.training.run_folder import RunFolder
 
     run = RunFolder.open(folder)
-    name = run.read_config().get("task")
+    name = run.read_config().task
     if not isinstance(name, str) or name not in TASKS:
         what = f"names the task {name!r}, which this version does not have"
         raise RunError(str(run.path / "config.json"), what, "Upgrade with: pip install --upgrade gatework.")

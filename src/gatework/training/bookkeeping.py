@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gatework.errors import InputError, RunError
+from gatework.errors import RunError
 from gatework.training import averaging, files, random_state
 from gatework.training.checkpoint import (
     Checkpoint,
@@ -127,7 +127,7 @@ class Training:
         if not batches:
             raise ValueError(f"epoch {state.epoch} has no batches")
         if state.batch and state.batches != len(batches):
-            raise InputError(
+            raise RunError(
                 str(self.run.path),
                 f"cannot be resumed on other data: an epoch had {state.batches} batches, now {len(batches)}",
                 "Give the data and options that the run was started with.",
@@ -434,7 +434,7 @@ class Training:
         """Refuse what a resumed training cannot change, and say what it does change."""
         where, world = str(self.run.path), checkpoint.manifest.state.world
         if world != self.processes.world:
-            raise InputError(
+            raise RunError(
                 where,
                 f"was trained by {world} processes and cannot be resumed by {self.processes.world}",
                 f"Start {world}: accelerate launch --num_processes {world}, or torchrun --nproc_per_node {world}.",
@@ -444,7 +444,7 @@ class Training:
             if name not in before or before[name] == now[name]:
                 continue
             if name in FIXED:
-                raise InputError(
+                raise RunError(
                     where,
                     f"was started with {name}={before[name]} and cannot be resumed with {now[name]}",
                     "Give the option that it was started with, or train a new run.",

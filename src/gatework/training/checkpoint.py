@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from gatework.errors import RunError
@@ -243,7 +243,7 @@ def unpack_rank(path: Path, device: torch.device) -> Any:
         leaves = [tensors[name].clone().to(device) for name in carry_names]
         carry = nested.unflatten(json.loads(metadata["carry"]), leaves)
         random_state.restore(json.loads(metadata["random"]), tensors)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise RunError(str(path), f"is damaged ({error})", "Delete this checkpoint's folder.") from error
     return carry
 
@@ -275,11 +275,7 @@ def _verify(path: Path) -> Manifest:
             f"is of format {version}, this version reads up to {FORMAT_VERSION}",
             "Upgrade with: pip install --upgrade gatework.",
         )
-    try:
-        manifest = Manifest.model_validate(value)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise RunError(str(file), f"is damaged ({reason})", "Delete this checkpoint's folder.") from error
+    manifest = files.read_typed(file, Manifest)
     state = manifest.state
     expected = {"model.safetensors", "optimiser.safetensors"}
     expected |= {f"rank-{rank}.safetensors" for rank in range(state.world)}

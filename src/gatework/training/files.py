@@ -14,14 +14,17 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor
 
 from gatework.errors import InputError, RunError
+
+Schema = TypeVar("Schema", bound=BaseModel)
 
 TEMPORARY = ".writing-"  # the prefix of names that no reader looks at
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -132,11 +135,36 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str, path: Path) -> Any:
-    """The value of a JSON text that came from `path`."""
+    """The value of a JSON text that came from `path`; NaN and infinities are no JSON."""
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"is not JSON ({error})") from error
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def read_typed(path: Path, schema: type[Schema]) -> Schema:
+    """A JSON file's value as a model; `RunError` where it is missing, does not parse or is of another shape."""
+    text = read_text(path)
+    parse_json(text, path)
+    return _typed(lambda: schema.model_validate_json(text, strict=True), path)
+
+
+def typed(value: Any, path: Path, schema: type[Schema]) -> Schema:
+    """A value that was read from `path` as a model; `RunError` where it is of another shape."""
+    return _typed(lambda: schema.model_validate(value, strict=True), path)
+
+
+def _typed(validate: Callable[[], Schema], path: Path) -> Schema:
+    try:
+        return validate()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "its value"
+        raise _damaged(path, f"is damaged ({where}: {first['msg']})") from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -159,6 +187,37 @@ def read_model(path: Path, model: torch.nn.Module) -> None:
         except RuntimeError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise _damaged(path, f"does not fit the model ({' '.join(lines[1:3]) or lines[0]})") from error
+
+
+def check_fit(path: Path, model: torch.nn.Module) -> None:
+    """Compare names and shapes of a file's tensors with a model's, which may be on the meta device.
+
+    A file from a stranger can name any size: what does not fit is refused before memory is spent on it.
+
+    Raises:
+        RunError: the file lacks a tensor, or holds one more, or one of another shape.
+    """
+    with _parsing(path), safe_open(path, framework="pt") as file:
+        stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    names: dict[int, list[str]] = {}  # of each tensor: tied ones are stored under one of their names
+    expected = {}
+    for name, tensor in (
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ):
+        names.setdefault(id(tensor), []).append(name)
+        expected[name] = tuple(tensor.shape)
+    kept = model.state_dict().keys()
+    for alike in names.values():
+        if kept & set(alike) and not stored.keys() & set(alike):
+            raise _damaged(path, f"does not fit the model (it lacks {alike[0]})")
+    for name, shape in stored.items():
+        if name not in kept:
+            raise _damaged(path, f"does not fit the model (which has no {name})")
+        if shape != expected.get(name, shape):
+            raise _damaged(
+                path, f"does not fit the model ({name} is {shape}, and should be {expected[name]})"
+            )
 
 
 @contextlib.contextmanager

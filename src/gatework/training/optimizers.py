@@ -128,10 +128,24 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Take over what `optimizer_tensors` gave; rates and decay stay those of the options."""
+    """Take over what `optimizer_tensors` gave; rates and decay stay those of the options.
+
+    Raises:
+        ValueError: a tensor is of no parameter, or of another shape or type than the parameter's.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        index, name = key.split(".", 1)
+        number, _, name = key.partition(".")
+        index = int(number)
+        if not 0 <= index < len(parameters):
+            raise ValueError(f"{key} is of parameter {index}, and there are {len(parameters)}")
+        # Torch's fused kernels do not look: what is shorter than its parameter would be read past its end.
+        like = torch.empty((), dtype=torch.float32) if name == "step" else parameters[index]
+        if (value.shape, value.dtype) != (like.shape, like.dtype):
+            raise ValueError(
+                f"{key} is {value.dtype} {tuple(value.shape)}, and should be {like.dtype} {tuple(like.shape)}"
+            )
         # A copy: what was read may be mapped from a file, and the optimizer updates it in place.
-        state.setdefault(int(index), {})[name] = value.clone()
+        state.setdefault(index, {})[name] = value.clone()
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

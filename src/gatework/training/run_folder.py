@@ -18,17 +18,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from gatework.data import FileStamp
 from gatework.errors import RunError
 from gatework.training import files
+from gatework.training.files import Schema
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 FORMAT_VERSION: Final = 1
 CONFIG, COMPLETE, HISTORY, MODEL, CHECKPOINTS = (
@@ -58,13 +61,36 @@ class ParentRecord(BaseModel):
     sha256: str
 
 
-class Records(BaseModel):
-    """What config.json says of where a run comes from.
+class Complete(BaseModel):
+    """COMPLETE: the SHA-256 of each file of the run by its name."""
 
+    format_version: int = Field(ge=1)
+    sha256: dict[str, str]
+
+
+class HistoryRecord(BaseModel):
+    """One line of history.jsonl; what else it holds depends on its kind."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+    step: int = Field(ge=0)
+
+
+class RunConfig(BaseModel):
+    """config.json.
+
+    task, options: which task, and its options as they were in force.
+    parent: the run that this one started from.
     data: by part (training, validation), from when the training starts; empty before, and of runs that earlier
         versions began.
     """
 
+    model_config = ConfigDict(extra="allow")
+
+    format_version: int = Field(default=FORMAT_VERSION, ge=1)
+    task: str = ""
+    options: dict[str, Any] = {}
     parent: ParentRecord | None = None
     data: dict[str, DataRecord] = {}
 
@@ -142,12 +168,9 @@ class RunFolder:
         return run
 
     def _read_hashes(self) -> dict[str, str]:
-        value = files.read_json(self.path / COMPLETE)
-        hashes = value.get("sha256") if isinstance(value, dict) else None
+        hashes = self.read_json(COMPLETE, Complete).sha256
         # The list comes with the run, perhaps from a stranger: it may name files of this folder only.
-        if not isinstance(hashes, dict) or not all(
-            isinstance(digest, str) and name == Path(name).name for name, digest in hashes.items()
-        ):
+        if not all(name == Path(name).name and "\0" not in name for name in hashes):
             raise RunError(str(self.path / COMPLETE), "is damaged", "Restore it from a copy, or train again.")
         if CONFIG not in hashes:
             raise RunError(str(self.path / COMPLETE), f"does not list {CONFIG}", "Restore it from a copy.")
@@ -198,43 +221,36 @@ class RunFolder:
         """Whether the training came to its end."""
         return (self.path / COMPLETE).is_file()
 
-    def write_config(self, config: Mapping[str, Any]) -> None:
+    def write_config(self, config: RunConfig | Mapping[str, Any]) -> None:
         """Write config.json; `format_version` is added."""
-        self.write_json(CONFIG, {"format_version": FORMAT_VERSION, **config})
+        config = config if isinstance(config, RunConfig) else RunConfig(**config)
+        self.write_json(CONFIG, config.model_dump(mode="json"))
 
-    def read_config(self) -> dict[str, Any]:
+    def read_config(self) -> RunConfig:
         """config.json, checked to be of a format that this version reads."""
         path = self.path / CONFIG
         config = files.read_json(path)
         version = config.get("format_version") if isinstance(config, dict) else None
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise RunError(str(path), f"has no valid format_version (it is {version!r})", "Is this a run?")
+            raise RunError(
+                str(path), f"has no valid format_version (it is {version!r:.40})", "Is this a run?"
+            )
         if version > FORMAT_VERSION:
             raise RunError(
                 str(path),
                 f"is of format {version}, this version reads up to {FORMAT_VERSION}",
                 "Upgrade with: pip install --upgrade gatework.",
             )
-        return config
-
-    def read_records(self) -> Records:
-        """Where the run comes from, of config.json."""
-        try:
-            return Records.model_validate(self.read_config())
-        except ValidationError as error:
-            where = ".".join(map(str, error.errors()[0]["loc"]))
-            raise RunError(
-                str(self.path / CONFIG), f"is damaged at {where}", "Restore it from a copy, or train again."
-            ) from error
+        return self.read_json(CONFIG, RunConfig)
 
     def write_json(self, name: str, value: Any) -> None:
         """Replace a JSON file of the run."""
         if self.writes:
             files.write_json(self.path / name, value)
 
-    def read_json(self, name: str) -> Any:
-        """A JSON file of the run; `RunError` where it does not parse."""
-        return files.read_json(self.path / name)
+    def read_json(self, name: str, schema: type[Schema]) -> Schema:
+        """A JSON file of the run as a model; `RunError` where it does not parse or is of another shape."""
+        return files.read_typed(self.path / name, schema)
 
     def write_text(self, name: str, text: str) -> None:
         """Replace a text file of the run."""
@@ -265,6 +281,21 @@ class RunFolder:
         """Load weights into `model`, on whatever device it is; `RunError` where they do not fit."""
         files.read_model(self.path / name, model)
 
+    def build_model(self, build: Callable[[], Module], name: str = MODEL) -> Module:
+        """The module that `build` makes, on the CPU, with the run's weights.
+
+        It is built on torch's meta device first: sizes in a stranger's options that the weights do not have are
+        refused before memory is spent on them.
+
+        Raises:
+            RunError: the weights do not fit.
+        """
+        with torch.device("meta"):
+            files.check_fit(self.path / name, build())
+        model = build()
+        self.read_model(model, name)
+        return model
+
     def append_history(self, record: Mapping[str, Any]) -> None:
         """Add one line to history.jsonl. It reaches the disk for certain with the next checkpoint."""
         if not self.writes:
@@ -280,7 +311,11 @@ class RunFolder:
         if not path.exists():
             return []
         lines = files.read_text(path).splitlines(keepends=True)
-        return [files.parse_json(line, path) for line in lines if line.endswith("\n")]
+        return [
+            files.typed(files.parse_json(line, path), path, HistoryRecord).model_dump()
+            for line in lines
+            if line.endswith("\n")
+        ]
 
     def truncate_history(self, records: int) -> None:
         """Keep the first `records` lines: what was recorded after a checkpoint happens again on resume."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=0, le=2**53)]  # beyond, a float cannot hold it exactly
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Window(BaseModel):
@@ -10,13 +15,13 @@ class Window(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    steps: int = 0
-    total: float = 0.0  # summed loss in nats
-    count: float = 0.0  # targets
-    norm: float = 0.0  # sum of the gradient norms before clipping
-    highest_norm: float = 0.0
-    learning_rate: float = 0.0  # of the last step
-    parts: dict[str, float] = {}  # summed parts of the loss, by name
+    steps: Count = 0
+    total: Number = 0.0  # summed loss in nats
+    count: Number = 0.0  # targets
+    norm: Number = 0.0  # sum of the gradient norms before clipping
+    highest_norm: Number = 0.0
+    learning_rate: Number = 0.0  # of the last step
+    parts: dict[str, Number] = {}  # summed parts of the loss, by name
 
 
 class TrainingState(BaseModel):
@@ -25,25 +30,29 @@ class TrainingState(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     world: int = Field(default=1, ge=1, le=65_536)  # processes
-    step: int = Field(default=0, ge=0)  # optimizer steps done
-    epoch: int = Field(default=0, ge=0)  # epochs done
-    batch: int = Field(default=0, ge=0)  # batches of the current epoch done
-    batches: int = Field(default=0, ge=0)  # batches of an epoch
-    seconds: float = Field(default=0.0, ge=0)  # time trained, validations and checkpoints included
-    records: int = Field(default=0, ge=0)  # lines of history.jsonl
+    step: Count = 0  # optimizer steps done
+    epoch: Count = 0  # epochs done
+    batch: Count = 0  # batches of the current epoch done
+    batches: Count = 0  # batches of an epoch
+    seconds: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False
+    )  # time trained, validations and checkpoints included
+    records: Count = 0  # lines of history.jsonl
 
     window: Window = Window()
-    norms: list[float] = []  # recent gradient norms
-    usual_norm: float | None = None  # their median at the last record, against which an explosion is seen
-    warned_at: int | None = None
+    norms: list[Number] = []  # recent gradient norms
+    usual_norm: Number | None = None  # their median at the last record, against which an explosion is seen
+    warned_at: Count | None = None
 
-    validated_at: int | None = None  # step of the last validation
-    validated: list[int] = []  # steps of the validations that averaging still needs
-    best_at: int | None = None
-    best: dict[str, float | None] = {}  # figures of the best validation
-    since_best: int = 0  # validations since then
-    plateau_share: float = Field(default=1.0, gt=0)  # what the plateau schedule has left of the learning rate
-    since_plateau: int = 0
+    validated_at: Count | None = None  # step of the last validation
+    validated: list[Count] = []  # steps of the validations that averaging still needs
+    best_at: Count | None = None
+    best: dict[str, Number | None] = {}  # figures of the best validation
+    since_best: Count = 0  # validations since then
+    plateau_share: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False
+    )  # what the plateau schedule has left of the learning rate
+    since_plateau: Count = 0
 
     def advance(self) -> None:
         """One step further."""

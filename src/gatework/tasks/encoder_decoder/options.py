@@ -6,7 +6,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gatework.tasks.options import MOST_HYPOTHESES, MOST_TOKENS, CellOption, ExampleOptions
+from gatework.tasks.options import (
+    MOST_HYPOTHESES,
+    MOST_LAYERS,
+    MOST_TOKENS,
+    MOST_UNITS,
+    CellOption,
+    ExampleOptions,
+)
 from gatework.tasks.tokens import TOKEN_OPTIONS, TokenOptions
 
 __all__ = ["INHERITED", "Alignment", "EncoderDecoderOptions", "ScoredText", "SearchSettings"]
@@ -41,12 +48,12 @@ class EncoderDecoderOptions(TokenOptions, ExampleOptions):
         "context; gru, lstm and the like only start from the source; or FILE.py:NAME",
     )
     hidden_size: int = Field(
-        256, ge=1, description="units of each direction of the encoder, and of the decoder"
+        256, ge=1, le=MOST_UNITS, description="units of each direction of the encoder, and of the decoder"
     )
-    embedding_size: int = Field(256, ge=1, description="width of a token's vector")
-    num_layers: int = Field(1, ge=1, description="layers of the encoder")
+    embedding_size: int = Field(256, ge=1, le=MOST_UNITS, description="width of a token's vector")
+    num_layers: int = Field(1, ge=1, le=MOST_LAYERS, description="layers of the encoder")
     decoder_layers: int = Field(
-        1, ge=1, description="layers of the decoder; those above the first are of `cell`"
+        1, ge=1, le=MOST_LAYERS, description="layers of the decoder; those above the first are of `cell`"
     )
     bidirectional: bool = Field(True, description="the encoder reads in both directions")
     tie_weights: bool = Field(True, description="one matrix for the target's embedding and the softmax")

@@ -16,7 +16,7 @@ from pydantic import (
 
 from gatework.errors import InputError
 from gatework.layers.softmax import default_cutoffs
-from gatework.tasks.options import MOST_HYPOTHESES, MOST_TOKENS, CellOption
+from gatework.tasks.options import MOST_HYPOTHESES, MOST_LAYERS, MOST_TOKENS, MOST_UNITS, CellOption
 from gatework.tasks.tokens import BYTE_PAIRS, TOKEN_OPTIONS, TokenOptions
 
 __all__ = ["INHERITED", "KIND_DEFAULTS", "Completion", "CompletionSettings", "LanguageModelOptions", "Prompt"]
@@ -66,11 +66,15 @@ class LanguageModelOptions(TokenOptions):
     tokenizer: Literal["character", "word", "bpe"] = Field("character", description="what a token is")
 
     cell: CellOption = Field("lstm", description="a cell of the catalogue, or FILE.py:NAME")
-    hidden_size: int = Field(384, ge=1, description="units of a recurrent layer (word: 512)")
-    num_layers: int = Field(2, ge=1, description="recurrent layers")
-    proj_size: int = Field(0, ge=0, description="units of the states that a cell projects; 0: none")
+    hidden_size: int = Field(384, ge=1, le=MOST_UNITS, description="units of a recurrent layer (word: 512)")
+    num_layers: int = Field(2, ge=1, le=MOST_LAYERS, description="recurrent layers")
+    proj_size: int = Field(
+        0, ge=0, le=MOST_UNITS, description="units of the states that a cell projects; 0: none"
+    )
     residual: bool = Field(False, description="every layer but the first adds its input to its output")
-    embedding_size: int = Field(64, ge=1, description="width of a token's vector (bpe, word: 256)")
+    embedding_size: int = Field(
+        64, ge=1, le=MOST_UNITS, description="width of a token's vector (bpe, word: 256)"
+    )
     tie_weights: bool = Field(False, description="one matrix for embedding and softmax (bpe, word: true)")
     adaptive_softmax: Literal["auto", "on", "off"] = Field(
         "auto", description=f"softmax in clusters of frequency; auto: on from {LARGE_VOCABULARY} tokens"
