@@ -138,6 +138,18 @@ def test_cell_files(gatework, corpus, tmp_path, source, parts):
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        (b"fine\nnot \xff\n", ["standard input, line 2", "byte 0xff at byte 4"]),
+        (b"zero \0 byte\n", ["standard input, line 1", "not text"]),
+    ],
+)
+def test_standard_input(gatework, run, monkeypatch, given, parts):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+    refused(gatework("predict", run, "--set", "length=2"), *parts)
+
+
 def test_a_run_in_the_way(gatework, run, corpus):
     before = {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
     refused(

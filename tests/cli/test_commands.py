@@ -3,12 +3,14 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
 from gatework import cells
+from gatework.cli.streaming import write_record
 from gatework.tasks.language_model.options import CompletionSettings, LanguageModelOptions
 
 from .conftest import SMALL
@@ -67,7 +69,6 @@ def test_predict_reads_the_standard_input(gatework, run, monkeypatch):
 def test_pieces_are_written_before_the_end(run):
     """The line is JSON, and yet grows token by token."""
     from gatework import tasks
-    from gatework.cli.streaming import write_record
 
     class Watched(io.StringIO):
         def flush(self):
@@ -78,6 +79,51 @@ def test_pieces_are_written_before_the_end(run):
     assert len(file.seen) == 9
     assert all(later.startswith(earlier) for earlier, later in zip(file.seen, file.seen[1:], strict=False))
     assert json.loads(file.getvalue()) == model.predict(['say "hi"\n'], length=8, next=1)[0]
+
+
+class Drawing:
+    """Parts of a record whose text has characters that ASCII lacks."""
+
+    parts = ("鷗", "\U0001f3b5 ü", {"input": "é", "output": "鷗\U0001f3b5 ü", "score": 1.0})
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("parts", [Drawing.parts, Drawing.parts[-1:]])
+def test_a_record_is_whole_in_every_encoding(encoding, parts):
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    write_record(file, "é", parts)
+    written = file.buffer.getvalue()
+    assert json.loads(written.decode(encoding)) == Drawing.parts[-1]
+    assert (b"\\u" in written) == (encoding != "utf-8")
+
+
+def test_an_environment_without_unicode_loses_no_output(run):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "gatework", "predict", str(run), "--set", "length=5"]
+    done = subprocess.run(
+        command, input=b"\xef\xbb\xbf\xe9\xb7\x97 the\r\n", capture_output=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["input"] == "鷗 the"  # nor is the byte order mark a part of the text
+    shown = subprocess.run(
+        [sys.executable, "-m", "gatework", "cells", "lstm", "--latex"],
+        capture_output=True,
+        check=False,
+        env=environment,
+    )
+    assert shown.returncode == 0, shown.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="there is no /dev/stdin here")
+def test_a_pipe_is_data_like_any_file(run, corpus):
+    command = [sys.executable, "-m", "gatework", "evaluate", str(run)]
+    figures = [
+        subprocess.run(
+            [*command, data, "--json"], input=corpus.read_bytes(), capture_output=True, check=True
+        ).stdout
+        for data in ("/dev/stdin", str(corpus))
+    ]
+    assert figures[0] == figures[1]
 
 
 def test_config_file_then_set_then_flags(gatework, corpus, tmp_path):

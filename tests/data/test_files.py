@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -137,3 +140,52 @@ def test_damaged_gzip(tmp_path: Path) -> None:
     path.write_bytes(b"plain text")
     with pytest.raises(InputError, match=r"is named \.gz but is not a gzip file"):
         list(read_blocks(path))
+
+
+def pipe_of(content: bytes) -> tuple[Path, threading.Thread]:
+    """A pipe that a thread fills, under the name that the shell gives `<(command)`, written in small pieces."""
+    reads, writes = os.pipe()
+
+    def fill() -> None:
+        with open(writes, "wb", buffering=0) as file:
+            file.write(content[:1])  # so that the first read gets one byte
+            for begin in range(1, len(content), 1000):
+                file.write(content[begin : begin + 1000])
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    return Path(f"/dev/fd/{reads}"), thread
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="there is no /dev/fd here")
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_pipe_can_be_read_again(compressed: bool) -> None:
+    text = "".join(f"line {number}\n" for number in range(20_000))
+    path, thread = pipe_of(gzip.compress(text.encode()) if compressed else text.encode())
+    for _ in range(3):
+        assert "".join(block for _, block in read_blocks(path)) == text
+    thread.join()
+    other, thread = pipe_of(b"another pipe\n")
+    assert list(read_lines(other)) == [(1, "another pipe")]
+    thread.join()
+    empty, thread = pipe_of(b"")
+    with pytest.raises(InputError, match="is empty"):
+        list(read_lines(empty))
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04rest", "is a zip archive .*Unpack it: unzip book.txt"),
+        (lzma.compress(b"text\n"), "is an xz file.*xz --decompress book.txt"),
+        (bz2.compress(b"text\n"), "is a bzip2 file.*bunzip2"),
+        (b"\x28\xb5\x2f\xfdrest", "is a Zstandard file.*unzstd"),
+        (b"%PDF-1.7\n", "is a PDF document.*pdftotext"),
+    ],
+)
+def test_what_holds_text_in_another_form_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "book.txt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        list(read_lines(path))

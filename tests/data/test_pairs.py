@@ -75,3 +75,12 @@ def test_batches_hold_every_example_once_and_few_tokens() -> None:
     assert len({len(share) for share in shares}) == 1
     assert {index for share in shares for batch in share for index in batch} == set(range(500))
     assert [len(length_batches([(3, 3)], 100, seed=0, rank=rank, world=4)) for rank in range(4)] == [1] * 4
+
+
+def test_an_empty_line_too_many_at_the_end_is_named(tmp_path: Path) -> None:
+    one, two = tmp_path / "a.de", tmp_path / "a.en"
+    one.write_text("eins\nzwei\n\n")
+    two.write_text("one\ntwo\n")
+    for files in ((one, two), (two, one)):
+        with pytest.raises(InputError, match=r"a\.de, line 3: is empty, and .*a\.en ends a line before it"):
+            list(read_pairs(list(files), {}))

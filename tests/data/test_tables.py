@@ -220,3 +220,21 @@ def test_every_path_is_checked_before_the_first_row(tmp_path: Path) -> None:
     good = write_csv(tmp_path / "a.csv")
     with pytest.raises(InputError, match=r"missing\.csv: no such file"):
         read_rows([good, tmp_path / "missing.csv"], COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "message"),
+    [
+        ("reviews.csv", "text;label", "line 1: separates its cells by semicolons, not by commas.*tsv"),
+        ("reviews.csv", '"text";"label"', "by semicolons"),
+        ("reviews.csv", "text\tlabel", "by tabs, not by commas.*Name it .tsv"),
+        ("reviews.tsv", "text,label", "by commas, not by tabs"),
+        ("reviews.tsv", "text|label", "by vertical bars"),
+        ("reviews.csv", "a;b", "has no column"),
+    ],
+)
+def test_another_separator_is_named(tmp_path: Path, name: str, header: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(f"{header}\nfine;1\n")
+    with pytest.raises(InputError, match=message):
+        list(read_rows(path, {"text": "text", "label": "label"}))

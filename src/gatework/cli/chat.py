@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ def converse(bot: ChatBot) -> None:
     """Reads lines, prints replies, until the input ends, Ctrl-C, or /quit."""
     conversation = bot.conversation()
     terminal = sys.stdin.isatty()
+    if isinstance(
+        sys.stdin, io.TextIOWrapper
+    ):  # as predict reads it, whatever the environment says; -sig: without a mark
+        sys.stdin.reconfigure(encoding="utf-8-sig")
     if terminal:
         print("Say something; /help lists the commands, Ctrl-D ends.")
     for line in _lines("you> " if terminal else ""):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import shlex
 import sys
 from collections.abc import Iterator
@@ -62,11 +63,15 @@ def read_inputs(file: str) -> Iterator[str]:
         yield from (line for _, line in read_lines(Path(file)))
         return
     for number, line in enumerate(sys.stdin.buffer, start=1):
+        where = f"standard input, line {number}"
+        text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if b"\0" in text:
+            raise InputError(where, "is not text (it holds a zero byte)", "Give text in UTF-8.")
         try:
-            yield line.decode("utf-8").rstrip("\r\n")
+            yield text.decode("utf-8").removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
-            what = f"byte 0x{line[error.start]:02x} at byte {error.start} of the line is not UTF-8"
-            raise InputError(f"standard input, line {number}", what, "Convert it to UTF-8.") from error
+            what = f"byte 0x{text[error.start]:02x} at byte {error.start} of the line is not UTF-8"
+            raise InputError(where, what, "Convert it to UTF-8.") from error
 
 
 def open_output(path: Path | None) -> AbstractContextManager[TextIO]:

@@ -4,6 +4,9 @@ Every fault of a file is found here, with its line and its byte offset, so that 
 look for it: a missing or empty file, a folder, bytes that are not UTF-8, a file that is not text at all, a
 gzip file that is cut short.
 
+A pipe (`/dev/stdin`, `<(command)`) can be read once only, and most readers go over their data more than once: what
+was in it is kept in a temporary file until the process ends.
+
 Two things are normalised: a UTF-8 byte order mark is dropped, and the line end `\\r\\n` becomes `\\n` (a
 model should not spend an entry of its vocabulary on the system on which a file was written). A `\\r` by
 itself stays.
@@ -12,8 +15,13 @@ itself stays.
 from __future__ import annotations
 
 import codecs
+import functools
 import gzip
 import os
+import shutil
+import stat
+import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +35,16 @@ BLOCK_BYTES = 1 << 20
 LONGEST_LINE_BYTES = 8 << 20
 
 _GZIP_MAGIC = b"\x1f\x8b"
+# How files begin that hold text in a form that is not read here: what each is, and how to take the text out of it.
+_OTHER_FORMATS = (
+    (b"PK\x03\x04", "a zip archive (or an office document)", "Unpack it: unzip {name}"),
+    (b"\xfd7zXZ\x00", "an xz file", "Decompress it, or compress it as gzip: xz --decompress {name}"),
+    (b"BZh", "a bzip2 file", "Decompress it, or compress it as gzip: bunzip2 {name}"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file", "Decompress it, or compress it as gzip: unzstd {name}"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "Unpack it: 7z x {name}"),
+    (b"%PDF-", "a PDF document", "Take its text out first: pdftotext {name}"),
+)
+_MAGIC_BYTES = 8
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -47,15 +65,48 @@ def check_file(path: Path) -> None:
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """Open a file for reading its bytes; a gzip file, whatever its name, gives what was compressed."""
+    """Open a file for reading its bytes; a gzip file, whatever its name, gives what was compressed.
+
+    Raises:
+        InputError: the path cannot be read, or is a file of another kind (an archive, a PDF document).
+    """
     check_file(path)
-    with path.open("rb") as file:
-        compressed = file.read(2) == _GZIP_MAGIC
-    if compressed:
-        return gzip.open(path, "rb")  # type: ignore[return-value]  # GzipFile reads like a BinaryIO
-    if path.suffix == ".gz" and path.stat().st_size > 0:
+    kept = _kept(path)
+    with kept.open("rb") as file:
+        begin = file.read(_MAGIC_BYTES)
+    if begin.startswith(_GZIP_MAGIC):
+        return gzip.open(kept, "rb")  # type: ignore[return-value]  # GzipFile reads like a BinaryIO
+    for magic, kind, fix in _OTHER_FORMATS:
+        if begin.startswith(magic):
+            raise InputError(str(path), f"is {kind}, not a text file", fix.format(name=path.name))
+    if path.suffix == ".gz" and begin:
         raise InputError(str(path), "is named .gz but is not a gzip file", "Rename it, or compress it again")
-    return path.open("rb")
+    return kept.open("rb")
+
+
+_pipes = threading.Lock()
+_copies: dict[tuple[str, int, int], Path] = {}  # of pipes, by name, device and inode
+
+
+def _kept(path: Path) -> Path:
+    """A path that can be opened again and again: the file's own, or that of a copy of what was in a pipe."""
+    status = path.stat()
+    if not stat.S_ISFIFO(status.st_mode) and not stat.S_ISSOCK(status.st_mode):
+        return path
+    key = (str(path), status.st_dev, status.st_ino)
+    with _pipes:
+        if key not in _copies:
+            copy = Path(_folder_of_copies().name) / str(len(_copies))
+            with path.open("rb") as source, copy.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            _copies[key] = copy
+        return _copies[key]
+
+
+@functools.cache
+def _folder_of_copies() -> tempfile.TemporaryDirectory[str]:
+    """A private folder that is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="gatework-")
 
 
 def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, str]]:

@@ -67,8 +67,19 @@ def _text(where: str, value: object) -> str:
 
 
 def _parallel(source: Path, target: Path) -> Iterator[Pair]:
-    counts = [sum(1 for _ in read_lines(path)) for path in (source, target)]
+    counts, last = [0, 0], ["", ""]
+    for side, path in enumerate((source, target)):
+        for _, line in read_lines(path):
+            counts[side] += 1
+            last[side] = line
     if counts[0] != counts[1]:
+        longer = int(counts[1] > counts[0])
+        if counts[longer] == counts[1 - longer] + 1 and not last[longer].strip():
+            raise InputError(
+                f"{(source, target)[longer]}, line {counts[longer]:,}",
+                f"is empty, and {(source, target)[1 - longer]} ends a line before it",
+                "Take the empty line out, or the line of the other file is missing",
+            )
         raise InputError(
             f"{source} and {target}",
             f"have {counts[0]:,} and {counts[1]:,} lines; {_where_they_part(source, target)}",

@@ -14,6 +14,7 @@ A plain text file has one column, `text`, and a row a line. TSV has no quoting, 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import sys
@@ -35,6 +36,7 @@ _SUFFIXES = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 _PARQUET_BATCH = 1024
 _LONGEST_CELL = 1 << 30
 
@@ -193,7 +195,10 @@ def _csv_rows(path: Path, columns: Mapping[str, str], *, quoted: bool) -> Iterat
     # The module's limit on a cell is 131,072 characters, one for the whole process; it is only ever raised
     # here.
     csv.field_size_limit(max(csv.field_size_limit(), min(_LONGEST_CELL, sys.maxsize)))
-    lines = (f"{line}\n" for _, line in read_lines(path))
+    numbered = read_lines(path)
+    first = next(numbered, (1, ""))
+    _check_separator(path, columns, first[1], "," if quoted else "\t")
+    lines = (f"{line}\n" for _, line in itertools.chain([first], numbered))
     if quoted:
         reader = csv.reader(lines, strict=True)
     else:
@@ -220,6 +225,18 @@ def _csv_rows(path: Path, columns: Mapping[str, str], *, quoted: bool) -> Iterat
             fix = "Quote cells that hold a comma or a line end" if quoted else "Take tabs out of its cells"
             raise InputError(f"{path}, line {number}", what, fix)
         yield Row(str(path), "line", number, {name: cells[place] for name, place in places.items()})
+
+
+def _check_separator(path: Path, columns: Mapping[str, str], header: str, separator: str) -> None:
+    """Refuse a header that would have the columns if another character separated its cells."""
+    if separator in header:
+        return
+    for other, name in _SEPARATORS.items():
+        cells = [cell.strip().strip('"') for cell in header.split(other)]
+        if len(cells) > 1 and set(columns.values()) & set(cells):
+            what = f"separates its cells by {name}, not by {_SEPARATORS[separator]}"
+            fix = "Name it .tsv" if other == "\t" else "Write commas, or tabs with the suffix .tsv"
+            raise InputError(f"{path}, line 1", what, fix)
 
 
 def _next_cells(path: Path, reader: Iterator[list[str]], number: int) -> list[str] | None:
