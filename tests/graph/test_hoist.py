@@ -47,7 +47,7 @@ def test_every_cell_falls_into_legal_graphs_with_stages(name: str) -> None:
         verify(graph)
     for graph in (parts.outer, parts.loop, training.forward, training.loop):
         stages = schedule(graph)
-        computed = [node for stage in stages.stages for piece in stage.pieces for node in piece.stores]
+        computed = [node for stage in stages.stages for kernel in stage.kernels for node in kernel.stores]
         computed += [node for stage in stages.stages for node in stage.attended]
         assert len(computed) == len(set(computed))
 

@@ -15,9 +15,9 @@ def test_what_follows_cheaply_from_a_stored_value_is_computed_again() -> None:
     graph = gw.cells.layer_norm_lstm.graph
     loop = differentiated(hoist(simplify(expand(simplify(graph)))).loop)
     plan = schedule(loop)
-    assert plan.again
-    assert not plan.again & plan.stored
-    (second,) = plan.stages[1].pieces
+    assert plan.recomputed
+    assert not plan.recomputed & plan.stored
+    (second,) = plan.stages[1].kernels
     assert second.stores == ()
     assert len(second.sums) == 1
 
@@ -34,7 +34,9 @@ def test_products_that_are_added_are_summed_in_one_accumulator() -> None:
     """Those of a state wait for those of the context, which the same state attends to."""
     loop = hoist(expand(gw.bahdanau_gru.graph)).loop
     stages = schedule(loop).stages
-    terms = [[len(sum_.terms) for piece in stage.pieces for sum_ in piece.accumulations] for stage in stages]
+    terms = [
+        [len(sum_.terms) for kernel in stage.kernels for sum_ in kernel.accumulations] for stage in stages
+    ]
     assert terms == [[1], [2, 2], [2]]  # the query; reset and update; the candidate
     assert [[loop.nodes[index].op for index in stage.attended] for stage in stages] == [
         [],

@@ -203,7 +203,7 @@ def test_an_illegal_graph_is_refused(rule: str) -> None:
 
 
 @pytest.mark.parametrize("name", gw.cells.names())
-@pytest.mark.parametrize("stage", gw.graph.STAGES)
+@pytest.mark.parametrize("stage", gw.graph.PASS_NAMES)
 def test_every_pass_leaves_a_legal_graph(name: str, stage: Any) -> None:
     verify(gw.graph.lower(gw.cells.get(name).graph, stage))
 

@@ -57,7 +57,7 @@ class _Plan:
         every_step: the other nodes but the states and memories themselves, in order.
         groups: product nodes to the gates of the same slot and operand, which are one product.
         biased: product nodes whose bias is added by the product itself.
-        same_as: additions of such a bias to what they add it to.
+        alias_of: additions of such a bias to what they add it to.
         functions: of each node, what is called with its arguments and then its attributes, None where the evaluator
             knows more.
     """
@@ -66,7 +66,7 @@ class _Plan:
     every_step: tuple[int, ...]
     groups: dict[int, tuple[int, ...]]
     biased: frozenset[int]
-    same_as: dict[int, int]
+    alias_of: dict[int, int]
     functions: tuple[tuple[Callable[..., Tensor], tuple[Attribute, ...]] | None, ...]
 
 
@@ -77,12 +77,12 @@ def _plan(graph: Graph) -> _Plan:
     uses = Counter(arg for node in nodes for arg in node.args)
     uses.update(index for _, index in graph.outputs + graph.gates)
     biased: set[int] = set()
-    same_as: dict[int, int] = {}
+    alias_of: dict[int, int] = {}
     for index, node in enumerate(nodes):
         product = _product_of_bias(graph, node, uses)
         if product is not None:
             biased.add(product)
-            same_as[index] = node.args[0]
+            alias_of[index] = node.args[0]
     groups: dict[int, tuple[int, ...]] = {}
     by_operand: dict[tuple[str, int, bool], list[int]] = {}
     for index, node in enumerate(nodes):
@@ -97,7 +97,7 @@ def _plan(graph: Graph) -> _Plan:
         every_step=tuple(i for i in order if needs_state[i] and nodes[i].args),
         groups=groups,
         biased=frozenset(biased),
-        same_as=same_as,
+        alias_of=alias_of,
         functions=tuple(_applied(node) for node in nodes),
     )
 
@@ -155,8 +155,8 @@ class _Evaluator:
 
     def compute(self, index: int, cache: _Cache) -> Tensor:
         node = self.graph.nodes[index]
-        if index in self.plan.same_as:
-            return self.values[self.plan.same_as[index]]
+        if index in self.plan.alias_of:
+            return self.values[self.plan.alias_of[index]]
         args = [self.values[arg] for arg in node.args]
         applied = self.plan.functions[index]
         if applied is not None:
@@ -307,13 +307,13 @@ def run(
 
 
 def _streams(graph: Graph, plan: _Plan, fixed: list[Tensor]) -> list[tuple[int, tuple[Tensor, ...]]]:
-    """The nodes computed for all steps together that the steps read, taken apart into steps."""
+    """The nodes computed for all steps together that the steps read, split into steps."""
     timed = [False] * len(graph.nodes)
     for index in plan.once:
         node = graph.nodes[index]
         timed[index] = node.op == "input" or any(timed[arg] for arg in node.args)
     read = {arg for index in plan.every_step for arg in graph.nodes[index].args}
-    read |= {plan.same_as[index] for index in plan.every_step if index in plan.same_as}
+    read |= {plan.alias_of[index] for index in plan.every_step if index in plan.alias_of}
     read |= {index for _, index in graph.outputs + graph.gates}
     return [(index, fixed[index].unbind(0)) for index in plan.once if timed[index] and index in read]
 

@@ -1,7 +1,8 @@
-"""Alignments written as what a row does with its memory: the part of `expand` for cells that attend.
+"""Attention weights written as a row's scores and their softmax: the part of `expand` for cells that attend.
 
-A score compares a query with keys, which are the memory's steps or their projection. No step changes them, so that they
-are made once, outside the graph: here they are one more memory, `NAME_keys`, whose steps and lengths are the memory's.
+A score compares a query with keys, which are the memory's steps or their projection. Keys do not depend on the
+step. They are computed once, outside the graph, and enter it as a second memory `NAME_keys`, with the steps and
+lengths of the first.
 """
 
 from __future__ import annotations

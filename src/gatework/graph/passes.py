@@ -15,26 +15,24 @@ from gatework.graph.hoist import hoist
 from gatework.graph.node import Graph
 from gatework.graph.simplify import simplify
 
-Stage = Literal["trace", "simplify", "expand", "derive"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
-_PASSES: dict[Stage, Callable[[Graph], Graph]] = {
+PassName = Literal["trace", "simplify", "expand", "derive"]
+PASS_NAMES: tuple[PassName, ...] = get_args(PassName)
+_PASSES: dict[PassName, Callable[[Graph], Graph]] = {
     "simplify": simplify,
     "expand": expand,
     "derive": lambda graph: simplify(derive(graph)),
 }
 
 
-def lower(graph: Graph, stage: Stage) -> Graph:
-    """A traced graph after all passes up to a stage.
+def lower(graph: Graph, last: PassName) -> Graph:
+    """A traced graph after all passes up to the one named.
 
     Raises:
-        ValueError: there is no such stage.
+        ValueError: there is no such pass.
     """
-    if stage not in STAGES:
-        raise ValueError(
-            f"There is no stage {stage!r} of a graph. {nearest(stage, (*STAGES, 'hoist', 'backward'))}"
-        )
-    for name in STAGES[1 : STAGES.index(stage) + 1]:
+    if last not in PASS_NAMES:
+        raise ValueError(f"There is no pass {last!r}. {nearest(last, (*PASS_NAMES, 'hoist', 'backward'))}")
+    for name in PASS_NAMES[1 : PASS_NAMES.index(last) + 1]:
         graph = _PASSES[name](graph)
     return graph
 
@@ -43,14 +41,14 @@ def show(cell: Cell, stage: str = "trace") -> str:
     """The equations of a cell after a pass, as text: what the passes made of what was written.
 
     Args:
-        stage: one of STAGES; or `hoist`, what leaves the loop over time and what stays; or `backward`, the loop
-            that training runs from the last step to the first.
+        stage: the name of a pass, one of PASS_NAMES; or `hoist`, what leaves the loop over time and what stays; or
+            `backward`, the loop that training runs from the last step to the first.
 
     Raises:
-        ValueError: there is no such stage.
+        ValueError: there is no such pass.
     """
     if stage not in ("hoist", "backward"):
-        return printing.text(lower(cell.graph, cast(Stage, stage)))
+        return printing.text(lower(cell.graph, cast(PassName, stage)))
     parts = hoist(lower(cell.graph, "expand"))
     if stage == "backward":
         return printing.text(backward(parts.loop).loop)

@@ -3,7 +3,7 @@
 A step falls into stages. Within a stage each block of units is computed by itself: first the matrix products
 whose operands are complete, then the elementwise operations on them. What needs all units of a row (an operand
 of a product, a sum over the units, a scalar gate, a query) ends a stage. Each stage has the row's scalars, then what it
-does with its memories, then a piece for each width.
+does with its memories, then a kernel for each width.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Accumulation:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Kernel:
     """What a stage computes for the units of one width.
 
     Attributes:
@@ -51,13 +51,13 @@ class Stage:
 
     Attributes:
         scalars: values of width 1, in order, computed a row at a time before all else.
-        attended: operations on memories, in order, a row at a time before the pieces.
-        pieces: one for each width.
+        attended: operations on memories, in order, a row at a time before the kernels.
+        kernels: one for each width.
     """
 
     scalars: tuple[int, ...]
     attended: tuple[int, ...]
-    pieces: tuple[Piece, ...]
+    kernels: tuple[Kernel, ...]
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,20 @@ class Schedule:
     """A step in stages.
 
     Attributes:
-        same_as: additions of a product that another accumulator holds already, to their other argument.
+        alias_of: an `add` whose product is accumulated into another sum, to the argument that it aliases.
         stage_of: node to stage; None for what follows from the step's inputs by elementwise operations alone,
             and is computed wherever it is needed.
         stored: nodes that have a place in memory.
-        again: nodes computed again in later stages, from one stored value and what is the same for the row or
+        recomputed: nodes computed again in later stages, from one stored value and what is the same for the row or
             the unit: that costs no more than storing them and reading them back.
     """
 
     graph: Graph
     stages: tuple[Stage, ...]
-    same_as: dict[int, int]
+    alias_of: dict[int, int]
     stage_of: tuple[int | None, ...]
     stored: frozenset[int]
-    again: frozenset[int]
+    recomputed: frozenset[int]
 
 
 def schedule(graph: Graph) -> Schedule:
@@ -89,7 +89,7 @@ def schedule(graph: Graph) -> Schedule:
     uses.update(outputs)
     stage_of = _stages(graph)
     _delay(graph, uses, stage_of)
-    merged, same_as = _merge(graph, uses, stage_of)
+    merged, alias_of = _merge(graph, uses, stage_of)
     count = 1 + max((stage for stage in stage_of if stage is not None), default=0)
 
     stored: set[int] = set(outputs)
@@ -108,12 +108,12 @@ def schedule(graph: Graph) -> Schedule:
                 and here is not None
                 and here != source
                 and OPS[nodes[arg].op].sort != "reduction"
-                and index not in same_as
+                and index not in alias_of
             ):
                 stored.add(arg)
-    stored = {_holder(index, same_as) for index in stored}
-    again = _again(graph, stored, outputs, same_as)
-    stored -= again
+    stored = {_storage_of(index, alias_of) for index in stored}
+    recomputed = _recomputed(graph, stored, outputs, alias_of)
+    stored -= recomputed
 
     stages = []
     for number in range(count):
@@ -144,11 +144,11 @@ def schedule(graph: Graph) -> Schedule:
                     stores.setdefault(node.width, []).append(index)
             elif node.width == 1 and sort != "leaf" and stage_of[index] is not None:
                 scalars.append(index)
-            elif index in stored and index not in same_as:
+            elif index in stored and index not in alias_of:
                 stores.setdefault(node.width, []).append(index)
         widths = dict.fromkeys([*accumulations, *stores, *sums])
-        pieces = tuple(
-            Piece(
+        kernels = tuple(
+            Kernel(
                 width,
                 tuple(accumulations.get(width, ())),
                 tuple(stores.get(width, ())),
@@ -156,25 +156,27 @@ def schedule(graph: Graph) -> Schedule:
             )
             for width in widths
         )
-        stages.append(Stage(tuple(scalars), tuple(attended), pieces))
-    return Schedule(graph, tuple(stages), same_as, tuple(stage_of), frozenset(stored), again)
+        stages.append(Stage(tuple(scalars), tuple(attended), kernels))
+    return Schedule(graph, tuple(stages), alias_of, tuple(stage_of), frozenset(stored), recomputed)
 
 
-_MOST_AGAIN = 4  # operations
+_MOST_RECOMPUTED = 4  # operations
 
 
-def _again(graph: Graph, stored: set[int], outputs: set[int], same_as: dict[int, int]) -> frozenset[int]:
+def _recomputed(
+    graph: Graph, stored: set[int], outputs: set[int], alias_of: dict[int, int]
+) -> frozenset[int]:
     """Which of the stored values are as cheaply computed again."""
     nodes = graph.nodes
-    kept = {_holder(index, same_as) for index in outputs}
+    kept = {_storage_of(index, alias_of) for index in outputs}
     in_memory = [node for node in nodes if OPS[node.op].sort in ("matmul", "attention")]
-    kept |= {_holder(arg, same_as) for node in in_memory for arg in node.args}
-    again: set[int] = set()
+    kept |= {_storage_of(arg, alias_of) for node in in_memory for arg in node.args}
+    recomputed: set[int] = set()
     reads: list[frozenset[int]] = []  # what of a row's units a value is computed from,
     costs: list[int] = []  # and by how many operations
     for index, node in enumerate(nodes):
         sort = OPS[node.op].sort
-        args = [_holder(arg, same_as) for arg in node.args]
+        args = [_storage_of(arg, alias_of) for arg in node.args]
         found: frozenset[int] = frozenset((index,))
         cost = 0
         if node.width == 1 or node.op in ("vector", "bias", "constant", "size"):
@@ -182,25 +184,25 @@ def _again(graph: Graph, stored: set[int], outputs: set[int], same_as: dict[int,
         elif sort in ("elementwise", "broadcast") and OPS[node.op].cost == "cheap":
             below = frozenset().union(*(reads[arg] for arg in args))
             operations = 1 + sum(costs[arg] for arg in args)
-            at_hand = all(OPS[nodes[arg].op].sort == "leaf" or arg in stored - again for arg in below)
-            cheap = len(below) <= 1 and at_hand and operations <= _MOST_AGAIN
+            at_hand = all(OPS[nodes[arg].op].sort == "leaf" or arg in stored - recomputed for arg in below)
+            cheap = len(below) <= 1 and at_hand and operations <= _MOST_RECOMPUTED
             if index in stored and index not in kept and cheap:
-                again.add(index)
-            if index not in stored or index in again:
+                recomputed.add(index)
+            if index not in stored or index in recomputed:
                 found, cost = below, operations
         reads.append(found)
         costs.append(cost)
     for index in reversed(range(len(nodes))):  # and what stands between them and what they are computed from
-        if index in again:
-            args = [_holder(arg, same_as) for arg in nodes[index].args]
-            again.update(arg for arg in args if costs[arg])
-    return frozenset(again)
+        if index in recomputed:
+            args = [_storage_of(arg, alias_of) for arg in nodes[index].args]
+            recomputed.update(arg for arg in args if costs[arg])
+    return frozenset(recomputed)
 
 
-def _holder(index: int, same_as: dict[int, int]) -> int:
-    """The node whose value an addition that was made needless has."""
-    while index in same_as:
-        index = same_as[index]
+def _storage_of(index: int, alias_of: dict[int, int]) -> int:
+    """The node whose accumulator holds a value: an aliasing `add` leads to its argument."""
+    while index in alias_of:
+        index = alias_of[index]
     return index
 
 
@@ -234,7 +236,7 @@ def _complete(node: Node, stage: int | None) -> int:
     match OPS[node.op].sort:
         case "leaf":
             return 0
-        case "attention":  # computed before the pieces of its stage
+        case "attention":  # computed before the kernels of its stage
             return stage or 0
         case _:
             return (stage or 0) + 1
@@ -273,7 +275,7 @@ def _merge(
     merged: dict[int, tuple[int, ...]] = {
         i: (i,) for i, node in enumerate(nodes) if OPS[node.op].sort == "matmul"
     }
-    same_as: dict[int, int] = {}
+    alias_of: dict[int, int] = {}
 
     def first_product(index: int) -> int | None:
         """The product at the bottom of a chain of additions whose parts nothing else reads."""
@@ -284,7 +286,7 @@ def _merge(
             if node.op != "add":
                 return None
             left, right = node.args
-            if right in merged and uses[right] == 1 and index not in same_as:
+            if right in merged and uses[right] == 1 and index not in alias_of:
                 return right
             index = left
         return None
@@ -304,5 +306,5 @@ def _merge(
         ):
             continue
         merged[other] += merged.pop(right)
-        same_as[index] = left
-    return merged, same_as
+        alias_of[index] = left
+    return merged, alias_of

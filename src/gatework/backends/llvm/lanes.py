@@ -1,4 +1,4 @@
-"""The elementwise operations of a piece: values of one block of units of one row, in registers."""
+"""The elementwise operations of a kernel: values of one block of units of one row, in registers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gatework.backends.llvm.layout import BEGIN, DIRECTION, ROWS, SPREAD, Scalar
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Node, Width
 from gatework.graph.ops import OPS
-from gatework.graph.schedule import Piece
+from gatework.graph.schedule import Kernel
 
 if TYPE_CHECKING:
     from gatework.backends.llvm.lower import Program
@@ -112,15 +112,15 @@ class Lanes:
         program: Program,
         e: Emitter,
         access: Access,
-        piece: Piece,
+        kernel: Kernel,
         stage: int,
         step: Value,
         unit: Value,
         mask: Value | None,
     ) -> None:
         self.program, self.e, self.access = program, e, access
-        self.piece, self.stage, self.step, self.unit, self.mask = piece, stage, step, unit, mask
-        self.positions = {a.node: position for position, a in enumerate(piece.accumulations)}
+        self.kernel, self.stage, self.step, self.unit, self.mask = kernel, stage, step, unit, mask
+        self.positions = {a.node: position for position, a in enumerate(kernel.accumulations)}
         self.fixed: dict[int, Value] = {}
         self.values: dict[int, Value] = {}
 
@@ -135,14 +135,14 @@ class Lanes:
                     self.fixed[index] = self.e.load_vector(self.e.at(address, self.unit), self.mask)
 
     def needed(self, index: int) -> bool:
-        """Whether this piece computes with a value."""
+        """Whether this kernel computes with a value."""
         return index in self._closure()
 
     def _closure(self) -> set[int]:
         if not hasattr(self, "_needed"):
             found: set[int] = set()
-            sums = [arg for s in self.piece.sums for arg in self.program.node(s).args]
-            waiting = [*self.piece.stores, *sums]
+            sums = [arg for s in self.kernel.sums for arg in self.program.node(s).args]
+            waiting = [*self.kernel.stores, *sums]
             while waiting:
                 index = self.program.holder(waiting.pop())
                 if index in found:
@@ -159,16 +159,16 @@ class Lanes:
         if sort in ("leaf", "matmul", "reduction", "attention"):
             return False
         stage = self.program.schedule.stage_of[index]
-        if node.width == 1 and self.piece.width != 1 and stage is not None:
-            return False  # a scalar of the row, computed before the pieces
-        return stage is None or stage == self.stage or index in self.program.schedule.again
+        if node.width == 1 and self.kernel.width != 1 and stage is not None:
+            return False  # a scalar of the row, computed before the kernels
+        return stage is None or stage == self.stage or index in self.program.schedule.recomputed
 
     def row(self, row: Value, sums: Value, group: Value) -> None:
         """Emits the loads, operations and stores of one row."""
         e, program = self.e, self.program
         self.values = dict(self.fixed)
         self.row_number, self.sums, self.group = row, sums, group
-        for index in self.piece.stores:
+        for index in self.kernel.stores:
             value = self.value(index)
             node = program.node(index)
             places = program.places.get(index, [])
@@ -178,7 +178,7 @@ class Lanes:
             if node.width == 1 and program.schedule.stage_of[index] is not None:
                 first = e.b.extract_element(value, ir.Constant(ir.IntType(32), 0))
                 e.store(first, self.scalar(index, row))
-        for index in self.piece.sums:
+        for index in self.kernel.sums:
             self.share(index, row)
 
     def put(self, value: Value, address: Value, width: Width) -> None:
@@ -204,10 +204,10 @@ class Lanes:
                 total = e.intrinsic("maximum", total, value) if largest else e.b.fadd(total, value)
         assert total is not None
         part = across(e, total, largest)
-        blocks = self.blocks(self.piece.width)
+        blocks = self.blocks(self.kernel.width)
         place = e.b.add(self.spread(row, blocks), e.b.sdiv(self.unit, e.whole(e.lanes)))
         key = ArrayKey("sum", str(index))
-        self.program.layout.scratch[key] = self.piece.width
+        self.program.layout.scratch[key] = self.kernel.width
         e.store(part, e.at(self.access.own(key), place))
 
     def scalar(self, index: int, row: Value) -> Value:

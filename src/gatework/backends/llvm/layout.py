@@ -18,8 +18,8 @@ class ScalarKey(NamedTuple):
 
     Attributes:
         kind: `rows`; `begin` and `direction` of the steps; `mask` of a state's double buffer; `size` of a named width;
-            `unit_blocks` of one product of a piece.
-        name: of the state, the width or the piece.
+            `unit_blocks` of one product of a kernel.
+        name: of the state, the width or the kernel.
     """
 
     kind: Literal["rows", "begin", "direction", "mask", "size", "unit_blocks"]
@@ -38,10 +38,10 @@ class Factor(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Accumulations of one piece with the same operands, computed together.
+    """Accumulations of one kernel with the same operands, computed together.
 
     Attributes:
-        first: position of the first accumulation among the piece's; the others follow it.
+        first: position of the first accumulation among the kernel's; the others follow it.
         factors: for each operand, the weight block of each accumulation.
         operands: nodes, in the order in which they are multiplied.
         packed: the array of each operand's blocks.
@@ -70,7 +70,7 @@ class Layout:
             `bias` (W); `packed` weights; `scratch` (B, W); `sum` (B, blocks) and `scalar` (B, 1), each row in whole
             SPREADs. All others have one vector a step, (T, B, W).
         scalars: keys of whole numbers, in order.
-        groups: what is to be packed, by piece.
+        groups: what is to be packed, by kernel.
         scratch: widths of the scratch arrays and of what sums run over.
     """
 

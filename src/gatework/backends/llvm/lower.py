@@ -1,7 +1,7 @@
 """From a scheduled step to one native function for the whole sequence.
 
 The function is `run(pointers, numbers, first_step, last_step, first_row, last_row, part, parts, apart, barrier)`: for
-every step, every stage, what its rows do with their memories, then every piece: products first, then the elementwise
+every step, every stage, what its rows do with their memories, then every kernel: products first, then the elementwise
 operations on their results, unit block by unit block. `Layout` says what stands where in the two argument arrays; the
 caller fills them.
 
@@ -32,7 +32,7 @@ from gatework.backends.llvm.product import BLOCK_TYPE, linked_name
 from gatework.backends.llvm.target import Target
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Graph, Node
-from gatework.graph.schedule import Piece, Schedule
+from gatework.graph.schedule import Kernel, Schedule
 
 PANEL = 24  # rows whose products stand in the scratch memory at a time
 
@@ -44,7 +44,7 @@ STEP_ARGUMENTS = [
     ("first_row", I64),
     ("rows", I64),
 ]
-PIECE_ARGUMENTS = [
+KERNEL_ARGUMENTS = [
     *STEP_ARGUMENTS,
     ("unit", I64),  # the block's first unit
     ("sums", POINTER),  # products, sums[row * sums_row + accumulation * sums_group]
@@ -78,8 +78,8 @@ class Program:
         return self.graph.nodes[index]
 
     def holder(self, index: int) -> int:
-        while index in self.schedule.same_as:
-            index = self.schedule.same_as[index]
+        while index in self.schedule.alias_of:
+            index = self.schedule.alias_of[index]
         return index
 
     def emit(self, name: str) -> None:
@@ -103,10 +103,10 @@ class Program:
                     e.b.call(attended, [pointers, numbers, apart, step, *given])
                     with e.when(shared):
                         e.b.call(meet, [barrier, parts])
-                for piece_number, piece in enumerate(stage.pieces):
-                    label = f"{name}_{stage_number}_{piece_number}"
-                    self.emit_piece(
-                        e, access, label, piece, stage_number, step, first, rows, (part, parts), scratch
+                for kernel_number, kernel in enumerate(stage.kernels):
+                    label = f"{name}_{stage_number}_{kernel_number}"
+                    self.emit_kernel(
+                        e, access, label, kernel, stage_number, step, first, rows, (part, parts), scratch
                     )
                 with e.when(shared):
                     e.b.call(meet, [barrier, parts])
@@ -115,17 +115,17 @@ class Program:
     def _scratch(self, e: Emitter) -> Value:
         most = 1
         for stage in self.schedule.stages:
-            for piece in stage.pieces:
-                most = max(most, len(piece.accumulations) * MOST_COLUMNS)
+            for kernel in stage.kernels:
+                most = max(most, len(kernel.accumulations) * MOST_COLUMNS)
         kind = ir.ArrayType(e.vector, PANEL * most)
         return e.b.alloca(kind)
 
-    def emit_piece(
+    def emit_kernel(
         self,
         e: Emitter,
         access: Access,
         label: str,
-        piece: Piece,
+        kernel: Kernel,
         stage: int,
         step: Value,
         first: Value,
@@ -133,9 +133,9 @@ class Program:
         share: tuple[Value, Value],
         scratch: Value,
     ) -> None:
-        whole = self.emit_units(f"{label}_whole", piece, stage, tail=False)
-        tail = self.emit_units(f"{label}_tail", piece, stage, tail=True)
-        units = access.width(piece.width)
+        whole = self.emit_units(f"{label}_whole", kernel, stage, tail=False)
+        tail = self.emit_units(f"{label}_tail", kernel, stage, tail=True)
+        units = access.width(kernel.width)
         given = [access.pointers, access.numbers, access.apart]
 
         def elementwise(
@@ -150,7 +150,7 @@ class Program:
                     e.b.call(tail, args)
 
         nothing = ir.Constant(POINTER, None)
-        if not piece.accumulations:
+        if not kernel.accumulations:
             begin, end = e.share(e.ceil_div(units, e.whole(e.lanes)), *share)
             with e.loop(e.whole(0), rows, 8) as (offset, _):
                 count = e.smaller(e.whole(8), e.b.sub(rows, offset))
@@ -158,10 +158,10 @@ class Program:
                     unit = e.b.mul(block, e.whole(e.lanes))
                     elementwise(e.b.add(first, offset), count, unit, nothing, e.whole(0), e.whole(0))
             return
-        groups = self.groups(label, piece)
+        groups = self.groups(label, kernel)
         together = access.scalar(ScalarKey("unit_blocks", label))  # unit blocks of one product
         step_units = e.b.mul(together, e.whole(e.lanes))
-        columns = e.b.mul(together, e.whole(len(piece.accumulations)))
+        columns = e.b.mul(together, e.whole(len(kernel.accumulations)))
         sums_row = e.b.mul(columns, e.whole(e.lanes))
         begin, end = e.share(e.ceil_div(units, step_units), *share)
         with e.loop(begin, end) as (block, _), e.loop(e.whole(0), rows, PANEL) as (offset, _):
@@ -175,10 +175,10 @@ class Program:
                     sums = e.at(scratch, e.b.mul(inner, e.whole(e.lanes)))
                     elementwise(here, count, unit, sums, sums_row, step_units)
 
-    def groups(self, label: str, piece: Piece) -> list[Group]:
+    def groups(self, label: str, kernel: Kernel) -> list[Group]:
         """Accumulations with the same operands, at most four together."""
         by_operands: dict[tuple[int, ...], list[int]] = {}
-        for position, accumulation in enumerate(piece.accumulations):
+        for position, accumulation in enumerate(kernel.accumulations):
             operands = tuple(self.holder(self.node(term).args[0]) for term in accumulation.terms)
             by_operands.setdefault(operands, []).append(position)
         groups = []
@@ -194,10 +194,10 @@ class Program:
                     ArrayKey("packed", f"{label}.{members[0]}.{place}") for place in range(len(operands))
                 )
                 factors = tuple(
-                    tuple(self.factor(piece.accumulations[member].terms[place]) for member in members)
+                    tuple(self.factor(kernel.accumulations[member].terms[place]) for member in members)
                     for place in range(len(operands))
                 )
-                groups.append(Group(members[0], factors, operands, keys, piece.width))
+                groups.append(Group(members[0], factors, operands, keys, kernel.width))
         self.layout.groups[label] = groups
         return groups
 
@@ -240,18 +240,18 @@ class Program:
                 e.b.branch(done)
             e.b.position_at_end(done)
 
-    def emit_units(self, name: str, piece: Piece, stage: int, *, tail: bool) -> ir.Function:
-        """The elementwise operations of a piece, on one block of units of some rows."""
-        e = function(self.module, name, PIECE_ARGUMENTS, self.target, self.dtype)
+    def emit_units(self, name: str, kernel: Kernel, stage: int, *, tail: bool) -> ir.Function:
+        """The elementwise operations of a kernel, on one block of units of some rows."""
+        e = function(self.module, name, KERNEL_ARGUMENTS, self.target, self.dtype)
         e.function.linkage = "internal"
         pointers, numbers, apart, step, first, rows, unit, sums, sums_row, group = e.function.args
         access = Access(self, e, pointers, numbers, apart)
-        left = e.b.sub(access.width(piece.width), unit)
+        left = e.b.sub(access.width(kernel.width), unit)
         mask = e.tail_mask(left) if tail else None
-        lanes = Lanes(self, e, access, piece, stage, step, unit, mask)
+        lanes = Lanes(self, e, access, kernel, stage, step, unit, mask)
         lanes.prepare()
         with e.loop(e.whole(0), rows) as (row, _):
-            base = e.at(sums, e.b.mul(row, sums_row)) if piece.accumulations else sums
+            base = e.at(sums, e.b.mul(row, sums_row)) if kernel.accumulations else sums
             lanes.row(e.b.add(first, row), base, group)
         e.b.ret_void()
         return e.function
@@ -262,7 +262,7 @@ class Program:
         e.function.linkage = "internal"
         pointers, numbers, apart, step, first, rows = e.function.args
         access = Access(self, e, pointers, numbers, apart)
-        lanes = Lanes(self, e, access, Piece(1, (), nodes, ()), stage, step, e.whole(0), None)
+        lanes = Lanes(self, e, access, Kernel(1, (), nodes, ()), stage, step, e.whole(0), None)
         lanes.prepare()
         with e.loop(e.whole(0), rows) as (row, _):
             lanes.row(e.b.add(first, row), ir.Constant(POINTER, None), e.whole(0))
