@@ -83,10 +83,10 @@ def test_batched_search_is_one_sentence_at_a_time(decoder: str) -> None:
         return beam_search(made, tokens, made.start(source, lengths), length=9, beam=3, ends={END}, **options)
 
     with torch.inference_mode():
-        together = search(source, lengths, start, alternatives=3, alpha=0.7)
+        together = search(source, lengths, start, alternatives=3, length_penalty=0.7)
         for row in range(4):
             one = source[: lengths[row], row : row + 1]
-            (alone,) = search(one, lengths[row : row + 1], start[:1], alternatives=3, alpha=0.7)
+            (alone,) = search(one, lengths[row : row + 1], start[:1], alternatives=3, length_penalty=0.7)
             assert [h.tokens for h in alone] == [h.tokens for h in together[row]]
             for a, b in zip(alone, together[row], strict=True):
                 assert a.score == close_to(b.score, torch.float64)
@@ -103,7 +103,7 @@ def test_alignments_come_with_the_hypotheses() -> None:
     with torch.inference_mode():
         state = made.start(source, lengths)
         found = beam_search(
-            Aligned, torch.full((4,), END), state, length=6, beam=3, ends={END}, alternatives=3, beta=0.2,
+            Aligned, torch.full((4,), END), state, length=6, beam=3, ends={END}, alternatives=3, coverage_penalty=0.2,
             alignment=lambda state: state.alignment,
         )  # fmt: skip
     for row, hypotheses in enumerate(found):
@@ -173,8 +173,12 @@ def test_label_smoothing_is_torchs_and_only_for_training() -> None:
     given = batch()
     assert made(*given).item() == plain(*given).item()
     source, source_lengths, target, lengths = given
-    hidden, steps = plain._hidden(target[:-1], lengths, plain.start(source, source_lengths))
-    spread = -plain.softmax.log_prob(hidden[steps]).mean(1).sum()
+    spread = 0.0  # minus the mean log-probability of the vocabulary, summed over the steps that have a target
+    with torch.no_grad():
+        state = plain.start(source, source_lengths)
+        for step in range(len(target) - 1):
+            log_probs, state = plain.step(target[step], state)
+            spread -= log_probs.mean(1)[lengths > step].sum().item()
     expected = 0.8 * plain(*given) + 0.2 * spread
     assert made.train()(*given).item() == close_to(expected.item(), torch.float64)
 
@@ -187,7 +191,7 @@ def test_cells_that_cannot_take_the_part_are_refused() -> None:
     sizes = {"source_vocabulary": 5, "target_vocabulary": 5, "embedding_size": 4, "hidden_size": 4}
     with pytest.raises(ValueError, match="left, right"):
         EncoderDecoder(gw.gru, two, **sizes)
-    with pytest.raises(ValueError, match="encoder"):
+    with pytest.raises(ValueError, match=r"encoder's cell bahdanau_gru takes further inputs \(memory\)"):
         EncoderDecoder(gw.bahdanau_gru, gw.bahdanau_gru, **sizes)
 
 

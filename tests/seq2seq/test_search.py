@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gatework.seq2seq import beam_search, generate
-from gatework.seq2seq.search import length_penalty
+from gatework.seq2seq.search import length_divisor
 from tests.tolerances import close_to
 
 VOCABULARY = 4
@@ -66,10 +66,10 @@ def test_full_width_beam_is_exhaustive_search(seed, alpha):
     tokens, state = toy.start(0, 1, 2)
     found = beam_search(
         toy, tokens, state, length=length, beam=len(everything), ends={END},
-        alternatives=len(everything), alpha=alpha,
+        alternatives=len(everything), length_penalty=alpha,
     )  # fmt: skip
     for first, hypotheses in zip(tokens.tolist(), found, strict=True):
-        scores = {p: toy.log_probability(first, p) / length_penalty(len(p), alpha) for p in everything}
+        scores = {p: toy.log_probability(first, p) / length_divisor(len(p), alpha) for p in everything}
         expected = sorted(everything, key=lambda path: -scores[path])
         assert [h.tokens for h in hypotheses] == expected
         for h in hypotheses:
@@ -254,3 +254,9 @@ def test_a_row_that_the_rules_leave_no_token_ends(temperature):
     assert {len(path) for path in drawn} <= {2, 3}
     assert list(generate(toy, *toy.start(0, 1), banned=set(range(4)), **options)) == []
     assert beam_search(toy, *toy.start(0), length=3, beam=2, banned=set(range(4)))[0][0].tokens == ()
+
+
+def test_a_coverage_penalty_without_attention_is_refused():
+    toy = Toy()
+    with pytest.raises(ValueError, match=r"coverage_penalty=0\.2 needs attention weights"):
+        beam_search(toy, *toy.start(0), length=2, beam=2, coverage_penalty=0.2)

@@ -21,15 +21,15 @@ States = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What a decoder carries from step to step; its rows are hypotheses.
+    """What a decoder carries from step to step. Row n of each array belongs to hypothesis n.
 
     Attributes:
-        states: of the decoder's cell, (1, N, size) each.
-        upper: of the layers above it, (L, N, size) each.
-        memory: what the rows attend to; None where the cell does not attend.
-        context: one fixed vector a row, (N, C), where the cell reads one.
-        rows: (N,) the source that each row decodes.
-        alignment: (N, S) of the step before, where it was asked for.
+        states: states of the decoder's cell, (1, N, size) each.
+        upper: states of the layers above the cell, (layers, N, size) each.
+        memory: the encoder's outputs that the rows attend to; None where the cell does not attend.
+        context: the summary of each row's source, (N, C), where the cell reads one at every step.
+        rows: (N,) index of the source that each row decodes.
+        alignment: (N, S) attention weights of the step before, where they were asked for.
     """
 
     states: States
@@ -48,22 +48,22 @@ class EncoderDecoder(nn.Module):
     (Cho et al. 2014); any other starts from the summary and sees no more of the source (Sutskever et al. 2014).
 
     Args:
-        encoder_cell: reads the embedded source, in both directions if `bidirectional`.
-        decoder_cell: reads the embedded target so far.
+        encoder_cell: its input is the embedded source token, in both directions if `bidirectional`.
+        decoder_cell: its input is the embedded target token before the one to predict.
         source_vocabulary, target_vocabulary: numbers of tokens.
-        embedding_size: E, of either side's embedding.
-        hidden_size: H, of each direction of the encoder and of the decoder.
+        embedding_size: E, features of a token on either side.
+        hidden_size: H, units of each direction of the encoder, and of the decoder.
         encoder_layers: layers of the encoder.
         decoder_layers: layers of the decoder: the decoder's cell, and layers of the encoder's cell above it, each of
             which adds its input to its output (Wu et al. 2016).
-        share_embeddings: one embedding for both sides, whose vocabularies are then one.
+        share_embeddings: one embedding table for both sides, which have one vocabulary.
         tie_weights: the softmax shares the target embedding's rows (Press & Wolf 2017).
-        dropout: rate at embeddings, between layers, at the encoder's outputs and before the softmax.
+        dropout: rate on embeddings, between layers, on the encoder's outputs and before the softmax.
         label_smoothing: share of the probability that is spread over the vocabulary in training (Szegedy et al.
             2016).
 
     Raises:
-        ValueError: a cell that cannot take this part.
+        ValueError: a cell that cannot be an encoder's or a decoder's; the message says why.
     """
 
     def __init__(
@@ -85,7 +85,10 @@ class EncoderDecoder(nn.Module):
     ) -> None:
         super().__init__()
         if len(encoder_cell.graph.inputs) > 1:
-            raise ValueError(f"the encoder's cell {encoder_cell.name} reads more than its input")
+            further = ", ".join(spec.name for spec in encoder_cell.graph.inputs[1:])
+            raise ValueError(
+                f"the encoder's cell {encoder_cell.name} takes further inputs ({further}); only x is available"
+            )
         self.dropout, self.label_smoothing = dropout, label_smoothing
         self.source_embedding = _embedding(source_vocabulary, embedding_size)
         self.target_embedding = (
@@ -139,12 +142,13 @@ class EncoderDecoder(nn.Module):
 
     @staticmethod
     def _joined_by(cell: Cell, kind: str) -> str | None:
-        """The name of the cell's one further input of a kind."""
+        """The name of the cell's further input of a kind, of which there is one at most."""
         names = [spec.name for spec in cell.graph.inputs[1:] if spec.kind == kind]
         streams = [spec.name for spec in cell.graph.inputs[1:] if spec.kind == "input"]
         if len(names) > 1 or streams:
             raise ValueError(
-                f"the decoder's cell {cell.name} reads {', '.join([*names, *streams])}: a translation has one source"
+                f"the decoder's cell {cell.name} takes further inputs ({', '.join([*names, *streams])}); available are "
+                "one gw.Memory (the encoder's outputs) and one gw.Static (their summary)"
             )
         return names[0] if names else None
 
@@ -169,8 +173,8 @@ class EncoderDecoder(nn.Module):
             source: (S, B) ids; source_lengths: (B,).
             target: (T + 1, B) ids, each row beginning with the start token.
             target_lengths: (B,) tokens to predict of each row, T at most.
-            sampling: share of the decoder's inputs that are its own guesses (Bengio et al. 2015), from a first pass
-                over the given targets (Mihaylova & Martins 2019).
+            sampling: share of the decoder's inputs that are drawn from its own predictions (Bengio et al. 2015), made in
+                a first pass over the given targets (Mihaylova & Martins 2019).
         """
         state = self.start(source, source_lengths)
         inputs = target[:-1]
@@ -195,7 +199,7 @@ class EncoderDecoder(nn.Module):
         return -losses.sum(0)
 
     def _hidden(self, inputs: Tensor, lengths: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
-        """What the softmax reads, (T, B, E), and which of it exists, (T, B)."""
+        """The softmax's inputs, (T, B, E), and at which steps of each row there is a target, (T, B)."""
         embedded = self._dropped(self.target_embedding(inputs))
         steps = torch.arange(len(inputs), device=inputs.device).unsqueeze(1) < lengths.to(inputs.device)
         return self._decode(embedded, state, lengths)[0], steps
@@ -203,7 +207,11 @@ class EncoderDecoder(nn.Module):
     # A step at a time
 
     def start(self, source: Tensor, lengths: Tensor) -> DecoderState:
-        """Reads the source, (S, B) ids: the decoder's state before the first step."""
+        """The decoder's state before its first step, after the encoder has read the source.
+
+        Args:
+            source: (S, B) ids; lengths: (B,) tokens of each column.
+        """
         outputs, finals = self.encoder(self._dropped(self.source_embedding(source)), lengths=lengths)
         last = finals if isinstance(finals, tuple) else (finals,)
         top = [part for state in last for part in state[-self.encoder.num_directions :]]
@@ -212,8 +220,8 @@ class EncoderDecoder(nn.Module):
         memory = self.decoder.attend_to(self._dropped(outputs), lengths) if self._attends else None
         start = self.decoder.initial_state(rows, None if memory is None else memory.steps)
         states = list(start if isinstance(start, tuple) else (start,))
-        for number, layer in enumerate(self.bridge):
-            states[number] = torch.tanh(layer(summary)).unsqueeze(0)
+        for index, layer in enumerate(self.bridge):
+            states[index] = torch.tanh(layer(summary)).unsqueeze(0)
         upper: States = ()
         if self.upper is not None:
             first = self.upper.initial_state(rows)
@@ -222,7 +230,7 @@ class EncoderDecoder(nn.Module):
         return DecoderState(tuple(states), upper, memory, context, torch.arange(rows, device=source.device))
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """Reads one token a row, (N,): log-probabilities of the next ones, (N, V), and the new state."""
+        """Reads one token a row, (N,): the next token's log-probabilities, (N, V), in nats, and the new state."""
         return self._step(tokens, state)
 
     def best(
@@ -234,11 +242,12 @@ class EncoderDecoder(nn.Module):
         *,
         aligned: bool = False,
     ) -> tuple[Tensor, Tensor, DecoderState]:
-        """As `step`, of the likeliest next tokens alone: log-probabilities and tokens, (N, count), and the new state.
+        """As `step`, for the `count` likeliest next tokens alone: their log-probabilities by falling value, (N, count),
+        their ids, (N, count), and the new state.
 
         Args:
-            forbidden: tokens that are not to be among them.
-            aligned: keep the step's alignment in the new state.
+            forbidden: ids that are left out.
+            aligned: keep the step's attention weights in the new state.
         """
         hidden, state = self._read(tokens, state, self._alignment if aligned else None)
         return *self.softmax.best(hidden, count, forbidden), state
@@ -257,15 +266,15 @@ class EncoderDecoder(nn.Module):
         return hidden[0], state
 
     def step_with_alignment(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """As `step`, with the step's alignment in the new state."""
+        """As `step`, with the step's attention weights in the new state, where the decoder has any."""
         if self._alignment is None:
             return self.step(tokens, state)
         return self._step(tokens, state, self._alignment)
 
     def reorder(self, state: DecoderState, index: Tensor) -> DecoderState:
-        """The state whose row n is the given one's row index[n]."""
+        """The state whose row n is row index[n] of the given one."""
         rows = state.rows[index]
-        moved = not torch.equal(rows, state.rows)  # hypotheses of one source attend to the same
+        moved = not torch.equal(rows, state.rows)  # hypotheses of one source share its memory
         return DecoderState(
             reorder_state(state.states, index),
             reorder_state(state.upper, index),
@@ -282,7 +291,9 @@ class EncoderDecoder(nn.Module):
         lengths: Tensor | None = None,
         alignment: str | None = None,
     ) -> tuple[Tensor, DecoderState]:
-        """What the softmax reads, (T, B, E), and the new state, with the last alignment where its name is given."""
+        """The softmax's inputs, (T, B, E), and the state after the last step, with that step's attention weights where
+        `alignment` names the gate that holds them.
+        """
         own = state.states if len(state.states) > 1 else state.states[0]
         result, states = self.decoder(
             embedded,

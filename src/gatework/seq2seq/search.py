@@ -1,7 +1,9 @@
 """One search for every decoder: greedy, sampling and beam.
 
-A decoder is anything with `step` and `reorder`. Rows are hypotheses; those that finish drop out of the
-batch, so that a step costs what its unfinished rows cost.
+A decoder is anything with `step` and `reorder`. Each row of a step's batch is a hypothesis; a finished hypothesis is
+taken out of the batch, so that a step costs what its unfinished rows cost.
+
+Shapes: N rows of a step, V entries of the vocabulary, S steps of the source.
 """
 
 from __future__ import annotations
@@ -21,27 +23,31 @@ class Decoder(Protocol):
     """What a search needs of a model."""
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Reads one token a row: tokens (N,), state of N rows -> log-probabilities (N, V), new state."""
+        """Reads tokens, (N,), one a row: the next token's log-probabilities, (N, V), in nats, and the new state."""
 
     def reorder(self, state: Any, index: Tensor) -> Any:
-        """The state whose row n is the given state's row index[n]; rows may repeat or be left out."""
+        """The state whose row n is row index[n] of the given one: rows may be repeated, and left out."""
 
 
 @runtime_checkable
 class RankingDecoder(Decoder, Protocol):
-    """A decoder that finds the likeliest tokens of a step more quickly than by all their probabilities."""
+    """A decoder that finds the likeliest tokens of a step without the table of all V probabilities."""
 
     def best(
         self, tokens: Tensor, state: Any, count: int, forbidden: Collection[int]
     ) -> tuple[Tensor, Tensor, Any]:
-        """As `step`: the likeliest tokens' log-probabilities, falling, and these tokens, (N, count), none of them
-        forbidden; and the new state."""
+        """As `step`, for the `count` likeliest tokens of each row that are not `forbidden`: their log-probabilities by
+        falling value, (N, count), their ids, (N, count), and the new state.
+        """
 
 
 class Ensemble:
     """Several decoders of one vocabulary as one: the mean of their probabilities.
 
-    A state is the tuple of theirs.
+    Its state is the tuple of the decoders' states.
+
+    Raises:
+        ValueError: no decoder.
     """
 
     def __init__(self, decoders: Sequence[Decoder]) -> None:
@@ -50,29 +56,32 @@ class Ensemble:
         self.decoders = list(decoders)
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        steps = [decoder.step(tokens, own) for decoder, own in zip(self.decoders, state, strict=True)]
-        log_probs = torch.stack([found for found, _ in steps]).logsumexp(0) - math.log(len(steps))
-        return log_probs, tuple(own for _, own in steps)
+        steps = [decoder.step(tokens, one) for decoder, one in zip(self.decoders, state, strict=True)]
+        log_probs = torch.stack([each for each, _ in steps]).logsumexp(0) - math.log(len(steps))
+        return log_probs, tuple(one for _, one in steps)
 
     def best(
         self, tokens: Tensor, state: Any, count: int, forbidden: Collection[int]
     ) -> tuple[Tensor, Tensor, Any]:
         only = self.decoders[0]
         if len(self.decoders) == 1 and isinstance(only, RankingDecoder):
-            *found, own = only.best(tokens, state[0], count, forbidden)
-            return found[0], found[1], (own,)
+            log_probs, best, new = only.best(tokens, state[0], count, forbidden)
+            return log_probs, best, (new,)
         log_probs, state = self.step(tokens, state)
         log_probs = _forbidden(log_probs, forbidden)
         return *log_probs.topk(min(count, log_probs.shape[1]), dim=1), state
 
     def reorder(self, state: Any, index: Tensor) -> Any:
-        return tuple(d.reorder(own, index) for d, own in zip(self.decoders, state, strict=True))
+        return tuple(d.reorder(one, index) for d, one in zip(self.decoders, state, strict=True))
 
 
 class Draw(NamedTuple):
-    """One step of `generate`: the rows still unfinished, their tokens and log-probabilities.
+    """One step of `generate`.
 
     Attributes:
+        rows: the unfinished rows, as indices of the first `tokens`.
+        tokens: the token that was drawn for each of them.
+        log_probabilities: the model's own of each of these tokens, in nats.
         alignment: (N, S) attention weights of the step, where they were asked for.
     """
 
@@ -89,7 +98,8 @@ class Hypothesis:
     Attributes:
         tokens: the ids, with the end token if there was one.
         log_probability: sum over the tokens, in nats.
-        score: log-probability divided by the length penalty, and the coverage penalty; what the beam is ranked by.
+        score: log-probability divided by the length penalty, plus the coverage penalty (at most 0). Hypotheses are
+            returned by falling score.
         alignment: (tokens, S) attention weights of each step, where they were asked for.
     """
 
@@ -101,7 +111,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class _Rules:
-    """What may be drawn next."""
+    """Which tokens may be drawn next."""
 
     ends: frozenset[int]
     banned: frozenset[int]
@@ -109,7 +119,12 @@ class _Rules:
     no_repeat: int
 
     def apply(self, log_probs: Tensor, step: int, paths: Sequence[Sequence[int]]) -> Tensor:
-        """Log-probabilities with minus infinity for what may not come at a step, counted from 1."""
+        """The log-probabilities, (N, V), with minus infinity for each token that row n may not draw.
+
+        Args:
+            step: counted from 1.
+            paths: the tokens of each row so far.
+        """
         log_probs = _forbidden(log_probs, self.forbidden(step))
         if self.no_repeat:
             closed = [(row, token) for row, path in enumerate(paths) for token in self._closing(path)]
@@ -119,7 +134,7 @@ class _Rules:
         return log_probs
 
     def forbidden(self, step: int) -> frozenset[int]:
-        """What no row may draw at a step."""
+        """The tokens that no row may draw at a step."""
         return self.banned | (self.ends if step <= self.minimum else frozenset())
 
     def likeliest(
@@ -131,7 +146,7 @@ class _Rules:
         paths: Sequence[Sequence[int]],
         count: int,
     ) -> tuple[Tensor, Tensor, Any]:
-        """What `RankingDecoder.best` gives, of what may come at a step."""
+        """As `RankingDecoder.best`, of the tokens that each row may draw at a step."""
         if not self.no_repeat and isinstance(decoder, RankingDecoder):
             return decoder.best(tokens, state, count, self.forbidden(step))
         log_probs, state = decoder.step(tokens, state)
@@ -139,7 +154,7 @@ class _Rules:
         return *self.apply(log_probs, step, paths).topk(count, dim=1), state
 
     def _closing(self, path: Sequence[int]) -> set[int]:
-        """Tokens that would make an n-gram of the path stand there twice."""
+        """The tokens after which the path would hold one of its n-grams twice."""
         n = self.no_repeat
         last = tuple(path[len(path) - n + 1 :]) if n > 1 else ()
         if len(last) < n - 1:
@@ -149,7 +164,7 @@ class _Rules:
 
 
 def _forbidden(log_probs: Tensor, tokens: Collection[int]) -> Tensor:
-    """Log-probabilities with minus infinity for some tokens."""
+    """The log-probabilities, (N, V), with minus infinity in the columns of some tokens."""
     if not tokens:
         return log_probs
     index = torch.tensor(sorted(tokens), dtype=torch.long, device=log_probs.device)
@@ -172,27 +187,30 @@ def generate(
     seed: int = 0,
     alignment: Callable[[Any], Tensor | None] | None = None,
 ) -> Iterator[Draw]:
-    """Draws one token a row and a step, yielding each step as it is known.
+    """Draws one token a row and a step, and yields each step at once.
 
     Where `banned`, `minimum` and `no_repeat` together leave a row no token, it ends where it stands.
 
     Args:
         tokens: (N,) the token that each row reads first.
         state: the decoder's state of those N rows.
-        length: at most so many tokens a row: one number for all, or one for each, 1 or more.
-        ends: a row is finished after any of these tokens.
-        banned: tokens never to be drawn.
-        minimum: no end is drawn before so many tokens.
-        no_repeat: no n-gram of so many tokens is drawn twice in a row; 0 is off.
+        length: most tokens of a row: one number for all rows, or one for each, 1 or more.
+        ends: tokens after which a row is finished.
+        banned: tokens that are never drawn.
+        minimum: tokens that a row has at least before one of `ends`.
+        no_repeat: n, where a row may hold no n-gram twice; 0 is off.
         temperature: 0 takes the likeliest token (greedy); 1 samples from the model's own distribution.
         top_k: sample from the k likeliest tokens only; 0 is off.
         top_p: sample from the smallest set of tokens that holds this share of the probability
             (Holtzman et al. 2020); 1 is off.
-        seed: each row has random numbers of its own, so that what else is in the batch never matters.
-        alignment: the attention weights of the last step, (N, S), in a state.
+        seed: of row n's own random numbers, together with n, so that the other rows of the batch never matter.
+        alignment: gives the attention weights of the last step, (N, S), of a state.
 
     Yields:
-        The rows unfinished at this step, their tokens and the model's own log-probabilities of them.
+        Each step's unfinished rows, with the token drawn for each.
+
+    Raises:
+        ValueError: `length` is not one number for all rows or for each, or one is below 1.
     """
     rules = _Rules(frozenset(ends), frozenset(banned), minimum, no_repeat)
     limits = _limits(length, len(tokens))
@@ -243,7 +261,7 @@ def generate(
 
 
 def _limits(length: int | Sequence[int], rows: int) -> list[int]:
-    """The most tokens of each row.
+    """The most tokens of each row, (N,).
 
     Raises:
         ValueError: not one number for all rows or for each, or one below 1.
@@ -255,7 +273,12 @@ def _limits(length: int | Sequence[int], rows: int) -> list[int]:
 
 
 def _draw(log_probs: Tensor, uniform: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
-    """Samples by inverting the cumulative distribution: log_probs (N, V), uniform (N,) in [0, 1) -> (N,)."""
+    """A token for each row, (N,), by inverting the cumulative distribution.
+
+    Args:
+        log_probs: (N, V).
+        uniform: (N,) random numbers in [0, 1).
+    """
     candidates = min(top_k or log_probs.shape[1], log_probs.shape[1])
     values, order = log_probs.double().topk(candidates, dim=1)  # falling
     shares = torch.softmax(values / temperature, dim=1)
@@ -268,30 +291,39 @@ def _draw(log_probs: Tensor, uniform: Tensor, temperature: float, top_k: int, to
     return order.gather(1, torch.minimum(picked, last)).squeeze(1)
 
 
-def length_penalty(length: int, alpha: float) -> float:
-    """((5 + length) / 6)^alpha (Wu et al. 2016, equation 14): 0 ranks by probability, more favours length."""
-    return float(((5 + length) / 6) ** alpha)
+def length_divisor(length: int, exponent: float) -> float:
+    """lp of Wu et al. 2016, equation 14: ((5 + length) / 6)^exponent. At 0 hypotheses are ranked by probability; a
+    larger exponent favours long ones.
+    """
+    return float(((5 + length) / 6) ** exponent)
 
 
-def coverage_penalty(coverage: Tensor, beta: float) -> Tensor:
-    """beta times the sum over the source of log(min(coverage, 1)), (N,) from (N, S) (Wu et al. 2016, equation 14).
+def coverage_term(coverage: Tensor, weight: float) -> Tensor:
+    """cp of Wu et al. 2016, equation 14: weight times the sum over the source's steps of log(min(coverage, 1)), (N,).
 
-    A step of the source that nothing attended to, such as padding, costs nothing.
+    Args:
+        coverage: (N, S) attention weights, summed over the steps of the target. A step of the source whose sum is 0,
+            such as padding, costs nothing.
     """
     covered = torch.where(coverage > 0, coverage.clamp(max=1.0), 1.0)
-    return beta * covered.log().sum(-1)
+    return weight * covered.log().sum(-1)
 
 
 @dataclass(frozen=True)
 class _Path:
-    """A hypothesis on its way."""
+    """An unfinished hypothesis.
+
+    Attributes:
+        owner: row of the search's first `tokens` that the hypothesis belongs to.
+        tokens: its ids.
+        total: its log-probability, in nats.
+        alignments: for each of its tokens the attention weights of that step's whole batch, (N, S), and its row there.
+    """
 
     owner: int
     tokens: tuple[int, ...]
     total: float
-    alignments: tuple[
-        tuple[Tensor, int], ...
-    ]  # of every step: the weights of all rows, and which row was its own
+    alignments: tuple[tuple[Tensor, int], ...]
 
 
 def beam_search(
@@ -306,8 +338,8 @@ def beam_search(
     minimum: int = 0,
     no_repeat: int = 0,
     alternatives: int = 1,
-    alpha: float = 0.0,
-    beta: float = 0.0,
+    length_penalty: float = 0.0,
+    coverage_penalty: float = 0.0,
     alignment: Callable[[Any], Tensor | None] | None = None,
 ) -> list[list[Hypothesis]]:
     """The likeliest outputs of each row, best first.
@@ -325,30 +357,36 @@ def beam_search(
         length, ends, banned, minimum, no_repeat: as for `generate`.
         beam: hypotheses kept for each row.
         alternatives: hypotheses returned for each row, at most `beam`.
-        alpha: exponent of the length penalty.
-        beta: weight of the coverage penalty, which needs `alignment`.
-        alignment: the attention weights of the last step, (R, S), in a state.
+        length_penalty: exponent of the length penalty (alpha of Wu et al. 2016, equation 14).
+        coverage_penalty: weight of the coverage penalty (beta there), which needs `alignment`.
+        alignment: gives the attention weights of the last step, (N, S), of a state.
 
     Returns:
         For each row 1 to `alternatives` hypotheses, by falling score, abandoned ones last.
+
+    Raises:
+        ValueError: `alternatives` is not between 1 and `beam`, there is a coverage penalty and no `alignment`, or
+            `length` is wrong.
     """
     if not 1 <= alternatives <= beam:
         raise ValueError(f"alternatives is between 1 and beam = {beam}, received {alternatives}")
-    if beta and alignment is None:
-        raise ValueError(f"beta={beta}: a coverage penalty needs alignments, and none were asked for")
+    if coverage_penalty and alignment is None:
+        raise ValueError(
+            f"coverage_penalty={coverage_penalty} needs attention weights, and no `alignment` is given: give it, or 0."
+        )
     rules = _Rules(frozenset(ends), frozenset(banned), minimum, no_repeat)
     limits = _limits(length, len(tokens))
     finished: list[list[Hypothesis]] = [[] for _ in range(len(tokens))]
     abandoned: list[list[Hypothesis]] = [[] for _ in range(len(tokens))]
-    # One entry per unfinished hypothesis, in the order of the decoder's rows; an owner's rows stand together.
+    # paths[n] is the hypothesis in row n of the decoder's state; those of one owner are neighbours.
     paths = [_Path(owner, (), 0.0, ()) for owner in range(len(tokens))]
 
     def close(path: _Path, ended: list[list[Hypothesis]]) -> None:
-        score, weights = path.total / length_penalty(len(path.tokens), alpha), None
+        score, weights = path.total / length_divisor(len(path.tokens), length_penalty), None
         if path.alignments:
             weights = torch.stack([of_step[row] for of_step, row in path.alignments])
-            if beta:
-                score += coverage_penalty(weights.double().sum(0), beta).item()
+            if coverage_penalty:
+                score += coverage_term(weights.double().sum(0), coverage_penalty).item()
         ended[path.owner].append(Hypothesis(path.tokens, path.total, score, weights))
 
     with torch.inference_mode():
@@ -395,12 +433,15 @@ def _best(
     finished: Sequence[Sequence[Hypothesis]],
     beam: int,
 ) -> Iterator[tuple[int, int, float]]:
-    """The best continuations of each owner, as many as its beam has places: (row, token, total), best first.
+    """The best continuations of each owner, as many as its beam has places left: (row, token, total), best first.
 
     Args:
-        values, candidates: (R, C) log-probabilities of each row's likeliest tokens, and these: no others of a row can
-            be among its owner's best.
-        totals: (R,) log-probability so far.
+        values: (N, C) log-probabilities of the C likeliest tokens of each row, of which C is at least the beam, so that
+            no other token of a row can be among its owner's best.
+        candidates: (N, C) ids of these tokens.
+        totals: (N,) log-probability of each row's tokens so far.
+        paths: of the N rows; those of one owner are neighbours.
+        finished: the hypotheses of each owner that have ended, which have left the beam with their places.
     """
     each = values.shape[1]
     scores = totals[:, None] + values.double()

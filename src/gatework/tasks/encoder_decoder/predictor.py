@@ -134,8 +134,8 @@ class SequencePredictor:
             state,
             beam=settings.beam,
             alternatives=settings.alternatives,
-            alpha=settings.length_penalty,
-            beta=settings.coverage_penalty if aligned else 0.0,
+            length_penalty=settings.length_penalty,
+            coverage_penalty=settings.coverage_penalty if aligned else 0.0,
             **shared,
         )
 

@@ -77,7 +77,7 @@ class Generator:
             ends=self._ends(settings.stop),
             banned=self._banned(),
             alternatives=settings.alternatives,
-            alpha=settings.length_penalty,
+            length_penalty=settings.length_penalty,
         )
         outputs = [
             {"output": self._decode(h.tokens, ids), "log_probability": h.log_probability} for h in found
