@@ -173,8 +173,8 @@ class EncoderDecoder(nn.Module):
             source: (S, B) ids; source_lengths: (B,).
             target: (T + 1, B) ids, each row beginning with the start token.
             target_lengths: (B,) tokens to predict of each row, T at most.
-            sampling: share of the decoder's inputs that are drawn from its own predictions (Bengio et al. 2015), made in
-                a first pass over the given targets (Mihaylova & Martins 2019).
+            sampling: share of the decoder's inputs that are drawn from its own predictions (Bengio et al. 2015),
+                made in a first pass over the given targets (Mihaylova & Martins 2019).
         """
         state = self.start(source, source_lengths)
         inputs = target[:-1]
