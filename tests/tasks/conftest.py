@@ -28,7 +28,7 @@ SMALL = {
     "num_layers": 1,
     "embedding_size": 12,
     "batch_size": 4,
-    "steps": 16,
+    "bptt": 16,
     "ngram_order": 3,
 }
 

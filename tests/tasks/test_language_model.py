@@ -200,9 +200,9 @@ def test_the_layers_read_larger_rows_than_the_softmax(tie_weights, corpus):
 
 def test_defaults_follow_the_tokenizer_and_given_options_win():
     resolve = lambda **given: LanguageModel(**given)._resolve_options(None)  # noqa: E731
-    assert resolve().steps == 128
-    assert resolve(tokenizer="word").steps == 35
-    assert resolve(tokenizer="word", steps=7).steps == 7
+    assert resolve().bptt == 128
+    assert resolve(tokenizer="word").bptt == 35
+    assert resolve(tokenizer="word", steps=7).bptt == 7
     assert resolve(tokenizer="bpe").vocabulary_size == 4000
     assert resolve(tokenizer="bpe", vocabulary_size=300).vocabulary_size == 300
     assert resolve().softmax_cutoffs(9_999) == []
@@ -245,18 +245,18 @@ def test_what_is_held_back_is_said(corpus, capsys):
 def test_a_run_goes_on_from_anothers_weights(trained, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text(sentences(200, seed=9))
-    model = LanguageModel(max_steps=1, learning_rate=1e-9, batch_size=4, steps=8)
+    model = LanguageModel(max_steps=1, learning_rate=1e-9, batch_size=4, bptt=8)
     model.fit(other, from_run=trained.run_.path, out=tmp_path / "run")
     assert model.options_.hidden_size == SMALL["hidden_size"]
     assert model.tokenizer_.to_json() == trained.tokenizer_.to_json()
     assert model.evaluate(other)["model"]["loss"] == pytest.approx(
         trained.evaluate(other)["model"]["loss"], abs=1e-4
     )
-    again = LanguageModel(cell="lstm", max_steps=1, batch_size=4, steps=8)
+    again = LanguageModel(cell="lstm", max_steps=1, batch_size=4, bptt=8)
     again.fit(other, from_run=trained.run_.path)
     for options, message in (
-        ({"hidden_size": 25}, "25 differs from 24"),
-        ({"cell": "gru"}, "gru differs from lstm"),
+        ({"hidden_size": 25}, "has hidden_size=24; 25 was given"),
+        ({"cell": "gru"}, "has cell=lstm; gru was given"),
     ):
         with pytest.raises(InputError, match=message):
             LanguageModel(**options).fit(other, from_run=trained.run_.path, out=tmp_path / "no")

@@ -5,6 +5,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gatework.errors import InputError
 from gatework.training import TrainingOptions, parse_options
+from gatework.training.options import (
+    CommandLine,
+    Inherited,
+    OptionRules,
+    file_options,
+    option_rules,
+    options_with,
+)
 
 
 def test_text_is_read_as_the_options_type() -> None:
@@ -94,3 +102,42 @@ def test_without_a_budget_there_are_ten_epochs() -> None:
 def test_every_option_is_described() -> None:
     for name, field in TrainingOptions.model_fields.items():
         assert field.description, name
+
+
+# -- the rules that annotations state
+
+
+def test_what_may_change_on_resume() -> None:
+    may = set(options_with(TrainingOptions, resume="may change"))
+    assert {"epochs", "max_steps", "max_minutes", "device", "learning_rate", "clip_norm"} <= may
+    assert set(options_with(TrainingOptions, resume="never")) == {
+        "optimizer",
+        "seed",
+        "unfreeze_every",
+        "layer_rate_decay",
+    }
+    assert "schedule" in options_with(TrainingOptions, resume="new run")
+
+
+def test_rules_of_several_marks_are_one() -> None:
+    class Options(TrainingOptions):
+        cell: Inherited[CommandLine[str]] = Field("x", description="cell")
+        plain: int = Field(1, description="plain")
+
+    rules = option_rules(Options, "cell")
+    assert (rules.inherited, rules.where, rules.resume) == (True, "command line", "new run")
+    assert option_rules(Options, "plain") == OptionRules()
+
+
+def test_old_names_are_read_for_ever() -> None:
+    assert TrainingOptions(final=0.25).min_lr_ratio == 0.25  # type: ignore[call-arg]
+    assert parse_options(TrainingOptions, {"final": "0.25"}, "--set").min_lr_ratio == 0.25
+    assert parse_options(TrainingOptions, {"final": 0.25}, "x").model_fields_set == {"min_lr_ratio"}
+    assert file_options(TrainingOptions, {"final": 0.25}, "options.yaml") == {"min_lr_ratio": 0.25}
+    with pytest.raises(InputError, match="--set: final is the old name of min_lr_ratio: give one of them"):
+        parse_options(TrainingOptions, {"final": "0.25", "min_lr_ratio": "0.1"}, "--set")
+    with pytest.raises(InputError, match="option 'min_lr_ratio' cannot be '2'"):
+        parse_options(TrainingOptions, {"final": "2"}, "--set")
+    assert "final" not in TrainingOptions.model_fields
+    with pytest.raises(InputError, match="Did you mean 'min_lr_ratio'"):
+        parse_options(TrainingOptions, {"min_lr_ration": "0.25"}, "--set")

@@ -65,6 +65,7 @@ def train(
         return 0
     from gatework.cli.settings import read_columns, read_config, resume_command
     from gatework.tasks.options import split_settings
+    from gatework.training.options import by_new_names
 
     if not task:
         raise InputError("TASK", "is missing", f"Name one: {', '.join(tasks.names())}.")
@@ -75,7 +76,7 @@ def train(
         raise InputError("--out", "is missing", "Name the folder of the new run: --out runs/NAME.")
     flags = {"cell": cell, "epochs": epochs, "max_minutes": max_minutes, "seed": seed, "device": device}
     options: dict[str, Any] = read_config(config, kind.Options) if config else {}
-    options |= split_settings(settings)
+    options |= by_new_names(kind.Options, split_settings(settings), "--set")
     options |= {name: value for name, value in flags.items() if value is not None}
     model = kind(**options)
     model.fit(data, valid=valid, out=out, columns=read_columns(columns), resume=resume, from_run=from_run)

@@ -21,12 +21,12 @@ def read_config(path: Path, model: type[BaseModel]) -> dict[str, Any]:
     """Options from a YAML file. `safe_load` makes plain values only: the file cannot run code.
 
     Raises:
-        InputError: the file is missing or is no mapping, or says what a file may not (`check_file_options`).
+        InputError: the file is missing or is no mapping, or says what a file may not (`file_options`).
     """
     try:
         import yaml
 
-        from gatework.training.options import check_file_options
+        from gatework.training.options import file_options
     except ModuleNotFoundError as error:
         raise MissingExtraError("PyYAML", "tasks") from error
     try:
@@ -40,8 +40,7 @@ def read_config(path: Path, model: type[BaseModel]) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise InputError(str(path), f"is a {type(values).__name__}", "Write one `name: value` a line.")
-    check_file_options(model, values, str(path))
-    return values
+    return file_options(model, values, str(path))
 
 
 def read_columns(text: str) -> dict[str, str]:

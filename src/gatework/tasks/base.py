@@ -42,7 +42,6 @@ class Task(Lifecycle):
         columns: the data's columns.
         Settings: the settings of `predict`, a pydantic model.
         Input, Output: one input of `predict` and one record, pydantic models: their schemas are published.
-        inherited: the options that a run which is started from another shares with it.
         cells: options that name a cell, and the run's file that keeps each one's graph.
         headline: the figure by which the strongest baseline is found.
         options: the options as they were given.

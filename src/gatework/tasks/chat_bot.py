@@ -21,6 +21,7 @@ from gatework.tasks.encoder_decoder.options import (
 from gatework.tasks.encoder_decoder.task import EncoderDecoderTask
 from gatework.tasks.example_task import Example
 from gatework.tasks.options import MOST_TOKENS
+from gatework.training.options import Inherited
 
 __all__ = ["ChatBot", "ChatBotOptions", "Conversation", "Reply", "ReplySettings", "Turns"]
 
@@ -31,7 +32,9 @@ REPLIES = "replies.json"
 class ChatBotOptions(EncoderDecoderOptions):
     """How a chat bot is made and trained."""
 
-    shared_vocabulary: bool = Field(True, description="one vocabulary and one embedding for both sides")
+    shared_vocabulary: Inherited[bool] = Field(
+        True, description="one vocabulary and one embedding for both sides"
+    )
     context_turns: int = Field(3, ge=1, description="turns before a reply that the bot reads")
     learn: Literal["all", "second"] = Field(
         "all", description="whose turns are replies to learn: all speakers', or the second one's alone"

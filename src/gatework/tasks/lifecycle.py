@@ -25,6 +25,7 @@ from gatework.tasks.options import inherited_options
 from gatework.tasks.run_cells import cell_of_run
 from gatework.training import Problem, Result, RunFolder, TrainingOptions, parse_options
 from gatework.training import fit as train
+from gatework.training.options import options_with
 from gatework.training.processes import Processes
 from gatework.training.provenance import Sources, parent_record, parent_to_start_from
 from gatework.training.run_folder import DataRecord, ParentRecord, RunConfig, launched
@@ -32,8 +33,6 @@ from gatework.training.run_folder import DataRecord, ParentRecord, RunConfig, la
 __all__ = ["Lifecycle", "TrainingData"]
 
 CONFIG, METRICS = "config.json", "metrics.json"
-# What may change when a run goes on: how long it trains and where. Anything else would make another run.
-CHANGEABLE = frozenset({"epochs", "max_steps", "max_minutes", "device"})
 
 
 class TrainingData(NamedTuple):
@@ -63,7 +62,6 @@ class Lifecycle(ABC):
     columns: ClassVar[tuple[str, ...]]
     Options: ClassVar[type[TrainingOptions]]
     cells: ClassVar[Mapping[str, str]] = {"cell": "cell.json"}  # option -> the run's file
-    inherited: ClassVar[tuple[str, ...]]
 
     options: TrainingOptions
     options_: TrainingOptions
@@ -103,7 +101,8 @@ class Lifecycle(ABC):
             out: the run's folder, new or empty; without it a temporary one that goes with this object.
             columns: the data's own names of this task's columns, such as `{"text": "review"}`.
             resume: go on with the interrupted training in `out`, from its last checkpoint. The run's own
-                options hold; only how long and where it trains may be given anew.
+                options hold; how long and where it trains may be given anew, and what its course may need (the
+                learning rate, the clipping, checkpoints).
             from_run: start from the weights of another run of this task.
 
         Raises:
@@ -251,7 +250,7 @@ class Lifecycle(ABC):
 
     def _resolve_options(self, parent: Self | None) -> TrainingOptions:
         given = self._given()
-        inherited = {} if parent is None else inherited_options(parent.options_, self.inherited, given)
+        inherited = {} if parent is None else inherited_options(parent.options_, given)
         defaults = self._defaults({**inherited, **given})
         options = self.Options.model_validate({**defaults, **inherited, **given})
         if parent is None and options.unfreeze_every:
@@ -304,14 +303,15 @@ class Lifecycle(ABC):
         """The run's options, with the given ones where they may change."""
         recorded = _read_options(type(self), self.run_, config)
         given = self._given()
+        may_change = options_with(self.Options, resume="may change")
         for name, value in given.items():
-            if name not in CHANGEABLE and _comparable(recorded, name) != _comparable(self.options, name):
+            if name not in may_change and _comparable(recorded, name) != _comparable(self.options, name):
                 raise RunError(
                     str(self.run_.path),
                     f"was begun with {name}={getattr(recorded, name)!r}, and cannot go on with {value!r}",
                     "Leave the option out, or train a new run (perhaps with --from).",
                 )
-        return recorded.model_copy(update={n: v for n, v in given.items() if n in CHANGEABLE})
+        return recorded.model_copy(update={n: v for n, v in given.items() if n in may_change})
 
     def _load_parent(self, folder: str | os.PathLike[str]) -> Self:
         run = RunFolder.open(folder)

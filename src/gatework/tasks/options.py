@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
 from gatework.errors import InputError
 from gatework.graph import Cell
 from gatework.training import TrainingOptions
-from gatework.training.options import CommandLine
+from gatework.training.options import CommandLine, Inherited, options_with
 
 # What a single prediction may ask for: a service answers strangers.
 MOST_HYPOTHESES = 1000
@@ -46,8 +46,8 @@ def _cell_name(cell: Any) -> str:
 
 
 # A cell of the catalogue by name, FILE.py:NAME (never from a configuration file), or a gatework.Cell.
-CellOption = CommandLine[
-    Annotated[Any, AfterValidator(_check_cell), PlainSerializer(_cell_name, return_type=str)]
+CellOption = Inherited[
+    CommandLine[Annotated[Any, AfterValidator(_check_cell), PlainSerializer(_cell_name, return_type=str)]]
 ]
 
 
@@ -84,18 +84,18 @@ def split_settings(settings: Iterable[str], where: str = "--set") -> dict[str, s
     return values
 
 
-def inherited_options(parent: BaseModel, names: Iterable[str], given: Mapping[str, Any]) -> dict[str, Any]:
+def inherited_options(parent: BaseModel, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a run shares with the one that it is started from.
 
     Raises:
         InputError: one of them was given another value.
     """
-    shared = {name: getattr(parent, name) for name in names}
+    shared = {name: getattr(parent, name) for name in options_with(type(parent), inherited=True)}
     for name, value in shared.items():
         if name in given and _shown(given[name]) != _shown(value):
             raise InputError(
                 f"option {name}",
-                f"{_shown(given[name])} differs from {_shown(value)} of the run that is started from",
+                f"the run that is started from has {name}={_shown(value)}; {_shown(given[name])} was given",
                 "Leave it out: the network and its tokens are that run's.",
             )
     return shared

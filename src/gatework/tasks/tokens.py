@@ -11,23 +11,23 @@ from pydantic import Field
 from gatework.data import Tokenizer
 from gatework.errors import InputError
 from gatework.training import TrainingOptions
+from gatework.training.options import Inherited
 
-__all__ = ["BYTE_PAIRS", "TOKEN_OPTIONS", "TokenOptions", "train_tokenizer", "warn_of_unknown"]
+__all__ = ["BYTE_PAIRS", "TokenOptions", "train_tokenizer", "warn_of_unknown"]
 
 BYTE_PAIRS = 4000  # entries of a vocabulary of byte pairs where none is asked for
 UNKNOWN_WARNING_SHARE = 0.1
-TOKEN_OPTIONS = ("tokenizer", "vocabulary_size", "min_frequency", "lowercase")
 
 
 class TokenOptions(TrainingOptions):
     """How text becomes tokens."""
 
-    tokenizer: Literal["character", "word", "bpe"] = Field("bpe", description="what a token is")
-    vocabulary_size: int | None = Field(
+    tokenizer: Inherited[Literal["character", "word", "bpe"]] = Field("bpe", description="what a token is")
+    vocabulary_size: Inherited[int | None] = Field(
         None, ge=2, description=f"tokens at most, the most frequent ones (none: all; bpe: {BYTE_PAIRS})"
     )
-    min_frequency: int = Field(1, ge=1, description="rarer tokens are unknown")
-    lowercase: bool = Field(False, description="read the text in lower case")
+    min_frequency: Inherited[int] = Field(1, ge=1, description="rarer tokens are unknown")
+    lowercase: Inherited[bool] = Field(False, description="read the text in lower case")
 
 
 def train_tokenizer(options: TokenOptions, texts: Iterable[str]) -> Tokenizer:

@@ -26,7 +26,7 @@ from gatework.training.checkpoint import (
 )
 from gatework.training.divergence import PAUSE, WINDOW, DivergedError, is_explosion, usual_norm
 from gatework.training.interruption import Interruption
-from gatework.training.options import TrainingOptions
+from gatework.training.options import TrainingOptions, option_rules, with_new_names
 from gatework.training.problem import Problem
 from gatework.training.processes import Processes
 from gatework.training.progress import Progress
@@ -36,13 +36,6 @@ from gatework.training.state import TrainingState, Window
 from gatework.training.tensorboard import TensorBoard
 
 Stopped = Literal["finished", "max_minutes", "early", "interrupted"]
-
-FIXED = (
-    "optimizer",
-    "seed",
-    "unfreeze_every",
-    "layer_rate_decay",
-)  # options that a resumed training cannot change
 
 
 @dataclass(frozen=True)
@@ -329,7 +322,7 @@ class Training:
             state.since_best += 1
             state.since_plateau += 1
             if options.schedule == "plateau" and state.since_plateau >= options.plateau_patience:
-                state.plateau_share = max(state.plateau_share * options.plateau_factor, options.final)
+                state.plateau_share = max(state.plateau_share * options.plateau_factor, options.min_lr_ratio)
                 state.since_plateau = 0
         if options.average_last >= 2:
             state.validated = [*state.validated, state.step][-options.average_last :]
@@ -439,11 +432,12 @@ class Training:
                 f"was trained by {world} processes and cannot be resumed by {self.processes.world}",
                 f"Start {world}: accelerate launch --num_processes {world}, or torchrun --nproc_per_node {world}.",
             )
-        before, now = checkpoint.manifest.options, self.options.model_dump(mode="json")
+        before = with_new_names(type(self.options), checkpoint.manifest.options)
+        now = self.options.model_dump(mode="json")
         for name in now:
             if name not in before or before[name] == now[name]:
                 continue
-            if name in FIXED:
+            if option_rules(type(self.options), name).resume == "never":
                 raise RunError(
                     where,
                     f"was started with {name}={before[name]} and cannot be resumed with {now[name]}",

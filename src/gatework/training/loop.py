@@ -14,6 +14,7 @@ from gatework.training.optimizers import (
     set_learning_rate,
 )
 from gatework.training.options import TrainingOptions
+from gatework.training.prefetch import read_batches
 from gatework.training.problem import Problem, groups_of
 from gatework.training.processes import Processes
 from gatework.training.progress import Progress, SilentProgress, default_progress
@@ -74,11 +75,12 @@ def fit(
                 if training.state.batch == 0:
                     carry = problem.initial_carry(processes.rank, processes.world)
                     carry = to_device(carry, processes.device)
-                for index in range(training.state.batch, len(batches)):
+                in_order = read_batches(batches, training.state.batch, ahead=options.read_ahead)
+                for batch in in_order:
                     learning_rate = training.learning_rate()
                     set_learning_rate(optimizer, learning_rate)
                     with processes.autocast():
-                        step = problem.loss(model, to_device(batches[index], processes.device), carry)
+                        step = problem.loss(model, to_device(batch, processes.device), carry)
                     total, count, parts = processes.summed(step)
                     # Several processes: their gradients are averaged, hence the factor.
                     processes.backward(step.total * (processes.world / count))
@@ -89,5 +91,6 @@ def fit(
                     carry = detach(step.carry)  # gradients end at the batch's first step
                     stopped = training.step_done(PendingStep(total, count, parts, norm, learning_rate), carry)
                     if stopped is not None:
+                        in_order.close()
                         break
             return training.conclude(stopped)

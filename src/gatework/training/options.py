@@ -6,7 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,23 +20,63 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class OptionRules:
-    """What holds for an option beside its type, written in its annotation: `cell: CommandLine[Any] = Field(…)`.
+    """What holds for an option beside its type, written in its annotation: `epochs: MayChange[int | None]`.
 
+    resume: whether a training that goes on may be given another value. "may change": how long and where it trains,
+        and what its course may need. "new run": it would make another model: a task refuses, `training.fit` says
+        so. "never": `training.fit` refuses too, since its moments, random numbers or groups would not fit.
+    inherited: a run that starts from another one shares the option with it.
     where: "command line": a configuration file, which may be a stranger's, may only name what Gatework has. A
         Python file, which is run, is named on the command line or in the constructor.
+    old_names: names of earlier versions, read wherever the option may be given, for ever.
     """
 
+    resume: Literal["may change", "new run", "never"] = "new run"
+    inherited: bool = False
     where: Literal["anywhere", "command line"] = "anywhere"
+    old_names: tuple[str, ...] = ()
 
 
+MayChange = Annotated[T, OptionRules(resume="may change")]
+NeverChanges = Annotated[T, OptionRules(resume="never")]
+Inherited = Annotated[T, OptionRules(inherited=True)]
 CommandLine = Annotated[T, OptionRules(where="command line")]
 
 
 def option_rules(model: type[BaseModel], name: str) -> OptionRules:
-    """The rules of an option, the plain ones where its annotation states none."""
-    stated = [mark for mark in model.model_fields[name].metadata if isinstance(mark, OptionRules)]
-    command_line = any(mark.where == "command line" for mark in stated)
-    return OptionRules(where="command line" if command_line else "anywhere")
+    """All the rules that an option's annotation states, in one; the plain ones where it states none."""
+    plain = OptionRules()
+    found: dict[str, Any] = {}
+    for mark in model.model_fields[name].metadata:
+        if isinstance(mark, OptionRules):
+            found |= {
+                f.name: getattr(mark, f.name)
+                for f in fields(mark)
+                if getattr(mark, f.name) != getattr(plain, f.name)
+            }
+    return replace(plain, **found)
+
+
+def options_with(model: type[BaseModel], **rules: Any) -> tuple[str, ...]:
+    """The names of the options for which these rules hold: `options_with(Options, inherited=True)`."""
+    return tuple(
+        name
+        for name in model.model_fields
+        if all(getattr(option_rules(model, name), rule) == value for rule, value in rules.items())
+    )
+
+
+def with_new_names(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the options' names of today.
+
+    Raises:
+        ValueError: an option is given under two of its names.
+    """
+    names = {old: name for name in model.model_fields for old in option_rules(model, name).old_names}
+    for old, name in names.items():
+        if old in values and name in values:
+            raise ValueError(f"{old} is the old name of {name}: give one of them")
+    return {names.get(name, name): value for name, value in values.items()}
 
 
 class TrainingOptions(BaseModel):
@@ -44,19 +84,26 @@ class TrainingOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int | None = Field(
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, values: Any) -> Any:
+        return with_new_names(cls, values) if isinstance(values, Mapping) else values
+
+    epochs: MayChange[int | None] = Field(
         default=None, ge=1, description=f"passes over the data ({DEFAULT_EPOCHS} when no budget is given)"
     )
-    max_steps: int | None = Field(default=None, ge=1, description="optimiser steps at most")
-    max_minutes: float | None = Field(
+    max_steps: MayChange[int | None] = Field(default=None, ge=1, description="optimiser steps at most")
+    max_minutes: MayChange[float | None] = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
         description="minutes at most, the validations within them included",
     )
 
-    optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="optimiser")
-    learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False, description="highest learning rate")
+    optimizer: NeverChanges[Literal["adamw", "sgd"]] = Field(default="adamw", description="optimiser")
+    learning_rate: MayChange[float] = Field(
+        default=2e-3, gt=0, allow_inf_nan=False, description="highest learning rate"
+    )
     weight_decay: float = Field(
         default=0.0,
         ge=0,
@@ -65,7 +112,7 @@ class TrainingOptions(BaseModel):
     )
     betas: tuple[float, float] = Field(default=(0.9, 0.99), description="decay of adamw's two moments")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="momentum of sgd")
-    clip_norm: float = Field(
+    clip_norm: MayChange[float] = Field(
         default=1.0,
         ge=0,
         allow_inf_nan=False,
@@ -82,7 +129,7 @@ class TrainingOptions(BaseModel):
         description="share of the training in which the learning rate rises "
         "(by default 0.02 for cosine and inverse_square_root, 0.3 for one_cycle, else 0)",
     )
-    final: float = Field(
+    min_lr_ratio: Annotated[float, OptionRules(old_names=("final",))] = Field(
         default=0.01,
         ge=0,
         le=1,
@@ -97,22 +144,22 @@ class TrainingOptions(BaseModel):
         default=0.5, gt=0, lt=1, description="plateau: what the learning rate falls to"
     )
 
-    unfreeze_every: float = Field(
+    unfreeze_every: NeverChanges[float] = Field(
         default=0.0,
         ge=0,
         allow_inf_nan=False,
         description="with --from: epochs after which each further group of layers is trained too, the last "
         "group alone at first; 0: all at once",
     )
-    layer_rate_decay: float = Field(
+    layer_rate_decay: NeverChanges[float] = Field(
         default=1.0,
         ge=1,
         allow_inf_nan=False,
         description="each group of layers learns so many times more slowly than the one above it (ULMFiT: 2.6)",
     )
 
-    seed: int = Field(default=0, ge=0, lt=2**32, description="seed of every random number")
-    device: str = Field(
+    seed: NeverChanges[int] = Field(default=0, ge=0, lt=2**32, description="seed of every random number")
+    device: MayChange[str] = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps"
     )
     precision: Literal["auto", "float32", "bf16"] = Field(
@@ -133,11 +180,18 @@ class TrainingOptions(BaseModel):
         description="try the mean of the last so many validated states as well; 0 or 1: do not",
     )
 
-    checkpoint_every: int | None = Field(default=None, ge=1, description="steps between checkpoints")
-    checkpoint_minutes: float = Field(default=10.0, gt=0, description="minutes between checkpoints at most")
-    keep_checkpoints: int = Field(default=2, ge=1, description="checkpoints that are kept")
+    read_ahead: MayChange[bool] = Field(
+        default=False, description="make the next batch in a thread while the last one trains"
+    )
+    checkpoint_every: MayChange[int | None] = Field(
+        default=None, ge=1, description="steps between checkpoints"
+    )
+    checkpoint_minutes: MayChange[float] = Field(
+        default=10.0, gt=0, description="minutes between checkpoints at most"
+    )
+    keep_checkpoints: MayChange[int] = Field(default=2, ge=1, description="checkpoints that are kept")
     record_every: int = Field(default=20, ge=1, description="steps between records of history.jsonl")
-    tensorboard: bool = Field(default=False, description="also write the records for TensorBoard")
+    tensorboard: MayChange[bool] = Field(default=False, description="also write the records for TensorBoard")
 
     @model_validator(mode="after")
     def _check(self) -> TrainingOptions:
@@ -170,6 +224,7 @@ def parse_options(model: type[Options], values: Mapping[str, Any], where: str) -
     Raises:
         InputError: an unknown option (with the nearest right one) or a wrong value.
     """
+    values = by_new_names(model, values, where)
     for name in values:
         if name not in model.model_fields:
             raise InputError(where, f"there is no option {name!r}", nearest(name, model.model_fields))
@@ -193,13 +248,26 @@ def parse_options(model: type[Options], values: Mapping[str, Any], where: str) -
         raise InputError(where, f"option {name!r} cannot be {values[name]!r}: {message}", fix) from error
 
 
-def check_file_options(model: type[BaseModel], values: Mapping[Any, Any], where: str) -> None:
-    """Refuse what a configuration file may not say.
+def by_new_names(model: type[BaseModel], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`with_new_names` for what a user gave.
+
+    Raises:
+        InputError: an option is given under two of its names.
+    """
+    try:
+        return with_new_names(model, values)
+    except ValueError as error:
+        raise InputError(where, str(error), "Leave the old name out.") from error
+
+
+def file_options(model: type[BaseModel], values: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """The options that a configuration file gives, by their names of today; what it may not say is refused.
 
     Raises:
         InputError: a key is no option (the nearest one is given), or a value of an option that is for the command
             line alone is more than the name of something that Gatework has: it could run a Python file.
     """
+    values = by_new_names(model, values, where)
     for name, value in values.items():
         if name not in model.model_fields:
             raise InputError(where, f"there is no option {name!r}", nearest(str(name), model.model_fields))
@@ -208,6 +276,7 @@ def check_file_options(model: type[BaseModel], values: Mapping[Any, Any], where:
             what = f"{name} names a cell in a Python file, which a configuration may not run"
             flag = f"--cell {value}" if name == "cell" else f"--set {name}={value}"
             raise InputError(where, what, f"Give it on the command line: {flag}.")
+    return values
 
 
 def _from_text(value: Any, annotation: Any) -> Any:

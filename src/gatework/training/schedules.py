@@ -2,7 +2,7 @@
 
 Progress goes from 0 to 1 over the training: steps over all steps for budgets in steps and epochs, elapsed
 time over all time for a budget in minutes. `w` is the share of warm-up, in which the rate rises linearly
-from 0; `final` is the lowest share.
+from 0; `least` is the lowest share.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from types import MappingProxyType
 
 from gatework.training.options import TrainingOptions
 
-Schedule = Callable[[float, float, float], float]  # (progress, w, final) -> share of the learning rate
+Schedule = Callable[[float, float, float], float]  # (progress, w, least) -> share of the learning rate
 
 ONE_CYCLE_START = 1 / 25
 
 
-def constant(progress: float, w: float, final: float) -> float:
+def constant(progress: float, w: float, least: float) -> float:
     """The highest rate throughout, after the warm-up. `plateau` lowers it from there."""
     return _rise(progress, w)
 
 
-def cosine(progress: float, w: float, final: float) -> float:
-    """Half a cosine from 1 to `final` after the warm-up (Loshchilov & Hutter 2017, equation 5)."""
+def cosine(progress: float, w: float, least: float) -> float:
+    """Half a cosine from 1 to `least` after the warm-up (Loshchilov & Hutter 2017, equation 5)."""
     if progress < w:
         return _rise(progress, w)
-    return _half_cosine(1.0, final, (progress - w) / (1 - w))
+    return _half_cosine(1.0, least, (progress - w) / (1 - w))
 
 
-def one_cycle(progress: float, w: float, final: float) -> float:
-    """Up from 1/25 over the share `w`, then down to `final`, both as half a cosine (Smith & Topin 2018)."""
+def one_cycle(progress: float, w: float, least: float) -> float:
+    """Up from 1/25 over the share `w`, then down to `least`, both as half a cosine (Smith & Topin 2018)."""
     if progress < w:
         return _half_cosine(ONE_CYCLE_START, 1.0, progress / w)
-    return _half_cosine(1.0, final, (progress - w) / (1 - w))
+    return _half_cosine(1.0, least, (progress - w) / (1 - w))
 
 
-def inverse_square_root(progress: float, w: float, final: float) -> float:
-    """Linear warm-up, then as 1/sqrt(progress) (Vaswani et al. 2017, equation 3), not below `final`."""
+def inverse_square_root(progress: float, w: float, least: float) -> float:
+    """Linear warm-up, then as 1/sqrt(progress) (Vaswani et al. 2017, equation 3), not below `least`."""
     if progress < w:
         return _rise(progress, w)
-    return max(math.sqrt(w / progress), final) if w else 1.0
+    return max(math.sqrt(w / progress), least) if w else 1.0
 
 
 def _rise(progress: float, w: float) -> float:
@@ -67,5 +67,5 @@ WARMUPS = MappingProxyType({"cosine": 0.02, "one_cycle": 0.3, "inverse_square_ro
 def learning_rate(options: TrainingOptions, progress: float, plateau_share: float = 1.0) -> float:
     """The rate at `progress` in [0, 1]; `plateau_share` is what the plateaus so far have left of it."""
     w = WARMUPS.get(options.schedule, 0.0) if options.warmup is None else options.warmup
-    share = SCHEDULES[options.schedule](min(max(progress, 0.0), 1.0), w, options.final)
+    share = SCHEDULES[options.schedule](min(max(progress, 0.0), 1.0), w, options.min_lr_ratio)
     return options.learning_rate * share * plateau_share

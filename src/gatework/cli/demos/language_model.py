@@ -20,7 +20,7 @@ OPTIONS: dict[str, Any] = {
     "num_layers": 1,
     "embedding_size": 256,
     "batch_size": 16,
-    "steps": 32,
+    "bptt": 32,
     "learning_rate": 0.005,
     "tie_weights": False,
     "max_minutes": 0.9,

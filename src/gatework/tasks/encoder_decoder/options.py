@@ -14,32 +14,21 @@ from gatework.tasks.options import (
     CellOption,
     ExampleOptions,
 )
-from gatework.tasks.tokens import TOKEN_OPTIONS, TokenOptions
+from gatework.tasks.tokens import TokenOptions
+from gatework.training.options import Inherited
 
-__all__ = ["INHERITED", "Alignment", "EncoderDecoderOptions", "ScoredText", "SearchSettings"]
-
-# The options that a run started from another one (`from_run`) shares with it: the network and its tokens.
-INHERITED = (
-    *TOKEN_OPTIONS,
-    "shared_vocabulary",
-    "cell",
-    "decoder_cell",
-    "hidden_size",
-    "embedding_size",
-    "num_layers",
-    "decoder_layers",
-    "bidirectional",
-    "tie_weights",
-)
+__all__ = ["Alignment", "EncoderDecoderOptions", "ScoredText", "SearchSettings"]
 
 
 class EncoderDecoderOptions(TokenOptions, ExampleOptions):
     """How an encoder-decoder is made and trained."""
 
-    tokenizer: Literal["bpe", "word", "character"] = Field(
+    tokenizer: Inherited[Literal["bpe", "word", "character"]] = Field(
         "bpe", description="what a token is; word: the text comes as tokens with spaces between them"
     )
-    shared_vocabulary: bool = Field(False, description="one vocabulary and one embedding for both sides")
+    shared_vocabulary: Inherited[bool] = Field(
+        False, description="one vocabulary and one embedding for both sides"
+    )
 
     cell: CellOption = Field("gru", description="the encoder's cell, of the catalogue or FILE.py:NAME")
     decoder_cell: CellOption = Field(
@@ -47,16 +36,18 @@ class EncoderDecoderOptions(TokenOptions, ExampleOptions):
         description="the decoder's: bahdanau_gru, bahdanau_lstm or luong_lstm attend; cho_gru reads one fixed "
         "context; gru, lstm and the like only start from the source; or FILE.py:NAME",
     )
-    hidden_size: int = Field(
+    hidden_size: Inherited[int] = Field(
         256, ge=1, le=MOST_UNITS, description="units of each direction of the encoder, and of the decoder"
     )
-    embedding_size: int = Field(256, ge=1, le=MOST_UNITS, description="width of a token's vector")
-    num_layers: int = Field(1, ge=1, le=MOST_LAYERS, description="layers of the encoder")
-    decoder_layers: int = Field(
+    embedding_size: Inherited[int] = Field(256, ge=1, le=MOST_UNITS, description="width of a token's vector")
+    num_layers: Inherited[int] = Field(1, ge=1, le=MOST_LAYERS, description="layers of the encoder")
+    decoder_layers: Inherited[int] = Field(
         1, ge=1, le=MOST_LAYERS, description="layers of the decoder; those above the first are of `cell`"
     )
-    bidirectional: bool = Field(True, description="the encoder reads in both directions")
-    tie_weights: bool = Field(True, description="one matrix for the target's embedding and the softmax")
+    bidirectional: Inherited[bool] = Field(True, description="the encoder reads in both directions")
+    tie_weights: Inherited[bool] = Field(
+        True, description="one matrix for the target's embedding and the softmax"
+    )
 
     dropout: float = Field(
         0.2, ge=0, lt=1, description="dropout at embeddings, between layers, before the softmax"

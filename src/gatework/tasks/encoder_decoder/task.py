@@ -17,7 +17,7 @@ from gatework.seq2seq import EncoderDecoder, Hypothesis
 from gatework.tasks.artifacts import Artifacts, JsonArtifact
 from gatework.tasks.base import Figure
 from gatework.tasks.encoder_decoder.batch import PairBatch, collate
-from gatework.tasks.encoder_decoder.options import INHERITED, EncoderDecoderOptions, SearchSettings
+from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions, SearchSettings
 from gatework.tasks.encoder_decoder.predictor import SequencePredictor
 from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
 from gatework.tasks.example_task import Example, ExampleTask
@@ -57,7 +57,6 @@ class EncoderDecoderTask(ExampleTask):
     """
 
     cells: ClassVar[Mapping[str, str]] = {"cell": "cell.json", "decoder_cell": "decoder_cell.json"}
-    inherited: ClassVar[tuple[str, ...]] = INHERITED
     headline: ClassVar[Figure] = Figure("bleu", higher=True)
     noun: ClassVar[str] = "pairs"
     fields: ClassVar[tuple[str, ...]] = ("source", "target")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -17,9 +17,10 @@ from pydantic import (
 from gatework.errors import InputError
 from gatework.layers.softmax import default_cutoffs
 from gatework.tasks.options import MOST_HYPOTHESES, MOST_LAYERS, MOST_TOKENS, MOST_UNITS, CellOption
-from gatework.tasks.tokens import BYTE_PAIRS, TOKEN_OPTIONS, TokenOptions
+from gatework.tasks.tokens import BYTE_PAIRS, TokenOptions
+from gatework.training.options import Inherited, OptionRules
 
-__all__ = ["INHERITED", "KIND_DEFAULTS", "Completion", "CompletionSettings", "LanguageModelOptions", "Prompt"]
+__all__ = ["KIND_DEFAULTS", "Completion", "CompletionSettings", "LanguageModelOptions", "Prompt"]
 
 LARGE_VOCABULARY = 10_000
 
@@ -30,56 +31,49 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
         "vocabulary_size": BYTE_PAIRS,
         "embedding_size": 256,
         "tie_weights": True,
-        "steps": 64,
+        "bptt": 64,
         "ngram_order": 4,
     },
     "word": {
         "embedding_size": 256,
         "hidden_size": 512,
         "tie_weights": True,
-        "steps": 35,
+        "bptt": 35,
         "embedding_dropout": 0.2,
         "output_dropout": 0.3,
         "ngram_order": 4,
     },
 }
 
-# The options that a run started from another one (`from_run`) shares with it: the network and its tokens.
-INHERITED = (
-    *TOKEN_OPTIONS,
-    "cell",
-    "hidden_size",
-    "num_layers",
-    "proj_size",
-    "residual",
-    "embedding_size",
-    "tie_weights",
-    "adaptive_softmax",
-    "cutoffs",
-    "ngram_order",
-)
-
 
 class LanguageModelOptions(TokenOptions):
     """How a language model is made and trained; some defaults follow the kind of tokenizer."""
 
-    tokenizer: Literal["character", "word", "bpe"] = Field("character", description="what a token is")
+    tokenizer: Inherited[Literal["character", "word", "bpe"]] = Field(
+        "character", description="what a token is"
+    )
 
     cell: CellOption = Field("lstm", description="a cell of the catalogue, or FILE.py:NAME")
-    hidden_size: int = Field(384, ge=1, le=MOST_UNITS, description="units of a recurrent layer (word: 512)")
-    num_layers: int = Field(2, ge=1, le=MOST_LAYERS, description="recurrent layers")
-    proj_size: int = Field(
+    hidden_size: Inherited[int] = Field(
+        384, ge=1, le=MOST_UNITS, description="units of a recurrent layer (word: 512)"
+    )
+    num_layers: Inherited[int] = Field(2, ge=1, le=MOST_LAYERS, description="recurrent layers")
+    proj_size: Inherited[int] = Field(
         0, ge=0, le=MOST_UNITS, description="units of the states that a cell projects; 0: none"
     )
-    residual: bool = Field(False, description="every layer but the first adds its input to its output")
-    embedding_size: int = Field(
+    residual: Inherited[bool] = Field(
+        False, description="every layer but the first adds its input to its output"
+    )
+    embedding_size: Inherited[int] = Field(
         64, ge=1, le=MOST_UNITS, description="width of a token's vector (bpe, word: 256)"
     )
-    tie_weights: bool = Field(False, description="one matrix for embedding and softmax (bpe, word: true)")
-    adaptive_softmax: Literal["auto", "on", "off"] = Field(
+    tie_weights: Inherited[bool] = Field(
+        False, description="one matrix for embedding and softmax (bpe, word: true)"
+    )
+    adaptive_softmax: Inherited[Literal["auto", "on", "off"]] = Field(
         "auto", description=f"softmax in clusters of frequency; auto: on from {LARGE_VOCABULARY} tokens"
     )
-    cutoffs: list[int] | None = Field(
+    cutoffs: Inherited[list[int] | None] = Field(
         None, description="first token of each tail of the adaptive softmax (none: at 1/16 and 5/16 of them)"
     )
 
@@ -89,11 +83,11 @@ class LanguageModelOptions(TokenOptions):
     recurrent_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of the recurrent products' input")
     zoneout: float = Field(0.0, ge=0, lt=1, description="share of state units that keep their value")
 
-    batch_size: int = Field(32, ge=1, description="lanes of text that are read side by side")
-    steps: int = Field(
+    batch_size: int = Field(32, ge=1, description="places at which the text is read side by side")
+    bptt: Annotated[int, OptionRules(old_names=("steps",))] = Field(
         128, ge=1, description="tokens that the gradient goes back through (bpe: 64, word: 35)"
     )
-    ngram_order: int = Field(6, ge=1, description="longest n-gram of the baseline (bpe, word: 4)")
+    ngram_order: Inherited[int] = Field(6, ge=1, description="longest n-gram of the baseline (bpe, word: 4)")
 
     @field_validator("adaptive_softmax", mode="before")
     @classmethod

@@ -21,7 +21,6 @@ from gatework.tasks.language_model.evaluation import stream_loss
 from gatework.tasks.language_model.generator import Generator
 from gatework.tasks.language_model.network import LanguageNetwork
 from gatework.tasks.language_model.options import (
-    INHERITED,
     KIND_DEFAULTS,
     Completion,
     CompletionSettings,
@@ -77,7 +76,6 @@ class LanguageModel(Task):
     Input = Prompt
     Output = Completion
     columns: ClassVar[tuple[str, ...]] = ("text",)
-    inherited: ClassVar[tuple[str, ...]] = INHERITED
     headline: ClassVar[Figure] = Figure("loss", higher=False)
 
     options_: LanguageModelOptions
@@ -146,7 +144,7 @@ class LanguageModel(Task):
             self.network_,
             self._train,
             streams=self.options_.batch_size,
-            steps=self.options_.steps,
+            steps=self.options_.bptt,
             loss=loss,
             validation=lambda: {"loss": self._loss_of(valid) / len(valid)},
             groups=language_groups(self.network_),
