@@ -370,3 +370,19 @@ train()
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stderr == ""
+
+
+def test_an_inference_derives_no_backward_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    derived = []
+    monkeypatch.setattr(plan, "backward", lambda graph: derived.append(graph))
+
+    @gw.cell
+    def of_this_test(x: Any, h: Any) -> Any:
+        return gw.tanh(gw.linear("candidate", x, h)) * gw.sigmoid(gw.linear("gate", x, h)) + 0.25 * h
+
+    layer, x = gw.Recurrent(of_this_test, 2, 3), torch.randn(4, 2, 2)
+    with gw.backend("llvm"), torch.no_grad():
+        layer(x)
+        layer(x, lengths=torch.tensor([1, 4]))
+        layer.stream(2).step(x[0])
+    assert derived == []

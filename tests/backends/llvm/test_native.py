@@ -76,12 +76,12 @@ def test_a_temporary_folder_that_others_may_write_to_is_not_read(
     folder.symlink_to(tmp_path / "elsewhere")
     assert native.cache_folders() == []
     native.native.cache_clear()  # nothing is kept: it is compiled
-    assert native.native(plan.plan(gw.gru.graph).loop, torch.float32, engine_target.host()).run
+    assert native.native(plan.programs_of(gw.gru.graph).loop, torch.float32, engine_target.host()).run
 
 
 def test_a_damaged_file_of_the_cache_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWORK_CACHE", str(tmp_path / "kernels"))
-    graph, kernels = plan.plan(gw.minimal_gated_unit.graph).loop, tmp_path / "kernels"
+    graph, kernels = plan.programs_of(gw.minimal_gated_unit.graph).loop, tmp_path / "kernels"
     native.driver(torch.float32, engine_target.host())
     before = set(kernels.glob("*"))
     native.native.cache_clear()

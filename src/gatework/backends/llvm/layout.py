@@ -29,7 +29,7 @@ class ScalarKey(NamedTuple):
 ROWS, BEGIN, DIRECTION = ScalarKey("rows"), ScalarKey("begin"), ScalarKey("direction")
 
 
-class Factor(NamedTuple):
+class Operand(NamedTuple):
     """A weight block as a product reads it."""
 
     slot: str
@@ -37,7 +37,7 @@ class Factor(NamedTuple):
     transposed: bool
 
 
-class Group(NamedTuple):
+class MatmulGroup(NamedTuple):
     """Accumulations of one kernel with the same operands, computed together.
 
     Attributes:
@@ -49,7 +49,7 @@ class Group(NamedTuple):
     """
 
     first: int
-    factors: tuple[tuple[Factor, ...], ...]
+    factors: tuple[tuple[Operand, ...], ...]
     operands: tuple[int, ...]
     packed: tuple[ArrayKey, ...]
     width: Width
@@ -76,7 +76,7 @@ class Layout:
 
     pointers: list[ArrayKey] = field(default_factory=list)
     scalars: list[ScalarKey] = field(default_factory=list)
-    groups: dict[str, list[Group]] = field(default_factory=dict)
+    groups: dict[str, list[MatmulGroup]] = field(default_factory=dict)
     scratch: dict[ArrayKey, Width] = field(default_factory=dict)
 
     def pointer(self, key: ArrayKey) -> int:
@@ -99,9 +99,9 @@ class Layout:
         pointers, scalars, groups, scratch = json.loads(text)
         read = {
             label: [
-                Group(
+                MatmulGroup(
                     first,
-                    tuple(tuple(Factor(*factor) for factor in place) for place in factors),
+                    tuple(tuple(Operand(*factor) for factor in place) for place in factors),
                     tuple(operands),
                     tuple(ArrayKey(*key) for key in packed),
                     width,

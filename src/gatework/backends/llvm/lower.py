@@ -13,25 +13,21 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatework.backends.llvm import attending, lanes
-from gatework.backends.llvm.attending import Attending
+from gatework.backends.llvm import attention_code, elementwise
+from gatework.backends.llvm.addressing import Addressing
+from gatework.backends.llvm.attention_code import AttentionCode
 from gatework.backends.llvm.driver import BARRIER, BARRIER_TYPE, RUN_ARGUMENTS
+from gatework.backends.llvm.elementwise import ElementwiseCode
 from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value, function
-from gatework.backends.llvm.lanes import Access, Lanes
 from gatework.backends.llvm.layout import (
-    BEGIN,
-    DIRECTION,
     MOST_COLUMNS,
-    ROWS,
-    Factor,
-    Group,
     Layout,
+    MatmulGroup,
     ScalarKey,
 )
+from gatework.backends.llvm.placement import Placement
 from gatework.backends.llvm.product import BLOCK_TYPE, linked_name
 from gatework.backends.llvm.target import Target
-from gatework.graph.keys import ArrayKey
-from gatework.graph.node import Graph, Node
 from gatework.graph.schedule import Kernel, Schedule
 
 PANEL = 24  # rows whose products stand in the scratch memory at a time
@@ -57,36 +53,18 @@ class Program:
     """A scheduled step being lowered into a module."""
 
     def __init__(self, module: ir.Module, schedule: Schedule, target: Target, dtype: str) -> None:
-        self.module = module
-        self.schedule = schedule
-        self.graph: Graph = schedule.graph
-        self.target = target
-        self.dtype = dtype
-        self.layout = Layout()
-        for key in (ROWS, BEGIN, DIRECTION):
-            self.layout.scalar(key)
-        self.places: dict[int, list[ArrayKey]] = {}
-        for output, index in self.graph.outputs:
-            self.places.setdefault(self.holder(index), []).append(output)
-        for index in sorted(schedule.stored):
-            if index not in self.places and self.node(index).width != 1:
-                own = ArrayKey("scratch", str(index))
-                self.layout.scratch[own] = self.node(index).width
-                self.places[index] = [own]
+        self.module, self.schedule, self.target, self.dtype = module, schedule, target, dtype
+        self.placement = Placement(schedule)
 
-    def node(self, index: int) -> Node:
-        return self.graph.nodes[index]
-
-    def holder(self, index: int) -> int:
-        while index in self.schedule.alias_of:
-            index = self.schedule.alias_of[index]
-        return index
+    @property
+    def layout(self) -> Layout:
+        return self.placement.layout
 
     def emit(self, name: str) -> None:
         """The whole program, as a function of this name."""
         e = function(self.module, name, RUN_ARGUMENTS, self.target, self.dtype)
         pointers, numbers, first_step, last_step, first, last, part, parts, apart, barrier = e.function.args
-        access = Access(self, e, pointers, numbers, apart)
+        access = Addressing(self.placement, e, pointers, numbers, apart)
         rows = e.b.sub(last, first)
         scratch = self._scratch(e)
         meet = ir.Function(self.module, BARRIER_TYPE, BARRIER)
@@ -123,7 +101,7 @@ class Program:
     def emit_kernel(
         self,
         e: Emitter,
-        access: Access,
+        access: Addressing,
         label: str,
         kernel: Kernel,
         stage: int,
@@ -158,7 +136,7 @@ class Program:
                     unit = e.b.mul(block, e.whole(e.lanes))
                     elementwise(e.b.add(first, offset), count, unit, nothing, e.whole(0), e.whole(0))
             return
-        groups = self.groups(label, kernel)
+        groups = self.placement.groups(label, kernel)
         together = access.scalar(ScalarKey("unit_blocks", label))  # unit blocks of one product
         step_units = e.b.mul(together, e.whole(e.lanes))
         columns = e.b.mul(together, e.whole(len(kernel.accumulations)))
@@ -175,41 +153,11 @@ class Program:
                     sums = e.at(scratch, e.b.mul(inner, e.whole(e.lanes)))
                     elementwise(here, count, unit, sums, sums_row, step_units)
 
-    def groups(self, label: str, kernel: Kernel) -> list[Group]:
-        """Accumulations with the same operands, at most four together."""
-        by_operands: dict[tuple[int, ...], list[int]] = {}
-        for position, accumulation in enumerate(kernel.accumulations):
-            operands = tuple(self.holder(self.node(term).args[0]) for term in accumulation.terms)
-            by_operands.setdefault(operands, []).append(position)
-        groups = []
-        for operands, positions in by_operands.items():
-            adjacent: list[list[int]] = []
-            for position in positions:  # results of a group stand side by side
-                if adjacent and adjacent[-1][-1] == position - 1 and len(adjacent[-1]) < MOST_COLUMNS:
-                    adjacent[-1].append(position)
-                else:
-                    adjacent.append([position])
-            for members in adjacent:
-                keys = tuple(
-                    ArrayKey("packed", f"{label}.{members[0]}.{place}") for place in range(len(operands))
-                )
-                factors = tuple(
-                    tuple(self.factor(kernel.accumulations[member].terms[place]) for member in members)
-                    for place in range(len(operands))
-                )
-                groups.append(Group(members[0], factors, operands, keys, kernel.width))
-        self.layout.groups[label] = groups
-        return groups
-
-    def factor(self, index: int) -> Factor:
-        node = self.node(index)
-        return Factor(node.text("slot"), node.text("gate"), node.op == "gate_matmul_transposed")
-
     def emit_products(
         self,
         e: Emitter,
-        access: Access,
-        group: Group,
+        access: Addressing,
+        group: MatmulGroup,
         block: Value,
         step: Value,
         first: Value,
@@ -245,14 +193,14 @@ class Program:
         e = function(self.module, name, KERNEL_ARGUMENTS, self.target, self.dtype)
         e.function.linkage = "internal"
         pointers, numbers, apart, step, first, rows, unit, sums, sums_row, group = e.function.args
-        access = Access(self, e, pointers, numbers, apart)
+        access = Addressing(self.placement, e, pointers, numbers, apart)
         left = e.b.sub(access.width(kernel.width), unit)
         mask = e.tail_mask(left) if tail else None
-        lanes = Lanes(self, e, access, kernel, stage, step, unit, mask)
-        lanes.prepare()
+        code = ElementwiseCode(self.placement, e, access, kernel, stage, step, unit, mask)
+        code.prepare()
         with e.loop(e.whole(0), rows) as (row, _):
             base = e.at(sums, e.b.mul(row, sums_row)) if kernel.accumulations else sums
-            lanes.row(e.b.add(first, row), base, group)
+            code.row(e.b.add(first, row), base, group)
         e.b.ret_void()
         return e.function
 
@@ -261,11 +209,13 @@ class Program:
         e = function(self.module, name, STEP_ARGUMENTS, self.target, self.dtype)
         e.function.linkage = "internal"
         pointers, numbers, apart, step, first, rows = e.function.args
-        access = Access(self, e, pointers, numbers, apart)
-        lanes = Lanes(self, e, access, Kernel(1, (), nodes, ()), stage, step, e.whole(0), None)
-        lanes.prepare()
+        access = Addressing(self.placement, e, pointers, numbers, apart)
+        code = ElementwiseCode(
+            self.placement, e, access, Kernel(1, (), nodes, ()), stage, step, e.whole(0), None
+        )
+        code.prepare()
         with e.loop(e.whole(0), rows) as (row, _):
-            lanes.row(e.b.add(first, row), ir.Constant(POINTER, None), e.whole(0))
+            code.row(e.b.add(first, row), ir.Constant(POINTER, None), e.whole(0))
         e.b.ret_void()
         return e.function
 
@@ -274,15 +224,16 @@ class Program:
         e = function(self.module, name, STEP_ARGUMENTS, self.target, self.dtype)
         e.function.linkage = "internal"
         pointers, numbers, apart, step, first, rows = e.function.args
-        access = Access(self, e, pointers, numbers, apart)
+        access = Addressing(self.placement, e, pointers, numbers, apart)
         with e.loop(e.whole(0), rows) as (row, _):
-            attending = Attending(self, e, access, step, e.b.add(first, row))
+            code = AttentionCode(self.placement, e, access, step, e.b.add(first, row))
             for index in nodes:
-                attending.emit(index)
+                code.emit(index)
         e.b.ret_void()
         return e.function
 
 
-SUPPORTED = frozenset((*lanes.CODE, *attending.CODE, "leaf", "reduction", "matmul", "after_loop"))
+SUPPORTED = frozenset((*elementwise.CODE, *attention_code.CODE, "leaf", "reduction", "matmul", "after_loop"))
 """The codes of operations (`Op.code`) that this target has. `refusal` asks it, so that nothing else is lowered: leaves
-and reductions are read and summed by `Lanes`, products by `product.py`, gradients after the loop by `passes.py`."""
+and reductions are read and summed by `ElementwiseCode`, products by `product.py`, gradients after the loop by
+`passes.py`."""

@@ -16,13 +16,14 @@ from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.plan import (
     KEPT,
     Kept,
-    Plan,
     Shape,
     Stream,
     Streams,
+    TrainingPrograms,
     given_at_steps,
     kept,
-    plan,
+    programs_of,
+    training_programs_of,
 )
 from gatework.backends.llvm.spans import Chunk, Number
 from gatework.backends.llvm.worklist import WorkList
@@ -68,13 +69,13 @@ def add_forward(
         layer: whose parameters they read; None where there is but one.
     """
     graph, sizes, rows_all = shape.graph, shape.size_of, shape.rows
-    programs = plan(graph, wanted)
-    outer, loop = programs.outer, programs.loop
-    saved = Kept({}, {}, 0)
-    if wanted is not None:
-        outer = None if programs.outer_training is None else programs.outer_training.forward
-        loop = programs.loop_training.forward
-        saved = _kept(shape, wanted, at)
+    if wanted is None:
+        programs = programs_of(graph)
+        outer, loop, saved = programs.hoisted, programs.loop, Kept({}, {}, 0)
+    else:
+        training = training_programs_of(graph, wanted)
+        outer = None if training.hoisted is None else training.hoisted.forward
+        loop, saved = training.loop.forward, _kept(shape, wanted, at)
     bound = work.bind(native(loop, shape.dtype, shape.target), graph, sizes, rows_all, layer)
     begun = shape.extent.begun
     waiting = rows_all - begun  # rows without a step end as they begin
@@ -236,8 +237,8 @@ def add_backward(
         layer: whose parameters they read; None where there is but one.
     """
     graph, sizes, rows_all = shape.graph, shape.size_of, shape.rows
-    programs = plan(graph, wanted)
-    training, outer = programs.loop_training, programs.outer_training
+    programs = training_programs_of(graph, wanted)
+    training, outer = programs.loop, programs.hoisted
     saved = _kept(shape, wanted, at)
 
     inputs = _given(graph, sizes, at)
@@ -350,8 +351,8 @@ def _of_parameter(name: str) -> ArrayKey:
     return ArrayKey("parameter_gradient", name)
 
 
-def _static_gradients(programs: Plan) -> list[str]:
-    parts = (programs.loop_training, programs.outer_training)
+def _static_gradients(programs: TrainingPrograms) -> list[str]:
+    parts = (programs.loop, programs.hoisted)
     return list(dict.fromkeys(name for part in parts if part is not None for name, _ in part.statics))
 
 

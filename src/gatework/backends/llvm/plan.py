@@ -17,7 +17,7 @@ from gatework.backends.program import Piece
 from gatework.graph import Graph
 from gatework.graph.backward import Backward, backward
 from gatework.graph.expand import expand
-from gatework.graph.hoist import hoist
+from gatework.graph.hoist import Hoisted, hoist
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
 from gatework.graph.rewrite import drop_dead
@@ -28,37 +28,56 @@ _CHUNK_BYTES = 1 << 21  # the most that a chunk hands on
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The programs of a layer.
+class Programs:
+    """The programs of a layer for inference.
 
     Attributes:
-        outer: what leaves the loop; None where nothing does.
+        hoisted: what leaves the loop; None where nothing does.
         loop: the step.
-        outer_training, loop_training: the same for training, with their backward programs.
     """
 
-    outer: Graph | None
+    hoisted: Graph | None
     loop: Graph
-    outer_training: Backward | None
-    loop_training: Backward
+
+
+@dataclass(frozen=True)
+class TrainingPrograms:
+    """The programs of a layer for training: forward ones that save what backward reads, and backward ones.
+
+    Attributes:
+        hoisted: of what leaves the loop; None where nothing does.
+        loop: of the step.
+    """
+
+    hoisted: Backward | None
+    loop: Backward
 
 
 @made_once(maxsize=256)
-def plan(graph: Graph, wanted: frozenset[str] | None = None) -> Plan:
-    """The programs that a graph falls into.
+def programs_of(graph: Graph) -> Programs:
+    """The programs that a graph falls into."""
+    parts = _parts(graph)
+    return Programs(None if parts.outer is None else differentiated(parts.outer), differentiated(parts.loop))
+
+
+@made_once(maxsize=256)
+def training_programs_of(graph: Graph, wanted: frozenset[str]) -> TrainingPrograms:
+    """The same for training.
 
     Args:
-        wanted: inputs, static inputs and memories whose gradients are asked for; None for all.
+        wanted: inputs, static inputs and memories whose gradients are asked for.
     """
-    parts = hoist(simplify(expand(simplify(graph))))
-    given = {spec.name for spec in graph.inputs}
-    unwanted = frozenset() if wanted is None else frozenset(given - wanted)
-    return Plan(
-        None if parts.outer is None else differentiated(parts.outer),
-        differentiated(parts.loop),
+    parts = _parts(graph)
+    unwanted = frozenset(spec.name for spec in graph.inputs) - wanted
+    return TrainingPrograms(
         None if parts.outer is None else _without(backward(parts.outer), unwanted),
         _without(backward(parts.loop), unwanted),
     )
+
+
+@made_once(maxsize=256)
+def _parts(graph: Graph) -> Hoisted:
+    return hoist(simplify(expand(simplify(graph))))
 
 
 def _without(training: Backward, unwanted: frozenset[str]) -> Backward:
@@ -172,12 +191,12 @@ class Kept:
 @made_once(maxsize=256)
 def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
     """Where saved streams stand."""
-    programs = plan(shape.graph, wanted)
+    programs = training_programs_of(shape.graph, wanted)
     stagger = STAGGER // (torch.finfo(shape.dtype).bits // 8)
-    loop_reads = {spec.key for spec in programs.loop_training.loop.inputs}
+    loop_reads = {spec.key for spec in programs.loop.loop.inputs}
     found: tuple[Streams, Streams] = ({}, {})
     numbers: Number = 0
-    for part, streams in zip((programs.loop_training, programs.outer_training), found, strict=True):
+    for part, streams in zip((programs.loop, programs.hoisted), found, strict=True):
         if part is None:
             continue
         reads = {spec.key for spec in part.loop.inputs}

@@ -17,7 +17,7 @@ from gatework.backends.llvm import attended, memory, target, threads
 from gatework.backends.llvm.commands import Base, RaggedWork, Work
 from gatework.backends.llvm.once import made_once
 from gatework.backends.llvm.passes import ATTENDED_ROWS, backward_work, forward_work
-from gatework.backends.llvm.plan import KEPT, Shape, kept, plan
+from gatework.backends.llvm.plan import KEPT, Shape, kept, programs_of
 from gatework.backends.llvm.spans import extent, known_number
 from gatework.backends.llvm.target import Target
 from gatework.backends.pieces import run_pieces
@@ -107,12 +107,12 @@ def shape_for(
 @made_once(maxsize=256)
 def _has_row_numbers(graph: Graph) -> bool:
     """Whether a step makes numbers of a whole row: threads that share units would all write them."""
-    return any(OPS[node.op].sort == "reduction" for node in plan(graph).loop.nodes)
+    return any(OPS[node.op].sort == "reduction" for node in programs_of(graph).loop.nodes)
 
 
 @made_once(maxsize=256)
 def _stages(graph: Graph) -> int:
-    return len(schedule(plan(graph).loop).stages)
+    return len(schedule(programs_of(graph).loop).stages)
 
 
 def backward_shape(shape: Shape, weights: int) -> Shape:

@@ -20,7 +20,7 @@ from gatework.backends.llvm import memory, target
 from gatework.backends.llvm.commands import ARENA, ONE, Base, Fixed, LayerArray, Place, Work, new_arena
 from gatework.backends.llvm.once import LOCK, made_once
 from gatework.backends.llvm.passes import add_backward, add_forward
-from gatework.backends.llvm.plan import KEPT, Shape, given_at_steps, kept, plan
+from gatework.backends.llvm.plan import KEPT, Shape, given_at_steps, kept, training_programs_of
 from gatework.backends.llvm.sequence import backward_shape, differentiate, shape_for, with_gradients
 from gatework.backends.llvm.spans import known_number
 from gatework.backends.llvm.target import Target
@@ -224,8 +224,8 @@ class Stack:
 
     def _made_twice(self, wanted: frozenset[str]) -> bool:
         """Whether the loop and the outer program both make a gradient of the input, which are then added."""
-        programs = plan(self.plain.graph, wanted)
-        parts = (programs.loop_training, programs.outer_training)
+        programs = training_programs_of(self.plain.graph, wanted)
+        parts = (programs.loop, programs.hoisted)
         key, sizes = self._input.gradient, self._shapes[0].size_of
         return all(part is not None and key in given_at_steps(part.loop, sizes) for part in parts)
 

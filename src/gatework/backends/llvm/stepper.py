@@ -23,7 +23,7 @@ from gatework.backends.llvm.commands import (
 )
 from gatework.backends.llvm.native import native
 from gatework.backends.llvm.passes import ATTENDED_ROWS
-from gatework.backends.llvm.plan import given_at_steps, plan
+from gatework.backends.llvm.plan import given_at_steps, programs_of
 from gatework.backends.llvm.worklist import Bound, WorkList
 from gatework.backends.program import MemoryValue
 from gatework.graph import Graph
@@ -62,11 +62,11 @@ def bind_layer(
     Args:
         layer: its number in a stack; None where it is alone.
     """
-    programs, host = plan(graph), target.host()
+    programs, host = programs_of(graph), target.host()
     outer, hoisted = None, dict[ArrayKey, Place]()
-    if programs.outer is not None:
-        outer = work.bind(native(programs.outer, dtype, host), graph, sizes, rows, layer)
-        widths = given_at_steps(programs.outer, sizes)
+    if programs.hoisted is not None:
+        outer = work.bind(native(programs.hoisted, dtype, host), graph, sizes, rows, layer)
+        widths = given_at_steps(programs.hoisted, sizes)
         hoisted = {key: work.scratch(rows * width) for key, width in widths.items()}
     loop = work.bind(native(programs.loop, dtype, host), graph, sizes, rows, layer)
     states = {state.name: work.scratch(2 * rows * resolve(state.size, sizes)) for state in graph.states}

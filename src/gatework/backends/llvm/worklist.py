@@ -35,7 +35,7 @@ from gatework.backends.llvm.driver import (
     RUN,
     SOFTMAX,
 )
-from gatework.backends.llvm.layout import BEGIN, DIRECTION, ROWS, SPREAD, Group, ScalarKey, together
+from gatework.backends.llvm.layout import BEGIN, DIRECTION, ROWS, SPREAD, MatmulGroup, ScalarKey, together
 from gatework.backends.llvm.native import Native
 from gatework.backends.llvm.product import COLUMNS
 from gatework.backends.llvm.spans import (
@@ -177,7 +177,7 @@ class WorkList:
 
     def _pack(
         self,
-        group: Group,
+        group: MatmulGroup,
         graph: Graph,
         sizes: Mapping[str, int],
         count: int,

@@ -8,34 +8,32 @@ that exist, in their order, so that padding changes no bit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from gatework.backends.llvm import mathematics
+from gatework.backends.llvm.addressing import Addressing
+from gatework.backends.llvm.elementwise import across
 from gatework.backends.llvm.emitter import I64, Emitter, Value
-from gatework.backends.llvm.lanes import Access, across
+from gatework.backends.llvm.placement import Placement
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Node, Width
 from gatework.graph.ops import OPS
-
-if TYPE_CHECKING:
-    from gatework.backends.llvm.lower import Program
 
 _TOGETHER = 4  # steps of a memory, or registers of what is read, that are summed side by side
 
 Body = Callable[[Value, Value | None, list[Value]], list[Value]]
 
 
-class Attending:
+class AttentionCode:
     """The operations of a stage on memories, for one row of the batch at a step."""
 
-    def __init__(self, program: Program, e: Emitter, access: Access, step: Value, row: Value) -> None:
-        self.program, self.e, self.access, self.step, self.row = program, e, access, step, row
+    def __init__(self, placement: Placement, e: Emitter, access: Addressing, step: Value, row: Value) -> None:
+        self.placement, self.e, self.access, self.step, self.row = placement, e, access, step, row
         self.own = e.b.fptosi(e.load(e.at(access.pointer(ArrayKey("attended_rows", "")), row)), I64)
 
     def emit(self, index: int) -> None:
         """Computes a node's value, and stores it in all its places."""
-        node = self.program.node(index)
-        places = self.program.places[index]
+        node = self.placement.node(index)
+        places = self.placement.arrays[index]
         to = self.access.row(places[0], node.width, self.step, self.row, new=True)
         CODE[OPS[node.op].code](self, node, to)
         for place in places[1:]:
@@ -44,15 +42,15 @@ class Attending:
 
     def operand(self, node: Node, place: int) -> Value:
         """The address of an argument's units."""
-        index = self.program.holder(node.args[place])
-        leaf = self.program.node(index)
+        index = self.placement.storage_of(node.args[place])
+        leaf = self.placement.node(index)
         if leaf.op == "vector":
             return self.access.pointer(self.access.leaf(leaf))
         return self.access.matrix(index, self.step, self.row)[0]
 
     def memory(self, node: Node, place: int, steps: Width) -> tuple[Value, Value, Value]:
         """The address of a row's memory, the number of its steps that exist, and its width."""
-        e, leaf = self.e, self.program.node(node.args[place])
+        e, leaf = self.e, self.placement.node(node.args[place])
         width = self.access.width(leaf.width)
         lengths = self.access.pointer(ArrayKey("lengths", leaf.text("name")))
         length = e.b.fptosi(e.load(e.at(lengths, self.own)), I64)
@@ -170,7 +168,7 @@ class Attending:
 
     def _attention_context(self, node: Node, to: Value) -> None:
         e, weights = self.e, self.operand(node, 0)
-        memory, length, width = self.memory(node, 1, self.program.node(node.args[0]).width)
+        memory, length, width = self.memory(node, 1, self.placement.node(node.args[0]).width)
 
         def columns(places: list[Value], mask: Value | None) -> None:
             with e.loop(e.whole(0), length, 1, [e.const(0.0)] * len(places)) as (step, turn):
@@ -204,9 +202,9 @@ class Attending:
 
     def _additive_score_gradient(self, node: Node, to: Value) -> None:
         e, flows, query, energy = self.e, self.operand(node, 0), self.operand(node, 1), self.operand(node, 3)
-        steps = self.program.node(node.args[0]).width
+        steps = self.placement.node(node.args[0]).width
         keys, length, width = self.memory(node, 2, steps)
-        names = [self.program.node(node.args[place]).text("name") for place in (2, 3)]
+        names = [self.placement.node(node.args[place]).text("name") for place in (2, 3)]
         of_keys = self.steps_of(ArrayKey("memory_gradient", names[0]), steps, width)
         of_energy = e.at(self.access.pointer(ArrayKey("vector_gradient", names[1])), e.b.mul(self.own, width))
 
@@ -236,12 +234,12 @@ class Attending:
         self.by_columns(width, columns)
 
 
-CODE: dict[str, Callable[[Attending, Node, Value], None]] = {
-    "dot_score": Attending._dot_score,
-    "additive_score": Attending._additive_score,
-    "masked_softmax": Attending._masked_softmax,
-    "attention_context": Attending._attention_context,
-    "masked_softmax_gradient": Attending._masked_softmax_gradient,
-    "additive_score_gradient": Attending._additive_score_gradient,
+CODE: dict[str, Callable[[AttentionCode, Node, Value], None]] = {
+    "dot_score": AttentionCode._dot_score,
+    "additive_score": AttentionCode._additive_score,
+    "masked_softmax": AttentionCode._masked_softmax,
+    "attention_context": AttentionCode._attention_context,
+    "masked_softmax_gradient": AttentionCode._masked_softmax_gradient,
+    "additive_score_gradient": AttentionCode._additive_score_gradient,
 }
 """Operations on memories by the name of their code (`Op.code`): each stores its value at an address."""

@@ -3,122 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
 from gatework.backends.llvm import mathematics
-from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value
-from gatework.backends.llvm.layout import BEGIN, DIRECTION, ROWS, SPREAD, ScalarKey
+from gatework.backends.llvm.addressing import Addressing
+from gatework.backends.llvm.emitter import Emitter, Value
+from gatework.backends.llvm.layout import SPREAD
+from gatework.backends.llvm.placement import Placement
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Node, Width
 from gatework.graph.ops import OPS
 from gatework.graph.schedule import Kernel
 
-if TYPE_CHECKING:
-    from gatework.backends.llvm.lower import Program
 
-
-_WITHOUT_STEPS = (
-    "static",
-    "vector",
-    "bias",
-    "scratch",
-)  # all other arrays have one row of each step, or are states
-
-
-class Access:
-    """The argument arrays as one function sees them: each entry is read once, where it is first needed."""
-
-    def __init__(self, program: Program, e: Emitter, pointers: Value, numbers: Value, apart: Value) -> None:
-        self.program = program
-        self.e = e
-        self.pointers = pointers
-        self.numbers = numbers
-        self.apart = apart
-        self._read: dict[ArrayKey | ScalarKey, Value] = {}
-
-    def _at_entry(self, key: ArrayKey | ScalarKey, base: Value, index: int, kind: ir.Type) -> Value:
-        if key not in self._read:
-            before = self.e.b.block
-            entry = self.e.function.entry_basic_block
-            builder = ir.IRBuilder(entry)
-            if entry.is_terminated:
-                builder.position_before(entry.terminator)
-            else:
-                builder.position_at_end(entry)
-            address = builder.gep(base, [ir.Constant(I64, index)], source_etype=kind)
-            self._read[key] = builder.load(address, typ=kind)
-            if before is not entry:
-                self.e.b.position_at_end(before)
-            else:
-                self.e.b.position_at_end(entry)
-        return self._read[key]
-
-    def pointer(self, key: ArrayKey) -> Value:
-        return self._at_entry(key, self.pointers, self.program.layout.pointer(key), POINTER)
-
-    def own(self, key: ArrayKey) -> Value:
-        """The address of scratch memory, where this thread's rows of it are."""
-        return self.e.b.gep(self.pointer(key), [self.apart], source_etype=ir.IntType(8))
-
-    def scalar(self, key: ScalarKey) -> Value:
-        return self._at_entry(key, self.numbers, self.program.layout.scalar(key), I64)
-
-    def width(self, width: Width) -> Value:
-        return self.e.whole(width) if isinstance(width, int) else self.scalar(ScalarKey("size", width))
-
-    def time(self, step: Value) -> Value:
-        """The position of a step in its streams."""
-        return self.e.b.add(self.scalar(BEGIN), self.e.b.mul(step, self.scalar(DIRECTION)))
-
-    def row(self, key: ArrayKey, width: Width, step: Value, row: Value, *, new: bool = False) -> Value:
-        """The address of a row of an array, at a step; `new` for what a state becomes."""
-        e = self.e
-        base = self.own(key) if key.kind == "scratch" else self.pointer(key)
-        if key.kind == "state":
-            turn = e.b.add(step, e.whole(1)) if new else step
-            turn = e.b.and_(turn, self.scalar(ScalarKey("mask", key.name)))
-            row = e.b.add(e.b.mul(turn, self.scalar(ROWS)), row)
-        elif key.kind not in _WITHOUT_STEPS:
-            row = e.b.add(e.b.mul(self.time(step), self.scalar(ROWS)), row)
-        return e.at(base, e.b.mul(row, self.width(width)))
-
-    def leaf(self, node: Node) -> ArrayKey:
-        """The array that a leaf is read from."""
-        match node.op:
-            case "vector":
-                return ArrayKey("vector", node.text("name"))
-            case "bias":
-                return ArrayKey("bias", node.text("gate"), node.text("slot"))
-            case _:
-                return node.key
-
-    def matrix(self, index: int, step: Value, row: Value) -> tuple[Value, Value]:
-        """The rows of an operand from `row` on, and its width."""
-        node = self.program.node(index)
-        width = self.width(node.width)
-        if OPS[node.op].sort == "leaf":
-            return self.row(self.leaf(node), node.width, step, row), width
-        place = self.program.places[index][0]
-        return self.row(place, node.width, step, row, new=True), width
-
-
-class Lanes:
+class ElementwiseCode:
     """The values of one block of units of one row."""
 
     def __init__(
         self,
-        program: Program,
+        placement: Placement,
         e: Emitter,
-        access: Access,
+        access: Addressing,
         kernel: Kernel,
         stage: int,
         step: Value,
         unit: Value,
         mask: Value | None,
     ) -> None:
-        self.program, self.e, self.access = program, e, access
+        self.placement, self.e, self.access = placement, e, access
         self.kernel, self.stage, self.step, self.unit, self.mask = kernel, stage, step, unit, mask
         self.positions = {a.node: position for position, a in enumerate(kernel.accumulations)}
         self.fixed: dict[int, Value] = {}
@@ -126,56 +39,28 @@ class Lanes:
 
     def prepare(self) -> None:
         """Reads what is the same for every row: learned vectors, biases."""
-        for index, node in enumerate(self.program.graph.nodes):
-            if node.op in ("vector", "bias") and self.needed(index):
+        read = self.placement.read_by(self.kernel, self.stage)
+        for index, node in enumerate(self.placement.graph.nodes):
+            if node.op in ("vector", "bias") and index in read:
                 address = self.access.pointer(self.access.leaf(node))
                 if node.width == 1:
                     self.fixed[index] = self.e.splat(self.e.load(address))
                 else:
                     self.fixed[index] = self.e.load_vector(self.e.at(address, self.unit), self.mask)
 
-    def needed(self, index: int) -> bool:
-        """Whether this kernel computes with a value."""
-        return index in self._closure()
-
-    def _closure(self) -> set[int]:
-        if not hasattr(self, "_needed"):
-            found: set[int] = set()
-            sums = [arg for s in self.kernel.sums for arg in self.program.node(s).args]
-            waiting = [*self.kernel.stores, *sums]
-            while waiting:
-                index = self.program.holder(waiting.pop())
-                if index in found:
-                    continue
-                found.add(index)
-                if self.computed_here(index):
-                    waiting += self.program.node(index).args
-            self._needed = found
-        return self._needed
-
-    def computed_here(self, index: int) -> bool:
-        node = self.program.node(index)
-        sort = OPS[node.op].sort
-        if sort in ("leaf", "matmul", "reduction", "attention"):
-            return False
-        stage = self.program.schedule.stage_of[index]
-        if node.width == 1 and self.kernel.width != 1 and stage is not None:
-            return False  # a scalar of the row, computed before the kernels
-        return stage is None or stage == self.stage or index in self.program.schedule.recomputed
-
     def row(self, row: Value, sums: Value, group: Value) -> None:
         """Emits the loads, operations and stores of one row."""
-        e, program = self.e, self.program
+        e, placement = self.e, self.placement
         self.values = dict(self.fixed)
         self.row_number, self.sums, self.group = row, sums, group
         for index in self.kernel.stores:
             value = self.value(index)
-            node = program.node(index)
-            places = program.places.get(index, [])
+            node = placement.node(index)
+            places = placement.arrays.get(index, [])
             for place in places:
                 address = self.access.row(place, node.width, self.step, row, new=True)
                 self.put(value, address, node.width)
-            if node.width == 1 and program.schedule.stage_of[index] is not None:
+            if node.width == 1 and placement.schedule.stage_of[index] is not None:
                 first = e.b.extract_element(value, ir.Constant(ir.IntType(32), 0))
                 e.store(first, self.scalar(index, row))
         for index in self.kernel.sums:
@@ -190,7 +75,7 @@ class Lanes:
     def share(self, index: int, row: Value) -> None:
         """This block's part of a reduction over the units."""
         e = self.e
-        node = self.program.node(index)
+        node = self.placement.node(index)
         largest = node.op == "max"
         neutral = e.const(float("-inf") if largest else 0.0)
         total: Value | None = None
@@ -207,7 +92,7 @@ class Lanes:
         blocks = self.blocks(self.kernel.width)
         place = e.b.add(self.spread(row, blocks), e.b.sdiv(self.unit, e.whole(e.lanes)))
         key = ArrayKey("sum", str(index))
-        self.program.layout.scratch[key] = self.kernel.width
+        self.placement.layout.scratch[key] = self.kernel.width
         e.store(part, e.at(self.access.own(key), place))
 
     def scalar(self, index: int, row: Value) -> Value:
@@ -225,9 +110,9 @@ class Lanes:
     def reduced(self, index: int) -> Value:
         """A reduction from its parts, in their order."""
         e = self.e
-        node = self.program.node(index)
+        node = self.placement.node(index)
         width = next(
-            (self.program.node(arg).width for arg in node.args if self.program.node(arg).width != 1), 1
+            (self.placement.node(arg).width for arg in node.args if self.placement.node(arg).width != 1), 1
         )
         blocks = self.blocks(width)
         base = e.at(self.access.own(ArrayKey("sum", str(index))), self.spread(self.row_number, blocks))
@@ -239,14 +124,14 @@ class Lanes:
         return e.splat(turn.values[0])
 
     def value(self, index: int) -> Value:
-        index = self.program.holder(index)
+        index = self.placement.storage_of(index)
         if index not in self.values:
             self.values[index] = self._value(index)
         return self.values[index]
 
     def _value(self, index: int) -> Value:
-        e, program = self.e, self.program
-        node = program.node(index)
+        e, placement = self.e, self.placement
+        node = placement.node(index)
         sort = OPS[node.op].sort
         if node.op == "constant":
             return e.const(node.number("value"))
@@ -264,11 +149,11 @@ class Lanes:
             return e.load_vector(e.at(self.sums, place))
         if sort == "reduction":
             return self.reduced(index)
-        if self.computed_here(index):
+        if placement.is_inlined(index, self.kernel, self.stage):
             return apply(e, node, [self.value(arg) for arg in node.args])
-        if node.width == 1 and program.schedule.stage_of[index] is not None:
+        if node.width == 1 and placement.schedule.stage_of[index] is not None:
             return e.splat(e.load(self.scalar(index, self.row_number)))
-        place = program.places[index][0]
+        place = placement.arrays[index][0]
         address = self.access.row(place, node.width, self.step, self.row_number, new=True)
         if node.width == 1:
             return e.splat(e.load(address))
