@@ -43,9 +43,9 @@ def test_new_lengths_write_no_command_in_python(cell: str, monkeypatch: pytest.M
     written: list[int] = []
     add = worklist.WorkList._add
 
-    def counted(self: Any, *fields: Any) -> None:
-        written.append(1)
-        add(self, *fields)
+    def counted(self: Any, kind: int, **fields: Any) -> None:
+        written.append(kind)
+        add(self, kind, **fields)
 
     monkeypatch.setattr(worklist.WorkList, "_add", counted)
 

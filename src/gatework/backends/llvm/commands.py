@@ -18,13 +18,8 @@ import numpy as np
 import torch
 
 from gatework.backends.llvm import threads
-from gatework.backends.llvm.driver import (
-    BARRIER_BYTES,
-    COPY,
-    DATA_FIELDS,
-    FIELDS,
-    RUN,
-)
+from gatework.backends.llvm.command_layout import COPY, ROW, RUN, place
+from gatework.backends.llvm.driver import BARRIER_BYTES, DATA_FIELDS
 from gatework.backends.llvm.native import Driver, Native
 from gatework.backends.llvm.spans import (
     Form,
@@ -148,10 +143,11 @@ class Work:
         """
         numbers, commands, *_ = self._kept
         kinds = commands[:, 0]
-        commands[kinds == COPY, 4] = rows
+        commands[kinds == COPY, place(COPY, "rows")] = rows
         runs = kinds == RUN
-        commands[runs, 6], commands[runs, 7] = rows, int(by_units)
-        numbers[commands[runs, 3]] = rows  # the first number of every program
+        commands[runs, place(RUN, "rows")] = rows
+        commands[runs, place(RUN, "by_units")] = int(by_units)
+        numbers[commands[runs, place(RUN, "scalars")]] = rows  # the first scalar of every program
 
     def call(self, addresses: Mapping[Base, int], team: int) -> None:
         """Does the work.
@@ -195,8 +191,8 @@ class RaggedWork:
             len(head.scalars) + order * len(chunk.scalars),
         )  # fmt: skip
         once = own[:1]  # of the head, which reads only what is known of the batch
-        commands = head.commands.of(once).reshape(-1, FIELDS)
-        repeated = chunk.commands.of(own).reshape(-1, FIELDS)
+        commands = head.commands.of(once).reshape(-1, ROW)
+        repeated = chunk.commands.of(own).reshape(-1, ROW)
         return Work(
             self._kept,
             np.concatenate([head.which, np.tile(chunk.which, len(known))]),

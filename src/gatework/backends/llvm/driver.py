@@ -1,7 +1,7 @@
 """The native side of a work list: every thread of a team walks through the same commands.
 
-A command is a row of whole numbers: its kind, then its arguments. Addresses are written as places in a table of
-addresses, so that a list can be kept and used again with other tensors. Each command says how the threads
+A command is a row of whole numbers (`command_layout.py`). Addresses are written as places in a table of addresses, so
+that a list can be kept and used again with other tensors. Each command says how the threads
 share it: `RUN` and `COPY` by rows, or `RUN` by units; `PACK` by unit blocks; `OUTER` by the rows or the columns
 of its result, `OUTER_OF_ROWS` by rows of the batch; `SOFTMAX` and `BEST` by columns. Where one thread reads what
 another wrote, the list has a `BARRIER`.
@@ -9,15 +9,15 @@ another wrote, the list has a `BARRIER`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
 
+from gatework.backends.llvm import command_layout as layout
 from gatework.backends.llvm.emitter import I64, POINTER, VOID, Emitter, Value, function
 from gatework.backends.llvm.product import COLUMNS, block_name, emit_products
 from gatework.backends.llvm.softmax import emit_best, emit_softmax
 from gatework.backends.llvm.target import Target
-
-FIELDS = 13  # whole numbers of a command
-RUN, COPY, PACK, OUTER, BARRIER_COMMAND, SOFTMAX, BEST, OUTER_OF_ROWS = range(8)
 
 BARRIER = "gatework_barrier"
 BARRIER_TYPE = ir.FunctionType(VOID, [POINTER, I64])
@@ -25,6 +25,7 @@ BARRIER_BYTES = 128
 _SPINS = 2000  # between two offers of the processor to others
 
 _K_BLOCK = 384  # of an outer product: with the columns of a panel they stay in the second cache,
+_OUTER_SIZES = "right_k", "panel", "depth", "rows", "columns"
 _ROW_BLOCK = 120  # and so does this part of the result
 
 RUN_ARGUMENTS = [
@@ -81,80 +82,80 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
     )
     functions = module.globals
     with e.loop(e.whole(0), count) as (index, _):
-        command = e.b.gep(commands, [e.b.mul(index, e.whole(FIELDS))], source_etype=I64)
+        command = e.b.gep(commands, [e.b.mul(index, e.whole(layout.ROW))], source_etype=I64)
 
-        def field(place: int) -> Value:
+        def number(place: int) -> Value:
             return e.b.load(e.b.gep(command, [e.whole(place)], source_etype=I64), typ=I64)
 
-        def address(place: int) -> Value:
-            return e.b.load(e.b.gep(addresses, [field(place)], source_etype=I64), typ=POINTER)
+        def entry(place: Value) -> Value:
+            return e.b.load(e.b.gep(addresses, [place], source_etype=I64), typ=POINTER)
 
         done = e.function.append_basic_block("done")
-        switch = e.b.switch(field(0), done)
+        switch = e.b.switch(number(0), done)
 
-        def case(kind: int) -> None:
+        def case(kind: int) -> tuple[Callable[[str], Value], Callable[[str], Value]]:
+            """Begins the code of a kind of command: its fields by name, as numbers and as addresses."""
             block = e.function.append_basic_block(f"command_{kind}")
             switch.add_case(e.whole(kind), block)
             e.b.position_at_end(block)
+            field = lambda name: number(layout.place(kind, name))  # noqa: E731
+            return field, lambda name: entry(field(name))
 
-        case(RUN)
-        program = e.b.inttoptr(field(1), RUN_TYPE.as_pointer())
-        table = e.b.gep(addresses, [field(2)], source_etype=I64)
-        sizes = e.b.gep(numbers, [field(3)], source_etype=I64)
-        rows = field(6)
-        by_units = e.b.icmp_signed("!=", field(7), e.whole(0))
+        field, _ = case(layout.RUN)
+        program = e.b.inttoptr(field("program"), RUN_TYPE.as_pointer())
+        table = e.b.gep(addresses, [field("table")], source_etype=I64)
+        sizes = e.b.gep(numbers, [field("scalars")], source_etype=I64)
+        rows = field("rows")
+        by_units = e.b.icmp_signed("!=", field("by_units"), e.whole(0))
         first, last = e.share(rows, own, all_)
         first, last = e.select(by_units, e.whole(0), first), e.select(by_units, rows, last)
         part, parts = e.select(by_units, own, e.whole(0)), e.select(by_units, all_, e.whole(1))
         apart = e.select(by_units, e.whole(0), e.b.mul(own, e.whole(APART)))
-        arguments = [table, sizes, field(4), field(5), first, last, part, parts, apart, barrier]
-        e.b.call(program, arguments)
+        steps = field("first_step"), field("last_step")
+        e.b.call(program, [table, sizes, *steps, first, last, part, parts, apart, barrier])
         e.b.branch(done)
 
-        case(COPY)
-        first, last = e.share(field(4), own, all_)
-        zero = e.b.icmp_signed("<", field(1), e.whole(0))
-        source = e.select(zero, e.whole(0), field(1))
-        source = e.b.load(e.b.gep(addresses, [source], source_etype=I64), typ=POINTER)
+        field, address = case(layout.COPY)
+        first, last = e.share(field("rows"), own, all_)
+        zero = e.b.icmp_signed("<", field("source"), e.whole(0))
+        source = entry(e.select(zero, e.whole(0), field("source")))
         source = e.select(zero, ir.Constant(POINTER, None), source)
-        e.b.call(functions["copy"], [source, address(2), field(3), first, last])
+        e.b.call(functions["copy"], [source, address("to"), field("size"), first, last])
         e.b.branch(done)
 
-        case(PACK)
-        first, last = e.share(field(10), own, all_)
-        arguments = [address(1), *(field(i) for i in range(2, 6)), address(6), field(7), field(8)]
+        field, address = case(layout.PACK)
+        first, last = e.share(field("blocks"), own, all_)
+        arguments = [address("source"), *map(field, ("unit_stride", "k_stride", "units", "depth"))]
+        arguments += [address("packed"), field("columns"), field("size")]
         e.b.call(functions["pack"], [*arguments, first, last])
         e.b.branch(done)
 
-        case(OUTER)
-        arguments = [
-            address(1),
-            field(2),
-            field(3),
-            address(4),
-            *(field(i) for i in range(5, 10)),
-            address(10),
-        ]
-        e.b.call(functions["outer"], [*arguments, field(11), own, all_])
+        field, address = case(layout.OUTER)
+        arguments = [address("left"), field("left_m"), field("left_k"), address("right")]
+        arguments += [*map(field, _OUTER_SIZES), address("result"), field("accumulate")]
+        e.b.call(functions["outer"], [*arguments, own, all_])
         e.b.branch(done)
 
-        case(OUTER_OF_ROWS)
-        rows, columns = field(8), field(9)
-        first, last = e.share(field(11), own, all_)
+        field, address = case(layout.OUTER_OF_ROWS)
+        rows, columns = field("rows"), field("columns")
+        first, last = e.share(field("count"), own, all_)
         with e.loop(first, last) as (row, _):
-            left, right = e.at(address(1), e.b.mul(row, rows)), e.at(address(4), e.b.mul(row, columns))
-            result = e.at(address(10), e.b.mul(row, e.b.mul(rows, columns)))
-            arguments = [left, field(2), field(3), right, *(field(i) for i in range(5, 10)), result]
+            left, right = (
+                e.at(address("left"), e.b.mul(row, rows)),
+                e.at(address("right"), e.b.mul(row, columns)),
+            )
+            result = e.at(address("result"), e.b.mul(row, e.b.mul(rows, columns)))
+            arguments = [left, field("left_m"), field("left_k"), right, *map(field, _OUTER_SIZES), result]
             e.b.call(functions["outer"], [*arguments, e.whole(1), e.whole(0), e.whole(1)])
         e.b.branch(done)
 
-        for kind, name in ((SOFTMAX, "softmax"), (BEST, "best")):
-            case(kind)
-            arguments = [*(address(i) for i in range(1, 6)), *(field(i) for i in range(6, 9)), own, all_]
-            e.b.call(functions[name], arguments)
+        for kind, name in ((layout.SOFTMAX, "softmax"), (layout.BEST, "best")):
+            field, address = case(kind)
+            names = layout.FIELDS[kind]
+            e.b.call(functions[name], [*map(address, names[:5]), *map(field, names[5:]), own, all_])
             e.b.branch(done)
 
-        case(BARRIER_COMMAND)
+        case(layout.BARRIER)
         with e.when(e.b.icmp_signed(">", all_, e.whole(1))):
             e.b.call(functions[BARRIER], [barrier, all_])
         e.b.branch(done)

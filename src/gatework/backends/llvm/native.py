@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -185,10 +186,9 @@ def _private(folder: Path) -> bool:
 
 def sources() -> list[Path]:
     """Every file that machine code may depend on: the packages of graphs and of the engine, whole."""
-    from gatework import graph
-    from gatework.backends import llvm
-
-    return sorted(path for package in (graph, llvm) for path in Path(package.__path__[0]).rglob("*.py"))
+    found = [find_spec(package) for package in ("gatework.graph", "gatework.backends.llvm")]
+    folders = [Path(folder) for spec in found if spec for folder in spec.submodule_search_locations or ()]
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
 
 
 @made_once()

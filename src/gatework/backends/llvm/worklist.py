@@ -10,6 +10,18 @@ import numpy as np
 import torch
 
 from gatework.backends.llvm import native
+from gatework.backends.llvm.command_layout import (
+    BARRIER,
+    BEST,
+    COPY,
+    FIELDS,
+    OUTER,
+    OUTER_OF_ROWS,
+    PACK,
+    ROW,
+    RUN,
+    SOFTMAX,
+)
 from gatework.backends.llvm.commands import (
     ARENA,
     LINE,
@@ -22,19 +34,7 @@ from gatework.backends.llvm.commands import (
     Work,
     parameter,
 )
-from gatework.backends.llvm.driver import (
-    APART,
-    BARRIER_BYTES,
-    BARRIER_COMMAND,
-    BEST,
-    COPY,
-    FIELDS,
-    OUTER,
-    OUTER_OF_ROWS,
-    PACK,
-    RUN,
-    SOFTMAX,
-)
+from gatework.backends.llvm.driver import APART, BARRIER_BYTES
 from gatework.backends.llvm.layout import BEGIN, DIRECTION, ROWS, SPREAD, MatmulGroup, ScalarKey, together
 from gatework.backends.llvm.native import Native
 from gatework.backends.llvm.product import COLUMNS
@@ -56,7 +56,7 @@ from gatework.graph.parameters import gate_rows
 
 # Bytes between two arrays: what stands a power of two apart falls on the same places of the cache.
 STAGGER = 3 * LINE
-_BARRIER: list[Number] = [BARRIER_COMMAND, *[0] * (FIELDS - 1)]
+_BARRIER: list[Number] = [BARRIER, *[0] * (ROW - 1)]
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,10 @@ class WorkList:
                 strides = (1, width) if factor.transposed else (width, 1)
                 source = self._place(Place(parameter(f"weight_{factor.slot}", layer), first * width))
                 packed = self._place(arrays[key].at(position * size))
-                self._add(PACK, source, *strides, units, depth, packed, columns, size, 0, blocks)
+                self._add(
+                    PACK, source=source, unit_stride=strides[0], k_stride=strides[1], units=units, depth=depth,
+                    packed=packed, columns=columns, size=size, blocks=blocks,
+                )  # fmt: skip
 
     def run(
         self,
@@ -227,12 +230,16 @@ class WorkList:
         scalars |= {ScalarKey("mask", name): mask for name, mask in masks.items()}
         first = self._index(part.scalars, SCALARS)
         part.scalars += [scalars[key] for key in layout.scalars]
-        self._add(RUN, bound.program.run, table, first, *steps, rows, by_units)
+        self._add(
+            RUN, program=bound.program.run, table=table, scalars=first, first_step=steps[0], last_step=steps[1],
+            rows=rows, by_units=by_units,
+        )  # fmt: skip
 
     def copy(self, source: Place | None, to: Place, numbers: int, rows: Number = 1) -> None:
         """So many numbers of each row; zeros where there is no source."""
         if rows and numbers:
-            self._add(COPY, -1 if source is None else self._place(source), self._place(to), numbers, rows)
+            begin = -1 if source is None else self._place(source)
+            self._add(COPY, source=begin, to=self._place(to), size=numbers, rows=rows)
 
     def outer(
         self,
@@ -257,11 +264,11 @@ class WorkList:
             anew: the result begins at the sum.
         """
         if depth and rows and columns:
-            apart = self.panel_columns if panel is None else panel
-            places = self._place(left), self._place(right), self._place(result)
+            left_m, left_k = left_strides
             self._add(
-                OUTER, places[0], *left_strides, places[1], right_stride, apart, depth, rows, columns, places[2],
-                int(not anew),
+                OUTER, left=self._place(left), left_m=left_m, left_k=left_k, right=self._place(right),
+                right_k=right_stride, panel=self.panel_columns if panel is None else panel, depth=depth, rows=rows,
+                columns=columns, result=self._place(result), accumulate=int(not anew),
             )  # fmt: skip
 
     def outer_of_rows(
@@ -276,10 +283,10 @@ class WorkList:
         """
         count, rows, columns = shape
         if depth and count and rows and columns:
-            places = self._place(left), self._place(right), self._place(result)
             self._add(
-                OUTER_OF_ROWS, places[0], 1, left_stride, places[1], right_stride, self.panel_columns, depth, rows,
-                columns, places[2], count,
+                OUTER_OF_ROWS, left=self._place(left), left_m=1, left_k=left_stride, right=self._place(right),
+                right_k=right_stride, panel=self.panel_columns, depth=depth, rows=rows, columns=columns,
+                result=self._place(result), count=count,
             )  # fmt: skip
 
     @property
@@ -293,8 +300,10 @@ class WorkList:
         panels = -(-units // columns)
         packed = self.scratch(panels * depth * columns)
         blocks = panels * COLUMNS[-1]
-        source, to = self._place(weight), self._place(packed)
-        self._add(PACK, source, depth, 1, units, depth, to, columns, columns, 0, blocks)
+        self._add(
+            PACK, source=self._place(weight), unit_stride=depth, k_stride=1, units=units, depth=depth,
+            packed=self._place(packed), columns=columns, size=columns, blocks=blocks,
+        )  # fmt: skip
         return packed
 
     def softmax(
@@ -312,11 +321,14 @@ class WorkList:
 
         Args:
             results: the logarithms of the columns' sums of exponentials, and the means of their logits.
-            floor: what is taken off each probability.
+            floor: label-smoothing floor, smoothing / V, subtracted from each softmax value in the gradient.
             gradient: the table becomes the probabilities; else it is left unfinished.
         """
-        places = [self._place(place) for place in (table, bias, *results, floor)]
-        self._add(SOFTMAX, *places, units, columns, int(gradient))
+        normaliser, mean = map(self._place, results)
+        self._add(
+            SOFTMAX, table=self._place(table), bias=self._place(bias), normaliser=normaliser, mean=mean,
+            floor=self._place(floor), units=units, columns=columns, gradient=int(gradient),
+        )  # fmt: skip
 
     def best(
         self,
@@ -334,8 +346,11 @@ class WorkList:
             allowed: 0, or minus infinity for units that are not to be among them.
             results: their log-probabilities and the units, as numbers, (count, columns).
         """
-        places = [self._place(place) for place in (table, bias, allowed, *results)]
-        self._add(BEST, *places, units, columns, count)
+        values, places = map(self._place, results)
+        self._add(
+            BEST, table=self._place(table), bias=self._place(bias), allowed=self._place(allowed), values=values,
+            places=places, units=units, columns=columns, count=count,
+        )  # fmt: skip
 
     def barrier(self) -> None:
         """What comes after reads what other threads wrote before."""
@@ -343,8 +358,13 @@ class WorkList:
         if commands[-1:] != [_BARRIER] and (commands or self._part is self._chunk):
             commands.append(_BARRIER)
 
-    def _add(self, *fields: Number) -> None:
-        self._part.commands.append([*fields, *[0] * (FIELDS - len(fields))])
+    def _add(self, kind: int, **fields: Number) -> None:
+        """A command of a kind, with all of its fields by their names."""
+        names = FIELDS[kind]
+        if fields.keys() != set(names):
+            raise ValueError(f"a command of kind {kind} has the fields {names}; given are {tuple(fields)}")
+        rest = [0] * (ROW - 1 - len(names))
+        self._part.commands.append([kind, *(fields[name] for name in names), *rest])
 
     def _entry(self, place: Place) -> tuple[int, Number]:
         return self._bases.setdefault(place.base, len(self._bases)), place.offset * self._item
