@@ -1,4 +1,4 @@
-"""Running text: the same from files and tables, and pieces that never change what a tokenizer makes of it."""
+"""Running text: the same from files and tables, and chunks that never change what a tokenizer makes of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gatework.data import read_texts
 from gatework.data import text as text_module
-from gatework.data.text import pieces
+from gatework.data.text import chunks_of_text
 from gatework.errors import InputError
 
 
@@ -91,10 +91,10 @@ def test_missing_files_are_found_at_once(tmp_path: Path) -> None:
     characters=st.integers(1, 30),
     longest=st.integers(30, 60),
 )
-def test_pieces_are_the_text_cut_where_nothing_joins(texts: list[str], characters: int, longest: int) -> None:
+def test_chunks_are_the_text_cut_where_nothing_joins(texts: list[str], characters: int, longest: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_module, "LONGEST_LINE_BYTES", longest)
-        cut = list(pieces(texts, characters))
+        cut = list(chunks_of_text(texts, characters))
     assert "".join(cut) == "".join(texts)
     assert all(cut)
     for left, right in pairwise(cut):
@@ -104,17 +104,17 @@ def test_pieces_are_the_text_cut_where_nothing_joins(texts: list[str], character
         assert len(piece) < longest + 40 + characters or "\n" not in piece[:-1]
 
 
-def test_pieces_do_not_wait_for_the_end() -> None:
+def test_chunks_do_not_wait_for_the_end() -> None:
     def endless() -> Any:
         while True:
             yield "a line\n" * 10
 
-    stream = pieces(endless(), 100)
+    stream = chunks_of_text(endless(), 100)
     assert [len(next(stream)) for _ in range(3)] == [105, 105, 105]
 
 
 def test_a_text_without_line_ends_is_cut_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_module, "LONGEST_LINE_BYTES", 100)
-    cut = list(pieces(["some words "] * 50, 10))
+    cut = list(chunks_of_text(["some words "] * 50, 10))
     assert len(cut) > 4
     assert all(piece.startswith(" ") for piece in cut[1:])

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatework.data import LaneBatches, Tokenizer, TokenStream, read_texts
+from gatework.data import ParallelStreams, Tokenizer, TokenStream, read_texts
 from gatework.data import token_stream as module
 from gatework.errors import InputError
 
@@ -193,22 +193,22 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: Any, message: str) ->
     assert "\n" not in str(caught.value)
 
 
-@given(count=st.integers(2, 300), lanes=st.integers(1, 12), steps=st.integers(1, 20))
-def test_every_token_is_a_target_once(count: int, lanes: int, steps: int) -> None:
-    length = (count - 1) // lanes
+@given(count=st.integers(2, 300), streams=st.integers(1, 12), steps=st.integers(1, 20))
+def test_every_token_is_a_target_once(count: int, streams: int, steps: int) -> None:
+    length = (count - 1) // streams
     if length < steps:
         with pytest.raises(
-            InputError, match=f"has {count} tokens, fewer than the {lanes * steps + 1} of one batch"
+            InputError, match=f"has {count} tokens, fewer than the {streams * steps + 1} of one batch"
         ):
-            LaneBatches(stream_of(count), lanes, steps)
+            ParallelStreams(stream_of(count), streams, steps)
         return
-    batches = LaneBatches(stream_of(count), lanes, steps)
-    inputs = torch.cat([inputs for inputs, _ in batches])  # (L, lanes)
+    batches = ParallelStreams(stream_of(count), streams, steps)
+    inputs = torch.cat([inputs for inputs, _ in batches])  # (L, streams)
     targets = torch.cat([targets for _, targets in batches])
-    assert sorted(targets.flatten().tolist()) == list(range(1, length * lanes + 1))
-    assert count - 1 - length * lanes < lanes
-    # Each lane is a run of the text, carried on from batch to batch, and a target is the token that follows.
-    assert torch.equal(inputs, torch.arange(length)[:, None] + torch.arange(lanes) * length)
+    assert sorted(targets.flatten().tolist()) == list(range(1, length * streams + 1))
+    assert count - 1 - length * streams < streams
+    # Each stream is a run of the text, carried on from batch to batch, and a target is the token that follows.
+    assert torch.equal(inputs, torch.arange(length)[:, None] + torch.arange(streams) * length)
     assert torch.equal(targets, inputs + 1)
     assert batches.targets == targets.numel()
     assert [len(inputs) for inputs, _ in batches] == [
@@ -217,11 +217,11 @@ def test_every_token_is_a_target_once(count: int, lanes: int, steps: int) -> Non
 
 
 @given(world=st.integers(1, 4), per_rank=st.integers(1, 4), steps=st.integers(1, 9), extra=st.integers(0, 40))
-def test_ranks_share_the_lanes(world: int, per_rank: int, steps: int, extra: int) -> None:
-    lanes = world * per_rank
-    stream = stream_of(lanes * steps + 1 + extra)
-    whole = LaneBatches(stream, lanes, steps)
-    ranks = [LaneBatches(stream, lanes, steps, rank, world) for rank in range(world)]
+def test_ranks_share_the_streams(world: int, per_rank: int, steps: int, extra: int) -> None:
+    streams = world * per_rank
+    stream = stream_of(streams * steps + 1 + extra)
+    whole = ParallelStreams(stream, streams, steps)
+    ranks = [ParallelStreams(stream, streams, steps, rank, world) for rank in range(world)]
     assert {len(rank) for rank in ranks} == {len(whole)}
     for k in range(len(whole)):
         for part in (0, 1):
@@ -229,7 +229,7 @@ def test_ranks_share_the_lanes(world: int, per_rank: int, steps: int, extra: int
 
 
 def test_batches_are_random_access() -> None:
-    batches = LaneBatches(stream_of(1001), 10, 30)
+    batches = ParallelStreams(stream_of(1001), 10, 30)
     assert len(batches) == 4
     inputs, targets = batches[1]
     assert inputs.shape == targets.shape == (30, 10)
@@ -247,18 +247,18 @@ def test_batches_are_random_access() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 5), "lanes is 0"),
+        ((0, 5), "streams is 0"),
         ((5, 0), "steps is 0"),
         ((4, 5, 0, 0), "world is 0"),
         ((4, 5, 2, 2), "rank is 2 of 2 processes. Give 0 to 1"),
-        ((5, 5, 0, 2), "5 lanes cannot be shared evenly by 2 processes. Give a multiple of 2"),
+        ((5, 5, 0, 2), "5 streams cannot be shared evenly by 2 processes. Give a multiple of 2"),
         (
             (20, 50),
-            "text: the text has 1,000 tokens, fewer than the 1,001 of one batch (20 lanes of 50 steps). ",
+            "text: the text has 1,000 tokens, fewer than the 1,001 of one batch (20 streams of 50 steps). ",
         ),
     ],
 )
 def test_faults(arguments: tuple[int, ...], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        LaneBatches(stream_of(1000), *arguments)
+        ParallelStreams(stream_of(1000), *arguments)
     assert message in str(caught.value)

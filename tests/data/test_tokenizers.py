@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatework.data import Tokenizer, read_texts
-from gatework.data.text import pieces
+from gatework.data.text import chunks_of_text
 from gatework.errors import InputError
 
 TEXT = (
@@ -173,9 +173,11 @@ def test_the_spans_of_a_conversation_and_of_a_letter_that_grows() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=ANY_TEXT, size=st.integers(1, 20))
-def test_the_tokens_of_a_text_are_those_of_its_pieces(kind: str, text: str, size: int) -> None:
+def test_the_tokens_of_a_text_are_those_of_its_chunks(kind: str, text: str, size: int) -> None:
     tokenizer = trained(kind)
-    assert [id for piece in pieces([text], size) for id in tokenizer.encode(piece)] == tokenizer.encode(text)
+    assert [
+        id for piece in chunks_of_text([text], size) for id in tokenizer.encode(piece)
+    ] == tokenizer.encode(text)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,7 +17,7 @@ from .tables import (
     source_paths,
 )
 from .text import read_texts, text_sha256
-from .token_stream import LaneBatches, TokenStream
+from .token_stream import ParallelStreams, TokenStream
 from .tokenizers import Encoding, Tokenizer
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "Encoding",
     "Fields",
     "FileStamp",
-    "LaneBatches",
     "Packed",
     "Pair",
+    "ParallelStreams",
     "Row",
     "Source",
     "TokenStream",

@@ -11,7 +11,7 @@ from ..errors import InputError
 from .files import LONGEST_LINE_BYTES, read_blocks
 from .tables import Row, Source, file_format, locate_rows, source_paths
 
-PIECE_CHARACTERS = 1 << 16
+CHUNK_CHARACTERS = 1 << 16
 # A space between two words: no tokenizer here joins what stands on its two sides.
 _WORD_GAP = re.compile(r"(?<=\S) (?=\S)")
 
@@ -48,16 +48,16 @@ def read_texts(source: Source, *, column: str | None = None) -> Iterator[str]:
     return (text for path in paths for text in _path_texts(path, columns))
 
 
-def pieces(texts: Iterable[str], characters: int = PIECE_CHARACTERS) -> Iterator[str]:
-    """The same text cut anew, so that where the blocks were cut never matters.
+def chunks_of_text(texts: Iterable[str], characters: int = CHUNK_CHARACTERS) -> Iterator[str]:
+    """A text in chunks that do not depend on how its blocks were cut.
 
-    A cut is at a line end; in a line longer than the longest that is kept whole (`LONGEST_LINE_BYTES`), at a
-    space between two words; in a word that is longer still, anywhere. What a tokenizer makes of the whole
-    text is therefore what it makes of the pieces, one after another (but for such a word).
+    A chunk ends at a line end; in a line longer than `LONGEST_LINE_BYTES` at a space between two words; in a word
+    that is longer still anywhere. The tokens of the text are therefore those of its chunks, one after another (but
+    for such a word).
 
     Args:
         texts: blocks of one text, cut anywhere.
-        characters: about as many a piece, and more only where a line goes on.
+        characters: least characters of a chunk but the last; a chunk has more where its last line has.
     """
     waiting: list[str] = []
     size = 0

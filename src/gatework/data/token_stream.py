@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .text import pieces
+from .text import chunks_of_text
 from .tokenizers import Tokenizer
 
 FORMAT_VERSION = 1
@@ -154,54 +154,52 @@ class TokenStream(Sequence[Any]):
         return np.interp(tokens, marks[:, 0], marks[:, 1])
 
 
-class LaneBatches(Sequence[tuple[Tensor, Tensor]]):
-    """The batches of one epoch of truncated backpropagation: `lanes` texts side by side, `steps` tokens at a
-    time.
+class ParallelStreams(Sequence[tuple[Tensor, Tensor]]):
+    """The batches of one epoch of truncated backpropagation: B parallel streams of the text, T steps at a time.
 
-    The stream is cut into `lanes` runs of L = (N - 1) // lanes tokens, one after another. Lane b of batch k
-    goes on where lane b of batch k - 1 ended, so that a model carries its state from batch to batch. Tokens 1
-    … L·lanes are each a target exactly once; fewer than `lanes` tokens at the very end are left out. The last
+    The N tokens are cut into `streams` runs of L = (N - 1) // streams tokens. Row b of batch k + 1 begins with the
+    token after the last of row b of batch k, so that a model carries its state from batch to batch. Tokens 1 … L *
+    streams are each a target exactly once; fewer than `streams` tokens at the end of the text are left out. The last
     batch has fewer steps where L is no multiple of `steps`.
 
-    `batches[k]` is made from the stream when asked for and depends on nothing else, so a resume is exact. It
-    is
+    `batches[k]` is made from the token file at each access and depends on nothing else: resuming is exact. It is
 
     - inputs (T, B): token ids, int64,
-    - targets (T, B): the token that follows each input in the text, int64.
+    - targets (T, B): for each input the token that follows it in the text, int64.
 
     Args:
         stream: N token ids.
-        lanes: of the whole batch, over all processes.
+        streams: of the whole batch, over all processes.
         steps: T of every batch but the last.
-        rank: this process, 0 … world - 1. It has lanes rank·B … (rank + 1)·B - 1 with B = lanes / world.
+        rank: this process, 0 … world - 1. It has streams rank * B … (rank + 1) * B - 1 with B = streams / world.
         world: the number of processes.
 
     Raises:
-        InputError: the text is shorter than one batch, or the lanes cannot be shared evenly.
+        InputError: the text is shorter than one batch, or the streams cannot be shared evenly.
     """
 
-    def __init__(self, stream: TokenStream, lanes: int, steps: int, rank: int = 0, world: int = 1) -> None:
-        for name, value in (("lanes", lanes), ("steps", steps), ("world", world)):
+    def __init__(self, stream: TokenStream, streams: int, steps: int, rank: int = 0, world: int = 1) -> None:
+        for name, value in (("streams", streams), ("steps", steps), ("world", world)):
             if value < 1:
                 raise InputError("batches", f"{name} is {value}", "Give at least 1")
         if not 0 <= rank < world:
             raise InputError("batches", f"rank is {rank} of {world} processes", f"Give 0 to {world - 1}")
-        if lanes % world:
-            what = f"{lanes} lanes cannot be shared evenly by {world} processes"
+        if streams % world:
+            what = f"{streams} streams cannot be shared evenly by {world} processes"
             raise InputError("batches", what, f"Give a multiple of {world}")
-        length = (len(stream) - 1) // lanes
+        length = (len(stream) - 1) // streams
         if length < steps:
-            needed = lanes * steps + 1
+            needed = streams * steps + 1
             what = (
                 f"the text has {len(stream):,} tokens, fewer than the {needed:,} of one batch "
-                f"({lanes} lanes of {steps} steps)"
+                f"({streams} streams of {steps} steps)"
             )
-            raise InputError("text", what, "Give more text, or a smaller batch_size (lanes) or steps")
-        own = lanes // world
+            raise InputError("text", what, "Give more text, a smaller batch_size, or fewer steps")
+        own = streams // world
         begin, end = rank * own * length, (rank + 1) * own * length
         self._inputs = stream[begin:end].reshape(own, length)  # (B, L), views of the file
         self._targets = stream[begin + 1 : end + 1].reshape(own, length)
-        self.lanes = own
+        self.streams = own
         self.steps = steps
 
     def __len__(self) -> int:
@@ -214,16 +212,16 @@ class LaneBatches(Sequence[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: Any) -> Any:
         """Batch `index`, an int; negative counts from the end."""
-        number = index + len(self) if index < 0 else index
-        if not 0 <= number < len(self):
+        batch = index + len(self) if index < 0 else index
+        if not 0 <= batch < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
-        steps = slice(number * self.steps, (number + 1) * self.steps)
+        steps = slice(batch * self.steps, (batch + 1) * self.steps)
         return _steps_first(self._inputs[:, steps]), _steps_first(self._targets[:, steps])
 
 
-def _steps_first(lanes: np.ndarray) -> Tensor:
-    """(B, T) of the file's type to (T, B) int64, contiguous."""
-    return torch.from_numpy(np.ascontiguousarray(lanes.T, dtype=np.int64))
+def _steps_first(rows: np.ndarray) -> Tensor:
+    """(B, T) of the file's dtype to (T, B) int64, contiguous."""
+    return torch.from_numpy(np.ascontiguousarray(rows.T, dtype=np.int64))
 
 
 def _dtype(vocabulary_size: int) -> str:
@@ -236,7 +234,7 @@ def _write(file: BinaryIO, texts: Iterable[str], tokenizer: Tokenizer, path: Pat
     marks = []
     digest = hashlib.sha256()
     _put(file, b" " * _HEADER_BYTES, path)
-    for piece in pieces(texts, _MARK_CHARACTERS):  # what goes wrong in reading has its own message
+    for piece in chunks_of_text(texts, _MARK_CHARACTERS):  # what goes wrong in reading has its own message
         digest.update(piece.encode())
         ids = np.array(tokenizer.encode(piece), dtype=dtype)
         _put(file, ids.tobytes(), path)

@@ -32,7 +32,7 @@ from .detokenizers import (
     Detokenizer,
     WordDetokenizer,
 )
-from .text import pieces
+from .text import chunks_of_text
 
 BYTE_PAIR_VOCABULARY = 8000
 
@@ -100,7 +100,7 @@ class Tokenizer(abc.ABC):
             raise InputError("tokenizer", what, f"Give at least {final_kind.least_size}")
         if min_frequency < 1:
             raise InputError("tokenizer", f"min_frequency is {min_frequency}", "Give at least 1")
-        prepared = (_lower(piece) if lowercase else piece for piece in pieces(texts))
+        prepared = (_lower(piece) if lowercase else piece for piece in chunks_of_text(texts))
         return final_kind._trained(prepared, vocabulary_size, min_frequency, lowercase)
 
     @staticmethod
@@ -341,7 +341,9 @@ class BytePairTokenizer(Tokenizer):
     def _encode(self, text: str) -> list[int]:
         if not text:
             return []
-        batch = list(pieces([text], 1 << 11))  # enough of them to keep every core busy, each of whole lines
+        batch = list(
+            chunks_of_text([text], 1 << 11)
+        )  # enough of them to keep every core busy, each of whole lines
         encodings = self._library.encode_batch_fast(batch, add_special_tokens=False)
         return [id for encoding in encodings for id in encoding.ids]
 

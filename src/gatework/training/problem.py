@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gatework.data import Fields, LaneBatches, Packed, TokenStream, length_batches
+from gatework.data import Fields, Packed, ParallelStreams, TokenStream, length_batches
 from gatework.errors import InputError
 from gatework.training import nested
 
@@ -263,7 +263,7 @@ class StreamProblem:
         return self._groups
 
     def batches(self, epoch: int, rank: int, world: int) -> Sequence[tuple[Tensor, Tensor]]:
-        return LaneBatches(self._train, self._streams, self._steps, rank, world)
+        return ParallelStreams(self._train, self._streams, self._steps, rank, world)
 
     def initial_carry(self, rank: int, world: int) -> None:
         """None: the layers start from their initial state."""
