@@ -240,3 +240,16 @@ def test_interrupting_saves_and_resuming_gives_the_same_weights(corpus, tmp_path
         assert (broken / name).read_bytes() == (straight / name).read_bytes()
     resumed.communicate()
     whole.communicate()
+
+
+def test_waiting_for_a_line_can_be_interrupted(run):
+    """The answer to the first line is there while the second does not come; Ctrl-C then ends in good order."""
+    command = [sys.executable, "-m", "gatework", "predict", str(run), "--set", "length=3"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(b"the c\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["input"] == "the c"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130  # -6 where Python dies of the reader's lock
+    _, complaint = process.communicate()
+    assert b"Fatal" not in complaint

@@ -104,6 +104,11 @@ def declares(case: Case) -> None:
         assert model.model_config["extra"] == "forbid"
         for name, option in model.model_fields.items():
             assert option.description, name
+    for name in {"beam", "alternatives", "length", "min_length", "no_repeat"} & set(
+        kind.Settings.model_fields
+    ):
+        with pytest.raises(InputError, match="less than or equal"):  # a service answers strangers
+            kind.settings(**{name: 10**9})
     with pytest.raises(InputError, match="not trained"):
         kind().predict(case.example.inputs)
     with pytest.raises(InputError, match="not trained"):

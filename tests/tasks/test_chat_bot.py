@@ -87,6 +87,25 @@ def test_it_replies_and_remembers(bot: ChatBot) -> None:
     json.dumps(record)
 
 
+def test_a_reply_that_raises_leaves_the_conversation_as_it_was(
+    bot: ChatBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = bot.conversation()
+    talk.say("i am grace")
+    before = list(talk.turns)
+    talk.settings["beam"] = 0
+    with pytest.raises(InputError, match="beam"):
+        talk.say("hello")
+    assert talk.turns == before
+    del talk.settings["beam"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ChatBot, "reply", lambda *turns, **settings: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            talk.say("hello")
+    assert talk.turns == before
+    assert talk.say("what is my name") == "you are grace"  # the speakers are still told apart
+
+
 def test_figures_stand_beside_the_most_common_reply(bot: ChatBot) -> None:
     figures = bot.metrics_
     model, common = figures["model"], figures["baselines"]["most_common"]

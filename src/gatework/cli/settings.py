@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from pydantic import BaseModel
 
@@ -61,7 +61,7 @@ def read_inputs(file: str) -> Iterator[str]:
 
         yield from (line for _, line in read_lines(Path(file)))
         return
-    for number, line in enumerate(sys.stdin.buffer, start=1):
+    for number, line in enumerate(_standard_input(), start=1):
         where = f"standard input, line {number}"
         text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
         if b"\0" in text:
@@ -71,6 +71,18 @@ def read_inputs(file: str) -> Iterator[str]:
         except UnicodeDecodeError as error:
             what = f"byte 0x{text[error.start]:02x} at byte {error.start} of the line is not UTF-8"
             raise InputError(where, what, "Convert it to UTF-8.") from error
+
+
+def _standard_input() -> BinaryIO:
+    """The standard input, read through an object of its own.
+
+    A thread may still wait for a line when the program ends; Python then dies of the lock that this thread holds on
+    `sys.stdin.buffer`.
+    """
+    try:
+        return open(sys.stdin.fileno(), "rb", closefd=False)  # read to the end of the program
+    except OSError:  # no file: a test's, or a notebook's
+        return sys.stdin.buffer
 
 
 def open_output(path: Path | None) -> AbstractContextManager[TextIO]:
