@@ -229,7 +229,7 @@ def test_bad_data_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "1 pairs with an empty side are left out, the first at data, row 41" in said
     assert "1 pairs longer than max_length=200 tokens are left out, the first at data, row 42" in said
     assert model.result_.steps == 1
-    with pytest.raises(InputError, match="reads more"):
+    with pytest.raises(InputError, match="takes further inputs"):
         Translator(**SMALL, cell="bahdanau_gru").fit(iter(pairs(30, 1)))
     shutil.rmtree(tmp_path, ignore_errors=True)
 
