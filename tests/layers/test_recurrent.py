@@ -409,6 +409,38 @@ def query_of_the_input(x: Any, h: Any, memory: gw.Memory(size=5)) -> Any:  # typ
     return gw.tanh(gw.linear("candidate", x, h, context=context))
 
 
+@pytest.mark.parametrize("score", ["additive", "dot", "general", "location"])
+def test_a_query_of_parameters_alone_on_the_reference(score: str) -> None:
+    @gw.cell
+    def asks_the_same(x: Any, h: Any, memory: gw.Memory(size="hidden_size")) -> Any:  # type: ignore[valid-type]
+        context = gw.attend("source", gw.tanh(gw.vector("query")), memory, score=score)
+        return gw.tanh(gw.linear("candidate", x, h, context=context))
+
+    layer = gw.Recurrent(asks_the_same, INPUT, H)
+    memory = torch.randn(4, B, H)
+    with gw.backend("eager"):
+        output, _ = layer(torch.randn(T, B, INPUT), memory=memory)
+        alone, _ = layer(torch.randn(T, B, INPUT)[:, :1], memory=memory[:, :1])
+    assert output.shape == (T, B, H)
+    assert alone.shape == (T, 1, H)
+
+
+def test_a_normalisation_over_an_input_a_static_and_a_vector_together() -> None:
+    @gw.cell
+    def normed(x: Any, h: Any, d: gw.Static) -> Any:
+        a, b, c = gw.layer_norm("all", gw.linear("a", x), gw.linear("b", d=d), gw.vector("c"))
+        return gw.tanh(gw.linear("candidate", x, h) + a * b - c)
+
+    layer = gw.Recurrent(normed, INPUT, H, sizes={"d_size": 2}, dtype=torch.float64)
+    x, d = torch.randn(T, B, INPUT).double(), torch.randn(B, 2).double()
+    found = []
+    for backend in ("eager", "llvm"):
+        with gw.backend(backend):
+            output, _ = layer(x, inputs={"d": d})
+            found.append((output, torch.autograd.grad(output.square().sum(), list(layer.parameters()))))
+    torch.testing.assert_close(found[0], found[1])
+
+
 def test_second_derivative_where_the_query_depends_on_the_input_alone() -> None:
     layer = gw.Recurrent(query_of_the_input, INPUT, H, dtype=torch.float64)
     x = torch.randn(T, B, INPUT, dtype=torch.float64, requires_grad=True)

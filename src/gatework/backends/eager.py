@@ -190,7 +190,8 @@ class _Evaluator:
             case "layer_norm":
                 key = ("normal", *node.args)
                 if key not in cache:
-                    joined = torch.cat(args, dim=-1)
+                    leading = torch.broadcast_shapes(*(arg.shape[:-1] for arg in args))
+                    joined = torch.cat([arg.expand(*leading, arg.shape[-1]) for arg in args], dim=-1)
                     normal = F.layer_norm(joined, joined.shape[-1:], eps=node.number("epsilon"))
                     cache[key] = normal.split([arg.shape[-1] for arg in args], dim=-1)
                 return cache[key][int(node.number("index"))]
@@ -199,7 +200,7 @@ class _Evaluator:
             case "attention_context":
                 return attention_reference.attention_context(args[0], self.memory(node.args[1]).values)
             case "dot_score":
-                return attention_reference.dot_score(args[0], self.memory(node.args[1]).values)
+                return attention_reference.dot_score(self.query(args[0]), self.memory(node.args[1]).values)
             case "additive_score":
                 return attention_reference.additive_score(args[0], self.memory(node.args[1]).values, args[2])
             case "masked_softmax":
@@ -221,6 +222,10 @@ class _Evaluator:
             cache[key] = product.split([last - first for first, last in rows], dim=-1)
         return cache[key][members.index(index)]
 
+    def query(self, value: Tensor) -> Tensor:
+        """(B, Q), also of a query that depends on parameters alone."""
+        return _filled(value, self.like.shape[1])
+
     def memory(self, index: int) -> MemoryValue:
         return self.memories[self.graph.nodes[index].text("name")]
 
@@ -230,7 +235,7 @@ class _Evaluator:
         memory = self.memory(node.args[1])
         previous = args[2] if score == "location" else None
         scores = attention_reference.scores(
-            score, label, self.parameters, args[0], memory.keys[label], previous
+            score, label, self.parameters, self.query(args[0]), memory.keys[label], previous
         )
         return attention_reference.alignment(scores, memory.mask)
 
