@@ -10,7 +10,8 @@ import torch
 
 import gatework as gw
 from gatework import linear, sigmoid, tanh
-from gatework.backends import costs
+from gatework.backends import choose, costs
+from gatework.layers import call_plan
 
 
 def test_auto_takes_the_engine_and_says_why() -> None:
@@ -44,10 +45,16 @@ def test_auto_leaves_the_engine_where_it_cannot_run() -> None:
         torch.testing.assert_close(together, torch.stack([each(x)[0] for x in batches]))
 
 
+def forget_decisions() -> None:
+    """The next calls decide anew."""
+    for kept in (costs.advantage, choose, call_plan.plan_call, call_plan.plan_dense_call):
+        kept.cache_clear()
+
+
 def test_the_cost_table_decides_between_the_engine_and_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [(1, 32, 2.0, 3.0), (64, 512, 0.5, 2.0)]
     monkeypatch.setattr(costs, "_table", lambda: {"lstm": rows})
-    costs.advantage.cache_clear()
+    forget_decisions()
     try:
         small, large = torch.zeros(3, 2, 40), torch.zeros(3, 60, 40)
         assert gw.explain(gw.LSTM(40, 40), small).name == "llvm"
@@ -56,7 +63,7 @@ def test_the_cost_table_decides_between_the_engine_and_torch(monkeypatch: pytest
         assert str(choice).startswith("torch: its operator was measured 2.00 times as fast")
         assert gw.explain(gw.LSTM(40, 400), large).name == "llvm"  # training
     finally:
-        costs.advantage.cache_clear()
+        forget_decisions()
 
 
 def test_equations_are_recognised_whatever_their_names() -> None:

@@ -167,6 +167,8 @@ def test_a_fault_in_a_backend_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         name = "faulty"
         run = staticmethod(faulty)
         refusal = staticmethod(eager.refusal)
+        ragged = gathers = plain_tensors = False
+        whole_stack = "none"
 
     monkeypatch.setitem(BACKENDS, "faulty", Faulty)  # type: ignore[arg-type]
     monkeypatch.setattr(selection, "NAMES", (*selection.NAMES, "faulty"))

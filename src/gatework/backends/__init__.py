@@ -1,19 +1,45 @@
 """Graphs to numbers: the eager reference, torch's fused operators, and the engine."""
 
 from gatework.backends.pieces import run_pieces
-from gatework.backends.program import Backend, MemoryValue, SequenceInput, SequenceOutput
-from gatework.backends.selection import BACKENDS, BackendError, Choice, backend, choose, linear_choice
+from gatework.backends.program import (
+    Backend,
+    DenseBackend,
+    MemoryValue,
+    Request,
+    SequenceInput,
+    SequenceOutput,
+    StackCall,
+    StepOperator,
+    Stepper,
+)
+from gatework.backends.selection import (
+    BACKENDS,
+    BackendError,
+    Choice,
+    asked,
+    backend,
+    choose,
+    linear_choice,
+    result_memory,
+)
 
 __all__ = [
     "BACKENDS",
     "Backend",
     "BackendError",
     "Choice",
+    "DenseBackend",
     "MemoryValue",
+    "Request",
     "SequenceInput",
     "SequenceOutput",
+    "StackCall",
+    "StepOperator",
+    "Stepper",
+    "asked",
     "backend",
     "choose",
     "linear_choice",
+    "result_memory",
     "run_pieces",
 ]

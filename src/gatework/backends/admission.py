@@ -13,6 +13,9 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from gatework.backends.reasons import Reason
 
 _keys_of = torch._C._dispatch_keys
 _keys_of_thread = torch._C._dispatch_tls_local_include_set
@@ -34,19 +37,7 @@ _PLAIN = {
 _NO_MODE = {_key_set("BackendSelect", "ADInplaceOrView"), _key_set("BackendSelect")}
 _DTYPES = (torch.float32, torch.float64)
 
-_MODES = (
-    ("Tracer", "torch.jit.trace, or an export built on it, is recording torch's operators"),
-    (
-        "Python",
-        "a dispatch mode, such as FakeTensorMode or make_fx, is at work, and cannot see into native code",
-    ),
-    ("PreDispatch", "make_fx is recording torch's operators, and cannot see into native code"),
-    (
-        "FuncTorchDynamicLayerFrontMode",
-        "a transform of torch.func is at work, and cannot see into native code",
-    ),
-    ("VmapMode", "torch is batching a computation, and cannot see into native code"),
-)
+_MODES = ("Tracer", "Python", "PreDispatch", "FuncTorchDynamicLayerFrontMode", "VmapMode")
 
 
 def is_plain(tensor: Tensor) -> bool:
@@ -54,29 +45,47 @@ def is_plain(tensor: Tensor) -> bool:
     return type(tensor) in _TYPES and _keys_of(tensor).raw_repr() in _PLAIN
 
 
-def mode_refusal() -> str | None:
+def all_plain(tensors: Iterable[Tensor], dtype: torch.dtype) -> bool:
+    """Whether all tensors are plain, of one dtype that native code knows, and contiguous."""
+    if dtype not in _DTYPES:
+        return False
+    for tensor in tensors:
+        if (
+            type(tensor) not in _TYPES
+            or tensor.dtype is not dtype
+            or not tensor.is_contiguous()
+            or _keys_of(tensor).raw_repr() not in _PLAIN
+        ):
+            return False
+    return True
+
+
+def in_a_mode() -> bool:
+    """Whether torch traces, transforms, batches or casts what is computed in this thread."""
+    return (
+        torch.compiler.is_compiling()
+        or _keys_of_thread().raw_repr() not in _NO_MODE
+        or forward_ad._current_level >= 0
+        or torch.is_autocast_enabled("cpu")
+    )
+
+
+def mode_refusal() -> Reason | None:
     """Why native code is out of place in what torch is doing in this thread; None where it is not."""
     if torch.compiler.is_compiling():
-        return "torch is tracing, and cannot see into native code"
+        return Reason("compiling")
     if _keys_of_thread().raw_repr() not in _NO_MODE:
         keys = _keys_of_thread()
-        for name, reason in _MODES:
+        for name in _MODES:
             if keys.has(torch._C._dispatch_key_parse(name)):
-                return reason
-        return f"torch is in a mode that native code does not know ({keys})"
-    if torch.autograd.forward_ad._current_level >= 0:
-        return "the engine has no forward-mode derivatives"
+                return Reason(name)
+        return Reason("unknown mode", (str(keys),))
+    if forward_ad._current_level >= 0:
+        return Reason("forward mode")
     return None
 
 
-def autocast_refusal() -> str | None:
-    """Why native code cannot serve under autocast; None where autocast is off."""
-    if torch.is_autocast_enabled("cpu"):
-        return "autocast is on, and the engine does not compute in half precision"
-    return None
-
-
-def tensor_refusal(tensors: Iterable[Tensor]) -> str | None:
+def tensor_refusal(tensors: Iterable[Tensor]) -> Reason | None:
     """Why native code cannot take one of the tensors; None where it can take them all.
 
     Args:
@@ -87,10 +96,10 @@ def tensor_refusal(tensors: Iterable[Tensor]) -> str | None:
             continue
         what = "a further tensor of the call" if index else "the input"
         if tensor.device.type != "cpu":
-            return f"the engine runs on the CPU, and {what} is on {tensor.device}"
+            return Reason("device", (what, str(tensor.device)))
         if tensor.dtype not in _DTYPES:
-            return f"the engine computes in float32 and float64, and {what} is {tensor.dtype}"
-        return f"the engine reads plain dense tensors, and {what} is {_unusual(tensor)}"
+            return Reason("dtype", (what, tensor.dtype))
+        return Reason("not plain", (what, _unusual(tensor)))
     return None
 
 
@@ -123,6 +132,21 @@ def readable(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if tensor.dtype is not dtype:
         raise TypeError(f"{name} is {tensor.dtype}; it must be {dtype}, as the weights are.")
     return tensor.contiguous()
+
+
+def readable_in_an_operator(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Tensors that torch's dispatcher gives to an operator of ours, as native code reads them.
+
+    Raises:
+        TypeError: a tensor that is not its memory.
+    """
+    found = []
+    for tensor in tensors:
+        tensor = tensor.detach().resolve_neg().contiguous()
+        if not is_plain(tensor):
+            raise TypeError(f"gatework::stack: {tensor_refusal([tensor])}.")
+        found.append(tensor)
+    return found
 
 
 def native_gradients(gradients: Sequence[Tensor | None], dtype: torch.dtype) -> list[Tensor | None] | None:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from operator import attrgetter
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gatework.backends import attention_reference
-from gatework.backends.program import MemoryValue, SequenceInput, SequenceOutput
+from gatework.backends.program import MemoryValue, Request, SequenceInput, SequenceOutput
 from gatework.graph import Graph, Node
 from gatework.graph.node import Attribute, Width, resolve
 from gatework.graph.ops import OPS, depends_on_step
@@ -27,13 +28,25 @@ from gatework.graph.parameters import gate_rows, named_sizes
 
 name = "eager"
 ragged = False
+gathers = False
+plain_tensors = False
+whole_stack = "none"
 
 
-def refusal(
-    graph: Graph, *, record: bool, sizes: Mapping[str, int], like: Tensor | None = None
-) -> str | None:
+def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -> None:
     """None: the reference runs everything."""
-    return None
+
+
+def step_operator(graph: Graph) -> None:
+    """None: a step is a sequence of one step."""
+
+
+def dense_backend() -> None:
+    """None: linear maps are torch's."""
+
+
+def prepare_stepper(*layers: Any) -> None:
+    """None: the reference runs a sequence of one step for every step."""
 
 
 @lru_cache(maxsize=256)

@@ -6,12 +6,16 @@ sorted and without padding. A backend that knows only dense ones is run piece by
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
+from gatework.backends.admission import mode_refusal, tensor_refusal
+from gatework.backends.reasons import Reason
 from gatework.graph import Graph
 
 Piece = tuple[int, int, int]
@@ -96,24 +100,169 @@ class SequenceOutput:
     step_states: list[Tensor] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class StackCall:
+    """A whole stack on a dense batch, for `Backend.run_stack`.
+
+    Attributes:
+        names: of one layer's parameters.
+        layers: of each layer the sizes that its graph names, and how many weights its products have.
+        steps, rows: T and B
+        given: states are given; else they begin at zero.
+        input_gradient: whether the gradient of the input is wanted; None where no gradient is.
+        bidirectional, bias, dropout: of the stack.
+        training: the module's mode.
+    """
+
+    graph: Graph
+    dtype: torch.dtype
+    names: tuple[str, ...]
+    layers: tuple[tuple[tuple[tuple[str, int], ...], int], ...]
+    steps: int
+    rows: int
+    given: bool
+    input_gradient: bool | None
+    bidirectional: bool = False
+    bias: bool = True
+    dropout: float = 0.0
+    training: bool = False
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(
+            (self.graph, self.dtype, self.layers, self.steps, self.rows, self.given, self.input_gradient)
+        )
+
+    def __hash__(self) -> int:
+        return self._hash  # what is prepared for it is looked up at every call
+
+
+class Request(NamedTuple):
+    """What a choice of backend reads of a call, beside the graph and its sizes.
+
+    Attributes:
+        asked: the backend that the thread has asked for, or `auto`.
+        rows: B
+        record: gates are to be kept.
+        empty: there are no steps or no rows.
+        one_step: the call is for a single step.
+        training: gradients are enabled.
+        device, dtype: of the input.
+        obstacle: why native code cannot be called now, or not with the call's tensors; None where it can.
+        transform: a transform of torch.func is at work.
+        autocast: the dtype to which autocast changes a CPU operator's input; None where autocast is off or does not
+            touch the input.
+        onednn: torch may use oneDNN.
+    """
+
+    asked: str
+    rows: int = 1
+    record: bool = False
+    empty: bool = False
+    one_step: bool = False
+    training: bool = False
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    obstacle: Reason | None = None
+    transform: bool = False
+    autocast: torch.dtype | None = None
+    onednn: bool = True
+
+    @classmethod
+    def of(
+        cls, asked: str, tensors: Sequence[Tensor], *, rows: int, one_step: bool, empty: bool, record: bool
+    ) -> Request:
+        """The request of a call in what torch is doing now.
+
+        Args:
+            tensors: all that the call reads, its input first.
+        """
+        x = tensors[0]
+        mode = mode_refusal()
+        casts = torch.is_autocast_enabled("cpu") and x.device.type == "cpu" and x.dtype is not torch.float64
+        return cls(
+            asked,
+            rows,
+            record,
+            empty,
+            one_step,
+            torch.is_grad_enabled(),
+            x.device.type,
+            x.dtype,
+            mode or tensor_refusal(tensors),
+            torch._C._functorch.peek_interpreter_stack() is not None,
+            torch.get_autocast_dtype("cpu") if casts else None,
+            bool(torch.backends.mkldnn.enabled),
+        )
+
+
+StepOperator = Callable[[Tensor, tuple[Tensor, ...], list[Tensor]], tuple[Tensor, ...]]
+"""The new states from an input, (B, I), states, (B, size) each, and the parameters in torch.nn's order."""
+
+
+class Stepper(Protocol):
+    """A stack a step at a time, on a snapshot of its weights; made by `Backend.prepare_stepper`.
+
+    Attributes:
+        results: what the last step gave, (B, size) by name: `output` and what the cell emits. Each step overwrites it.
+    """
+
+    results: dict[str, Tensor]
+
+    def step(self, *given: Tensor) -> None:
+        """One step from the input and each further one, (B, size), plain and contiguous."""
+        ...
+
+    def states(self) -> tuple[Tensor, ...]:
+        """Copies of the states, (L, B, size) each."""
+        ...
+
+    def set_states(self, states: tuple[Tensor, ...]) -> None:
+        """Goes on from other states, (L, B, size) each."""
+        ...
+
+
+class DenseBackend(Protocol):
+    """A backend's linear map, and the softmax over one without its table of logits."""
+
+    def linear(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """input (N, I) times weight (O, I) transposed, plus bias (O): (N, O)."""
+        ...
+
+    def cross_entropy(
+        self, input: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float = 0.0
+    ) -> Tensor:
+        """Minus the log-probabilities of the targets, (N,), of a softmax over the linear map, summed."""
+        ...
+
+    def likeliest(
+        self, input: Tensor, weight: Tensor, bias: Tensor, count: int, forbidden: Collection[int]
+    ) -> tuple[Tensor, Tensor] | None:
+        """The log-probabilities of each row's likeliest units and the units, (N, count) each; None where it cannot."""
+        ...
+
+
 class Backend(Protocol):
     """A way from a graph to numbers.
 
     Attributes:
         ragged: whether `run` takes packed batches.
+        gathers: whether `run` reads a memory's rows through an index.
+        plain_tensors: whether `run` reads tensors by their memory, so that they must be plain (`admission.py`).
+        whole_stack: which stacks `run_stack` takes in one call: dense ones of `one direction` without anything between
+            the layers, `any` but residual ones, or `none`.
     """
 
     name: str
     ragged: bool
+    gathers: bool
+    plain_tensors: bool
+    whole_stack: Literal["none", "one direction", "any"]
 
     def refusal(
-        self, graph: Graph, *, record: bool, sizes: Mapping[str, int], like: Tensor | None = None
-    ) -> str | None:
-        """Why this backend cannot run a graph with these sizes; None where it can.
-
-        Args:
-            like: a tensor of the call's device and dtype; None where they are not known yet.
-        """
+        self, graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request
+    ) -> Reason | str | None:
+        """Why this backend cannot run a graph with these sizes for a call; None where it can."""
         ...
 
     def run(
@@ -125,4 +274,38 @@ class Backend(Protocol):
             parameters: `weight_SLOT`, `bias_SLOT` and vectors by name, without the layer's suffix.
             record: keep gates and step states.
         """
+        ...
+
+    def run_stack(
+        self, call: StackCall, x: Tensor, parameters: Sequence[Tensor], states: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A whole stack, for backends whose `whole_stack` is not `none`.
+
+        Args:
+            x: (T, B, I)
+            parameters: of all layers, layer by layer and direction by direction.
+            states: (L * directions, B, size) each, or none where `call.given` is false.
+
+        Returns:
+            (T, B, directions * H), and the states after the last step.
+        """
+        ...
+
+    def step_operator(self, graph: Graph) -> StepOperator | None:
+        """A graph's single step as one operator for tensors of every kind; None where `run` serves."""
+        ...
+
+    def dense_backend(self) -> DenseBackend | None:
+        """Its linear maps; None where they are torch's."""
+        ...
+
+    def prepare_stepper(
+        self,
+        graph: Graph,
+        parameters: Sequence[Mapping[str, Tensor]],
+        sizes: Sequence[Mapping[str, int]],
+        states: tuple[Tensor, ...],
+        memories: Sequence[Mapping[str, MemoryValue]],
+    ) -> Stepper | None:
+        """A stack prepared for a step at a time; None where `run` is called for every step."""
         ...

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from types import ModuleType, TracebackType
 from typing import cast
 
@@ -12,15 +14,21 @@ import torch
 from torch import Tensor
 
 from gatework.backends import eager, llvm, torch_fused
-from gatework.backends.admission import autocast_refusal, mode_refusal, tensor_refusal
+from gatework.backends.admission import mode_refusal, tensor_refusal
 from gatework.backends.costs import SLOWER, advantage
-from gatework.backends.program import Backend
+from gatework.backends.program import Backend, DenseBackend, Request
+from gatework.backends.reasons import Reason
 from gatework.errors import GateworkError, nearest
 from gatework.graph import Graph
 
 BACKENDS: dict[str, ModuleType] = {"eager": eager, "torch": torch_fused, "llvm": llvm}
 NAMES = ("auto", *BACKENDS)
 _chosen: ContextVar[str] = ContextVar("gatework_backend", default="auto")
+
+named_somewhere = False
+"""Whether some thread has chosen a backend by name: torch.compile cannot ask a thread for its choice, but sees this."""
+_named = 0
+_counting = threading.Lock()
 
 
 class BackendError(GateworkError, RuntimeError):
@@ -30,7 +38,9 @@ class BackendError(GateworkError, RuntimeError):
 class backend:
     """Chooses the backend: `gw.backend("eager")` from here on, `with gw.backend("eager"):` inside a block.
 
-    The choice belongs to the thread (or the asynchronous task) that makes it.
+    The choice belongs to the thread (or the asynchronous task) that makes it. Threads that are started afterwards, an
+    executor's among them, begin with `auto`: whoever wants another backend there says so there. Layers themselves may
+    be called from several threads at once.
 
     Args:
         name: `auto` takes the engine, `llvm`, wherever it can run and the cost table (`backends/costs.py`) does not
@@ -46,7 +56,7 @@ class backend:
             raise ValueError(f"There is no backend {name!r}. {nearest(name, NAMES)}")
         self.name = name
         self._before = _chosen.get()
-        _chosen.set(name)
+        _choose(name)
 
     def __enter__(self) -> backend:
         return self
@@ -54,7 +64,20 @@ class backend:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _chosen.set(self._before)
+        _choose(self._before)
+
+
+def _choose(name: str) -> None:
+    global _named, named_somewhere
+    with _counting:
+        _named += (name != "auto") - (_chosen.get() != "auto")
+        named_somewhere = _named > 0
+    _chosen.set(name)
+
+
+def asked() -> str:
+    """The backend that this thread has asked for; `auto` where it has asked for none."""
+    return _chosen.get()
 
 
 @dataclass(frozen=True)
@@ -63,11 +86,16 @@ class Choice:
 
     Attributes:
         name: of the backend.
-        reason: why it is the one, in a sentence.
+        why: the reason as a code.
     """
 
     name: str
-    reason: str
+    why: Reason
+
+    @property
+    def reason(self) -> str:
+        """Why it is the one, in a sentence."""
+        return str(self.why)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
@@ -76,99 +104,82 @@ class Choice:
     def backend(self) -> Backend:
         return _backend(self.name)
 
+    @property
+    def dense(self) -> DenseBackend | None:
+        """The backend's linear maps; None where they are torch's."""
+        return _backend(self.name).dense_backend()
 
-def choose(
-    graph: Graph,
-    sizes: Mapping[str, int],
-    *,
-    record: bool,
-    like: Tensor,
-    empty: bool = False,
-    rows: int = 1,
-    one_step: bool = False,
-    tensors: Sequence[Tensor] = (),
-) -> Choice:
+
+@lru_cache(maxsize=4096)
+def choose(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -> Choice:
     """The backend that runs a graph.
 
     Args:
         sizes: values of the sizes that the graph names.
-        record: gates are to be kept.
-        like: a tensor of the call's device and dtype.
-        empty: there are no steps or no rows.
-        rows: of the batch.
-        one_step: the call is for a single step.
-        tensors: every further tensor that the call reads.
+        request: all that the decision reads of the call.
 
     Raises:
         BackendError: the backend asked for by name cannot serve.
     """
-    asked = _chosen.get()
-    if empty:
-        return Choice("eager", "there is nothing to compute")
-    if asked == "auto":
-        return _automatic(graph, sizes, record, like, rows, one_step, tensors)
-    if record and asked != "eager":
-        return Choice("eager", f"the backend {asked!r} keeps no gates, and a tape is recording")
-    why_not = mode_refusal() if _backend(asked) is llvm else None
-    why_not = why_not or _backend(asked).refusal(graph, record=record, sizes=sizes, like=like)
-    if why_not is None and _backend(asked) is llvm:
-        why_not = tensor_refusal([like, *tensors])
+    name = request.asked
+    if request.empty:
+        return Choice("eager", Reason("empty"))
+    if name == "auto":
+        return _automatic(graph, sizes, request)
+    if request.record and name != "eager":
+        return Choice("eager", Reason("tape", (name,)))
+    why_not = _backend(name).refusal(graph, sizes, request)
     if why_not is not None:
-        raise BackendError(f"The backend {asked!r} was asked for and cannot serve: {why_not}.")
-    return Choice(asked, "it was asked for by name")
+        raise BackendError(f"The backend {name!r} was asked for and cannot serve: {why_not}.")
+    return Choice(name, Reason("by name"))
 
 
-def linear_choice(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Choice:
-    """The backend that runs a linear map: the engine wherever it can, unless another was asked for by name."""
-    asked = _chosen.get()
-    if asked not in ("auto", "llvm"):
-        return Choice(
-            "torch", "another backend was asked for by name, and none but the engine has a linear map"
-        )
-    tensors = (input, weight) if bias is None else (input, weight, bias)
-    why_not = mode_refusal() or autocast_refusal() or tensor_refusal(tensors)
-    if why_not is None and any(tensor.dtype is not input.dtype or not tensor.numel() for tensor in tensors):
-        why_not = "there is nothing to compute, or the dtypes differ"
-    if why_not is not None:
-        return Choice("torch", why_not)
-    return Choice("llvm", "it runs linear maps wherever it can")
+def linear_choice(tensors: Iterable[Tensor]) -> Choice:
+    """The backend that runs a linear map: the engine wherever it can, unless another was asked for by name.
+
+    Args:
+        tensors: the input, the weight, and the bias where there is one.
+    """
+    if asked() not in ("auto", llvm.name):
+        return Choice("torch", Reason("other linear"))
+    tensors = tuple(tensors)
+    why_not = mode_refusal() or tensor_refusal(tensors)
+    if why_not is None and torch.is_autocast_enabled("cpu"):
+        why_not = Reason("autocast")
+    if why_not is None and any(t.dtype is not tensors[0].dtype or not t.numel() for t in tensors):
+        why_not = Reason("dtypes differ")
+    return Choice("torch", why_not) if why_not is not None else Choice("llvm", Reason("linear"))
 
 
-def _automatic(
-    graph: Graph,
-    sizes: Mapping[str, int],
-    record: bool,
-    like: Tensor,
-    rows: int,
-    one_step: bool,
-    tensors: Sequence[Tensor],
-) -> Choice:
+def result_memory(shape: Sequence[int], like: Tensor) -> Tensor:
+    """A tensor without numbers yet, of another's device and dtype: on the CPU in memory that is used again."""
+    if like.device.type == "cpu" and like.is_floating_point():
+        return llvm.empty(shape, like.dtype)
+    return like.new_empty(shape)
+
+
+def _automatic(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -> Choice:
     """What `auto` takes."""
-    no_engine = mode_refusal() or llvm.refusal(graph, record=record, sizes=sizes, like=like)
-    no_engine = no_engine or autocast_refusal() or tensor_refusal([like, *tensors])
-    no_operator = torch_fused.refusal(graph, record=record, sizes=sizes, like=like)
-    if no_engine is None and one_step and not graph.inputs_of_kind("memory"):
-        no_engine = "a single step does not repay the engine's call"
+    no_engine = llvm.refusal(graph, sizes, request)
+    no_operator = torch_fused.refusal(graph, sizes, request)
+    if no_engine is None and request.autocast is not None:
+        no_engine = Reason("autocast")
+    if no_engine is None and request.one_step and not graph.inputs_of_kind("memory"):
+        no_engine = Reason("one step")
     if no_operator is not None:
         if no_engine is None:
-            return Choice("llvm", f"the engine runs every cell's own equations, and {no_operator}")
-        return Choice("eager", f"{no_engine}, and {no_operator}")
+            return Choice("llvm", Reason("own equations", (no_operator,)))
+        return Choice("eager", Reason("neither", (no_engine, no_operator)))
     kind = torch_fused.fused_kind(graph)
-    assert kind is not None
-    if no_engine is not None and torch._C._functorch.peek_interpreter_stack() is not None:
-        return Choice("eager", f"{no_engine}, nor into torch's fused operator")
-    if no_engine is not None:
-        return Choice("torch", f"{no_engine}, and torch has a fused operator for {graph.name}")
-    training = torch.is_grad_enabled()
-    ratio = advantage(kind, rows, sizes.get("hidden_size", 1), training)
-    what = "training" if training else "forward"
+    if no_engine is not None and request.transform:
+        return Choice("eager", Reason("transform", (no_engine,)))
+    if no_engine is not None or kind is None:
+        return Choice("torch", Reason("fused", (no_engine, graph.name)))
+    ratio = advantage(kind, request.rows, dict(sizes).get("hidden_size", 1), request.training)
+    what = "training" if request.training else "forward"
     if ratio < SLOWER:
-        return Choice(
-            "torch", f"its operator was measured {1 / ratio:.2f} times as fast at about this shape, {what}"
-        )
-    return Choice(
-        "llvm", f"it was measured {ratio:.2f} times as fast as torch's operator at about this shape, {what}"
-    )
+        return Choice("torch", Reason("torch is quicker", (1 / ratio, what)))
+    return Choice("llvm", Reason("engine is quicker", (ratio, what)))
 
 
 def _backend(name: str) -> Backend:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from gatework import cells
-from gatework.backends.program import SequenceInput, SequenceOutput
+from gatework.backends.program import Request, SequenceInput, SequenceOutput, StackCall, StepOperator
 from gatework.graph import Graph, Node
 from gatework.graph.language import relu
 from gatework.graph.variants import without_bias
@@ -22,31 +22,43 @@ from gatework.graph.variants import without_bias
 Kind = Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
 name = "torch"
 ragged = False
+gathers = False
+plain_tensors = False
+whole_stack = "any"
 
 
-def refusal(
-    graph: Graph, *, record: bool, sizes: Mapping[str, int], like: Tensor | None = None
-) -> str | None:
+def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -> str | None:
     """Why torch's operators cannot run a graph; None where they can."""
     if fused_kind(graph) is None:
         return f"torch has no fused operator for the equations of {graph.name}"
-    if record:
+    known = dict(sizes)
+    if request.record:
         return "torch's fused operators keep no gates"
-    if graph.states[0].size == "proj_size" and sizes.get("proj_size") == sizes.get("hidden_size"):
+    if graph.states[0].size == "proj_size" and known.get("proj_size") == known.get("hidden_size"):
         return "torch.nn.LSTM treats proj_size == hidden_size as no projection"
-    if _casts_on_the_cpu(like) and fused_kind(graph) == "lstm" and graph.states[0].size != "proj_size":
-        return lstm_fails_in(torch.get_autocast_dtype("cpu"), torch.backends.mkldnn.enabled)
+    if request.autocast and fused_kind(graph) == "lstm" and graph.states[0].size != "proj_size":
+        return lstm_fails_in(request.autocast, request.onednn)
     return None
 
 
-def _casts_on_the_cpu(like: Tensor | None) -> bool:
-    """Whether autocast will change the dtype of the input on its way into torch's operator."""
-    return (
-        like is not None
-        and like.device.type == "cpu"
-        and like.dtype is not torch.float64
-        and torch.is_autocast_enabled("cpu")
-    )
+@lru_cache(maxsize=256)
+def step_operator(graph: Graph) -> StepOperator | None:
+    """torch's operator for a single step; None where it has none, as for a projected LSTM."""
+    kind = _kind(graph)
+    if len(graph.slots()) != 2:
+        return None
+    step = _STEPS[kind]
+    if kind == "lstm":
+        return lambda x, states, weights: step(x, states, *weights)  # type: ignore[return-value]
+    return lambda x, states, weights: (step(x, states[0], *weights),)  # type: ignore[return-value]
+
+
+def dense_backend() -> None:
+    """None: linear maps are torch's."""
+
+
+def prepare_stepper(*layers: Any) -> None:
+    """None: a step is a call of torch's operator for one step."""
 
 
 @cache
@@ -122,7 +134,7 @@ def _skeleton(graph: Graph) -> tuple[object, ...]:
     )
 
 
-def flat_weights(graph: Graph, parameters: Mapping[str, Tensor]) -> list[Tensor]:
+def flat_weights(parameters: Mapping[str, Tensor]) -> list[Tensor]:
     """A layer's parameters in the order in which torch's operators take them."""
     order = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
     return [parameters[key] for key in order if key in parameters]
@@ -146,54 +158,42 @@ _STEPS: dict[Kind, Callable[..., Tensor | tuple[Tensor, ...]]] = {
 
 
 def run_stack(
-    kind: Kind,
-    input: Tensor,
-    states: tuple[Tensor, ...],
-    weights: list[Tensor],
-    *,
-    bias: bool,
-    layers: int,
-    dropout: float,
-    training: bool,
-    bidirectional: bool,
+    call: StackCall, x: Tensor, parameters: Sequence[Tensor], states: tuple[Tensor, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """A whole stack in one call of torch's operator.
-
-    Args:
-        input: (T, B, I)
-        states: (layers * directions, B, size) of each state.
-
-    Returns:
-        (T, B, directions * H), and the states after the last step.
-    """
+    """A whole stack in one call of torch's operator; see `gatework.backends.program.Backend.run_stack`."""
+    kind = _kind(call.graph)
+    count = len(call.names)
+    weights = [
+        weight
+        for first in range(0, len(parameters), count)
+        for weight in flat_weights(dict(zip(call.names, parameters[first : first + count], strict=True)))
+    ]
     hx = list(states) if kind == "lstm" else states[0]
-    result = _OPERATORS[kind](input, hx, weights, bias, layers, dropout, training, bidirectional, False)
+    options = len(call.layers), call.dropout, call.training, call.bidirectional, False
+    result = _OPERATORS[kind](x, hx, weights, call.bias, *options)
     return result[0], tuple(result[1:])
+
+
+def _kind(graph: Graph) -> Kind:
+    kind = fused_kind(graph)
+    if kind is None:
+        raise ValueError(f"torch's fused operators cannot run {graph.name}: ask `refusal` first.")
+    return kind
 
 
 def run(
     graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool = False
 ) -> SequenceOutput:
     """One layer over a dense batch; see `gatework.backends.program.Backend.run`."""
-    kind = fused_kind(graph)
-    if kind is None or record:
-        raise ValueError(f"torch's fused operators cannot run {graph.name}: ask `refusal` first.")
+    kind = _kind(graph)
     x = next(iter(sequence.inputs.values()))
     if sequence.steps == 1 and "weight_hr" not in parameters:
-        weights = flat_weights(graph, parameters)
+        weights = flat_weights(parameters)
         hx = list(sequence.states) if kind == "lstm" else sequence.states[0]
         stepped = _STEPS[kind](x[0], hx, *weights)
         new = stepped if isinstance(stepped, tuple) else (stepped,)
         return SequenceOutput(output=new[0].unsqueeze(0), emits={}, states=new)
-    output, states = run_stack(
-        kind,
-        x,
-        tuple(state.unsqueeze(0) for state in sequence.states),
-        flat_weights(graph, parameters),
-        bias="bias_ih" in parameters,
-        layers=1,
-        dropout=0.0,
-        training=torch.is_grad_enabled(),
-        bidirectional=False,
-    )
-    return SequenceOutput(output=output, emits={}, states=tuple(state.squeeze(0) for state in states))
+    hx = [state.unsqueeze(0) for state in sequence.states]
+    options = "bias_ih" in parameters, 1, 0.0, torch.is_grad_enabled(), False, False
+    result = _OPERATORS[kind](x, hx if kind == "lstm" else hx[0], flat_weights(parameters), *options)
+    return SequenceOutput(output=result[0], emits={}, states=tuple(state.squeeze(0) for state in result[1:]))

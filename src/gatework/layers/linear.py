@@ -33,8 +33,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         (…, O)
     """
-    if input.shape[-1:] != weight.shape[1:] or linear_choice(input, weight, bias).name != "llvm":
+    tensors = (input, weight) if bias is None else (input, weight, bias)
+    native = None if input.shape[-1:] != weight.shape[1:] else linear_choice(tensors).dense
+    if native is None:
         return F.linear(input, weight, bias)
-    from gatework.backends.llvm.linear import linear as native
-
-    return native(input.reshape(-1, input.shape[-1]), weight, bias).view(*input.shape[:-1], -1)
+    return native.linear(input.reshape(-1, input.shape[-1]), weight, bias).view(*input.shape[:-1], -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +14,7 @@ from gatework.backends import MemoryValue, attention_reference
 from gatework.graph.node import resolve
 from gatework.layers.lengths import check_lengths
 from gatework.layers.linear import linear
-
-if TYPE_CHECKING:
-    from gatework.layers.recurrent import Recurrent
+from gatework.layers.structure import LayerStack, Weights
 
 Lengths = Tensor | Mapping[str, Tensor] | None
 
@@ -102,7 +100,8 @@ class Memories:
 
 
 def read_memories(
-    layer: Recurrent,
+    stack: LayerStack,
+    weights: Weights,
     memory: Tensor | Mapping[str, Tensor] | Memories | None,
     lengths: Lengths,
     rows: int | None = None,
@@ -118,7 +117,7 @@ def read_memories(
     Raises:
         ValueError: one is missing or has another shape.
     """
-    specs = {spec.name: spec for spec in layer._graph.inputs_of_kind("memory")}
+    specs = {spec.name: spec for spec in stack.graph.inputs_of_kind("memory")}
     if isinstance(memory, Memories):
         if lengths is not None:
             raise ValueError("memory_lengths are given beside a memory that has its own: leave them out.")
@@ -132,14 +131,14 @@ def read_memories(
     given_lengths = _by_name(lengths, list(specs), "memory_lengths")
     missing = [name for name in specs if name not in given]
     if missing:
-        raise ValueError(f"{layer.cell.name} attends to {missing[0]!r}: give memory=…, (S, B, size).")
+        raise ValueError(f"{stack.cell.name} attends to {missing[0]!r}: give memory=…, (S, B, size).")
     values, masks = {}, {}
     for name, value in given.items():
         if value.dim() == 2:
             value = value.unsqueeze(1)
-        elif layer.batch_first:
+        elif stack.batch_first:
             value = value.transpose(0, 1)
-        size = resolve(specs[name].size, layer._sizes)
+        size = resolve(specs[name].size, stack.sizes)
         if value.dim() != 3 or value.shape[2] != size or rows not in (None, value.shape[1]):
             raise ValueError(
                 f"The memory {name} has shape {tuple(given[name].shape)}; expected {rows or 'B'} rows and {size} units."
@@ -151,15 +150,17 @@ def read_memories(
         values[name] = value
     if not values:
         return Memories({}, {}, ())
-    numbers = range(layer.num_layers * layer.num_directions)
-    keys = tuple(_keys(layer, number, values) for number in numbers)
-    return Memories(values, masks, keys, prepared=tuple({} for _ in numbers) if kept else ())
+    keys = tuple(_keys(stack, weights(*pair), values) for pair in stack.pairs)
+    return Memories(values, masks, keys, prepared=tuple({} for _ in stack.pairs) if kept else ())
 
 
-def _keys(layer: Recurrent, number: int, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The keys of one layer and direction."""
-    nodes = layer._graph.nodes
-    own = layer._parameters_of(*divmod(number, layer.num_directions))
+def _keys(stack: LayerStack, own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The keys of one layer and direction.
+
+    Args:
+        own: its parameters.
+    """
+    nodes = stack.graph.nodes
     found = {}
     for node in nodes:
         if node.op == "attention_weights":

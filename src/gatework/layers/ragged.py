@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from gatework.backends import result_memory
 from gatework.backends.admission import is_plain, mode_refusal
-from gatework.backends.llvm import memory
 from gatework.backends.program import Piece
 
 
@@ -102,8 +102,7 @@ class _Take(torch.autograd.Function):
     def forward(ctx: Any, tensor: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
         ctx.save_for_backward(index, inverse)
         shape = (len(index), *tensor.shape[1:])
-        own = tensor.device.type == "cpu" and tensor.is_floating_point()
-        result = memory.empty(shape, tensor.dtype) if own else tensor.new_empty(shape)
+        result = result_memory(shape, tensor)
         if len(index) > len(tensor):  # some are no row's: they stay zero
             return result.zero_().index_copy_(0, inverse, tensor)
         return torch.index_select(tensor, 0, index, out=result)

@@ -8,29 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from gatework.backends import Choice, SequenceInput, SequenceOutput, choose, run_pieces, torch_fused
+from gatework.backends import Choice
 from gatework.cells import get
-from gatework.errors import nearest
-from gatework.graph import Cell, Graph
-from gatework.graph.node import resolve
-from gatework.graph.parameters import parameter_shapes
-from gatework.graph.variants import variant
-from gatework.layers.call import Call, Output, State
-from gatework.layers.dropout import dropout
-from gatework.layers.masks import sequence_masks, step_masks
+from gatework.graph import Cell
+from gatework.layers.arguments import LayerArguments, Output
+from gatework.layers.call_plan import CallPlan, plan_call, request_of, stack_call
+from gatework.layers.compiled_path import compiled_path
+from gatework.layers.fast_path import fast_path
+from gatework.layers.layer_by_layer import run_layers
 from gatework.layers.memory import Lengths, Memories, read_memories
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
-from gatework.layers.quick import describe, plain_sizes, quick, traced
 from gatework.layers.stream import Stream
-from gatework.layers.tape import RecordedLayer, Tape, tapes_of
+from gatework.layers.structure import LayerStack, State, shared, suffix, zoneout_rates
+from gatework.layers.tape import RecordedLayer, recording, tapes_of
+
+
+class _OfStack:
+    """An attribute of a layer that its `LayerStack` holds; setting it gives the layer another stack."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, layer: Recurrent | None, owner: type) -> Any:
+        return self if layer is None else getattr(layer.stack, self._name)
+
+    def __set__(self, layer: Recurrent, value: Any) -> None:
+        layer.stack = shared(replace(layer.stack, **{self._name: value}))
 
 
 class Recurrent(nn.Module):
@@ -59,6 +68,15 @@ class Recurrent(nn.Module):
         ValueError: a size or rate out of range, or a size that the cell needs and nobody gave.
     """
 
+    input_size = _OfStack()
+    num_layers = _OfStack()
+    bias = _OfStack()
+    batch_first = _OfStack()
+    dropout = _OfStack()
+    bidirectional = _OfStack()
+    recurrent_dropout = _OfStack()
+    residual = _OfStack()
+
     def __init__(
         self,
         cell: Cell | str,
@@ -84,70 +102,54 @@ class Recurrent(nn.Module):
         self.cell = get(cell) if isinstance(cell, str) else cell
         if not isinstance(self.cell, Cell):
             raise TypeError(f"cell is {cell!r}: give a gatework.Cell or the name of one of the catalogue.")
-        for label, size in (
-            ("input_size", input_size),
-            ("hidden_size", hidden_size),
-            ("num_layers", num_layers),
-        ):
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{label}={size!r}: it must be a whole number, 1 or more.")
-        for label, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
-            _check_rate(label, rate)
-        self.input_size = input_size
+        named = {"hidden_size": hidden_size, **dict(sizes or {})}
+        if proj_size:
+            named["proj_size"] = proj_size
         self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bias = bias
-        self.batch_first = batch_first
-        self.dropout = float(dropout)
-        self.bidirectional = bidirectional
         self.proj_size = proj_size
-        self.recurrent_dropout = float(recurrent_dropout)
         self.zoneout = zoneout
-        self.residual = residual
         self.init = init
         self.forget_bias = forget_bias
-        self._zoneout = _zoneout_rates(self.cell.graph, zoneout)
-        self._sizes = {"hidden_size": hidden_size, **dict(sizes or {})}
-        if proj_size:
-            self._sizes["proj_size"] = proj_size
-        self._check_sizes()
-        self._graph = variant(self.cell.graph, bias=bias)
-        self.output_size = resolve(self._graph.states[0].size, self._sizes)
-        self._names = tuple(parameter_shapes(self._graph, self._layer_sizes(0)))
-        self._plain = plain_sizes(self)
-        self._described = describe(self)
-        for layer in range(num_layers):
-            shapes = parameter_shapes(self._graph, self._layer_sizes(layer))
-            for direction in range(self.num_directions):
-                for name, shape in shapes.items():
-                    empty = torch.empty(shape, device=device, dtype=dtype)
-                    self.register_parameter(name + _suffix(layer, direction), nn.Parameter(empty))
+        self.stack = shared(
+            LayerStack(
+                self.cell.graph,
+                input_size,
+                tuple(named.items()),
+                num_layers,
+                bidirectional,
+                bias,
+                batch_first,
+                dropout,
+                recurrent_dropout,
+                zoneout_rates(self.cell.graph, zoneout),
+                residual,
+            )
+        )
+        for layer, direction in self.stack.pairs:
+            for name, shape in self.stack.parameter_shapes(layer).items():
+                empty = torch.empty(shape, device=device, dtype=dtype)
+                self.register_parameter(name + suffix(layer, direction), nn.Parameter(empty))
         self.reset_parameters()
 
     @property
     def num_directions(self) -> int:
-        return 2 if self.bidirectional else 1
+        return self.stack.directions
+
+    @property
+    def output_size(self) -> int:
+        """Units of one direction's output."""
+        return self.stack.output_size
 
     @property
     def all_weights(self) -> list[list[Tensor]]:
         """Parameters by layer and direction, as torch.nn lists them."""
-        return [
-            list(self._parameters_of(layer, direction).values())
-            for layer in range(self.num_layers)
-            for direction in range(self.num_directions)
-        ]
+        return [list(self._weights(*pair).values()) for pair in self.stack.pairs]
 
     def reset_parameters(self) -> None:
         """Draws every parameter anew by the layer's `init` and `forget_bias`."""
-        for layer in range(self.num_layers):
-            for direction in range(self.num_directions):
-                initialise(
-                    self._graph,
-                    self._parameters_of(layer, direction),
-                    self._layer_sizes(layer),
-                    self.init,
-                    self.forget_bias,
-                )
+        for layer, direction in self.stack.pairs:
+            sizes = self.stack.layer_sizes(layer)
+            initialise(self.stack.graph, self._weights(layer, direction), sizes, self.init, self.forget_bias)
 
     def flatten_parameters(self) -> None:
         """Does nothing: parameters are taken as they are at every call. torch.nn's layers have it for cuDNN."""
@@ -188,18 +190,70 @@ class Recurrent(nn.Module):
         """
         if isinstance(emit, str):
             raise ValueError(f"emit={emit!r}: give a list of gates, emit=[{emit!r}].")
-        short = lengths is None and memory is None and inputs is None and not emit
-        if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
-            result = traced(self, input, hx) if short else None
+        stack, training = self.stack, self.training
+        compiling = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+        if lengths is None and memory is None and inputs is None and not emit:
+            if compiling:
+                result = compiled_path(stack, self._weights, input, hx, training)
+            else:
+                result = None if recording() else fast_path(stack, self._flat_weights(), input, hx, training)
             if result is not None:
                 return result
+        if (
+            compiling
+        ):  # the graph breaks here, once; decorated here, since the decorator imports all of dynamo
             given = {"memory": memory, "memory_lengths": memory_lengths, "inputs": inputs, "emit": emit}
-            return self._untraced(input, hx, lengths=lengths, **given)
-        result = quick(self, input, hx) if short else None
-        if result is not None:
+            uncompiled = torch.compiler.disable(type(self).forward)
+            result = uncompiled(self, input, hx, lengths=lengths, **given)
             return result
-        call = Call(self, input, hx, lengths, memory, memory_lengths, inputs)
+        call = LayerArguments(stack, self._weights, input, hx, lengths, memory, memory_lengths, inputs)
         return call.finish(*self._run(call, tuple(emit)))
+
+    def _run(
+        self, call: LayerArguments, emitted: tuple[str, ...]
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        """A call whose arguments are checked, as its plan says."""
+        stack, training, tapes = self.stack, self.training, tapes_of(self)
+        parameters = self._flat_weights()
+        request = request_of(
+            [*call.tensors, *parameters],
+            rows=call.rows,
+            steps=call.steps,
+            empty=call.empty,
+            record=bool(tapes),
+        )
+        plan = plan_call(stack, request, training, emitted)
+        backend = plan.choice.backend
+        if not backend.gathers:
+            call.memories = call.memories.whole
+        if plan.whole_stack and call.ragged is None and request.autocast is None:
+            return self._run_stack(plan, call, parameters)
+        recorded: dict[str, RecordedLayer] = {}
+        results = run_layers(
+            stack, self._weights, plan, call, training, recorded.__setitem__ if tapes else None
+        )
+        for tape in tapes:
+            tape.add(self, str(plan.choice), recorded)
+        return results
+
+    def _run_stack(
+        self, plan: CallPlan, call: LayerArguments, parameters: list[Tensor]
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        """The whole stack in one call of its backend."""
+        x, states = call.x, call.states
+        if plan.choice.backend.plain_tensors:
+            states = () if call.at_zero else states
+            x, states = x.contiguous(), tuple(state.contiguous() for state in states)
+            parameters = [parameter.contiguous() for parameter in parameters]
+        input_gradient: bool | None = None
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *states, *parameters)):
+            input_gradient = x.requires_grad
+        steps, rows = x.shape[:2]
+        whole = stack_call(
+            self.stack, plan.graph, self.training, x.dtype, steps, rows, bool(states), input_gradient
+        )
+        output, final = plan.choice.backend.run_stack(whole, x, parameters, states)
+        return {"output": output}, final
 
     def attend_to(self, memory: Tensor | Mapping[str, Tensor], lengths: Lengths = None) -> Memories:
         """A memory checked, masked and projected once, for calls that read it step after step.
@@ -210,147 +264,7 @@ class Recurrent(nn.Module):
         Args:
             memory, lengths: as `memory` and `memory_lengths` of a call.
         """
-        return read_memories(self, memory, lengths, kept=True)
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _untraced(self, *args: Any, **given: Any) -> tuple[Output, State]:
-        """A call that torch.compile leaves to Python: its graph breaks here, once."""
-        return self.forward(*args, **given)
-
-    def _run(self, call: Call, emitted: tuple[str, ...]) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-        tapes = tapes_of(self)
-        graph = self._mode_graph(emitted)
-        choice = choose(
-            graph,
-            self._sizes,
-            record=bool(tapes),
-            like=call.x,
-            empty=call.empty,
-            rows=call.rows,
-            one_step=call.steps == 1,
-            tensors=(*call.further, *chain(*self.all_weights)),
-        )
-        if choice.name != "llvm":
-            call.memories = call.memories.whole
-        if choice.name == "torch" and call.ragged is None and not (self.residual and self.num_layers > 1):
-            return self._run_fused_stack(graph, call)
-        recorded: dict[str, RecordedLayer] = {}
-        x = call.x
-        finals: list[tuple[Tensor, ...]] = []
-        streams: dict[str, Tensor] = {}
-        for layer in range(self.num_layers):
-            results = []
-            for direction in range(self.num_directions):
-                result = self._run_layer(graph, choice, call, x, layer, direction, recorded, tapes)
-                results.append(result)
-                finals.append(result.states)
-            joined = (
-                torch.cat([result.output for result in results], dim=-1)
-                if self.bidirectional
-                else results[0].output
-            )
-            if self.residual and layer > 0:
-                joined = joined + x
-            streams = {
-                name: torch.cat([result.emits[name] for result in results], dim=-1)
-                for name in results[0].emits
-            }
-            x = joined
-            if self.dropout and layer < self.num_layers - 1:
-                x = dropout(x, self.dropout, self.training)
-        for tape in tapes:
-            kept = {
-                name: replace(
-                    entry, values={key: value for key, value in entry.values.items() if tape.wants(key)}
-                )
-                for name, entry in recorded.items()
-            }
-            tape.add(self, str(choice), kept)
-        if len(finals) == 1:
-            return {"output": x, **streams}, tuple(state.unsqueeze(0) for state in finals[0])
-        return {"output": x, **streams}, tuple(torch.stack(states) for states in zip(*finals, strict=True))
-
-    def _run_layer(
-        self,
-        graph: Graph,
-        choice: Choice,
-        call: Call,
-        x: Tensor,
-        layer: int,
-        direction: int,
-        recorded: dict[str, RecordedLayer],
-        tapes: tuple[Tape, ...],
-    ) -> SequenceOutput:
-        turn = call.turned if direction else call.as_is
-        masks = sequence_masks(graph, x, call.rows, self.recurrent_dropout, self._sizes)
-        streams = {
-            graph.inputs[0].name: x,
-            **call.streams,
-            **step_masks(graph, x, dict(self._zoneout), self._sizes),
-        }
-        sequence = SequenceInput(
-            inputs={name: turn(value) for name, value in streams.items()},
-            statics={**call.statics, **masks},
-            states=tuple(state[layer * self.num_directions + direction] for state in call.states),
-            memories=call.memories.of(layer * self.num_directions + direction),
-            pieces=None if call.ragged is None else call.ragged.pieces,
-        )
-        run = partial(choice.backend.run, graph, self._parameters_of(layer, direction), record=bool(tapes))
-        cut = call.ragged is not None and not choice.backend.ragged
-        result = run_pieces(run, sequence) if cut else run(sequence)
-        if tapes:
-            for step in result.step_states:
-                if step.requires_grad:
-                    step.retain_grad()
-
-            def align(value: Tensor) -> Tensor:
-                return call.as_given(turn(value))
-
-            recorded[_suffix(layer, direction)[1:]] = RecordedLayer(
-                {name: align(value) for name, value in result.gates.items()},
-                result.step_states,
-                result.output.shape,
-                graph.states[0].name,
-                align,
-            )
-        if not direction:
-            return result
-        return SequenceOutput(
-            turn(result.output), {name: turn(value) for name, value in result.emits.items()}, result.states
-        )
-
-    def _run_fused_stack(self, graph: Graph, call: Call) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-        kind = torch_fused.fused_kind(graph)
-        assert kind is not None
-        weights = [
-            weight
-            for layer in range(self.num_layers)
-            for direction in range(self.num_directions)
-            for weight in torch_fused.flat_weights(graph, self._parameters_of(layer, direction))
-        ]
-        output, states = torch_fused.run_stack(
-            kind,
-            call.x,
-            call.states,
-            weights,
-            bias=self.bias,
-            layers=self.num_layers,
-            dropout=self.dropout,
-            training=self.training,
-            bidirectional=self.bidirectional,
-        )
-        return {"output": output}, states
-
-    def _mode_graph(self, emitted: tuple[str, ...] = ()) -> Graph:
-        """The graph of the present mode: with masks while training, with zoneout's expected value otherwise."""
-        return variant(
-            self.cell.graph,
-            bias=self.bias,
-            recurrent_dropout=self.training and self.recurrent_dropout > 0,
-            zoneout=self._zoneout,
-            training=self.training,
-            emitted=emitted,
-        )
+        return read_memories(self.stack, self._weights, memory, lengths, kept=True)
 
     def initial_state(self, batch_size: int, memory_steps: Mapping[str, int] | None = None) -> State:
         """The states before the first step: the cell's start, (L * directions, batch_size, size) each.
@@ -359,20 +273,8 @@ class Recurrent(nn.Module):
             memory_steps: S of each memory by name, needed by a cell that carries an alignment.
         """
         like = next(self.parameters())
-        states = self._initial_states(batch_size, like, memory_steps or {})
+        states = self.stack.initial_states(batch_size, like, memory_steps or {})
         return states if len(states) > 1 else states[0]
-
-    def _initial_states(self, rows: int, like: Tensor, memory_steps: Mapping[str, int]) -> tuple[Tensor, ...]:
-        count = self.num_layers * self.num_directions
-        sizes = {**self._sizes, **{f"{name}_steps": steps for name, steps in memory_steps.items()}}
-        states = []
-        for state in self._graph.states:
-            if state.size not in sizes and isinstance(state.size, str):
-                raise ValueError(
-                    f"The state {state.name} is an alignment: give memory_steps, the steps of its memory."
-                )
-            states.append(like.new_full((count, rows, resolve(state.size, sizes)), state.init))
-        return tuple(states)
 
     def stream(
         self, batch_size: int = 1, *, memory: Tensor | None = None, memory_lengths: Tensor | None = None
@@ -386,7 +288,7 @@ class Recurrent(nn.Module):
         Raises:
             ValueError: the layer is bidirectional: its second direction starts at the end.
         """
-        return Stream(self, batch_size, memory, memory_lengths)
+        return Stream(self.stack, self._weights, batch_size, memory, memory_lengths)
 
     def explain(self, input: Tensor | None = None) -> Choice:
         """The backend that a call would take now, and why."""
@@ -394,16 +296,14 @@ class Recurrent(nn.Module):
         rows, steps = 1, 2  # of a call that nobody has described: a sequence
         if input is not None and input.dim() == 3:
             steps, rows = input.shape[1::-1] if self.batch_first else input.shape[:2]
-        return choose(
-            self._mode_graph(),
-            self._sizes,
-            record=bool(tapes_of(self)),
-            like=like,
-            empty=input is not None and input.numel() == 0,
+        request = request_of(
+            [like, *self._flat_weights()],
             rows=rows,
-            one_step=steps == 1,
-            tensors=tuple(chain(*self.all_weights)),
+            steps=steps,
+            empty=input is not None and input.numel() == 0,
+            record=bool(tapes_of(self)),
         )
+        return plan_call(self.stack, request, self.training).choice
 
     def extra_repr(self) -> str:
         parts = [self.cell.name, str(self.input_size), str(self.hidden_size)]
@@ -425,67 +325,34 @@ class Recurrent(nn.Module):
         ]
         return ", ".join(parts)
 
-    def _layer_sizes(self, layer: int) -> dict[str, int]:
-        wide = self.input_size if layer == 0 else self.output_size * self.num_directions
-        return {**self._sizes, "input_size": wide}
-
-    def _parameters_of(self, layer: int, direction: int) -> dict[str, Tensor]:
+    def _weights(self, layer: int, direction: int) -> dict[str, Tensor]:
         """One layer's parameters by their names without suffix; read anew, so that parametrizations act."""
-        suffix = _suffix(layer, direction)
-        own = self._parameters  # most are here, and a look at it is quicker than at the attribute
-        found = {}
-        for name in self._names:
-            value = own.get(name + suffix)
-            found[name] = getattr(self, name + suffix) if value is None else value
-        return found
+        end = suffix(layer, direction)
+        return {name: self._parameter(name + end) for name in self.stack.names}
 
-    def _check_sizes(self) -> None:
-        graph = self.cell.graph
-        needed = [size for size in graph.sizes() if size != "input_size" and not graph.counts_steps(size)]
-        for size in needed:
-            value = self._sizes.get(size)
-            if value is None:
-                how = "proj_size=…" if size == "proj_size" else f"sizes={{{size!r}: …}}"
-                raise ValueError(f"The cell {graph.name} needs a value of {size}: give {how}.")
-            if value < 1:
-                raise ValueError(f"{size}={value}: it must be 1 or more.")
-        for size in self._sizes:
-            if size not in needed and size != "hidden_size":
-                raise ValueError(f"The cell {graph.name} has no size {size!r}. {nearest(size, needed)}")
+    def _flat_weights(self) -> list[Tensor]:
+        """Every parameter, layer by layer and direction by direction."""
+        return [self._parameter(name) for name in self.stack.module_names]
+
+    def _parameter(self, name: str) -> Tensor:
+        value = self._parameters.get(
+            name
+        )  # without nn.Module's __getattr__; parametrized weights are not in it
+        found: Tensor = getattr(self, name) if value is None else value
+        return found
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
     ) -> None:
-        for layer in range(self.num_layers):
-            for direction in range(self.num_directions):
-                suffix, sizes = _suffix(layer, direction), self._layer_sizes(layer)
-                load_by_gate(state_dict, prefix, suffix, local_metadata, self._graph, sizes)
+        stack = self.stack
+        for layer, direction in stack.pairs:
+            end, sizes = suffix(layer, direction), stack.layer_sizes(layer)
+            load_by_gate(state_dict, prefix, end, local_metadata, stack.graph, sizes)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        store_layout(destination, prefix, self._graph)
-
-
-def _suffix(layer: int, direction: int) -> str:
-    return f"_l{layer}" + ("_reverse" if direction else "")
-
-
-def _check_rate(label: str, rate: float) -> None:
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
-        raise ValueError(f"{label}={rate!r}: it must be a number between 0 and 1.")
-
-
-def _zoneout_rates(graph: Graph, zoneout: float | Mapping[str, float]) -> tuple[tuple[str, float], ...]:
-    names = [state.name for state in graph.states if not graph.counts_steps(state.size)]
-    rates = dict(zoneout) if isinstance(zoneout, Mapping) else dict.fromkeys(names, zoneout)
-    for name, rate in rates.items():
-        if name not in names:
-            raise ValueError(
-                f"zoneout names a state {name!r} that {graph.name} does not have. {nearest(name, names)}"
-            )
-        _check_rate(f"zoneout of {name}", rate)
-    return tuple((name, float(rate)) for name, rate in rates.items() if rate)
+        store_layout(destination, prefix, self.stack.graph)
 
 
 def explain(layer: Recurrent, input: Tensor | None = None) -> Choice:

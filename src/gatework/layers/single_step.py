@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from gatework import cells
-from gatework.backends import SequenceInput, choose
+from gatework.backends import SequenceInput, asked
 from gatework.cells import get
 from gatework.graph import Cell, TraceError
-from gatework.graph.node import resolve
-from gatework.graph.parameters import parameter_shapes
-from gatework.graph.variants import variant
+from gatework.layers.arguments import check_dtypes
+from gatework.layers.call_plan import plan_call, plan_step, request_of
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
+from gatework.layers.structure import LayerStack, shared
 from gatework.layers.torch_like import elman_cell
 
 
@@ -56,17 +56,12 @@ class RecurrentCell(nn.Module):
         self.bias = bias
         self.init = init
         self.forget_bias = forget_bias
-        self._graph = variant(self.cell.graph, bias=bias)
-        if len(self._graph.inputs) > 1:
-            names = ", ".join(spec.name for spec in self._graph.inputs[1:])
+        if len(self.cell.graph.inputs) > 1:
+            names = ", ".join(spec.name for spec in self.cell.graph.inputs[1:])
             raise ValueError(f"The cell {self.cell.name} also reads {names}: run it with gw.Recurrent.")
-        self._sizes = {"input_size": input_size, "hidden_size": hidden_size, **dict(sizes or {})}
-        for size in self._graph.sizes():
-            if self._sizes.get(size, 0) < 1:
-                raise ValueError(
-                    f"The cell {self.cell.name} needs a value of {size}, 1 or more; it is {self._sizes.get(size)}."
-                )
-        for name, shape in parameter_shapes(self._graph, self._sizes).items():
+        named = {"hidden_size": hidden_size, **dict(sizes or {})}
+        self._stack = shared(LayerStack(self.cell.graph, input_size, tuple(named.items()), bias=bias))
+        for name, shape in self._stack.parameter_shapes(0).items():
             if hasattr(self, name):
                 raise TraceError(
                     f"The learned vector {name!r} of {self.cell.name} has the name of an attribute of "
@@ -77,15 +72,22 @@ class RecurrentCell(nn.Module):
                     f'vector("own_{name}")',
                 )
             self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
-        self._names = tuple(parameter_shapes(self._graph, self._sizes))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draws every parameter anew."""
-        initialise(self._graph, self._tensors(), self._sizes, self.init, self.forget_bias)
+        initialise(
+            self._stack.graph, self._tensors(), self._stack.layer_sizes(0), self.init, self.forget_bias
+        )
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name) for name in self._names}
+        found = {}
+        for name in self._stack.names:
+            value = self._parameters.get(
+                name
+            )  # without nn.Module's __getattr__; parametrized weights are not in it
+            found[name] = getattr(self, name) if value is None else value
+        return found
 
     def forward(
         self, input: Tensor, hx: Tensor | tuple[Tensor, ...] | None = None
@@ -102,44 +104,48 @@ class RecurrentCell(nn.Module):
         Raises:
             ValueError: a shape that does not fit.
         """
-        if input.dim() not in (1, 2) or input.shape[-1] != self.input_size:
+        batched = input.dim() == 2
+        if (not batched and input.dim() != 1) or input.shape[-1] != self.input_size:
             raise ValueError(
                 f"The input has shape {tuple(input.shape)}; expected (B, {self.input_size}) or ({self.input_size},)."
             )
-        batched = input.dim() == 2
         x = input if batched else input.unsqueeze(0)
         states = self._states(hx, x, batched)
-        choice = choose(
-            self._graph,
-            self._sizes,
-            record=False,
-            like=x,
-            empty=x.numel() == 0,
-            one_step=True,
-            tensors=(*states, *self._tensors().values()),
-        )
-        sequence = SequenceInput({self._graph.inputs[0].name: x.unsqueeze(0)}, {}, states)
-        result = choice.backend.run(self._graph, self._tensors(), sequence, record=False).states
-        new = result if batched else tuple(state.squeeze(0) for state in result)
+        new = self._step(x, states)
+        if not batched:
+            new = tuple(state.squeeze(0) for state in new)
         return new if len(new) > 1 else new[0]
 
+    def _step(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        parameters = self._tensors()
+        operator = plan_step(self._stack, asked())
+        if operator is not None:
+            return operator(x, states, list(parameters.values()))
+        check_dtypes(
+            x, [*parameters.items(), *zip((s.name for s in self._stack.graph.states), states, strict=True)]
+        )
+        request = request_of((x, *states, *parameters.values()), rows=len(x), steps=1, empty=x.numel() == 0)
+        plan = plan_call(self._stack, request, training=False)
+        sequence = SequenceInput({plan.graph.inputs[0].name: x.unsqueeze(0)}, {}, states)
+        return plan.choice.backend.run(plan.graph, parameters, sequence, record=False).states
+
     def _states(self, hx: Tensor | tuple[Tensor, ...] | None, x: Tensor, batched: bool) -> tuple[Tensor, ...]:
-        specs = self._graph.states
-        shapes = [(x.shape[0], resolve(spec.size, self._sizes)) for spec in specs]
+        specs, widths = self._stack.graph.states, self._stack.state_widths
         if hx is None:
-            return tuple(x.new_full(shape, spec.init) for shape, spec in zip(shapes, specs, strict=True))
+            return tuple(
+                x.new_full((len(x), width), spec.init) for spec, width in zip(specs, widths, strict=True)
+            )
         given = hx if isinstance(hx, tuple | list) else (hx,)
         if len(given) != len(specs):
             raise ValueError(f"hx has {len(given)} states; {self.cell.name} has {len(specs)}.")
-        states = []
-        for value, shape, spec in zip(given, shapes, specs, strict=True):
-            value = value if batched else value.unsqueeze(0)
-            if tuple(value.shape) != shape:
+        states = tuple(given) if batched else tuple(value.unsqueeze(0) for value in given)
+        for value, width, spec in zip(states, widths, specs, strict=True):
+            if value.shape != (x.shape[0], width):
                 raise ValueError(
-                    f"The state {spec.name} in hx has {tuple(value.shape)} rows and units; expected {shape}."
+                    f"The state {spec.name} in hx has {tuple(value.shape)} rows and units; expected "
+                    f"{(x.shape[0], width)}."
                 )
-            states.append(value)
-        return tuple(states)
+        return states
 
     def extra_repr(self) -> str:
         return f"{self.cell.name}, {self.input_size}, {self.hidden_size}" + (
@@ -149,12 +155,12 @@ class RecurrentCell(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
     ) -> None:
-        load_by_gate(state_dict, prefix, "", local_metadata, self._graph, self._sizes)
+        load_by_gate(state_dict, prefix, "", local_metadata, self._stack.graph, self._stack.layer_sizes(0))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        store_layout(destination, prefix, self._graph)
+        store_layout(destination, prefix, self._stack.graph)
 
 
 class RNNCell(RecurrentCell):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gatework.backends import linear_choice
+from gatework.backends import DenseBackend, linear_choice
 from gatework.layers.linear import linear
 
 __all__ = ["AdaptiveSoftmax", "Softmax", "default_cutoffs"]
@@ -61,11 +61,16 @@ class Softmax(nn.Module):
 
     def loss(self, hidden: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """The losses' sum, a scalar in nats; on the engine without ever holding the whole table of logits."""
-        if type(self) is Softmax and linear_choice(hidden, self.weight, self.bias).name == "llvm":
-            from gatework.backends.llvm.cross_entropy import cross_entropy
-
-            return cross_entropy(hidden, self.weight, self.bias, targets, smoothing)
+        native = self._native(hidden)
+        if native is not None:
+            return native.cross_entropy(hidden, self.weight, self.bias, targets, smoothing)
         return self.losses(hidden, targets, smoothing).sum()
+
+    def _native(self, hidden: Tensor) -> DenseBackend | None:
+        """What computes the loss and the likeliest tokens without the table of logits; None where nothing does."""
+        if type(self) is not Softmax:
+            return None  # a subclass has losses of its own
+        return linear_choice((hidden, self.weight, self.bias)).dense
 
     def log_prob(self, hidden: Tensor) -> Tensor:
         """Log-probability of every token: hidden (N, input_size) -> (N, V)."""
@@ -82,11 +87,12 @@ class Softmax(nn.Module):
             forbidden: tokens that are not to be among them.
         """
         count = min(count, self.vocabulary_size)
-        if type(self) is Softmax and linear_choice(hidden, self.weight, self.bias).name == "llvm":
-            from gatework.backends.llvm import ranking
-
-            if ranking.rankable(self.weight, count):
-                return ranking.best(hidden, self.weight, self.bias, count, forbidden)
+        native = self._native(hidden)
+        found = None
+        if native is not None:
+            found = native.likeliest(hidden, self.weight, self.bias, count, forbidden)
+        if found is not None:
+            return found
         log_probs = self.log_prob(hidden)
         if forbidden:
             log_probs[:, list(forbidden)] = -torch.inf

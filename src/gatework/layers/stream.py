@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gatework.backends import SequenceInput, choose
+from gatework.backends import SequenceInput
 from gatework.backends.admission import readable
 from gatework.graph.node import resolve
-from gatework.graph.variants import variant
-from gatework.layers.call import State
+from gatework.layers.call_plan import plan_call, request_of
 from gatework.layers.memory import Memories, read_memories
 from gatework.layers.state import map_state
-
-if TYPE_CHECKING:
-    from gatework.backends.llvm.stepper import Stepper
-    from gatework.layers.recurrent import Recurrent
+from gatework.layers.structure import LayerStack, State, Weights
 
 
 class Stream:
@@ -29,12 +24,13 @@ class Stream:
 
     def __init__(
         self,
-        layer: Recurrent,
+        stack: LayerStack,
+        weights: Weights,
         batch_size: int = 1,
         memory: Tensor | Memories | None = None,
         memory_lengths: Tensor | None = None,
     ) -> None:
-        if layer.bidirectional:
+        if stack.bidirectional:
             raise ValueError(
                 "A bidirectional layer has no stream: its second direction starts at the end of the sequence, which "
                 "a stream has not seen. Use bidirectional=False, or the sequence call."
@@ -42,34 +38,35 @@ class Stream:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: it must be 1 or more.")
         self.batch_size = batch_size
-        self._graph = variant(layer.cell.graph, bias=layer.bias, zoneout=layer._zoneout)
         self._parameters = [
-            {name: value.detach().clone() for name, value in layer._parameters_of(number, 0).items()}
-            for number in range(layer.num_layers)
+            {name: value.detach().clone() for name, value in weights(layer, 0).items()}
+            for layer in range(stack.num_layers)
         ]
-        self._residual = layer.residual
-        self._input_size = layer.input_size
+        tensors = [value for layer in self._parameters for value in layer.values()]
+        plan = plan_call(stack, request_of(tensors, rows=batch_size, steps=2), training=False)
+        self._graph, self._backend = plan.graph, plan.choice.backend
+        self._residual = stack.residual
+        self._input_size = stack.input_size
         self._extra = {
-            spec.name: resolve(spec.size, layer._sizes)
+            spec.name: resolve(spec.size, stack.sizes)
             for spec in self._graph.inputs[1:]
             if spec.kind != "memory"
         }
-        like = next(iter(self._parameters[0].values()))
-        self._choice = choose(self._graph, layer._sizes, record=False, like=like, rows=batch_size)
         if memory is not None and not self._graph.inputs_of_kind("memory"):
-            raise ValueError(f"{layer.cell.name} attends to no memory: leave memory out.")
+            raise ValueError(f"{stack.cell.name} attends to no memory: leave memory out.")
         with torch.no_grad():
-            self._memories = read_memories(layer, memory, memory_lengths, batch_size)
-        self._start = layer._initial_states(batch_size, like, self._memories.steps)
+            self._memories = read_memories(stack, weights, memory, memory_lengths, batch_size)
+        like = tensors[0]
+        self._start = stack.initial_states(batch_size, like, self._memories.steps)
         self._states = self._start
-        self._buffer = like.new_empty((batch_size, layer.output_size))
-        self._stepper: Stepper | None = None
-        if self._choice.name == "llvm" and not (self._residual and layer.num_layers > 1):
-            from gatework.backends.llvm.stepper import Stepper
-
-            sizes = [layer._layer_sizes(number) for number in range(layer.num_layers)]
-            memories = [self._memories.of(number) for number in range(layer.num_layers)]
-            self._stepper = Stepper(self._graph, self._parameters, sizes, self._start, memories)
+        self._buffer = like.new_empty((batch_size, stack.output_size))
+        self._stepper = None
+        if not (stack.residual and stack.num_layers > 1):
+            sizes = [stack.layer_sizes(layer) for layer in range(stack.num_layers)]
+            memories = [self._memories.of(layer) for layer in range(stack.num_layers)]
+            self._stepper = self._backend.prepare_stepper(
+                self._graph, self._parameters, sizes, self._start, memories
+            )
 
     @property
     def state(self) -> State:
@@ -112,7 +109,7 @@ class Stream:
         """
         if tuple(x.shape) != (self.batch_size, self._input_size):
             raise ValueError(f"x has shape {tuple(x.shape)}; expected {(self.batch_size, self._input_size)}.")
-        native = self._choice.name == "llvm"
+        native = self._backend.plain_tensors
         if native:
             x = readable("x", x, self._buffer.dtype)
         if self._stepper and not inputs and not self._extra:
@@ -153,7 +150,7 @@ class Stream:
                 tuple(state[number] for state in self._states),
                 self._memories.of(number),
             )
-            result = self._choice.backend.run(self._graph, parameters, sequence, record=False)
+            result = self._backend.run(self._graph, parameters, sequence, record=False)
             states.append(result.states)
             value = result.output + value if self._residual and number else result.output
             emits = result.emits

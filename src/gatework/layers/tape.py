@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +93,11 @@ class Tape:
         return self._names is None or name in self._names
 
     def add(self, module: nn.Module, backend: str, layers: dict[str, RecordedLayer]) -> None:
+        """Notes a call; of its values those that are wanted are kept."""
+        layers = {
+            name: replace(each, values={key: value for key, value in each.values.items() if self.wants(key)})
+            for name, each in layers.items()
+        }
         self.calls.append(RecordedCall(self._modules[id(module)], backend, layers))
 
     def __getitem__(self, name: str) -> Tensor:
@@ -163,6 +168,11 @@ def record(module: nn.Module, names: Iterable[str] | None = None) -> Iterator[Ta
         yield tape
     finally:
         _tapes.reset(token)
+
+
+def recording() -> bool:
+    """Whether any tape records in this thread."""
+    return bool(_tapes.get())
 
 
 def tapes_of(module: nn.Module) -> tuple[Tape, ...]:

@@ -9,13 +9,22 @@ forward and backward do as work lists (`worklist.py`), through which native thre
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+import torch
 from torch import Tensor
 
-from gatework.backends.admission import tensor_refusal
-from gatework.backends.program import SequenceInput, SequenceOutput
+from gatework.backends.program import (
+    DenseBackend,
+    MemoryValue,
+    Request,
+    SequenceInput,
+    SequenceOutput,
+    StackCall,
+    Stepper,
+)
+from gatework.backends.reasons import Reason
 from gatework.graph import Graph
 from gatework.graph.derive import operations_of_adjoint
 from gatework.graph.expand import expand
@@ -24,18 +33,16 @@ from gatework.graph.ops import OPS
 
 name = "llvm"
 ragged = True
+gathers = True
+plain_tensors = True
+whole_stack = "one direction"
 
 
-def refusal(
-    graph: Graph, *, record: bool, sizes: Mapping[str, int], like: Tensor | None = None
-) -> str | None:
-    """Why the engine cannot run a graph; None where it can."""
-    if record:
-        return "the engine keeps no gates"
-    why_not = _not_lowered(graph)
-    if why_not is not None:
-        return why_not
-    return None if like is None else tensor_refusal([like])
+def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -> Reason | str | None:
+    """Why the engine cannot run a graph for a call; None where it can."""
+    if request.record:
+        return Reason("keeps no gates")
+    return request.obstacle or _not_lowered(graph)
 
 
 @lru_cache(maxsize=1024)
@@ -73,3 +80,43 @@ def run(
     if result is not None:
         return result
     return run_sequence(graph, parameters, sequence)
+
+
+def run_stack(
+    call: StackCall, x: Tensor, parameters: Sequence[Tensor], states: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A whole stack in one native call; see `gatework.backends.program.Backend.run_stack`."""
+    from gatework.backends.llvm import stack
+
+    return stack.run_stack(call, x, parameters, states)
+
+
+def step_operator(graph: Graph) -> None:
+    """None: native code takes plain tensors only, so that a plan must look at them."""
+
+
+def prepare_stepper(
+    graph: Graph,
+    parameters: Sequence[Mapping[str, Tensor]],
+    sizes: Sequence[Mapping[str, int]],
+    states: tuple[Tensor, ...],
+    memories: Sequence[Mapping[str, MemoryValue]],
+) -> Stepper:
+    """A stack's step on weights packed once; see `gatework.backends.program.Backend.prepare_stepper`."""
+    from gatework.backends.llvm import stepper
+
+    return stepper.Stepper(graph, parameters, sizes, states, memories)
+
+
+def dense_backend() -> DenseBackend:
+    """Linear maps and softmaxes over them."""
+    from gatework.backends.llvm import dense
+
+    return dense
+
+
+def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """A tensor whose numbers are not set yet, in memory that is used again."""
+    from gatework.backends.llvm import memory
+
+    return memory.empty(shape, dtype)

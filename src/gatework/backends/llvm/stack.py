@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gatework.backends import eager
 from gatework.backends.admission import native_gradients
-from gatework.backends.llvm import memory, target
+from gatework.backends.llvm import memory, target, threads
 from gatework.backends.llvm.commands import ARENA, ONE, Base, Fixed, LayerArray, Place, Work, new_arena
 from gatework.backends.llvm.once import LOCK, made_once
 from gatework.backends.llvm.passes import add_backward, add_forward
@@ -25,7 +25,7 @@ from gatework.backends.llvm.sequence import backward_shape, differentiate, shape
 from gatework.backends.llvm.spans import known_number
 from gatework.backends.llvm.target import Target
 from gatework.backends.llvm.worklist import WorkList
-from gatework.backends.program import SequenceInput
+from gatework.backends.program import SequenceInput, StackCall
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
@@ -329,23 +329,56 @@ def _by_the_reference(
     return differentiate(outputs, gradients, tensors)
 
 
-def prepared(plain: Plain) -> Stack:
-    """The prepared calls of a shape, for the machine that this runs on."""
-    return _prepared(plain, target.host())
+def saved_size(
+    graph: Graph, layers: Sizes, dtype: torch.dtype, input_gradient: bool, steps: Any, rows: Any
+) -> Any:
+    """How many numbers a training call saves beside its history; steps and rows may be symbols of torch.compile."""
+    first, output = graph.inputs[0].name, graph.states[0].name
+    total: Any = 0
+    for index, (sizes, weights) in enumerate(layers):
+        wanted = frozenset([first] if index or input_gradient else [])
+        one_row = shape_for(graph, dtype, sizes, weights, None, 1, 1, 1, target.host())
+        for state in graph.states:
+            if (
+                index < len(layers) - 1 or state.name != output
+            ):  # the last layer's output is the history itself
+                total += (steps + 1) * rows * resolve(state.size, dict(sizes))
+        saved = kept(one_row, wanted)
+        width = sum(stream.width for stream in (*saved.loop.values(), *saved.outer.values()))
+        total += width * steps * rows + known_number(saved.numbers, one_row.extent) - width
+    return total
+
+
+def prepared(call: StackCall) -> Stack:
+    """The prepared calls of a shape, for the machine that this runs on and the threads that there are."""
+    return _prepared(call, threads.most(), target.host())
 
 
 @made_once(maxsize=64)
-def _prepared(plain: Plain, on: Target) -> Stack:
-    return Stack(plain, on)
+def _prepared(call: StackCall, most: int, on: Target) -> Stack:
+    return Stack(
+        Plain(
+            call.graph,
+            call.dtype,
+            call.names,
+            call.layers,
+            call.steps,
+            call.rows,
+            most,
+            call.given,
+            call.input_gradient,
+        ),
+        on,
+    )
 
 
 def run_stack(
-    plain: Plain, x: Tensor, parameters: list[Tensor], states: tuple[Tensor, ...]
-) -> tuple[Tensor, ...]:
+    call: StackCall, x: Tensor, parameters: Sequence[Tensor], states: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Output (T, B, H) and final states (L, B, size)."""
-    stack = prepared(plain)
-    if plain.wanted is None:
+    stack = prepared(call)
+    if call.input_gradient is None:
         history, *finals = stack.forward(x, parameters, states)
-        return history[1:], *finals
-    result: tuple[Tensor, ...] = _Train.apply(stack, len(parameters), x, *parameters, *states)
-    return result
+        return history[1:], tuple(finals)
+    output, *finals = _Train.apply(stack, len(parameters), x, *parameters, *states)
+    return output, tuple(finals)

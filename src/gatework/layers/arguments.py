@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,20 +14,18 @@ from gatework.graph.node import resolve
 from gatework.layers.lengths import check_lengths
 from gatework.layers.memory import Lengths, Memories, read_memories
 from gatework.layers.ragged import Packed, pack_like, unpack
+from gatework.layers.structure import LayerStack, State, Weights
 
-if TYPE_CHECKING:
-    from gatework.layers.recurrent import Recurrent
-
-State = Tensor | tuple[Tensor, ...]
 Output = Tensor | PackedSequence | dict[str, Tensor] | dict[str, PackedSequence]
 
 
-class Call:
+class LayerArguments:
     """The arguments of one forward call, checked and brought to (T, B, ·), or packed where lengths differ."""
 
     def __init__(
         self,
-        layer: Recurrent,
+        stack: LayerStack,
+        weights: Weights,
         input: Tensor | PackedSequence,
         hx: State | None,
         lengths: Tensor | Sequence[int] | None,
@@ -35,7 +33,7 @@ class Call:
         memory_lengths: Lengths,
         inputs: Mapping[str, Tensor] | None,
     ) -> None:
-        self.layer = layer
+        self.stack = stack
         self.packed = input if isinstance(input, PackedSequence) else None
         self.batched = True
         if self.packed is not None:
@@ -46,17 +44,22 @@ class Call:
             x, lengths = unpack(self.packed)
         else:
             x = self._time_major(input, "input")
-        if x.shape[-1] != layer.input_size:
+        if x.shape[-1] != stack.input_size:
             raise ValueError(
                 f"The input has shape {tuple(_shape(input))} and {x.shape[-1]} units; the layer's input_size is "
-                f"{layer.input_size}."
+                f"{stack.input_size}."
             )
         self.x: Tensor = x
+        check_dtypes(x, weights(0, 0).items())
         steps, rows = x.shape[:2]
         self.steps = steps
-        self.memories = read_memories(layer, memory, memory_lengths, rows)
+        self.memories = read_memories(stack, weights, memory, memory_lengths, rows)
+        self.at_zero = hx is None and stack.starts_at_zero
         self.states = self._states(hx, rows)
         self.streams, self.statics = self._further(inputs or {}, steps, rows)
+        names = (state.name for state in stack.graph.states)
+        check_dtypes(x, zip(names, self.states, strict=True))
+        check_dtypes(x, [*self.streams.items(), *self.statics.items(), *self.memories.values.items()])
         self.ragged: Packed | None = None
         if lengths is not None:
             self._pack(check_lengths(lengths, steps, rows))
@@ -73,11 +76,11 @@ class Call:
         if value.dim() == 2:
             self.batched = False
             return value.unsqueeze(1)
-        return value.transpose(0, 1) if self.layer.batch_first else value
+        return value.transpose(0, 1) if self.stack.batch_first else value
 
     def _states(self, hx: State | None, rows: int) -> tuple[Tensor, ...]:
-        graph = self.layer._graph
-        expected = self.layer._initial_states(rows, self.x, self.memories.steps)
+        graph = self.stack.graph
+        expected = self.stack.initial_states(rows, self.x, self.memories.steps)
         if hx is None:
             return expected
         names = [state.name for state in graph.states]
@@ -99,16 +102,16 @@ class Call:
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         streams: dict[str, Tensor] = {}
         statics: dict[str, Tensor] = {}
-        specs = {spec.name: spec for spec in self.layer._graph.inputs[1:] if spec.kind != "memory"}
+        specs = {spec.name: spec for spec in self.stack.graph.inputs[1:] if spec.kind != "memory"}
         for name in inputs:
             if name not in specs:
                 known = nearest(name, specs) if specs else "It has none."
-                raise ValueError(f"{self.layer.cell.name} has no further input {name!r}. {known}")
+                raise ValueError(f"{self.stack.cell.name} has no further input {name!r}. {known}")
         for name, spec in specs.items():
             if name not in inputs:
-                raise ValueError(f"{self.layer.cell.name} reads {name!r}: give inputs={{{name!r}: …}}.")
+                raise ValueError(f"{self.stack.cell.name} reads {name!r}: give inputs={{{name!r}: …}}.")
             value = inputs[name]
-            size = resolve(spec.size, self.layer._sizes)
+            size = resolve(spec.size, self.stack.sizes)
             if spec.kind == "input":
                 value = self._time_major(value, name)
                 expected: tuple[int, ...] = (steps, rows, size)
@@ -139,29 +142,24 @@ class Call:
         return self.states[0].shape[1]
 
     @property
-    def further(self) -> list[Tensor]:
-        """Every tensor that the call reads beside its input and the layer's parameters."""
+    def tensors(self) -> list[Tensor]:
+        """Every tensor that the call reads beside the layer's parameters, its input first."""
         keys = [key for each in self.memories.keys for key in each.values()]
-        return [
-            *self.states,
-            *self.streams.values(),
-            *self.statics.values(),
-            *self.memories.values.values(),
-            *keys,
-        ]
+        memories = self.memories.values.values()
+        return [self.x, *self.states, *self.streams.values(), *self.statics.values(), *memories, *keys]
 
     @property
     def empty(self) -> bool:
         """Whether there is no step to run."""
         return self.x.numel() == 0
 
-    def turned(self, value: Tensor) -> Tensor:
+    def reversed(self, value: Tensor) -> Tensor:
         """Steps of each row in reverse order."""
         return value.flip(0) if self.ragged is None else self.ragged.reversed(value)
 
     @staticmethod
-    def as_is(value: Tensor) -> Tensor:
-        """What `turned` is for the forward direction."""
+    def unchanged(value: Tensor) -> Tensor:
+        """What `reversed` is for the forward direction."""
         return value
 
     def as_given(self, value: Tensor) -> Tensor:
@@ -178,13 +176,38 @@ class Call:
             elif not self.batched:
                 shaped[name] = value.squeeze(1)
             else:
-                shaped[name] = value.transpose(0, 1) if self.layer.batch_first else value
+                shaped[name] = value.transpose(0, 1) if self.stack.batch_first else value
         if self.ragged is not None:
             states = tuple(self.ragged.unsorted(state) for state in states)
         if not self.batched:
             states = tuple(state.squeeze(1) for state in states)
         output = shaped if len(shaped) > 1 else shaped["output"]
         return output, states if len(states) > 1 else states[0]
+
+
+def check_dtypes(x: Tensor, others: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuses what torch's operators would refuse by the name of an operator, or compute in another dtype.
+
+    Args:
+        x: the input.
+        others: names and tensors that must have its dtype, where autocast does not give them one.
+
+    Raises:
+        ValueError: an input of whole numbers, or tensors of different dtypes.
+    """
+    if not x.is_floating_point():
+        raise ValueError(
+            f"The input is {x.dtype}; a recurrent layer reads floating-point numbers. Look token numbers up in an "
+            "nn.Embedding first, or convert the input: x.float()."
+        )
+    if torch.is_autocast_enabled(x.device.type):
+        return
+    for name, value in others:
+        if value.dtype != x.dtype:
+            raise ValueError(
+                f"The input is {x.dtype} and {name} is {value.dtype}: give both the same dtype, for instance by "
+                f"layer.to({x.dtype}) or x.to({value.dtype}), or run under torch.autocast."
+            )
 
 
 def _shape(value: Tensor | PackedSequence) -> torch.Size:

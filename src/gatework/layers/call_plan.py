@@ -1,0 +1,137 @@
+"""The one decision for a call of a layer: which backend runs it, on which graph, in one call or layer by layer.
+
+Forward, compiled graphs, streams, single steps and `gatework.explain` all ask here. A plan is pure and is kept by what
+it reads, so that the next call of the same kind looks it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from gatework.backends import Choice, Request, StackCall, StepOperator, asked, choose
+from gatework.backends.admission import in_a_mode
+from gatework.graph import Graph
+from gatework.layers.structure import LayerStack
+
+
+@dataclass(frozen=True)
+class CallPlan:
+    """How a call runs.
+
+    Attributes:
+        choice: the backend, and why.
+        graph: of the present mode.
+        whole_stack: whether the backend takes the whole stack in one call, where the batch is dense.
+    """
+
+    choice: Choice
+    graph: Graph
+    whole_stack: bool
+
+
+@lru_cache(maxsize=4096)
+def plan_call(stack: LayerStack, request: Request, training: bool, emitted: tuple[str, ...] = ()) -> CallPlan:
+    """The plan of a call.
+
+    Args:
+        request: all that the choice of a backend reads of the call.
+        training: the module's mode.
+        emitted: gates that the call gives beside the output.
+
+    Raises:
+        BackendError: the backend asked for by name cannot serve.
+    """
+    graph = stack.mode_graph(training, emitted)
+    choice = choose(graph, stack.named_sizes, request)
+    backend = choice.backend
+    whole = False
+    if not request.empty and len(graph.inputs) == 1 and not graph.emits():
+        if backend.whole_stack == "any":
+            whole = not (stack.residual and stack.num_layers > 1)
+        elif backend.whole_stack == "one direction":
+            whole = stack.simple and not (training and stack.dropout and stack.num_layers > 1)
+    return CallPlan(choice, graph, whole and not request.record)
+
+
+def request_of(
+    tensors: Sequence[Tensor], *, rows: int, steps: int, empty: bool = False, record: bool = False
+) -> Request:
+    """What the choice of a backend reads of a call.
+
+    Args:
+        tensors: all that the call reads, its input first.
+        rows, steps: B and T
+    """
+    return Request.of(asked(), tensors, rows=rows, one_step=steps == 1, empty=empty, record=record)
+
+
+@lru_cache(maxsize=4096)
+def plan_dense_call(
+    stack: LayerStack,
+    training: bool,
+    asked: str,
+    grad: bool,
+    dtype: torch.dtype,
+    steps: int,
+    rows: int,
+    given: bool,
+    input_gradient: bool | None,
+) -> tuple[CallPlan, StackCall] | None:
+    """The plan of a dense call on plain CPU tensors of one dtype, in no mode of torch's; None where layers run one by
+    one.
+
+    Args:
+        given: states are given; else they begin at zero.
+        input_gradient: whether the gradient of the input is wanted; None where no gradient is.
+    """
+    request = Request(asked, rows, one_step=steps == 1, training=grad, dtype=dtype)
+    plan = plan_call(stack, request, training)
+    if not plan.whole_stack or not plan.choice.backend.plain_tensors:
+        return None
+    return plan, stack_call(stack, plan.graph, training, dtype, steps, rows, given, input_gradient)
+
+
+@lru_cache(maxsize=1024)
+def _step_operator(stack: LayerStack, asked: str, training: bool) -> StepOperator | None:
+    request = Request(asked, one_step=True, training=training)
+    plan = plan_call(stack, request, training=False)
+    return plan.choice.backend.step_operator(plan.graph)
+
+
+def plan_step(stack: LayerStack, asked: str) -> StepOperator | None:
+    """An operator for one step that takes tensors of every kind, as torch's do; None where a plan looks at them."""
+    if in_a_mode():
+        return None
+    return _step_operator(stack, asked, torch.is_grad_enabled())
+
+
+def stack_call(
+    stack: LayerStack,
+    graph: Graph,
+    training: bool,
+    dtype: torch.dtype,
+    steps: int,
+    rows: int,
+    given: bool,
+    input_gradient: bool | None,
+) -> StackCall:
+    """A whole stack in one call, as a backend takes it."""
+    return StackCall(
+        graph,
+        dtype,
+        stack.names,
+        stack.layers,
+        steps,
+        rows,
+        given,
+        input_gradient,
+        stack.bidirectional,
+        stack.bias,
+        stack.dropout,
+        training,
+    )

@@ -1,0 +1,98 @@
+"""A layer while torch.compile traces: each chain of layers is one operator of the graph, which does not break.
+
+Only what the operator takes goes this way: dense batches on the CPU, whatever their directions, residual connections
+and dropout are. Everything else breaks the graph once and runs as ever, wrong arguments among it, to their error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gatework.backends import selection
+from gatework.layers.structure import LayerStack, State, Weights
+
+
+def compiled_path(
+    stack: LayerStack, weights: Weights, x: Any, hx: State | None, training: bool
+) -> tuple[Tensor, State] | None:
+    """Output and final states; None where the call is another kind.
+
+    Args:
+        training: the module's mode.
+    """
+    from gatework.backends.llvm.operator import chain
+
+    if selection.named_somewhere or torch.is_autocast_enabled("cpu") or not isinstance(x, Tensor):
+        return None  # a thread's own choice is a context variable, which no trace can ask for
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or x.dim() not in (2, 3):
+        return None
+    if stack.recurrent_dropout or stack.zoneout or len(stack.graph.inputs) > 1 or stack.graph.emits():
+        return None
+    batched = x.dim() == 3
+    if not batched:
+        x = x.unsqueeze(1)
+    elif stack.batch_first:
+        x = x.transpose(0, 1)
+    steps, rows, width = x.shape
+    if steps == 0 or rows == 0 or width != stack.input_size:
+        return None
+    states = _states(stack, x, hx, batched)
+    parameters = [weights(*pair) for pair in stack.pairs]
+    if states is None or any(value.dtype != x.dtype for own in parameters for value in own.values()):
+        return None
+    if any(value.device.type != "cpu" for own in parameters for value in own.values()):
+        return None
+    finals: list[tuple[Tensor, ...]] = []
+    for layers in _chains(stack):
+        outputs = []
+        for direction in range(stack.directions):
+            first = layers[0] * stack.directions + direction
+            own = [
+                value
+                for layer in layers
+                for value in parameters[layer * stack.directions + direction].values()
+            ]
+            start = [state[first : first + len(layers)] for state in states]
+            output, final = chain(stack, layers, x.flip(0) if direction else x, own, start)
+            outputs.append(output.flip(0) if direction else output)
+            finals.append(final)
+        joined = torch.cat(outputs, dim=-1) if stack.bidirectional else outputs[0]
+        x = joined + x if stack.residual and layers[0] > 0 else joined
+        if stack.dropout and layers[-1] < stack.num_layers - 1:
+            x = F.dropout(x, stack.dropout, training)
+    final_states = tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
+    if not batched:
+        x, final_states = x.squeeze(1), tuple(state.squeeze(1) for state in final_states)
+    elif stack.batch_first:
+        x = x.transpose(0, 1)
+    return x, final_states if len(final_states) > 1 else final_states[0]
+
+
+def _chains(stack: LayerStack) -> list[tuple[int, ...]]:
+    """Layers that run in one operator: all of them where nothing stands between, else each one."""
+    every = tuple(range(stack.num_layers))
+    between = stack.bidirectional or stack.residual or stack.dropout > 0
+    return [(layer,) for layer in every] if between else [every]
+
+
+def _states(stack: LayerStack, x: Tensor, hx: State | None, batched: bool) -> list[Tensor] | None:
+    """(L * directions, B, size) of each state, none where all begin at zero; None where one does not fit."""
+    rows = x.shape[1]
+    if hx is None:
+        return [] if stack.starts_at_zero else list(stack.initial_states(rows, x, {}))
+    given = list(hx) if isinstance(hx, tuple | list) else [hx]
+    if not batched:
+        given = [state.unsqueeze(1) for state in given]
+    if len(given) != len(stack.state_widths):
+        return None
+    count = stack.num_layers * stack.directions
+    for state, width in zip(given, stack.state_widths, strict=True):
+        if state.dtype != x.dtype or state.device.type != "cpu" or state.dim() != 3:
+            return None
+        if state.shape[0] != count or state.shape[1] != rows or state.shape[2] != width:
+            return None
+    return given

@@ -1,0 +1,63 @@
+"""The short way through a layer: a dense batch of plain tensors, one native call for the whole stack.
+
+What is checked here only tells the plain call from all others: those, wrong arguments among them, take the long way,
+to the same numbers or to their error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gatework.backends import admission, asked
+from gatework.layers.call_plan import plan_dense_call
+from gatework.layers.structure import LayerStack, State
+
+
+def fast_path(
+    stack: LayerStack, parameters: list[Tensor], x: Any, hx: State | None, training: bool
+) -> tuple[Tensor, State] | None:
+    """Output and final states of a plain call; None where the call is another kind.
+
+    Args:
+        parameters: of all layers, in the order of `stack.module_names`.
+        x: (T, B, I)
+        hx: (L, B, size) of each state.
+        training: the module's mode.
+    """
+    if type(x) is not Tensor and type(x) is not nn.Parameter:
+        return None
+    shape = x.shape
+    if len(shape) != 3 or not shape[0] or not shape[1] or shape[2] != stack.input_size:
+        return None
+    if training and stack.random_in_training:
+        return None
+    states: tuple[Tensor, ...] = ()
+    if hx is not None:
+        states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+        if len(states) != len(stack.state_widths):
+            return None
+        for state, width in zip(states, stack.state_widths, strict=True):
+            if state.shape != (stack.num_layers, shape[1], width):
+                return None
+    elif not stack.starts_at_zero:
+        return None
+    dtype = x.dtype
+    if not admission.all_plain((x, *parameters, *states), dtype) or admission.mode_refusal() is not None:
+        return None
+    if torch.is_autocast_enabled("cpu"):
+        return None
+    grad = torch.is_grad_enabled()
+    input_gradient: bool | None = None
+    if grad and (x.requires_grad or any(tensor.requires_grad for tensor in (*parameters, *states))):
+        input_gradient = x.requires_grad
+    planned = plan_dense_call(
+        stack, training, asked(), grad, dtype, shape[0], shape[1], bool(states), input_gradient
+    )
+    if planned is None:
+        return None
+    plan, call = planned
+    output, final = plan.choice.backend.run_stack(call, x, parameters, states)
+    return output, final if len(final) > 1 else final[0]

@@ -1,0 +1,108 @@
+"""A call that runs layer by layer and direction by direction, with what stands between them: any cell, any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gatework.backends import SequenceInput, SequenceOutput, run_pieces
+from gatework.layers.arguments import LayerArguments
+from gatework.layers.call_plan import CallPlan
+from gatework.layers.dropout import dropout
+from gatework.layers.masks import sequence_masks, step_masks
+from gatework.layers.structure import LayerStack, Weights, suffix
+from gatework.layers.tape import RecordedLayer
+
+Record = Callable[[str, RecordedLayer], None]
+
+
+def run_layers(
+    stack: LayerStack,
+    weights: Weights,
+    plan: CallPlan,
+    call: LayerArguments,
+    training: bool,
+    record: Record | None = None,
+) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """The outputs by name, (T, B, ·) or packed, and the final states, (L * directions, B, size) each.
+
+    Args:
+        record: takes what a tape keeps of each layer; None where no tape records.
+    """
+    x = call.x
+    finals: list[tuple[Tensor, ...]] = []
+    streams: dict[str, Tensor] = {}
+    for layer in range(stack.num_layers):
+        results = []
+        for direction in range(stack.directions):
+            result = _run_layer(stack, weights, plan, call, x, layer, direction, record)
+            results.append(result)
+            finals.append(result.states)
+        joined = results[0].output
+        if stack.bidirectional:
+            joined = torch.cat([result.output for result in results], dim=-1)
+        if stack.residual and layer > 0:
+            joined = joined + x
+        streams = {
+            name: torch.cat([result.emits[name] for result in results], dim=-1) for name in results[0].emits
+        }
+        x = joined
+        if stack.dropout and layer < stack.num_layers - 1:
+            x = dropout(x, stack.dropout, training)
+    if len(finals) == 1:
+        return {"output": x, **streams}, tuple(state.unsqueeze(0) for state in finals[0])
+    return {"output": x, **streams}, tuple(torch.stack(states) for states in zip(*finals, strict=True))
+
+
+def _run_layer(
+    stack: LayerStack,
+    weights: Weights,
+    plan: CallPlan,
+    call: LayerArguments,
+    x: Tensor,
+    layer: int,
+    direction: int,
+    record: Record | None,
+) -> SequenceOutput:
+    """One layer in one direction; its output's steps are in the order of the input's."""
+    graph, backend = plan.graph, plan.choice.backend
+    reverse = call.reversed if direction else call.unchanged
+    masks = sequence_masks(graph, x, call.rows, stack.recurrent_dropout, stack.sizes)
+    streams = {
+        graph.inputs[0].name: x,
+        **call.streams,
+        **step_masks(graph, x, dict(stack.zoneout), stack.sizes),
+    }
+    index = layer * stack.directions + direction
+    sequence = SequenceInput(
+        inputs={name: reverse(value) for name, value in streams.items()},
+        statics={**call.statics, **masks},
+        states=tuple(state[index] for state in call.states),
+        memories=call.memories.of(index),
+        pieces=None if call.ragged is None else call.ragged.pieces,
+    )
+    run = partial(backend.run, graph, weights(layer, direction), record=record is not None)
+    cut = call.ragged is not None and not backend.ragged
+    result = run_pieces(run, sequence) if cut else run(sequence)
+    if record is not None:
+        for step in result.step_states:
+            if step.requires_grad:
+                step.retain_grad()
+
+        def align(value: Tensor) -> Tensor:
+            return call.as_given(reverse(value))
+
+        gates = {name: align(value) for name, value in result.gates.items()}
+        first = graph.states[0].name
+        record(
+            suffix(layer, direction)[1:],
+            RecordedLayer(gates, result.step_states, result.output.shape, first, align),
+        )
+    if not direction:
+        return result
+    emits = {name: reverse(value) for name, value in result.emits.items()}
+    return replace(result, output=reverse(result.output), emits=emits)
