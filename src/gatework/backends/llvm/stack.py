@@ -337,7 +337,7 @@ def saved_size(
     total: Any = 0
     for index, (sizes, weights) in enumerate(layers):
         wanted = frozenset([first] if index or input_gradient else [])
-        one_row = shape_for(graph, dtype, sizes, weights, None, 1, 1, 1, target.host())
+        one_row = shape_for(graph, dtype, sizes, weights, 1, 1, 1, target.host())
         for state in graph.states:
             if (
                 index < len(layers) - 1 or state.name != output
