@@ -39,7 +39,7 @@ DOORS = ("__init__", "__main__")  # the package's own doors may import every par
 ABOVE_THE_DOOR = ("serve", "cli")  # they may import the package's own door, whose names are those below them
 
 # Folders in which modules still import each other in a circle. This list only shrinks.
-KNOWN_CYCLES = {"gatework.layers"}
+KNOWN_CYCLES: set[str] = set()
 
 # Contexts whose effect is the thread's: a generator that yields inside one hands it to the body of its caller's loop.
 MODES = {"inference_mode", "no_grad", "enable_grad", "set_grad_enabled", "autocast", "backend", "record"}
