@@ -32,7 +32,7 @@ def test_evaluate_gives_one_json_object(gatework, run, corpus):
     done = gatework("evaluate", run, corpus, "--json")
     figures = json.loads(done.out)
     assert done.code == 0
-    assert set(figures) == {"model", "baseline", "baselines", "examples"}
+    assert set(figures) == {"model", "baseline", "baselines", "examples", "unknown"}
     assert set(figures["model"]) == set(figures["baseline"]) == {"loss", "perplexity", "bits_per_character"}
     assert figures["examples"] == len(corpus.read_text())
     assert "perplexity" in gatework("evaluate", run, corpus).out

@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Translator:
 
 def test_it_learns_and_stands_beside_the_copy(trained: Translator) -> None:
     figures = trained.metrics_
-    assert set(figures) == {"model", "baseline", "baselines", "examples", "signatures"}
+    assert set(figures) == {"model", "baseline", "baselines", "examples", "signatures", "unknown"}
     assert figures["baseline"] == figures["baselines"]["copy"]
     assert figures["baseline"]["exact_match"] == 0.0
     assert figures["model"]["exact_match"] > 0.9

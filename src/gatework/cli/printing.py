@@ -33,6 +33,10 @@ def figures(values: Mapping[str, Any], *, title: str) -> None:
         f"{title} ({values['examples']:,} examples):", markup=False, highlight=False, soft_wrap=True
     )
     console.print(table)
+    unknown = {part: share for part, share in values.get("unknown", {}).items() if share > 0}
+    if unknown:
+        shares = ", ".join(f"{share:.1%} of the {part}" for part, share in unknown.items())
+        console.print(f"not in the vocabulary: {shares}", markup=False, highlight=False, soft_wrap=True)
     for name, signature in values.get("signatures", {}).items():
         console.print(f"{name}: {signature}", markup=False, highlight=False, soft_wrap=True)
 

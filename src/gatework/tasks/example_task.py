@@ -17,6 +17,7 @@ from gatework.tasks.base import Task
 from gatework.tasks.batches import answer_in_batches
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.options import ExampleOptions
+from gatework.tasks.tokens import warn_of_unknown
 from gatework.training import ExampleProblem, ParameterGroup, Problem, StepLoss, total_loss
 from gatework.training.nested import to_device
 
@@ -96,6 +97,10 @@ class ExampleTask(Task):
         """What `evaluate` gives beside the figures."""
         return {}
 
+    def _unknown(self, rows: Packed) -> dict[str, float]:
+        """Of each part of encoded examples, the share of tokens that the vocabulary lacks."""
+        return {}
+
     # The lifecycle
 
     def _prepare(self, data: TrainingData, keep: Artifacts) -> None:
@@ -160,14 +165,16 @@ class ExampleTask(Task):
         return self._figures(self._valid)
 
     def _evaluate(self, data: Any, columns: Mapping[str, str]) -> dict[str, Any]:
-        return self._figures(self._read(data, columns))
+        return self._figures(self._read(data, columns), whose="the given")
 
-    def _figures(self, examples: Sequence[Example]) -> dict[str, Any]:
+    def _figures(self, examples: Sequence[Example], whose: str | None = None) -> dict[str, Any]:
+        rows = self._pack(examples)
+        unknown = self._unknown(rows)
+        if whose is not None:
+            warn_of_unknown(self._say, unknown, whose)
         inputs, references = [each.input for each in examples], [each.output for each in examples]
         outputs = [record["output"] for record in self._records(inputs, self.settings())]
-        total, count, _ = total_loss(
-            self.network_, self._pack(examples), self._collate, by=self.fields, loss=self._loss
-        )
+        total, count, _ = total_loss(self.network_, rows, self._collate, by=self.fields, loss=self._loss)
         model = {**self._likelihood(total, count), **self._score(outputs, references)}
         baselines = {
             name: self._score(baseline.predict(inputs), references)
@@ -178,6 +185,7 @@ class ExampleTask(Task):
             "baseline": self.headline.strongest(baselines),
             "baselines": baselines,
             "examples": len(examples),
+            "unknown": unknown,
             **self._remarks(outputs, references),
         }
 

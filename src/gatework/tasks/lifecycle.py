@@ -335,7 +335,7 @@ class Lifecycle(ABC):
             raise InputError(self.name, "is not trained", "Call fit first, or load a run with gw.load.")
 
     def _say(self, message: str) -> None:
-        if self.run_.writes:
+        if launched()[0] == 0:  # one process speaks for all
             print(message, file=sys.stderr)
 
 

@@ -1,8 +1,8 @@
-"""What tasks on text share: the options of their tokenizer, its training, and a warning of unknown tokens."""
+"""What tasks on text share: the options of their tokenizer, its training, and what it does not know."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from gatework.errors import InputError
 from gatework.training import TrainingOptions
 from gatework.training.options import Inherited
 
-__all__ = ["BYTE_PAIRS", "TokenOptions", "train_tokenizer", "warn_of_unknown"]
+__all__ = ["BYTE_PAIRS", "TokenOptions", "train_tokenizer", "unknown_share", "warn_of_unknown"]
 
 BYTE_PAIRS = 4000  # entries of a vocabulary of byte pairs where none is asked for
 UNKNOWN_WARNING_SHARE = 0.1
@@ -51,16 +51,25 @@ def train_tokenizer(options: TokenOptions, texts: Iterable[str]) -> Tokenizer:
     return tokenizer
 
 
-def warn_of_unknown(say: Callable[[str], None], ids: np.ndarray, unknown: int | None, what: str) -> None:
-    """Say so where many tokens are not in the vocabulary.
+def unknown_share(ids: np.ndarray, unknown: int | None) -> float | None:
+    """The share of a text's tokens that are not in the vocabulary; None where nothing can be unknown.
 
     Args:
-        ids: (N,) of a text.
-        unknown: the id of unknown tokens; None where nothing is unknown.
-        what: whose tokens they are.
+        ids: (N,) of the text.
+        unknown: the id of unknown tokens, or None.
     """
     if unknown is None or not len(ids):
-        return
-    share = float((np.asarray(ids) == unknown).mean())
-    if share > UNKNOWN_WARNING_SHARE:
-        say(f"warning: {share:.0%} of {what}'s tokens are not in the vocabulary.")
+        return None
+    return float((np.asarray(ids) == unknown).mean())
+
+
+def warn_of_unknown(say: Callable[[str], None], shares: Mapping[str, float], whose: str) -> None:
+    """Say so where many tokens are not in the vocabulary: figures on them tell nothing of the text.
+
+    Args:
+        shares: of each part (text; source and target), its `unknown_share`.
+        whose: of which data: `"the validation"`.
+    """
+    for part, share in shares.items():
+        if share > UNKNOWN_WARNING_SHARE:
+            say(f"warning: {share:.0%} of {whose} {part}'s tokens are not in the vocabulary.")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gatework.data import Fields, Tokenizer
+from gatework.data import Fields, Packed, Tokenizer
 from gatework.errors import InputError
 from gatework.metrics.text import likelihood_figures
 from gatework.seq2seq import EncoderDecoder, Hypothesis
@@ -23,7 +23,7 @@ from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.parameter_groups import group_of, shared_with
-from gatework.tasks.tokens import train_tokenizer, warn_of_unknown
+from gatework.tasks.tokens import train_tokenizer, unknown_share, warn_of_unknown
 from gatework.training import ParameterGroup, StepLoss
 
 __all__ = ["EncoderDecoderTask"]
@@ -84,11 +84,17 @@ class EncoderDecoderTask(ExampleTask):
         super()._prepare(data, keep)
         longest = max((length for (length,) in self._train_rows.lengths("source")), default=1)
         self._lengths = keep.own(LENGTHS, Lengths, lambda: Lengths(longest_source=longest))
+        for rows, whose in ((self._train_rows, "the training"), (self._valid_rows, "the validation")):
+            warn_of_unknown(self._say, self._unknown(rows), whose)
+
+    def _unknown(self, rows: Packed) -> dict[str, float]:
+        shares = {}
         for side, vocabulary in zip(self.fields, self.vocabularies_, strict=True):
-            ids = self._valid_rows.arrays[side]
-            warn_of_unknown(
-                self._say, ids[ids != vocabulary.boundary], vocabulary.unknown, f"the validation {side}"
-            )
+            ids = rows.arrays.get(side, np.empty(0, np.int32))
+            share = unknown_share(ids[ids != vocabulary.boundary], vocabulary.unknown)
+            if share is not None:
+                shares[side] = share
+        return shares
 
     def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
         options = self.options_

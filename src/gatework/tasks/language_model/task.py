@@ -29,7 +29,7 @@ from gatework.tasks.language_model.options import (
 )
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.parameter_groups import group_of, shared_with
-from gatework.tasks.tokens import train_tokenizer, warn_of_unknown
+from gatework.tasks.tokens import train_tokenizer, unknown_share, warn_of_unknown
 from gatework.training import ParameterGroup, StepLoss, StreamProblem
 
 __all__ = ["LanguageModel", "language_groups"]
@@ -52,6 +52,7 @@ HELD_BACK = 0.05
 TOKENIZER = "tokenizer.json"
 BASELINE = "baseline.safetensors"
 BASELINE_TOKENS = 5_000_000  # some gigabytes of memory while it is fitted
+UNKNOWN_TOKENS = 10_000_000  # of a text that are looked at for unknown ones
 TOKENS = "tokens"  # the folder of the run with the streams; gone once the run is complete
 PARTS = {"training": "train", "validation": "valid"}  # their files there
 
@@ -97,7 +98,8 @@ class LanguageModel(Task):
             self._say(f"No validation data: the last {held}.")
         else:
             self._valid = self._stream(data, keep, "validation", data.valid)
-        self._warn_of_unknown(self._valid, "the validation text")
+        for stream, whose in ((self._train, "the training"), (self._valid, "the validation")):
+            warn_of_unknown(self._say, self._unknown(stream), whose)
 
     def _learn(self, train: Iterable[str], keep: Artifacts) -> None:
         self.tokenizer_ = keep.get(TOKENIZER, Tokenizer, lambda: train_tokenizer(self.options_, train))
@@ -183,7 +185,7 @@ class LanguageModel(Task):
         with tempfile.TemporaryDirectory(prefix="gatework-") as folder:
             texts = read_texts(data, column=columns.get("text"))
             stream = TokenStream.build(texts, self.tokenizer_, Path(folder) / "tokens")
-            self._warn_of_unknown(stream, "the text")
+            warn_of_unknown(self._say, self._unknown(stream), "the given")
             return self._figures(stream)
 
     def _figures(self, stream: TokenStream) -> dict[str, Any]:
@@ -199,13 +201,16 @@ class LanguageModel(Task):
             "baseline": self.headline.strongest(baselines),
             "baselines": baselines,
             "examples": count,
+            "unknown": self._unknown(stream),
         }
 
     def _loss_of(self, stream: TokenStream) -> float:
         return stream_loss(self.network_, stream, start=self._start)
 
-    def _warn_of_unknown(self, stream: TokenStream, what: str) -> None:
-        warn_of_unknown(self._say, stream[:], self.tokenizer_.unknown_id, what)
+    def _unknown(self, stream: TokenStream) -> dict[str, float]:
+        """The share of unknown tokens, of a long text among its first ones; empty where nothing can be unknown."""
+        share = unknown_share(stream[:UNKNOWN_TOKENS], self.tokenizer_.unknown_id)
+        return {} if share is None else {"text": share}
 
     # Completions
 
