@@ -205,6 +205,28 @@ def vector_of_a_further_weight(x, h):
     return vector("weight_context") * tanh(linear("a", x, h, context=h))
 
 
+def vector_of_an_attention(x, h, memory: gw.Memory):
+    return vector("source_energy") * tanh(linear("a", x, h, c=attend("source", h, memory)))
+
+
+def vector_of_a_norm(x, h):
+    return vector("norm_gain_n") * layer_norm("n", tanh(linear("a", x, h)))
+
+
+def norm_twice(x, h):
+    return layer_norm("n", h) * layer_norm("n", tanh(linear("a", x, h)))
+
+
+def vector_of_an_inner_cell(x, h, c):
+    h, c = gw.cells.get("peephole_lstm")("first", x, h, c)
+    return h * vector("first_peephole_input"), c
+
+
+def state_of_an_alignment(x, h, source_alignment, memory: gw.Memory):
+    context = attend("source", h, memory, score="location")
+    return tanh(linear("a", x, h, c=context)), source_alignment
+
+
 def slot_of_an_inner_cell(x, h):
     return gw.cells.get("gru")("first", x, h) * tanh(linear("a", x, first_ih=x))
 
@@ -267,6 +289,11 @@ REFUSED: dict[Callable[..., Any], str] = {
     vector_of_a_bias: "slot 'ih'",
     vector_of_a_further_weight: "slot 'context'",
     slot_of_an_inner_cell: "torch.nn's layout",
+    vector_of_an_attention: r'by `vector\("source_energy"\)` and by `attend\("source", …\)`',
+    vector_of_a_norm: r'by `vector\("norm_gain_n"\)` and by `layer_norm\("n", …\)`',
+    norm_twice: r'declared twice, by `layer_norm\("n", …\)`',
+    vector_of_an_inner_cell: r'by `peephole_lstm\("first", …\)` and by `vector',
+    state_of_an_alignment: "carries its alignment",
     gate_of_a_state: "also a state's",
     input_of_a_mask: "recurrent dropout",
     input_of_a_step_mask: "zoneout",

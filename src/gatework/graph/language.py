@@ -136,7 +136,7 @@ def vector(
     """
     tracer = current_tracer()
     name = _check_name("vector", name)
-    tracer.declare_vector(VectorSpec(name, size, init))
+    tracer.declare_vector(VectorSpec(name, size, init), f'vector("{name}")')
     return tracer.leaf("vector", size, name=name)
 
 
@@ -161,8 +161,8 @@ def layer_norm(name: str, /, *operands: Operand, epsilon: float = 1e-5) -> Any:
     for index, expr in enumerate(exprs):
         block = f"{name}_{index}" if several else name
         gain, bias = f"norm_gain_{block}", f"norm_bias_{block}"
-        tracer.declare_vector(VectorSpec(gain, expr.width, 1.0))
-        tracer.declare_vector(VectorSpec(bias, expr.width, 0.0))
+        tracer.declare_vector(VectorSpec(gain, expr.width, 1.0), f'layer_norm("{name}", …)')
+        tracer.declare_vector(VectorSpec(bias, expr.width, 0.0), f'layer_norm("{name}", …)')
         normal = tracer.apply(
             "layer_norm", *exprs, width=expr.width, name=name, index=index, epsilon=float(epsilon)
         )
@@ -246,7 +246,7 @@ def attend(
         ]
         args.append(tracer.carry_alignment(name, memory))
     for parameter in parameters:
-        tracer.declare_vector(parameter)
+        tracer.declare_vector(parameter, f'attend("{name}", …)')
     alignment = tracer.apply(
         "attention_weights", *args, width=f"{memory.node.text('name')}_steps", name=name, score=score
     )

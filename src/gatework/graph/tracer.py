@@ -86,6 +86,7 @@ class Tracer(Builder):
         self.states: list[StateSpec] = []
         self.blocks: list[Block] = []
         self.vectors: dict[str, VectorSpec] = {}
+        self._declared_by: dict[str, str] = {}
         self.gates: dict[str, int] = {}
         self.named: set[str] = set()  # gates that the equations name by `gate`
         self.outputs: dict[ArrayKey, int] = {}
@@ -120,15 +121,24 @@ class Tracer(Builder):
         self.blocks.append(Block(slot, gate, rows, operand.width, bias))
         return self.apply("gate_matmul", operand, width=rows, slot=slot, gate=gate)
 
-    def declare_vector(self, spec: VectorSpec) -> None:
-        if spec.name in self.vectors:
+    def declare_vector(self, spec: VectorSpec, by: str) -> None:
+        """A learned vector of the cell; `by` is the code that makes it."""
+        first = self._declared_by.setdefault(spec.name, by)
+        if spec.name not in self.vectors:
+            self.vectors[spec.name] = spec
+            return
+        if first == by:
             raise TraceError(
-                f"The learned vector {spec.name!r} is declared twice.",
-                'i = sigmoid(a + vector("peephole") * c)\nf = sigmoid(b + vector("peephole") * c)',
-                'p = vector("peephole")            # shared, or two names\n'
-                "i = sigmoid(a + p * c)\nf = sigmoid(b + p * c)",
+                f"The learned vector {spec.name!r} is declared twice, by `{by}`.",
+                f"a = {by}\nb = {by}",
+                f"p = {by}    # used where it is needed, or two names\na = p * c\nb = p * h",
             )
-        self.vectors[spec.name] = spec
+        raise TraceError(
+            f"The learned vector {spec.name!r} is declared twice, by `{first}` and by `{by}`: each makes vectors whose "
+            "names begin with, or end in, the name that it is given.",
+            f"{first}\n{by}",
+            f"{first}\n{by.replace(chr(34), chr(34) + 'other_', 1)}",
+        )
 
     def declare_output(self, name: str, expr: Expr) -> None:
         key = ArrayKey("emit", name)
@@ -153,6 +163,14 @@ class Tracer(Builder):
     def carry_alignment(self, name: str, memory: Expr) -> Expr:
         """The alignment of the previous step, as a state of the attention's own."""
         size = f"{memory.node.text('name')}_steps"
+        taken = [spec.name for spec in self.inputs] + [state.name for state in self.states]
+        if f"{name}_alignment" in taken:
+            raise TraceError(
+                f"{name}_alignment is a parameter of the cell, and the name of the state in which `attend` by location "
+                "carries its alignment from step to step.",
+                f'def my_cell(x, h, {name}_alignment): … attend("{name}", h, memory, score="location")',
+                f'def my_cell(x, h, own_alignment): … attend("{name}", h, memory, score="location")',
+            )
         self.states.append(StateSpec(f"{name}_alignment", size))
         return self.leaf("state", size, name=f"{name}_alignment")
 
@@ -229,7 +247,8 @@ class Tracer(Builder):
         for vector in graph.vectors:
             columns = None if vector.columns is None else width(vector.columns)
             self.declare_vector(
-                VectorSpec(_vector_name(prefix, vector.name), width(vector.size), vector.init, columns)
+                VectorSpec(_vector_name(prefix, vector.name), width(vector.size), vector.init, columns),
+                f'{graph.name}("{prefix}", …)',
             )
         for name, index in graph.gates:
             self.name_gate(named(name), placed[index])
