@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gatework as gw
-from gatework.backends.llvm import target
+from gatework.backends.llvm.codegen import target
 
 Shape = tuple[int, int, int, int]  # B, T, I, H
 SHORT: list[Shape] = [

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from peak import peak_gflops
 
-from gatework.backends.llvm import target
+from gatework.backends.llvm.codegen import target
 
 # The features that say which vector instructions a processor has, by LLVM's names.
 VECTOR_FEATURES = ("sse", "avx", "fma", "f16c", "amx", "neon", "sve", "bf16", "fullfp16")

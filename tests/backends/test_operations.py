@@ -242,7 +242,7 @@ def test_every_operation_is_compared() -> None:
 
 
 def test_the_engine_has_code_for_the_table_and_none_beside_it() -> None:
-    from gatework.backends.llvm.lower import SUPPORTED
+    from gatework.backends.llvm.codegen.lower import SUPPORTED
 
     assert {row.code for row in OPS.values()} - {""} == SUPPORTED
     assert not [op for op, row in OPS.items() if row.code and row.expansion]

@@ -12,8 +12,11 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.backends.llvm import memory, native, plan, sequence, stack, threads
-from gatework.backends.llvm import target as engine_target
+from gatework.backends.llvm import programs as plan
+from gatework.backends.llvm import sequence, stack
+from gatework.backends.llvm.codegen import target as engine_target
+from gatework.backends.llvm.runtime import native, threads
+from gatework.backends.llvm.runtime import result_pool as memory
 from gatework.layers.linear import Linear
 from gatework.layers.softmax import Softmax
 from tests.backends.llvm.test_mathematics import TARGETS, target

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
-from gatework.backends.llvm import mathematics
-from gatework.backends.llvm.emitter import I64, POINTER, function
-from gatework.backends.llvm.target import Target, host, target_of
+from gatework.backends.llvm.codegen import mathematics
+from gatework.backends.llvm.codegen.emitter import I64, POINTER, function
+from gatework.backends.llvm.codegen.target import Target, host, target_of
 
 MOST_ULP = 4.0
 TARGETS = {"host": "", "avx2": "+sse4.2,+avx,+avx2,+fma", "sse2": "+sse2"}

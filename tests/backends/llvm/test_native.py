@@ -14,13 +14,14 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.backends.llvm import native, plan
-from gatework.backends.llvm import target as engine_target
+from gatework.backends.llvm import programs as plan
+from gatework.backends.llvm.codegen import target as engine_target
+from gatework.backends.llvm.runtime import native
 from tests.conftest import ROOT
 
 CALL = """
 import pathlib, torch, gatework as gw
-from gatework.backends.llvm import native
+from gatework.backends.llvm.runtime import native
 if {homeless}:
     def home():
         raise RuntimeError("Could not determine home directory.")
@@ -124,6 +125,6 @@ def test_the_name_of_a_file_depends_on_every_source_of_its_code() -> None:
     known: dict[str, Path] = {}
     for module in ("lower", "driver"):
         imported(f"gatework.backends.llvm.{module}", known)
-    assert {"gatework.graph.ops", "gatework.backends.llvm.mathematics"} <= set(known)
+    assert {"gatework.graph.ops", "gatework.backends.llvm.codegen.mathematics"} <= set(known)
     left_out = {module for module, path in known.items() if path not in native.sources()}
     assert left_out <= {"gatework.errors"}  # of which no code is made

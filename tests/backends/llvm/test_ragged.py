@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gatework as gw
-from gatework.backends.llvm import passes, worklist
+from gatework.backends.llvm import command_builder as worklist
+from gatework.backends.llvm import forward_backward as passes
 from gatework.backends.llvm.spans import (
     ANY_CHUNK,
     ANY_EXTENT,

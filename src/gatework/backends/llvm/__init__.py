@@ -48,7 +48,7 @@ def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) 
 @lru_cache(maxsize=1024)
 def _not_lowered(graph: Graph) -> str | None:
     """What of a graph the engine has no code for."""
-    from gatework.backends.llvm.lower import SUPPORTED
+    from gatework.backends.llvm.codegen.lower import SUPPORTED
 
     graph = attention_by_rows(graph)
     if any(node.op == "attention_weights" for node in graph.nodes):
@@ -74,7 +74,7 @@ def run(
 ) -> SequenceOutput:
     """One layer over a batch; see `gatework.backends.program.Backend.run`."""
     from gatework.backends.llvm.sequence import run_sequence
-    from gatework.backends.llvm.stepping import run_step
+    from gatework.backends.llvm.single_step import run_step
 
     result = run_step(graph, parameters, sequence) if sequence.memories else None
     if result is not None:
@@ -103,7 +103,7 @@ def prepare_stepper(
     memories: Sequence[Mapping[str, MemoryValue]],
 ) -> Stepper:
     """A stack's step on weights packed once; see `gatework.backends.program.Backend.prepare_stepper`."""
-    from gatework.backends.llvm import stepper
+    from gatework.backends.llvm import stream_step as stepper
 
     return stepper.Stepper(graph, parameters, sizes, states, memories)
 
@@ -117,6 +117,6 @@ def dense_backend() -> DenseBackend:
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """A tensor whose numbers are not set yet, in memory that is used again."""
-    from gatework.backends.llvm import memory
+    from gatework.backends.llvm.runtime import result_pool as memory
 
     return memory.empty(shape, dtype)

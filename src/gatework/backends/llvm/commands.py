@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from gatework.backends.llvm import threads
-from gatework.backends.llvm.command_layout import COPY, ROW, RUN, place
-from gatework.backends.llvm.driver import BARRIER_BYTES, DATA_FIELDS
-from gatework.backends.llvm.native import Driver, Native
+from gatework.backends.llvm.codegen.command_layout import COPY, ROW, RUN, place
+from gatework.backends.llvm.codegen.driver import BARRIER_BYTES, DATA_FIELDS
+from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.runtime.native import Driver, Native
 from gatework.backends.llvm.spans import (
     Form,
     Number,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends.admission import readable_in_an_operator
-from gatework.backends.llvm.once import made_once
+from gatework.backends.llvm.runtime.once import made_once
 from gatework.backends.llvm.stack import Stack, prepared, saved_size
 from gatework.backends.program import StackCall
 from gatework.graph import Graph

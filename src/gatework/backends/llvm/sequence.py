@@ -13,13 +13,16 @@ from torch import Tensor
 
 from gatework.backends import eager
 from gatework.backends.admission import native_gradients
-from gatework.backends.llvm import attended, memory, target, threads
+from gatework.backends.llvm import attention_rows as attended
+from gatework.backends.llvm.codegen import target
+from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.llvm.commands import Base, RaggedWork, Work
-from gatework.backends.llvm.once import made_once
-from gatework.backends.llvm.passes import ATTENDED_ROWS, backward_work, forward_work
-from gatework.backends.llvm.plan import KEPT, Shape, kept, programs_of
+from gatework.backends.llvm.forward_backward import ATTENDED_ROWS, backward_work, forward_work
+from gatework.backends.llvm.programs import KEPT, Shape, kept, programs_of
+from gatework.backends.llvm.runtime import result_pool as memory
+from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.runtime.once import made_once
 from gatework.backends.llvm.spans import extent, known_number
-from gatework.backends.llvm.target import Target
 from gatework.backends.pieces import run_pieces
 from gatework.backends.program import MemoryValue, Piece, SequenceInput, SequenceOutput
 from gatework.graph import Graph

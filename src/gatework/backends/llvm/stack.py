@@ -16,15 +16,17 @@ from torch import Tensor
 
 from gatework.backends import eager
 from gatework.backends.admission import native_gradients
-from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm.codegen import target
+from gatework.backends.llvm.codegen.target import Target
+from gatework.backends.llvm.command_builder import WorkList
 from gatework.backends.llvm.commands import ARENA, ONE, Base, Fixed, LayerArray, Place, Work, new_arena
-from gatework.backends.llvm.once import LOCK, made_once
-from gatework.backends.llvm.passes import add_backward, add_forward
-from gatework.backends.llvm.plan import KEPT, Shape, given_at_steps, kept, training_programs_of
+from gatework.backends.llvm.forward_backward import add_backward, add_forward
+from gatework.backends.llvm.programs import KEPT, Shape, given_at_steps, kept, training_programs_of
+from gatework.backends.llvm.runtime import result_pool as memory
+from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.runtime.once import LOCK, made_once
 from gatework.backends.llvm.sequence import backward_shape, differentiate, shape_for, with_gradients
 from gatework.backends.llvm.spans import known_number
-from gatework.backends.llvm.target import Target
-from gatework.backends.llvm.worklist import WorkList
 from gatework.backends.program import SequenceInput, StackCall
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey

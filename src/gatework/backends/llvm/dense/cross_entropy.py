@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm.codegen import target
+from gatework.backends.llvm.command_builder import WorkList
 from gatework.backends.llvm.commands import Place, Work
-from gatework.backends.llvm.once import made_once
-from gatework.backends.llvm.worklist import WorkList
+from gatework.backends.llvm.runtime import result_pool as memory
+from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.runtime.once import made_once
 
 _TABLE = 1 << 21  # numbers of the table at a time
 _FEWEST = 32  # rows of a block

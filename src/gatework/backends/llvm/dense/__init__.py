@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 from torch import Tensor
 
-from gatework.backends.llvm import ranking
-from gatework.backends.llvm.cross_entropy import cross_entropy
-from gatework.backends.llvm.linear import linear
+from gatework.backends.llvm.dense import topk as ranking
+from gatework.backends.llvm.dense.cross_entropy import cross_entropy
+from gatework.backends.llvm.dense.linear import linear
 
 __all__ = ["cross_entropy", "likeliest", "linear"]
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from gatework.backends.llvm import threads
-from gatework.backends.llvm.layout import Layout
-from gatework.backends.llvm.once import made_once
-from gatework.backends.llvm.target import Target
+from gatework.backends.llvm.codegen.arguments import Layout
+from gatework.backends.llvm.codegen.target import Target
+from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.runtime.once import made_once
 from gatework.graph.node import Graph
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
@@ -72,7 +72,8 @@ def driver(dtype: torch.dtype, target: Target) -> Driver:
     """The driver, from the cache on disk or compiled now; its tiles get the names that programs are linked with."""
     import llvmlite.binding as llvm
 
-    from gatework.backends.llvm import driver, product
+    from gatework.backends.llvm.codegen import driver
+    from gatework.backends.llvm.codegen import matmul as product
 
     number = _DTYPES[dtype]
     for name, address in threads.symbols().items():
@@ -90,7 +91,7 @@ def driver(dtype: torch.dtype, target: Target) -> Driver:
 def _compile_driver(target: Target, dtype: str) -> tuple[str, bytes]:
     from llvmlite import ir
 
-    from gatework.backends.llvm import driver
+    from gatework.backends.llvm.codegen import driver
 
     module = ir.Module("driver")
     module.triple = target.triple
@@ -101,7 +102,7 @@ def _compile_driver(target: Target, dtype: str) -> tuple[str, bytes]:
 def _compile_program(graph: Graph, target: Target, dtype: str) -> tuple[str, bytes]:
     from llvmlite import ir
 
-    from gatework.backends.llvm.lower import Program
+    from gatework.backends.llvm.codegen.lower import Program
     from gatework.graph.schedule import schedule
 
     module = ir.Module("program")

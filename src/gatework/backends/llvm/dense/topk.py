@@ -7,11 +7,13 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm.codegen import target
+from gatework.backends.llvm.command_builder import WorkList
 from gatework.backends.llvm.commands import Place, Work
-from gatework.backends.llvm.cross_entropy import block_rows, multiply_logits
-from gatework.backends.llvm.once import made_once
-from gatework.backends.llvm.worklist import WorkList
+from gatework.backends.llvm.dense.cross_entropy import block_rows, multiply_logits
+from gatework.backends.llvm.runtime import result_pool as memory
+from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.runtime.once import made_once
 
 _EXACT = 1 << 24  # whole numbers up to here are float32 numbers
 

@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from gatework.backends.llvm import command_layout as layout
-from gatework.backends.llvm.emitter import I64, POINTER, VOID, Emitter, Value, function
-from gatework.backends.llvm.product import COLUMNS, block_name, emit_products
-from gatework.backends.llvm.softmax import emit_best, emit_softmax
-from gatework.backends.llvm.target import Target
+from gatework.backends.llvm.codegen import command_layout as layout
+from gatework.backends.llvm.codegen.emitter import I64, POINTER, VOID, Emitter, Value, function
+from gatework.backends.llvm.codegen.matmul import COLUMNS, block_name, emit_products
+from gatework.backends.llvm.codegen.softmax import emit_best, emit_softmax
+from gatework.backends.llvm.codegen.target import Target
 
 BARRIER = "gatework_barrier"
 BARRIER_TYPE = ir.FunctionType(VOID, [POINTER, I64])

@@ -5,7 +5,15 @@ It knows the schedule alone: no code is written here.
 
 from __future__ import annotations
 
-from gatework.backends.llvm.layout import BEGIN, DIRECTION, MOST_COLUMNS, ROWS, Layout, MatmulGroup, Operand
+from gatework.backends.llvm.codegen.arguments import (
+    BEGIN,
+    DIRECTION,
+    MOST_COLUMNS,
+    ROWS,
+    Layout,
+    MatmulGroup,
+    Operand,
+)
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Graph, Node
 from gatework.graph.ops import OPS

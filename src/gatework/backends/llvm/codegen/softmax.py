@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from gatework.backends.llvm import mathematics
-from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value, function
-from gatework.backends.llvm.target import Target
+from gatework.backends.llvm.codegen import mathematics
+from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value, function
+from gatework.backends.llvm.codegen.target import Target
 
 _RUN = 64  # terms that are added up before they meet the total: one long sum would lose digits
 

@@ -13,21 +13,21 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatework.backends.llvm import attention_code, elementwise
-from gatework.backends.llvm.addressing import Addressing
-from gatework.backends.llvm.attention_code import AttentionCode
-from gatework.backends.llvm.driver import BARRIER, BARRIER_TYPE, RUN_ARGUMENTS
-from gatework.backends.llvm.elementwise import ElementwiseCode
-from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value, function
-from gatework.backends.llvm.layout import (
+from gatework.backends.llvm.codegen import attention_code, elementwise
+from gatework.backends.llvm.codegen.addressing import Addressing
+from gatework.backends.llvm.codegen.arguments import (
     MOST_COLUMNS,
     Layout,
     MatmulGroup,
     ScalarKey,
 )
-from gatework.backends.llvm.placement import Placement
-from gatework.backends.llvm.product import BLOCK_TYPE, linked_name
-from gatework.backends.llvm.target import Target
+from gatework.backends.llvm.codegen.attention_code import AttentionCode
+from gatework.backends.llvm.codegen.driver import BARRIER, BARRIER_TYPE, RUN_ARGUMENTS
+from gatework.backends.llvm.codegen.elementwise import ElementwiseCode
+from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value, function
+from gatework.backends.llvm.codegen.matmul import BLOCK_TYPE, linked_name
+from gatework.backends.llvm.codegen.placement import Placement
+from gatework.backends.llvm.codegen.target import Target
 from gatework.graph.schedule import Kernel, Schedule
 
 PANEL = 24  # rows whose products stand in the scratch memory at a time

@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from gatework.backends.llvm.target import Target
+from gatework.backends.llvm.codegen.target import Target
 
 I1, I32, I64, POINTER, VOID = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.PointerType(), ir.VoidType()
 Value = Any

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from gatework.backends.llvm.once import made_once
+from gatework.backends.llvm.runtime.once import made_once
 
 _forked = False
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gatework.backends.llvm import mathematics
-from gatework.backends.llvm.addressing import Addressing
-from gatework.backends.llvm.elementwise import across
-from gatework.backends.llvm.emitter import I64, Emitter, Value
-from gatework.backends.llvm.placement import Placement
+from gatework.backends.llvm.codegen import mathematics
+from gatework.backends.llvm.codegen.addressing import Addressing
+from gatework.backends.llvm.codegen.elementwise import across
+from gatework.backends.llvm.codegen.emitter import I64, Emitter, Value
+from gatework.backends.llvm.codegen.placement import Placement
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Node, Width
 from gatework.graph.ops import OPS

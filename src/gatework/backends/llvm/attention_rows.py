@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from gatework.backends.llvm.once import made_once
+from gatework.backends.llvm.runtime.once import made_once
 from gatework.backends.program import MemoryValue
 from gatework.graph import Graph
 from gatework.graph.lower_attention import attention_by_rows, keys_and_queries

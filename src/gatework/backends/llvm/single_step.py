@@ -9,13 +9,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gatework.backends.llvm import attended, target, threads
+from gatework.backends.llvm import attention_rows as attended
+from gatework.backends.llvm.codegen import target
+from gatework.backends.llvm.command_builder import WorkList
 from gatework.backends.llvm.commands import ARENA, Base, Fixed, Place, Work, new_arena, parameter
-from gatework.backends.llvm.passes import ATTENDED_ROWS
-from gatework.backends.llvm.plan import given_at_steps
+from gatework.backends.llvm.forward_backward import ATTENDED_ROWS
+from gatework.backends.llvm.programs import given_at_steps
+from gatework.backends.llvm.runtime import threads
 from gatework.backends.llvm.sequence import shape_for, shape_of
-from gatework.backends.llvm.stepper import BoundLayer, bind_layer, run_layer
-from gatework.backends.llvm.worklist import WorkList
+from gatework.backends.llvm.stream_step import BoundLayer, bind_layer, run_layer
 from gatework.backends.program import SequenceInput, SequenceOutput
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey, Kind

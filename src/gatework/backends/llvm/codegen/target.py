@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gatework.backends.llvm.once import made_once
+from gatework.backends.llvm.runtime.once import made_once
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from gatework.backends.admission import native_gradients
-from gatework.backends.llvm import memory, target, threads
+from gatework.backends.llvm.codegen import target
+from gatework.backends.llvm.command_builder import WorkList
 from gatework.backends.llvm.commands import ONE, Place, Work
-from gatework.backends.llvm.once import made_once
-from gatework.backends.llvm.worklist import WorkList
+from gatework.backends.llvm.runtime import result_pool as memory
+from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.runtime.once import made_once
 
 _FEW = 4
 _WORTH_A_TEAM = 400_000  # multiplications, below which waking other threads costs more than their help

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from gatework.backends.llvm import mathematics
-from gatework.backends.llvm.addressing import Addressing
-from gatework.backends.llvm.emitter import Emitter, Value
-from gatework.backends.llvm.layout import SPREAD
-from gatework.backends.llvm.placement import Placement
+from gatework.backends.llvm.codegen import mathematics
+from gatework.backends.llvm.codegen.addressing import Addressing
+from gatework.backends.llvm.codegen.arguments import SPREAD
+from gatework.backends.llvm.codegen.emitter import Emitter, Value
+from gatework.backends.llvm.codegen.placement import Placement
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Node, Width
 from gatework.graph.ops import OPS

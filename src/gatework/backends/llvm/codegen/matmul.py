@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatework.backends.llvm.emitter import I64, POINTER, Value, function
-from gatework.backends.llvm.target import Target
+from gatework.backends.llvm.codegen.emitter import I64, POINTER, Value, function
+from gatework.backends.llvm.codegen.target import Target
 
 COLUMNS = (1, 2, 3, 4)
 _MOST_ROWS = 12

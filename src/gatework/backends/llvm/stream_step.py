@@ -9,7 +9,9 @@ from math import prod
 import torch
 from torch import Tensor
 
-from gatework.backends.llvm import attended, target, threads
+from gatework.backends.llvm import attention_rows as attended
+from gatework.backends.llvm.codegen import target
+from gatework.backends.llvm.command_builder import Bound, WorkList
 from gatework.backends.llvm.commands import (
     ARENA,
     Base,
@@ -21,10 +23,10 @@ from gatework.backends.llvm.commands import (
     new_arena,
     parameter,
 )
-from gatework.backends.llvm.native import native
-from gatework.backends.llvm.passes import ATTENDED_ROWS
-from gatework.backends.llvm.plan import given_at_steps, programs_of
-from gatework.backends.llvm.worklist import Bound, WorkList
+from gatework.backends.llvm.forward_backward import ATTENDED_ROWS
+from gatework.backends.llvm.programs import given_at_steps, programs_of
+from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.runtime.native import native
 from gatework.backends.program import MemoryValue
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey

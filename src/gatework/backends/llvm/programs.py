@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import torch
 
+from gatework.backends.llvm.codegen.target import Target
+from gatework.backends.llvm.command_builder import STAGGER
 from gatework.backends.llvm.commands import Place
-from gatework.backends.llvm.once import made_once
+from gatework.backends.llvm.runtime.once import made_once
 from gatework.backends.llvm.spans import ANY_EXTENT, Extent, Number, extent
-from gatework.backends.llvm.target import Target
-from gatework.backends.llvm.worklist import STAGGER
 from gatework.backends.program import Piece
 from gatework.graph import Graph
 from gatework.graph.backward import Backward, backward

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
+from gatework.backends.llvm.command_builder import WorkList
 from gatework.backends.llvm.commands import ONE, Place, RaggedWork, Work
-from gatework.backends.llvm.native import native
-from gatework.backends.llvm.once import made_once
-from gatework.backends.llvm.plan import (
+from gatework.backends.llvm.programs import (
     KEPT,
     Kept,
     Shape,
@@ -25,8 +24,9 @@ from gatework.backends.llvm.plan import (
     programs_of,
     training_programs_of,
 )
+from gatework.backends.llvm.runtime.native import native
+from gatework.backends.llvm.runtime.once import made_once
 from gatework.backends.llvm.spans import Chunk, Number
-from gatework.backends.llvm.worklist import WorkList
 from gatework.graph import Graph
 from gatework.graph.backward import Backward, carried
 from gatework.graph.keys import ArrayKey, Kind

@@ -9,8 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from gatework.backends.llvm import native
-from gatework.backends.llvm.command_layout import (
+from gatework.backends.llvm.codegen.arguments import (
+    BEGIN,
+    DIRECTION,
+    ROWS,
+    SPREAD,
+    MatmulGroup,
+    ScalarKey,
+    together,
+)
+from gatework.backends.llvm.codegen.command_layout import (
     BARRIER,
     BEST,
     COPY,
@@ -22,6 +30,9 @@ from gatework.backends.llvm.command_layout import (
     RUN,
     SOFTMAX,
 )
+from gatework.backends.llvm.codegen.driver import APART, BARRIER_BYTES
+from gatework.backends.llvm.codegen.matmul import COLUMNS
+from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.llvm.commands import (
     ARENA,
     LINE,
@@ -34,10 +45,8 @@ from gatework.backends.llvm.commands import (
     Work,
     parameter,
 )
-from gatework.backends.llvm.driver import APART, BARRIER_BYTES
-from gatework.backends.llvm.layout import BEGIN, DIRECTION, ROWS, SPREAD, MatmulGroup, ScalarKey, together
-from gatework.backends.llvm.native import Native
-from gatework.backends.llvm.product import COLUMNS
+from gatework.backends.llvm.runtime import native
+from gatework.backends.llvm.runtime.native import Native
 from gatework.backends.llvm.spans import (
     ANY_CHUNK,
     SCALARS,
@@ -47,7 +56,6 @@ from gatework.backends.llvm.spans import (
     Number,
     chunks,
 )
-from gatework.backends.llvm.target import Target
 from gatework.backends.program import Piece
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey

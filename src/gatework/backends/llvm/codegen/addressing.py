@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatework.backends.llvm.emitter import I64, POINTER, Emitter, Value
-from gatework.backends.llvm.layout import BEGIN, DIRECTION, ROWS, ScalarKey
-from gatework.backends.llvm.placement import Placement
+from gatework.backends.llvm.codegen.arguments import BEGIN, DIRECTION, ROWS, ScalarKey
+from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value
+from gatework.backends.llvm.codegen.placement import Placement
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Node, Width
 from gatework.graph.ops import OPS

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from gatework.backends.llvm.emitter import Emitter, Value
+from gatework.backends.llvm.codegen.emitter import Emitter, Value
 
 _LN2_HIGH = {"float32": 0.693359375, "float64": 6.93147180369123816490e-01}
 _LN2_LOW = {"float32": -2.12194440054690583e-4, "float64": 1.90821492927058770002e-10}
