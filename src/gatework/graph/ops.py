@@ -41,8 +41,8 @@ class Op:
         expansion: of a composite operation: from its node and its arguments to its value, in other operations.
         eager: the torch function of the arguments and then the attributes, in their order: its name in `torch`, or a
             function. None where the backend needs more than the arguments (`backends/eager.py`).
-        code: the engine's code for it, by name (`backends/llvm/elementwise.py`, `attention_code.py`); empty where the
-            engine has none.
+        code: the engine's code for it, by name (`backends/llvm/codegen`: `elementwise.py`, `attention_code.py`); empty
+            where the engine has none.
         fold: the value for constant arguments.
         cost: a unit's work: `cheap` is about that of reading the result back from memory, `costly` a quotient's,
             `transcendental` a polynomial's.

@@ -12,11 +12,9 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.backends.llvm import programs as plan
-from gatework.backends.llvm import sequence, stack
+from gatework.backends.llvm import programs, sequence, stack
 from gatework.backends.llvm.codegen import target as engine_target
-from gatework.backends.llvm.runtime import native, threads
-from gatework.backends.llvm.runtime import result_pool as memory
+from gatework.backends.llvm.runtime import native, result_pool, threads
 from gatework.layers.linear import Linear
 from gatework.layers.softmax import Softmax
 from tests.backends.llvm.test_mathematics import TARGETS, target
@@ -325,7 +323,7 @@ def test_threads_that_share_units_give_the_bits_of_one(rows: int, monkeypatch: p
     layer, x = gw.LSTM(256, 512), torch.randn(11, rows, 256)
     lengths, shapes = torch.tensor([11, 4, 0][:rows]), []
 
-    def spied(*args: Any) -> plan.Shape:
+    def spied(*args: Any) -> programs.Shape:
         shapes.append(sequence.shape_for(*args))
         return shapes[-1]
 
@@ -349,7 +347,7 @@ def test_threads_that_share_units_give_the_bits_of_one(rows: int, monkeypatch: p
 
 def test_memory_of_results_is_used_again_only_when_nothing_is_left_of_them() -> None:
     layer, x = gw.LSTM(64, 64), torch.randn(50, 32, 64)
-    memory.release()
+    result_pool.release()
     with gw.backend("llvm"), torch.no_grad():
         first, _ = layer(x)
         address, part = first.data_ptr(), first[3].detach()
@@ -377,7 +375,7 @@ train()
 
 def test_an_inference_derives_no_backward_program(monkeypatch: pytest.MonkeyPatch) -> None:
     derived = []
-    monkeypatch.setattr(plan, "backward", lambda graph: derived.append(graph))
+    monkeypatch.setattr(programs, "backward", lambda graph: derived.append(graph))
 
     @gw.cell
     def of_this_test(x: Any, h: Any) -> Any:

@@ -52,7 +52,7 @@ def compiled(
     module.triple = on.triple
     e = function(module, "f", [("x", POINTER), ("y", POINTER), ("count", I64)], on, dtype)
     x, y, count = e.function.args
-    with e.loop(e.whole(0), count, e.lanes) as (i, _):
+    with e.loop(e.i64(0), count, e.lanes) as (i, _):
         e.store_vector(emit(e, e.load_vector(e.at(x, i))), e.at(y, i))
     e.b.ret_void()
     machine = llvm.Target.from_triple(on.triple).create_target_machine(features=on.features, opt=2)

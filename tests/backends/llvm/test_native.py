@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.backends.llvm import programs as plan
+from gatework.backends.llvm import programs
 from gatework.backends.llvm.codegen import target as engine_target
 from gatework.backends.llvm.runtime import native
 from tests.conftest import ROOT
@@ -77,12 +77,12 @@ def test_a_temporary_folder_that_others_may_write_to_is_not_read(
     folder.symlink_to(tmp_path / "elsewhere")
     assert native.cache_folders() == []
     native.native.cache_clear()  # nothing is kept: it is compiled
-    assert native.native(plan.programs_of(gw.gru.graph).loop, torch.float32, engine_target.host()).run
+    assert native.native(programs.programs_of(gw.gru.graph).loop, torch.float32, engine_target.host()).run
 
 
 def test_a_damaged_file_of_the_cache_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWORK_CACHE", str(tmp_path / "kernels"))
-    graph, kernels = plan.programs_of(gw.minimal_gated_unit.graph).loop, tmp_path / "kernels"
+    graph, kernels = programs.programs_of(gw.minimal_gated_unit.graph).loop, tmp_path / "kernels"
     native.driver(torch.float32, engine_target.host())
     before = set(kernels.glob("*"))
     native.native.cache_clear()
@@ -124,7 +124,7 @@ def imported(module: str, known: dict[str, Path]) -> None:
 def test_the_name_of_a_file_depends_on_every_source_of_its_code() -> None:
     known: dict[str, Path] = {}
     for module in ("lower", "driver"):
-        imported(f"gatework.backends.llvm.{module}", known)
+        imported(f"gatework.backends.llvm.codegen.{module}", known)
     assert {"gatework.graph.ops", "gatework.backends.llvm.codegen.mathematics"} <= set(known)
     left_out = {module for module, path in known.items() if path not in native.sources()}
     assert left_out <= {"gatework.errors"}  # of which no code is made

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gatework as gw
-from gatework.backends.llvm import command_builder as worklist
-from gatework.backends.llvm import forward_backward as passes
+from gatework.backends.llvm import command_builder, forward_backward
 from gatework.backends.llvm.spans import (
     ANY_CHUNK,
     ANY_EXTENT,
@@ -42,13 +41,13 @@ def test_new_lengths_write_no_command_in_python(cell: str, monkeypatch: pytest.M
     layer, x = gw.Recurrent(cell, 5, 6, num_layers=2, bidirectional=True, sizes=further), torch.randn(9, 4, 5)
     memory = torch.randn(3, 4, 4) if further else None
     written: list[int] = []
-    add = worklist.WorkList._add
+    add = command_builder.CommandBuilder._add
 
     def counted(self: Any, kind: int, **fields: Any) -> None:
         written.append(kind)
         add(self, kind, **fields)
 
-    monkeypatch.setattr(worklist.WorkList, "_add", counted)
+    monkeypatch.setattr(command_builder.CommandBuilder, "_add", counted)
 
     def train(lengths: list[int]) -> int:
         written.clear()
@@ -58,8 +57,8 @@ def test_new_lengths_write_no_command_in_python(cell: str, monkeypatch: pytest.M
         output.sum().backward()
         return len(written)
 
-    passes.forward_work.cache_clear()
-    passes.backward_work.cache_clear()
+    forward_backward.forward_work.cache_clear()
+    forward_backward.backward_work.cache_clear()
     assert train([9, 4, 0, 4]) > 0
     assert [train(lengths) for lengths in ([9, 8, 3, 1], [2, 2, 2, 1], [0, 0, 0, 9], [1, 5, 5, 7])] == [0] * 4
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.backends.llvm import single_step as stepping
+from gatework.backends.llvm import single_step
 from gatework.backends.llvm.runtime import threads
 from gatework.layers import Memories, reorder_state
 from tests.contracts.cell_contract import flat
@@ -138,7 +138,7 @@ def test_a_gate_is_not_emitted_in_place_of_another_value() -> None:
 
 def test_a_step_that_is_trained_has_its_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x, memory = made()
-    monkeypatch.setattr(stepping, "Step", None)  # packed weights would have none
+    monkeypatch.setattr(single_step, "Step", None)  # packed weights would have none
     x = x[:1].clone().requires_grad_()
     output, _ = layer(x, memory=memory)
     (got,) = torch.autograd.grad(output["output"].sum(), x)

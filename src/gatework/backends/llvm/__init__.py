@@ -1,10 +1,19 @@
 """The backend `llvm`: a cell's own equations, compiled for the processor at hand.
 
-The step graph falls into what leaves the loop and what stays (`graph/hoist.py`), the stages of each are
-scheduled (`graph/schedule.py`), lowered to LLVM IR (`lower.py`, over `product.py`'s tiles and
-`mathematics.py`'s functions), compiled and kept on disk (`native.py`). `passes.py` writes what a layer's
-forward and backward do as work lists (`worklist.py`), through which native threads walk (`driver.py`);
-`sequence.py` is a layer in torch's autograd.
+In the order in which a call goes through it:
+
+- `programs.py`: the step graph falls into what leaves the loop and what stays, and for training into forward and
+  backward programs; `spans.py`: a batch falls into steps with the same rows, and these into chunks;
+- `forward_backward.py` writes what a layer's pass does as a list of commands (`command_builder.py`), which
+  `commands.py` calls with addresses; `attention_rows.py` brings memories into their order;
+- `codegen/` writes LLVM IR: `lower.py` a scheduled step, over `placement.py` (what stands where), `addressing.py`,
+  `matmul.py` (tiles of products), `elementwise.py`, `attention_code.py` and `mathematics.py`; `driver.py` what walks
+  through a list, whose fields `command_layout.py` names; `softmax.py` logits; `target.py` the vector unit;
+- `runtime/`: `native.py` compiles and keeps code on disk, `once.py` has the lock under which it does, `threads.py` are
+  torch's own, `result_pool.py` keeps memory for results;
+- `sequence.py` is a layer in torch's autograd, `stack.py` a whole stack in one call, `operator.py` that stack for
+  torch.compile, `stream_step.py` a stream's step and `single_step.py` a search's; `dense/` has linear maps and
+  softmaxes over them.
 """
 
 from __future__ import annotations
@@ -103,9 +112,9 @@ def prepare_stepper(
     memories: Sequence[Mapping[str, MemoryValue]],
 ) -> Stepper:
     """A stack's step on weights packed once; see `gatework.backends.program.Backend.prepare_stepper`."""
-    from gatework.backends.llvm import stream_step as stepper
+    from gatework.backends.llvm import stream_step
 
-    return stepper.Stepper(graph, parameters, sizes, states, memories)
+    return stream_step.Stepper(graph, parameters, sizes, states, memories)
 
 
 def dense_backend() -> DenseBackend:
@@ -117,6 +126,6 @@ def dense_backend() -> DenseBackend:
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """A tensor whose numbers are not set yet, in memory that is used again."""
-    from gatework.backends.llvm.runtime import result_pool as memory
+    from gatework.backends.llvm.runtime import result_pool
 
-    return memory.empty(shape, dtype)
+    return result_pool.empty(shape, dtype)

@@ -1,4 +1,4 @@
-"""Work lists: what the threads of a layer's pass do, command by command, written once for a shape."""
+"""CommandList lists: what the threads of a layer's pass do, command by command, written once for a shape."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from gatework.backends.llvm.codegen.arguments import (
     BEGIN,
     DIRECTION,
+    ROW_ALIGNMENT,
     ROWS,
-    SPREAD,
     MatmulGroup,
     ScalarKey,
-    together,
+    unit_blocks,
 )
 from gatework.backends.llvm.codegen.command_layout import (
     BARRIER,
@@ -30,19 +30,19 @@ from gatework.backends.llvm.codegen.command_layout import (
     RUN,
     SOFTMAX,
 )
-from gatework.backends.llvm.codegen.driver import APART, BARRIER_BYTES
+from gatework.backends.llvm.codegen.driver import BARRIER_BYTES, SCRATCH_STRIDE
 from gatework.backends.llvm.codegen.matmul import COLUMNS
 from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.llvm.commands import (
-    ARENA,
     LINE,
+    WORKSPACE,
+    Address,
     Base,
+    CommandList,
     Cut,
     Kept,
     Part,
-    Place,
-    RaggedWork,
-    Work,
+    RaggedCommandList,
     parameter,
 )
 from gatework.backends.llvm.runtime import native
@@ -63,12 +63,12 @@ from gatework.graph.node import resolve
 from gatework.graph.parameters import gate_rows
 
 # Bytes between two arrays: what stands a power of two apart falls on the same places of the cache.
-STAGGER = 3 * LINE
+ARRAY_PADDING = 3 * LINE
 _BARRIER: list[Number] = [BARRIER, *[0] * (ROW - 1)]
 
 
 @dataclass(frozen=True)
-class Bound:
+class BoundProgram:
     """A program with its weights and scratch memory in place.
 
     Attributes:
@@ -77,11 +77,11 @@ class Bound:
     """
 
     program: Native
-    arrays: Mapping[ArrayKey, Place]
+    arrays: Mapping[ArrayKey, Address]
     scalars: Mapping[ScalarKey, int]
 
 
-class WorkList:
+class CommandBuilder:
     """A work list under construction.
 
     Args:
@@ -99,26 +99,26 @@ class WorkList:
         self._head = self._part = Part()  # the one that is being written
         self._chunk: Part | None = None
         self._cut: Cut | None = None
-        self._arena = BARRIER_BYTES // self._item
+        self._workspace = BARRIER_BYTES // self._item
         self._programs: list[Native] = []
 
-    def scratch(self, numbers: int) -> Place:
-        """A part of the arena."""
+    def scratch(self, numbers: int) -> Address:
+        """A part of the workspace."""
         line = LINE // self._item
-        place = Place(ARENA, self._arena)
-        self._arena += -(-numbers // line) * line + STAGGER // self._item
+        place = Address(WORKSPACE, self._workspace)
+        self._workspace += -(-numbers // line) * line + ARRAY_PADDING // self._item
         return place
 
-    def _spread(self, rows: int, numbers: int) -> Place:
+    def _spread(self, rows: int, numbers: int) -> Address:
         """Scratch memory for a few numbers of each row, each row's in whole pairs of cache lines."""
-        apart = SPREAD // self._item
-        begin = self._arena
-        self._of_rows(rows + 1, -(-numbers // apart) * apart)
-        return Place(ARENA, -(-begin // apart) * apart)
+        aligned = ROW_ALIGNMENT // self._item
+        begin = self._workspace
+        self._of_rows(rows + 1, -(-numbers // aligned) * aligned)
+        return Address(WORKSPACE, -(-begin // aligned) * aligned)
 
-    def _of_rows(self, rows: int, width: int) -> Place:
+    def _of_rows(self, rows: int, width: int) -> Address:
         """Scratch memory of a program: threads that share rows leave gaps between theirs."""
-        return self.scratch(rows * width + (self._team - 1) * APART // self._item)
+        return self.scratch(rows * width + (self._team - 1) * SCRATCH_STRIDE // self._item)
 
     def chunks(
         self, pieces: Sequence[Piece] | None, chunk_rows: int, units_up_to: int, *, backward: bool = False
@@ -149,7 +149,7 @@ class WorkList:
         sizes: Mapping[str, int],
         rows: int,
         layer: int | None = None,
-    ) -> Bound:
+    ) -> BoundProgram:
         """A program's scratch memory for so many rows, and the commands that pack its weights.
 
         Args:
@@ -157,11 +157,11 @@ class WorkList:
         """
         self._programs.append(program)
         layout, lanes = program.layout, self._lanes
-        arrays: dict[ArrayKey, Place] = {}
+        arrays: dict[ArrayKey, Address] = {}
         scalars = {key: sizes[key.name] for key in layout.scalars if key.kind == "size"}
         for label, groups in layout.groups.items():
             width = resolve(groups[0].width, sizes)
-            count = together(max(group.size for group in groups), width, lanes, self._parts)
+            count = unit_blocks(max(group.size for group in groups), width, lanes, self._parts)
             scalars[ScalarKey("unit_blocks", label)] = count
             for group in groups:
                 self._pack(group, graph, sizes, count, arrays, layer)
@@ -169,9 +169,9 @@ class WorkList:
             match key.kind:
                 case "bias":
                     first, _ = gate_rows(graph, key.slot, sizes)[key.name]
-                    arrays[key] = Place(parameter(f"bias_{key.slot}", layer), first)
+                    arrays[key] = Address(parameter(f"bias_{key.slot}", layer), first)
                 case "vector":
-                    arrays[key] = Place(parameter(key.name, layer))
+                    arrays[key] = Address(parameter(key.name, layer))
                 case "scratch":
                     arrays[key] = self._of_rows(rows, resolve(layout.scratch[key], sizes))
                 case "sum":
@@ -181,7 +181,7 @@ class WorkList:
                     arrays[key] = self._spread(rows, 1)
                 case _:
                     pass
-        return Bound(program, arrays, scalars)
+        return BoundProgram(program, arrays, scalars)
 
     def _pack(
         self,
@@ -189,7 +189,7 @@ class WorkList:
         graph: Graph,
         sizes: Mapping[str, int],
         count: int,
-        arrays: dict[ArrayKey, Place],
+        arrays: dict[ArrayKey, Address],
         layer: int | None,
     ) -> None:
         size = count * self._lanes
@@ -204,7 +204,7 @@ class WorkList:
                 if position == 0:
                     arrays[key] = self.scratch(blocks // count * depth * columns)
                 strides = (1, width) if factor.transposed else (width, 1)
-                source = self._place(Place(parameter(f"weight_{factor.slot}", layer), first * width))
+                source = self._place(Address(parameter(f"weight_{factor.slot}", layer), first * width))
                 packed = self._place(arrays[key].at(position * size))
                 self._add(
                     PACK, source=source, unit_stride=strides[0], k_stride=strides[1], units=units, depth=depth,
@@ -213,8 +213,8 @@ class WorkList:
 
     def run(
         self,
-        bound: Bound,
-        arrays: Mapping[ArrayKey, Place],
+        bound: BoundProgram,
+        arrays: Mapping[ArrayKey, Address],
         masks: Mapping[str, int],
         *,
         steps: tuple[Number, Number],
@@ -243,7 +243,7 @@ class WorkList:
             rows=rows, by_units=by_units,
         )  # fmt: skip
 
-    def copy(self, source: Place | None, to: Place, numbers: int, rows: Number = 1) -> None:
+    def copy(self, source: Address | None, to: Address, numbers: int, rows: Number = 1) -> None:
         """So many numbers of each row; zeros where there is no source."""
         if rows and numbers:
             begin = -1 if source is None else self._place(source)
@@ -251,17 +251,17 @@ class WorkList:
 
     def outer(
         self,
-        left: Place,
+        left: Address,
         left_strides: tuple[int, int],
-        right: Place,
+        right: Address,
         right_stride: Number,
         depth: Number,
         rows: int,
         columns: Number,
-        result: Place,
+        result: Address,
         *,
         panel: int | None = None,
-        anew: bool = False,
+        from_scratch: bool = False,
     ) -> None:
         """Adds to result[m, n] the sum over k of left[m, k] right[k, n].
 
@@ -269,19 +269,19 @@ class WorkList:
             left_strides: of m and k.
             right_stride: of k.
             panel: numbers from one panel of the right operand's columns to the next; by default it has none.
-            anew: the result begins at the sum.
+            from_scratch: the result begins at the sum.
         """
         if depth and rows and columns:
             left_m, left_k = left_strides
             self._add(
                 OUTER, left=self._place(left), left_m=left_m, left_k=left_k, right=self._place(right),
                 right_k=right_stride, panel=self.panel_columns if panel is None else panel, depth=depth, rows=rows,
-                columns=columns, result=self._place(result), accumulate=int(not anew),
+                columns=columns, result=self._place(result), accumulate=int(not from_scratch),
             )  # fmt: skip
 
     def outer_of_rows(
-        self, left: Place, left_stride: Number, right: Place, right_stride: Number, depth: Number,
-        shape: tuple[Number, int, int], result: Place,
+        self, left: Address, left_stride: Number, right: Address, right_stride: Number, depth: Number,
+        shape: tuple[Number, int, int], result: Address,
     ) -> None:  # fmt: skip
         """Adds to result[b, m, n] the sum over k of left[k, b, m] right[k, b, n].
 
@@ -302,7 +302,7 @@ class WorkList:
         """Columns of a panel of an outer product."""
         return COLUMNS[-1] * self._lanes
 
-    def pack_panels(self, weight: Place, units: int, depth: int) -> Place:
+    def pack_panels(self, weight: Address, units: int, depth: int) -> Address:
         """A weight, (units, depth), turned round for `outer`: panels of (depth, panel_columns)."""
         columns = self.panel_columns
         panels = -(-units // columns)
@@ -316,10 +316,10 @@ class WorkList:
 
     def softmax(
         self,
-        table: Place,
-        bias: Place,
-        results: tuple[Place, Place],
-        floor: Place,
+        table: Address,
+        bias: Address,
+        results: tuple[Address, Address],
+        floor: Address,
         units: int,
         columns: int,
         *,
@@ -340,10 +340,10 @@ class WorkList:
 
     def best(
         self,
-        table: Place,
-        bias: Place,
-        allowed: Place,
-        results: tuple[Place, Place],
+        table: Address,
+        bias: Address,
+        allowed: Address,
+        results: tuple[Address, Address],
         units: int,
         columns: int,
         count: int,
@@ -374,25 +374,25 @@ class WorkList:
         rest = [0] * (ROW - 1 - len(names))
         self._part.commands.append([kind, *(fields[name] for name in names), *rest])
 
-    def _entry(self, place: Place) -> tuple[int, Number]:
+    def _entry(self, place: Address) -> tuple[int, Number]:
         return self._bases.setdefault(place.base, len(self._bases)), place.offset * self._item
 
     def _index(self, rows: Sequence[Any], begin: Affine) -> Number:
         """The index of the next of a part's rows: of a chunk's, from where its own begin."""
         return begin + len(rows) if self._part is self._chunk else len(rows)
 
-    def _place(self, place: Place) -> Number:
+    def _place(self, place: Address) -> Number:
         part = self._part
         if place not in part.known:
             part.known[place] = self._index(part.table, TABLE)
             part.table.append(self._entry(place))
         return part.known[place]
 
-    def finish(self) -> Work:
+    def finish(self) -> CommandList:
         """The list, ready to be called. What is added from here on makes another list over the same places."""
         head = self._head
         commands, head.commands = head.commands, []
-        return Work(
+        return CommandList(
             self._kept(),
             np.array([base for base, _ in head.table], dtype=np.int64),
             np.array([offset for _, offset in head.table], dtype=np.int64),
@@ -400,13 +400,13 @@ class WorkList:
             np.array(commands, dtype=np.int64),
         )
 
-    def finish_ragged(self) -> RaggedWork:
+    def finish_ragged(self) -> RaggedCommandList:
         """The list of a ragged batch, ready to be called with any lengths."""
         if self._chunk is None or self._cut is None:
             raise ValueError("nothing was added for the chunks of a ragged batch")
-        return RaggedWork(self._kept(), self._head, self._chunk, self._cut)
+        return RaggedCommandList(self._kept(), self._head, self._chunk, self._cut)
 
     def _kept(self) -> Kept:
         return Kept(
-            tuple(self._bases), self._arena * self._item, self._dtype, self._driver, tuple(self._programs)
+            tuple(self._bases), self._workspace * self._item, self._dtype, self._driver, tuple(self._programs)
         )

@@ -2,7 +2,7 @@
 
 A list names arrays by places: a base that each call gives an address for, and an offset in it. Whatever is
 needed only during the call (packed weights, scratch memory, what a chunk of steps hands to the next command)
-stands in the arena, memory that each Python thread keeps from call to call.
+stands in the workspace, memory that each Python thread keeps from call to call.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from gatework.graph.keys import ArrayKey
 
 LINE = 128  # bytes: a pair of cache lines, as processors fetch them
 _LENGTHS = 4  # of ragged batches, whose lists are kept
-_KEPT = 1 << 28  # bytes of an arena that stays after the call
+_KEPT = 1 << 28  # bytes of an workspace that stays after the call
 _DATA = ctypes.c_int64 * DATA_FIELDS
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _ONES: dict[torch.dtype, np.ndarray] = {
@@ -52,22 +52,22 @@ class LayerArray(NamedTuple):
 Base = ArrayKey | LayerArray | str
 """What a call gives an address for: an array of a graph's, or in a list without a graph a name of the list's own."""
 
-ARENA, ONE = ArrayKey("workspace", ""), ArrayKey("unit", "")
+WORKSPACE, UNIT = ArrayKey("workspace", ""), ArrayKey("unit", "")
 
 
-class Place(NamedTuple):
+class Address(NamedTuple):
     """Where an array begins.
 
     Attributes:
-        base: the key of a tensor, `ARENA`, or `ONE`: a single 1.
+        base: the key of a tensor, `WORKSPACE`, or `UNIT`: a single 1.
         offset: in numbers; may point before the base where only later parts are read.
     """
 
     base: Base
     offset: Number = 0
 
-    def at(self, numbers: Number) -> Place:
-        return Place(self.base, self.offset + numbers)
+    def at(self, numbers: Number) -> Address:
+        return Address(self.base, self.offset + numbers)
 
 
 def parameter(name: str, layer: int | None) -> Base:
@@ -80,12 +80,12 @@ class Kept(NamedTuple):
     """What all lists over the same places share.
 
     Attributes:
-        arena: bytes of the arena.
+        workspace: bytes of the workspace.
         driver, programs: kept, since commands hold addresses of their code.
     """
 
     bases: tuple[Base, ...]
-    arena: int
+    workspace: int
     dtype: torch.dtype
     driver: Driver
     programs: tuple[Native, ...]
@@ -102,7 +102,7 @@ class Part:
     """
 
     table: list[tuple[int, Number]] = field(default_factory=list)
-    known: dict[Place, Number] = field(default_factory=dict)
+    known: dict[Address, Number] = field(default_factory=dict)
     scalars: list[Number] = field(default_factory=list)
     commands: list[list[Number]] = field(default_factory=list)
 
@@ -116,18 +116,18 @@ class Cut(NamedTuple):
     before: int
 
 
-class Work:
+class CommandList:
     """A finished work list.
 
     Attributes:
         bases: what a call gives addresses for.
-        arena: bytes of the arena that it needs.
+        workspace: bytes of the workspace that it needs.
     """
 
     def __init__(
         self, kept: Kept, which: np.ndarray, offsets: np.ndarray, numbers: np.ndarray, commands: np.ndarray
     ) -> None:
-        self.bases, self.arena = kept.bases, kept.arena
+        self.bases, self.workspace = kept.bases, kept.workspace
         self._which, self._offsets = which, offsets
         self._kept = numbers, commands, kept  # the addresses below point into them
         self._task, self._alone = kept.driver.task, _CALL(kept.driver.alone)
@@ -153,19 +153,21 @@ class Work:
         """Does the work.
 
         Args:
-            addresses: of the first number of each base; `ARENA` and `ONE` need not be given.
+            addresses: of the first number of each base; `WORKSPACE` and `UNIT` need not be given.
             team: threads that share it; fewer may be granted.
         """
-        memory, arena = (None, addresses[ARENA]) if ARENA in addresses else _arena(self.arena)
-        known: dict[Base, int] = {**addresses, ARENA: arena, ONE: self._one}
+        memory, workspace = (
+            (None, addresses[WORKSPACE]) if WORKSPACE in addresses else _workspace(self.workspace)
+        )
+        known: dict[Base, int] = {**addresses, WORKSPACE: workspace, UNIT: self._one}
         bases = np.array([known[name] for name in self.bases], dtype=np.int64)
         table = bases[self._which] + self._offsets
-        data = _DATA(*self._head, _address(table), self._numbers, arena)
+        data = _DATA(*self._head, _address(table), self._numbers, workspace)
         threads.run_team(self._task, self._alone, ctypes.addressof(data), team)
         del memory  # held until here
 
 
-class RaggedWork:
+class RaggedCommandList:
     """A finished work list for a ragged batch, whose lengths each call gives.
 
     Attributes:
@@ -178,9 +180,9 @@ class RaggedWork:
         self._kept, self._cut = kept, cut
         self._head, self._chunk = _Forms(head), _Forms(chunk)
         # Layers of a stack with the same sizes take the same list one after the other.
-        self.of: Callable[[tuple[Piece, ...]], Work] = lru_cache(maxsize=_LENGTHS)(self._of)
+        self.of: Callable[[tuple[Piece, ...]], CommandList] = lru_cache(maxsize=_LENGTHS)(self._of)
 
-    def _of(self, pieces: tuple[Piece, ...]) -> Work:
+    def _of(self, pieces: tuple[Piece, ...]) -> CommandList:
         """The list for a batch's lengths."""
         cut, head, chunk = self._cut, self._head, self._chunk
         known = list(chunks(pieces, cut.chunk_rows, cut.units_up_to, backward=cut.backward))
@@ -193,7 +195,7 @@ class RaggedWork:
         once = own[:1]  # of the head, which reads only what is known of the batch
         commands = head.commands.of(once).reshape(-1, ROW)
         repeated = chunk.commands.of(own).reshape(-1, ROW)
-        return Work(
+        return CommandList(
             self._kept,
             np.concatenate([head.which, np.tile(chunk.which, len(known))]),
             np.concatenate([head.offsets.of(once)[0], chunk.offsets.of(own).reshape(-1)]),
@@ -212,17 +214,19 @@ class _Forms:
         self.commands = Form([number for command in part.commands for number in command])
 
 
-class Fixed:
+class BoundCall:
     """A work list whose arrays stay where they are, but for some that are given at every call.
 
     Args:
-        addresses: of every base but `ONE`.
+        addresses: of every base but `UNIT`.
         given: the bases among them that change.
     """
 
-    def __init__(self, work: Work, addresses: Mapping[Base, int], given: Sequence[Base], team: int) -> None:
+    def __init__(
+        self, work: CommandList, addresses: Mapping[Base, int], given: Sequence[Base], team: int
+    ) -> None:
         self._work, self._team = work, team
-        known: dict[Base, int] = {**addresses, ONE: work._one}
+        known: dict[Base, int] = {**addresses, UNIT: work._one}
         bases = np.array([known[name] for name in work.bases], dtype=np.int64)
         self._table = (ctypes.c_int64 * len(work._which))(*(bases[work._which] + work._offsets))
         places = [work.bases.index(name) if name in work.bases else -1 for name in given]
@@ -231,7 +235,7 @@ class Fixed:
             for place in places
         ]
         table = ctypes.addressof(self._table)
-        self._data = _DATA(*work._head, table, work._numbers, addresses[ARENA])
+        self._data = _DATA(*work._head, table, work._numbers, addresses[WORKSPACE])
         self._at = ctypes.addressof(self._data)
 
     def call(self, *given: int) -> None:
@@ -251,7 +255,7 @@ def _address(array: np.ndarray) -> int:
 _local = threading.local()
 
 
-def _arena(size: int) -> tuple[np.ndarray, int]:
+def _workspace(size: int) -> tuple[np.ndarray, int]:
     """This Python thread's scratch memory, and an address in it on a cache line.
 
     It begins with a barrier's state: zeros, and as good as new after every use.
@@ -265,7 +269,7 @@ def _arena(size: int) -> tuple[np.ndarray, int]:
     return memory, aligned(memory)
 
 
-def new_arena(size: int) -> tuple[np.ndarray, int]:
+def new_workspace(size: int) -> tuple[np.ndarray, int]:
     """Scratch memory of one's own, and an address in it on a cache line."""
     memory = np.zeros(size + LINE, np.uint8)
     return memory, aligned(memory)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
-from gatework.backends.llvm.command_builder import WorkList
-from gatework.backends.llvm.commands import ONE, Place, RaggedWork, Work
+from gatework.backends.llvm.command_builder import CommandBuilder
+from gatework.backends.llvm.commands import UNIT, Address, CommandList, RaggedCommandList
 from gatework.backends.llvm.programs import (
     KEPT,
     Kept,
     Shape,
-    Stream,
-    Streams,
+    TimeArray,
+    TimeArrays,
     TrainingPrograms,
     given_at_steps,
     kept,
@@ -33,7 +33,7 @@ from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.node import resolve
 from gatework.graph.parameters import gate_rows, parameter_shapes
 
-Where = Callable[[ArrayKey], Place | None]
+Where = Callable[[ArrayKey], Address | None]
 """Where the array of a key begins; None for an array of zeros that a call may leave out."""
 
 ATTENDED_ROWS = ArrayKey("attended_rows", "")
@@ -44,19 +44,19 @@ _FEW_ROWS = 6  # a thread's, below which rows of several steps are multiplied to
 
 
 @made_once(maxsize=256)
-def forward_work(shape: Shape, wanted: frozenset[str] | None) -> Work | RaggedWork:
+def forward_work(shape: Shape, wanted: frozenset[str] | None) -> CommandList | RaggedCommandList:
     """The forward pass; for training where `wanted` is given.
 
     Bases, by their kinds: `input`, `static`, `memory` with `lengths` and `attended_rows`, `state` and `parameter` are
     read; `emit`, `final`, `history` (of the first state; in training of all) and `kept` are written.
     """
-    work = WorkList(shape.dtype, shape.target, shape.team, shape.parts)
-    add_forward(work, shape, wanted, Place)
+    work = CommandBuilder(shape.dtype, shape.target, shape.team, shape.parts)
+    add_forward(work, shape, wanted, Address)
     return work.finish() if shape.pieces is not None else work.finish_ragged()
 
 
 def add_forward(
-    work: WorkList,
+    work: CommandBuilder,
     shape: Shape,
     wanted: frozenset[str] | None,
     at: Where,
@@ -84,15 +84,15 @@ def add_forward(
         name, width = state.name, resolve(state.size, sizes)
         given = at(ArrayKey("state", name))
         if wanted is not None or state is graph.states[0]:
-            masks[name], states[name] = -1, Stream(_there(at, ArrayKey("history", name)), width)
+            masks[name], states[name] = -1, TimeArray(_there(at, ArrayKey("history", name)), width)
             work.copy(given, states[name].place, width, rows_all)
         else:
-            masks[name], states[name] = 1, Stream(work.scratch(2 * rows_all * width), width)
+            masks[name], states[name] = 1, TimeArray(work.scratch(2 * rows_all * width), width)
             work.copy(given and given.at(waiting * width), states[name].place, width, begun)
         work.copy(given, _there(at, ArrayKey("final", name)), width, waiting)
     inputs = _given(graph, sizes, at)
     emits = {
-        key: Stream(_there(at, key), width)
+        key: TimeArray(_there(at, key), width)
         for key, width in given_at_steps(loop, sizes).items()
         if key not in saved.loop
     }
@@ -101,17 +101,17 @@ def add_forward(
     handed = {} if outer is None else given_at_steps(outer, sizes)
     handed = {key: width for key, width in handed.items() if key not in saved.outer}
     chunk_rows = shape.chunk_rows(_FORWARD_ROWS, sum(handed.values()))
-    buffers = {key: Stream(work.scratch(chunk_rows * width), width) for key, width in handed.items()}
-    outside = None
+    buffers = {key: TimeArray(work.scratch(chunk_rows * width), width) for key, width in handed.items()}
+    hoisted = None
     if outer is not None:
         few = rows_all <= shape.units_up_to or rows_all < shape.team * _FEW_ROWS
-        outside = _Outer(work, shape, outer, chunk_rows, together=few, layer=layer)
+        hoisted = _HoistedProgram(work, shape, outer, chunk_rows, batched=few, layer=layer)
     work.barrier()
     for chunk in work.chunks(shape.pieces, chunk_rows, shape.units_up_to):
         made = _moved(saved.outer, chunk.shift) | _moved(buffers, -chunk.before)
-        if outside is not None:
-            outside.run(_moved(inputs, chunk.shift) | made, chunk)
-            if outside.together or chunk.by_units:
+        if hoisted is not None:
+            hoisted.run(_moved(inputs, chunk.shift) | made, chunk)
+            if hoisted.batched or chunk.by_units:
                 work.barrier()
         arrays = _arrays(shape, _moved(loop_streams, chunk.shift) | _hoisted(made), rows_all - chunk.rows)
         olds = {
@@ -122,7 +122,7 @@ def add_forward(
         work.run(
             bound, arrays, masks, steps=(chunk.first, chunk.last), rows=chunk.rows, by_units=chunk.by_units
         )
-        if chunk.ended or (outside is not None and outside.together):
+        if chunk.ended or (hoisted is not None and hoisted.batched):
             work.barrier()
         for name, old in olds.items():
             turned = chunk.turned_rows if masks[name] == 1 else chunk.history_rows
@@ -130,7 +130,7 @@ def add_forward(
             work.copy(old.at(turned).place, final, old.width, chunk.ended)
 
 
-def _there(at: Where, key: ArrayKey) -> Place:
+def _there(at: Where, key: ArrayKey) -> Address:
     place = at(key)
     if place is None:
         raise ValueError(f"the pass needs {key}")
@@ -144,24 +144,24 @@ def _kept(shape: Shape, wanted: frozenset[str], at: Where) -> Kept:
         return saved
     base = _there(at, KEPT)
 
-    def based(streams: Streams) -> Streams:
-        return {key: Stream(base.at(place.offset), width) for key, (place, width) in streams.items()}
+    def based(streams: TimeArrays) -> TimeArrays:
+        return {key: TimeArray(base.at(place.offset), width) for key, (place, width) in streams.items()}
 
     return Kept(based(saved.loop), based(saved.outer), saved.numbers)
 
 
-def _hoisted(streams: Streams) -> Streams:
+def _hoisted(streams: TimeArrays) -> TimeArrays:
     """What the outer program makes for the loop: what each of them saves has numbers of its own."""
     return {key: stream for key, stream in streams.items() if key.kind == "hoisted"}
 
 
-def _given(graph: Graph, sizes: Mapping[str, int], at: Where) -> Streams:
+def _given(graph: Graph, sizes: Mapping[str, int], at: Where) -> TimeArrays:
     """The inputs of a call."""
     specs = graph.inputs_of_kind("input")
-    return {spec.key: Stream(_there(at, spec.key), resolve(spec.size, sizes)) for spec in specs}
+    return {spec.key: TimeArray(_there(at, spec.key), resolve(spec.size, sizes)) for spec in specs}
 
 
-def _moved(streams: Streams, rows: Number) -> Streams:
+def _moved(streams: TimeArrays, rows: Number) -> TimeArrays:
     return {key: stream.at(rows) for key, stream in streams.items()}
 
 
@@ -169,44 +169,44 @@ def _static_widths(shape: Shape) -> dict[str, int]:
     return {spec.name: resolve(spec.size, shape.size_of) for spec in shape.graph.inputs_of_kind("static")}
 
 
-def _arrays(shape: Shape, streams: Streams, first_row: Number) -> dict[ArrayKey, Place]:
+def _arrays(shape: Shape, streams: TimeArrays, first_row: Number) -> dict[ArrayKey, Address]:
     """Where streams, static inputs and memories stand, from a row on."""
     statics = {ArrayKey("static", name): width for name, width in _static_widths(shape).items()}
-    arrays = {key: Place(key, first_row * width) for key, width in statics.items()}
-    arrays[ATTENDED_ROWS] = Place(ATTENDED_ROWS, first_row)
+    arrays = {key: Address(key, first_row * width) for key, width in statics.items()}
+    arrays[ATTENDED_ROWS] = Address(ATTENDED_ROWS, first_row)
     for name in shape.memories:
-        arrays |= {key: Place(key) for key in (ArrayKey("memory", name), ArrayKey("lengths", name))}
+        arrays |= {key: Address(key) for key in (ArrayKey("memory", name), ArrayKey("lengths", name))}
     return arrays | {key: stream.place for key, stream in streams.items()}
 
 
-class _Outer:
-    """An outer program: over the rows of all steps of a chunk together, or step by step.
+class _HoistedProgram:
+    """What leaves the loop: over the rows of all steps of a chunk in one batch, or step by step.
 
     Args:
-        together: wished; not where the program reads static inputs.
+        batched: wished; not where the program reads static inputs.
     """
 
     def __init__(
         self,
-        work: WorkList,
+        work: CommandBuilder,
         shape: Shape,
         program: Graph,
         chunk_rows: int,
         *,
-        together: bool,
+        batched: bool,
         layer: int | None = None,
     ) -> None:
         static = any(node.op == "static" for node in program.nodes)
-        self.together = together and not static
+        self.batched = batched and not static
         self.work, self.shape = work, shape
-        rows = chunk_rows if self.together else shape.rows
+        rows = chunk_rows if self.batched else shape.rows
         code = native(program, shape.dtype, shape.target)
         self.bound = work.bind(code, shape.graph, shape.size_of, rows, layer)
 
-    def run(self, streams: Streams, chunk: Chunk) -> None:
+    def run(self, streams: TimeArrays, chunk: Chunk) -> None:
         """Runs the program for one chunk; streams are addressed as if every earlier step had the chunk's row count."""
         shape = self.shape
-        if self.together:
+        if self.batched:
             arrays = _arrays(shape, _moved(streams, chunk.before), 0)
             self.work.run(self.bound, arrays, {}, steps=(0, 1), rows=chunk.all_rows)
         else:
@@ -215,20 +215,20 @@ class _Outer:
 
 
 @made_once(maxsize=256)
-def backward_work(shape: Shape, wanted: frozenset[str]) -> Work | RaggedWork:
+def backward_work(shape: Shape, wanted: frozenset[str]) -> CommandList | RaggedCommandList:
     """The backward pass.
 
     Bases, by their kinds: those of forward, `output_gradient`, `emit_gradient` and `final_gradient` are read;
     `input_gradient` (by the loop), `hoisted_input_gradient` (by the outer program; the caller adds the two),
     `static_gradient`, `memory_gradient`, `state_gradient` and `parameter_gradient` are written.
     """
-    work = WorkList(shape.dtype, shape.target, shape.team, shape.parts)
-    add_backward(work, shape, wanted, Place)
+    work = CommandBuilder(shape.dtype, shape.target, shape.team, shape.parts)
+    add_backward(work, shape, wanted, Address)
     return work.finish() if shape.pieces is not None else work.finish_ragged()
 
 
 def add_backward(
-    work: WorkList, shape: Shape, wanted: frozenset[str], at: Where, layer: int | None = None
+    work: CommandBuilder, shape: Shape, wanted: frozenset[str], at: Where, layer: int | None = None
 ) -> None:
     """The commands of a layer's backward pass.
 
@@ -247,25 +247,25 @@ def add_backward(
     states = {state.name: resolve(state.size, sizes) for state in graph.states}
     output = graph.states[0].name
     of_output = ArrayKey("output_gradient", output)
-    loop_streams[of_output] = Stream(_there(at, of_output), states[output])
+    loop_streams[of_output] = TimeArray(_there(at, of_output), states[output])
     for key, width in given_at_steps(graph, sizes).items():
-        loop_streams[key.gradient] = Stream(_there(at, key.gradient), width)
+        loop_streams[key.gradient] = TimeArray(_there(at, key.gradient), width)
     for name, width in states.items():
-        loop_streams[ArrayKey("new", name)] = Stream(histories[name], width).at(rows_all)
+        loop_streams[ArrayKey("new", name)] = TimeArray(histories[name], width).at(rows_all)
 
     made = given_at_steps(training.loop, sizes)
     outer_made = {} if outer is None else given_at_steps(outer.loop, sizes)
     handed = [width for key, width in (*made.items(), *outer_made.items()) if key.kind != "input_gradient"]
     chunk_rows = shape.chunk_rows(_BACKWARD_ROWS, sum(handed))
 
-    def places(widths: Mapping[ArrayKey, int], kind: Kind) -> tuple[Streams, Streams]:
-        """Streams that a program writes: gradients of inputs, and what only the chunk needs."""
+    def places(widths: Mapping[ArrayKey, int], kind: Kind) -> tuple[TimeArrays, TimeArrays]:
+        """TimeArrays that a program writes: gradients of inputs, and what only the chunk needs."""
         whole, rest = {}, {}
         for key, width in widths.items():
             if key.kind == "input_gradient":
-                whole[key] = Stream(_there(at, key._replace(kind=kind)), width)
+                whole[key] = TimeArray(_there(at, key._replace(kind=kind)), width)
             else:
-                rest[key] = Stream(work.scratch(chunk_rows * width), width)
+                rest[key] = TimeArray(work.scratch(chunk_rows * width), width)
         return whole, rest
 
     whole, buffers = places(made, "input_gradient")
@@ -276,20 +276,20 @@ def add_backward(
         if key.kind == "hoisted":
             flows.append(key.gradient)
             if key.gradient not in made:  # the step does not depend on it
-                buffers[key.gradient] = Stream(work.scratch(chunk_rows * width), width)
+                buffers[key.gradient] = TimeArray(work.scratch(chunk_rows * width), width)
                 work.copy(None, buffers[key.gradient].place, width, chunk_rows)
 
     bound = work.bind(native(training.loop, shape.dtype, shape.target), graph, sizes, rows_all, layer)
-    outside = None
+    hoisted = None
     if outer is not None and outer_made:
-        outside = _Outer(work, shape, outer.loop, chunk_rows, together=True, layer=layer)
+        hoisted = _HoistedProgram(work, shape, outer.loop, chunk_rows, batched=True, layer=layer)
     for name, (length, *columns) in parameter_shapes(graph, sizes).items():
         work.copy(None, _there(at, _of_parameter(name)), columns[0] if columns else 1, length)
     for name in _static_gradients(programs):
         key = ArrayKey("static_gradient", name)
         work.copy(None, _there(at, key), _static_widths(shape)[name], rows_all)
 
-    gathered: dict[ArrayKey, Place] = {}  # gradients that the loop sums itself, a row at a time
+    gathered: dict[ArrayKey, Address] = {}  # gradients that the loop sums itself, a row at a time
     for name in dict.fromkeys([*training.keys, *(part.name for part in training.memories)]):
         key = ArrayKey("memory_gradient", name)
         work.copy(None, _there(at, key), prod(shape.memories[name]), rows_all)
@@ -300,7 +300,7 @@ def add_backward(
         gathered[ArrayKey("vector_gradient", name)] = place = work.scratch(rows_all * width)
         work.copy(None, place, width, rows_all)
 
-    flowing = {name: Stream(work.scratch(2 * rows_all * width), width) for name, width in states.items()}
+    flowing = {name: TimeArray(work.scratch(2 * rows_all * width), width) for name, width in states.items()}
     masks = {carried(name): 1 for name in flowing}
     steps_all = shape.extent.steps
     work.barrier()
@@ -312,7 +312,7 @@ def add_backward(
                 work.copy(source, state.at(chunk.moved + chunk.turned_rows).place, state.width, chunk.ended)
             work.barrier()
         olds = {
-            ArrayKey("old", name): Stream(histories[name], width).at(rows_all - chunk.rows)
+            ArrayKey("old", name): TimeArray(histories[name], width).at(rows_all - chunk.rows)
             for name, width in states.items()
         }
         here = _moved(loop_streams | olds, chunk.shift) | _moved(buffers, -chunk.before)
@@ -330,18 +330,18 @@ def add_backward(
             there = _moved(inputs | saved.outer | outer_whole, chunk.shift)
             there |= {key: here[key] for key in flows}
             there |= _moved(outer_buffers, -chunk.before)
-            if outside is not None:
-                outside.run(there, chunk)
+            if hoisted is not None:
+                hoisted.run(there, chunk)
                 if outer_buffers:
                     work.barrier()
             sums.add(outer, there)
         work.barrier()
     for name, width in energies.items():
         place, result = gathered[ArrayKey("vector_gradient", name)], _there(at, _of_parameter(name))
-        work.outer(Place(ONE), (0, 0), place, width, rows_all, 1, width, result)
+        work.outer(Address(UNIT), (0, 0), place, width, rows_all, 1, width, result)
     begun = shape.extent.begun
     for name, state in flowing.items():
-        to = Stream(_there(at, ArrayKey("state_gradient", name)), state.width)
+        to = TimeArray(_there(at, ArrayKey("state_gradient", name)), state.width)
         source = state.at(shape.extent.turned_rows).place
         work.copy(source, to.at(rows_all - begun).place, state.width, begun)
         work.copy(at(ArrayKey("final_gradient", name)), to.place, state.width, rows_all - begun)
@@ -359,10 +359,10 @@ def _static_gradients(programs: TrainingPrograms) -> list[str]:
 class _Sums:
     """Gradients of parameters, static inputs and memories: sums over the rows of a chunk, from its streams."""
 
-    def __init__(self, work: WorkList, shape: Shape, chunk: Chunk, at: Where) -> None:
+    def __init__(self, work: CommandBuilder, shape: Shape, chunk: Chunk, at: Where) -> None:
         self.work, self.shape, self.chunk, self.at = work, shape, chunk, at
 
-    def add(self, program: Backward, streams: Streams) -> None:
+    def add(self, program: Backward, streams: TimeArrays) -> None:
         """What a backward program's streams give."""
         graph, sizes = self.shape.graph, self.shape.size_of
         for weight in program.weights:
@@ -381,12 +381,14 @@ class _Sums:
             result = _there(self.at, ArrayKey("static_gradient", name))
             result = result.at((self.shape.rows - chunk.rows) * width)
             columns = chunk.rows * width
-            self.work.outer(Place(ONE), (0, 0), place, columns, chunk.last - chunk.first, 1, columns, result)
+            self.work.outer(
+                Address(UNIT), (0, 0), place, columns, chunk.last - chunk.first, 1, columns, result
+            )
 
         for part in program.memories:
             self.rows_of_memory(part.name, streams[part.weights], streams[part.weighed])
 
-    def rows_of_memory(self, name: str, weights: Stream, weighed: Stream) -> None:
+    def rows_of_memory(self, name: str, weights: TimeArray, weighed: TimeArray) -> None:
         """Adds, for each row, the outer products of the weights of its memory's steps and what they weigh."""
         chunk, waiting = self.chunk, self.shape.rows - self.chunk.rows
         steps, width = self.shape.memories[name]
@@ -397,11 +399,11 @@ class _Sums:
             (chunk.rows, steps, width), result.at(waiting * steps * width),
         )  # fmt: skip
 
-    def products(self, left: Stream | None, right: Stream, rows: int, result: Place) -> None:
+    def products(self, left: TimeArray | None, right: TimeArray, rows: int, result: Address) -> None:
         """Adds the outer products of two streams' rows; where there is no left one, the sums of the right one's."""
         first = self.chunk.before
         place, width = right.at(first)
-        other, strides = Place(ONE), (0, 0)
+        other, strides = Address(UNIT), (0, 0)
         if left is not None:
             other, strides = left.at(first).place, (1, left.width)
         self.work.outer(other, strides, place, width, self.chunk.all_rows, rows, width, result)

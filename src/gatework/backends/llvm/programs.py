@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 
 from gatework.backends.llvm.codegen.target import Target
-from gatework.backends.llvm.command_builder import STAGGER
-from gatework.backends.llvm.commands import Place
+from gatework.backends.llvm.command_builder import ARRAY_PADDING
+from gatework.backends.llvm.commands import Address
 from gatework.backends.llvm.runtime.once import made_once
 from gatework.backends.llvm.spans import ANY_EXTENT, Extent, Number, extent
 from gatework.backends.program import Piece
@@ -160,18 +160,18 @@ class Shape:
         return max(self.rows, most if self.steps is None else min(most, self.steps * self.rows))
 
 
-class Stream(NamedTuple):
+class TimeArray(NamedTuple):
     """An array over time, (R, width)."""
 
-    place: Place
+    place: Address
     width: int
 
-    def at(self, rows: Number) -> Stream:
+    def at(self, rows: Number) -> TimeArray:
         """The array from another row on."""
-        return Stream(self.place.at(rows * self.width), self.width)
+        return TimeArray(self.place.at(rows * self.width), self.width)
 
 
-Streams = dict[ArrayKey, Stream]
+TimeArrays = dict[ArrayKey, TimeArray]
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ class Kept:
         numbers: of the array.
     """
 
-    loop: Streams
-    outer: Streams
+    loop: TimeArrays
+    outer: TimeArrays
     numbers: Number
 
 
@@ -192,9 +192,9 @@ class Kept:
 def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
     """Where saved streams stand."""
     programs = training_programs_of(shape.graph, wanted)
-    stagger = STAGGER // (torch.finfo(shape.dtype).bits // 8)
+    padding = ARRAY_PADDING // (torch.finfo(shape.dtype).bits // 8)
     loop_reads = {spec.key for spec in programs.loop.loop.inputs}
-    found: tuple[Streams, Streams] = ({}, {})
+    found: tuple[TimeArrays, TimeArrays] = ({}, {})
     numbers: Number = 0
     for part, streams in zip((programs.loop, programs.hoisted), found, strict=True):
         if part is None:
@@ -203,8 +203,8 @@ def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
         for key, size in given_at_steps(part.forward, shape.size_of).items():
             of_loop = streams is found[1] and key.kind == "hoisted" and key in loop_reads
             if of_loop or (key in part.saved and key in reads):
-                streams[key] = Stream(Place(KEPT, numbers), size)
-                numbers += size * shape.extent.total + stagger
+                streams[key] = TimeArray(Address(KEPT, numbers), size)
+                numbers += size * shape.extent.total + padding
     return Kept(*found, numbers)
 
 

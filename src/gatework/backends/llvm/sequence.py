@@ -13,14 +13,13 @@ from torch import Tensor
 
 from gatework.backends import eager
 from gatework.backends.admission import native_gradients
-from gatework.backends.llvm import attention_rows as attended
+from gatework.backends.llvm import attention_rows
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.codegen.target import Target
-from gatework.backends.llvm.commands import Base, RaggedWork, Work
+from gatework.backends.llvm.commands import Base, CommandList, RaggedCommandList
 from gatework.backends.llvm.forward_backward import ATTENDED_ROWS, backward_work, forward_work
 from gatework.backends.llvm.programs import KEPT, Shape, kept, programs_of
-from gatework.backends.llvm.runtime import result_pool as memory
-from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.runtime import result_pool, threads
 from gatework.backends.llvm.runtime.once import made_once
 from gatework.backends.llvm.spans import extent, known_number
 from gatework.backends.pieces import run_pieces
@@ -142,7 +141,7 @@ class _Buffers:
 
     def write(self, key: ArrayKey, *shape: int) -> Tensor:
         """An array that the work writes."""
-        self.tensors[key] = tensor = memory.empty(shape, self.shape.dtype)
+        self.tensors[key] = tensor = result_pool.empty(shape, self.shape.dtype)
         return tensor
 
     def addresses(self) -> dict[Base, int]:
@@ -164,10 +163,10 @@ def _forward(
     buffers.read("input", sequence.inputs)
     buffers.read("static", sequence.statics)
     if sequence.memories:
-        buffers.tensors[ATTENDED_ROWS] = attended.every_row(shape.rows, shape.dtype)
+        buffers.tensors[ATTENDED_ROWS] = attention_rows.every_row(shape.rows, shape.dtype)
     for name, attended_to in sequence.memories.items():
         buffers.read("memory", {name: attended_to.values.transpose(0, 1)})
-        buffers.read("lengths", {name: attended.lengths(attended_to)})
+        buffers.read("lengths", {name: attention_rows.lengths(attended_to)})
     finals = []
     for state, value in zip(graph.states, sequence.states, strict=True):
         width = value.shape[-1]
@@ -191,13 +190,13 @@ def _forward(
     return SequenceOutput(_copy(output), emits, tuple(finals)), saved
 
 
-def _call(work: Work | RaggedWork, pieces: tuple[Piece, ...] | None, buffers: _Buffers) -> None:
-    ready = work.of(pieces or ()) if isinstance(work, RaggedWork) else work
+def _call(work: CommandList | RaggedCommandList, pieces: tuple[Piece, ...] | None, buffers: _Buffers) -> None:
+    ready = work.of(pieces or ()) if isinstance(work, RaggedCommandList) else work
     ready.call(buffers.addresses(), buffers.shape.team)
 
 
 def _copy(value: Tensor) -> Tensor:
-    return memory.empty(value.shape, value.dtype).copy_(value)
+    return result_pool.empty(value.shape, value.dtype).copy_(value)
 
 
 @dataclass(frozen=True)
@@ -378,7 +377,7 @@ def differentiate(
 def run_sequence(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
     """One layer over a batch, differentiable once natively and again through the reference."""
     if sequence.memories:
-        graph, parameters, memories = attended.by_rows(graph, parameters, sequence.memories)
+        graph, parameters, memories = attention_rows.by_rows(graph, parameters, sequence.memories)
         sequence = replace(sequence, memories=memories)
     shape = shape_of(graph, parameters, sequence)
     if not torch.is_grad_enabled():

@@ -9,10 +9,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gatework.backends.llvm import attention_rows as attended
+from gatework.backends.llvm import attention_rows
 from gatework.backends.llvm.codegen import target
-from gatework.backends.llvm.command_builder import WorkList
-from gatework.backends.llvm.commands import ARENA, Base, Fixed, Place, Work, new_arena, parameter
+from gatework.backends.llvm.command_builder import CommandBuilder
+from gatework.backends.llvm.commands import (
+    WORKSPACE,
+    Address,
+    Base,
+    BoundCall,
+    CommandList,
+    new_workspace,
+    parameter,
+)
 from gatework.backends.llvm.forward_backward import ATTENDED_ROWS
 from gatework.backends.llvm.programs import given_at_steps
 from gatework.backends.llvm.runtime import threads
@@ -78,51 +86,51 @@ class Step:
         self._weights_as_given = tuple(parameters.values())
         self._dtype = sequence.states[0].dtype
         every = {name: replace(memory, rows=None) for name, memory in sequence.memories.items()}
-        lowered, own, memories = attended.by_rows(graph, parameters, every)
+        lowered, own, memories = attention_rows.by_rows(graph, parameters, every)
         self._graph = lowered
         self._sizes = shape_of(lowered, own, replace(sequence, memories=memories)).size_of
         self._emitted = given_at_steps(lowered, self._sizes)
         self._weights = sum(value.numel() for name, value in own.items() if name.startswith("weight_"))
         self._most, _ = made_for
 
-        work = WorkList(self._dtype, self._target, self._most, self._most)
+        work = CommandBuilder(self._dtype, self._target, self._most, self._most)
         layer = bind_layer(work, lowered, self._sizes, self.rows, self._dtype)
         setup = work.finish()
-        self._memory, arena = new_arena(setup.arena)
+        self._memory, workspace = new_workspace(setup.workspace)
         self._kept: dict[Base, Tensor] = {
             parameter(name, None): value.detach().contiguous() for name, value in own.items()
         }
         for name, value in memories.items():
             self._kept[ArrayKey("memory", name)] = value.values.detach().transpose(0, 1).contiguous()
-            self._kept[ArrayKey("lengths", name)] = attended.lengths(value)
+            self._kept[ArrayKey("lengths", name)] = attention_rows.lengths(value)
         addresses = {base: value.data_ptr() for base, value in self._kept.items()}
-        setup.call({**addresses, ARENA: arena}, self._most)
+        setup.call({**addresses, WORKSPACE: workspace}, self._most)
 
         self._inputs = [spec.key for spec in lowered.inputs if spec.kind != "memory"]
         states = [state.name for state in lowered.states]
         given = [*self._inputs, *(ArrayKey(kind, name) for kind in _BEFORE_AND_BOTH for name in states)]
         given += [ATTENDED_ROWS, *self._emitted]
         self._work = self._step(work, layer)
-        addresses |= {ARENA: arena, **dict.fromkeys(given, 0)}
-        self._calls = {team: Fixed(self._work, addresses, given, team) for team in {1, self._most}}
+        addresses |= {WORKSPACE: workspace, **dict.fromkeys(given, 0)}
+        self._calls = {team: BoundCall(self._work, addresses, given, team) for team in {1, self._most}}
         self._resize(self.rows)
         self._lock = threading.Lock()
 
-    def _step(self, work: WorkList, layer: BoundLayer) -> Work:
+    def _step(self, work: CommandBuilder, layer: BoundLayer) -> CommandList:
         """The step for as many rows as there may be.
 
         States are read from the first half of their array and written to the second.
         """
-        arrays = {key: Place(key) for key in (*self._emitted, ATTENDED_ROWS)}
+        arrays = {key: Address(key) for key in (*self._emitted, ATTENDED_ROWS)}
         for spec in self._graph.inputs:
-            arrays[spec.key] = Place(spec.key)
+            arrays[spec.key] = Address(spec.key)
             if spec.kind == "memory":
                 lengths = ArrayKey("lengths", spec.name)
-                arrays[lengths] = Place(lengths)
+                arrays[lengths] = Address(lengths)
         states = {}
         for name, width in _state_widths(self._graph, self._sizes).items():
-            states[name] = Place(ArrayKey("state", name))
-            work.copy(Place(ArrayKey("old", name)), states[name], width, self.rows)
+            states[name] = Address(ArrayKey("state", name))
+            work.copy(Address(ArrayKey("old", name)), states[name], width, self.rows)
         work.barrier()
         run_layer(work, replace(layer, states=states), arrays, self.rows, by_units=False)
         return work.finish()
@@ -137,7 +145,11 @@ class Step:
     def __call__(self, sequence: SequenceInput) -> SequenceOutput:
         rows = sequence.rows
         memory = next(iter(sequence.memories.values()))
-        which = attended.every_row(rows, self._dtype) if memory.rows is None else memory.rows.to(self._dtype)
+        which = (
+            attention_rows.every_row(rows, self._dtype)
+            if memory.rows is None
+            else memory.rows.to(self._dtype)
+        )
         known = {"input": sequence.inputs, "static": sequence.statics}
         read = [known[key.kind][key.name].contiguous() for key in self._inputs]
         old = [state.contiguous() for state in sequence.states]

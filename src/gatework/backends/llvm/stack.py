@@ -18,12 +18,20 @@ from gatework.backends import eager
 from gatework.backends.admission import native_gradients
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.codegen.target import Target
-from gatework.backends.llvm.command_builder import WorkList
-from gatework.backends.llvm.commands import ARENA, ONE, Base, Fixed, LayerArray, Place, Work, new_arena
+from gatework.backends.llvm.command_builder import CommandBuilder
+from gatework.backends.llvm.commands import (
+    UNIT,
+    WORKSPACE,
+    Address,
+    Base,
+    BoundCall,
+    CommandList,
+    LayerArray,
+    new_workspace,
+)
 from gatework.backends.llvm.forward_backward import add_backward, add_forward
 from gatework.backends.llvm.programs import KEPT, Shape, given_at_steps, kept, training_programs_of
-from gatework.backends.llvm.runtime import result_pool as memory
-from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.runtime import result_pool, threads
 from gatework.backends.llvm.runtime.once import LOCK, made_once
 from gatework.backends.llvm.sequence import backward_shape, differentiate, shape_for, with_gradients
 from gatework.backends.llvm.spans import known_number
@@ -33,14 +41,14 @@ from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
 
 _OUTPUT = ArrayKey("output", "")
-_MOST_ARENA = 1 << 20  # bytes that a prepared call may keep for itself
+_MOST_WORKSPACE = 1 << 20  # bytes that a prepared call may keep for itself
 
 Sizes = tuple[tuple[tuple[tuple[str, int], ...], int], ...]
 """Of each layer: the sizes that its graph names, and how many weights it has."""
 
 
 @dataclass(frozen=True)
-class Plain:
+class StackSignature:
     """What a prepared stack is made for.
 
     Attributes:
@@ -68,7 +76,7 @@ class Stack:
         made: shapes of what `forward` makes; in training what is kept for backward and a copy of the output besides.
     """
 
-    def __init__(self, plain: Plain, on: Target) -> None:
+    def __init__(self, plain: StackSignature, on: Target) -> None:
         self.plain = plain
         graph, steps, rows = plain.graph, plain.steps, plain.rows
         shapes = [
@@ -98,35 +106,35 @@ class Stack:
         self._forward = self._prepare_forward()
         self._backward: dict[tuple[bool, ...], _Call] = {}
 
-    def _keep(self) -> tuple[list[dict[ArrayKey, Place]], int]:
+    def _keep(self) -> tuple[list[dict[ArrayKey, Address]], int]:
         """Where each layer's histories and saved streams stand in one array, and its size."""
         found, numbers = [], 0
         for number, (shape, wanted) in enumerate(zip(self._shapes, self._wanted, strict=True)):
-            places: dict[ArrayKey, Place] = {}
+            places: dict[ArrayKey, Address] = {}
             for name, width in self._widths.items():
                 if number == len(self._shapes) - 1 and name == self._output:
-                    places[ArrayKey("history", name)] = Place(ArrayKey("history", name))
+                    places[ArrayKey("history", name)] = Address(ArrayKey("history", name))
                 elif wanted is not None:
-                    places[ArrayKey("history", name)] = Place(KEPT, numbers)
+                    places[ArrayKey("history", name)] = Address(KEPT, numbers)
                     numbers += (self.plain.steps + 1) * self.plain.rows * width
             if wanted is not None:
-                places[KEPT] = Place(KEPT, numbers)
+                places[KEPT] = Address(KEPT, numbers)
                 numbers += known_number(kept(shape, wanted).numbers, shape.extent)
             found.append(places)
         return found, numbers
 
-    def _layer_place(self, number: int, key: ArrayKey) -> Place:
+    def _layer_place(self, number: int, key: ArrayKey) -> Address:
         """A state's part of an array of all layers."""
-        return Place(key, number * self.plain.rows * self._widths[key.name])
+        return Address(key, number * self.plain.rows * self._widths[key.name])
 
-    def _work_list(self, shapes: Sequence[Shape]) -> WorkList:
+    def _work_list(self, shapes: Sequence[Shape]) -> CommandBuilder:
         parts = max(shape.parts for shape in shapes)
-        return WorkList(self.plain.dtype, shapes[0].target, self._team, parts)
+        return CommandBuilder(self.plain.dtype, shapes[0].target, self._team, parts)
 
     def _prepare_forward(self) -> _Call:
         rows, width = self.plain.rows, self._widths[self._output]
         work = self._work_list(self._shapes)
-        below = Place(self._input)
+        below = Address(self._input)
         history = ArrayKey("history", self._output)
         for number, (shape, wanted) in enumerate(zip(self._shapes, self._wanted, strict=True)):
             places = dict(self._kept[number])
@@ -135,10 +143,10 @@ class Stack:
 
             def at(
                 key: ArrayKey,
-                below: Place = below,
-                places: dict[ArrayKey, Place] = places,
+                below: Address = below,
+                places: dict[ArrayKey, Address] = places,
                 number: int = number,
-            ) -> Place | None:
+            ) -> Address | None:
                 if key.kind == "input":
                     return below
                 if key.kind == "state" and not self.plain.given:
@@ -151,7 +159,7 @@ class Stack:
         made = [history, *(ArrayKey("final", name) for name in self._widths)]
         if self.plain.wanted is not None:
             # The caller may write into the output: backward reads the history, of which the output is a copy.
-            work.copy(Place(history, rows * width), Place(_OUTPUT), width, rows * self.plain.steps)
+            work.copy(Address(history, rows * width), Address(_OUTPUT), width, rows * self.plain.steps)
             made += [KEPT, _OUTPUT]
         states = self._states if self.plain.given else []
         return _Call(work.finish(), [self._input, *self._layer_parameters(), *states, *made], self._team)
@@ -164,7 +172,7 @@ class Stack:
 
         The output of an inference is the history from its second row of steps on.
         """
-        made = [memory.empty(shape, self.plain.dtype) for shape in self.made]
+        made = [result_pool.empty(shape, self.plain.dtype) for shape in self.made]
         self._forward([x, *parameters, *states, *made])
         return made
 
@@ -176,14 +184,14 @@ class Stack:
         there = dict(zip(widths, finals, strict=True))
         first = self._input.name
         history, of_output = ArrayKey("history", self._output), ArrayKey("output_gradient", self._output)
-        above = Place(of_output)
+        above = Address(of_output)
         for number in reversed(range(len(shapes))):
             wanted = self._wanted[number]
             assert wanted is not None
-            below = Place(self._input)
+            below = Address(self._input)
             if number:
                 below = self._kept[number - 1][history].at(rows * widths[self._output])
-            of_input, width = Place(self._input.gradient), self._input_width
+            of_input, width = Address(self._input.gradient), self._input_width
             if number:
                 width = widths[self._output]
                 of_input = work.scratch(steps * rows * width)
@@ -201,20 +209,20 @@ class Stack:
                     places[state.gradient] = work.scratch(rows * widths[state.name])
 
             def at(
-                key: ArrayKey, places: dict[ArrayKey, Place] = places, number: int = number
-            ) -> Place | None:
+                key: ArrayKey, places: dict[ArrayKey, Address] = places, number: int = number
+            ) -> Address | None:
                 if key in places:
                     return places[key]
                 if key.kind == "final_gradient":
                     return self._layer_place(number, key) if there[key.name] else None
                 if key.kind == "state_gradient":
                     return self._layer_place(number, key)
-                return Place(LayerArray(number, key))
+                return Address(LayerArray(number, key))
 
             add_backward(work, shapes[number], wanted, at, number)
             work.barrier()
             if both:
-                work.outer(Place(ONE), (0, 0), of_outer, 0, 1, 1, steps * rows * width, of_input)
+                work.outer(Address(UNIT), (0, 0), of_outer, 0, 1, 1, steps * rows * width, of_input)
                 work.barrier()
             above = of_input
         bases: list[Base] = [self._input, *self._layer_parameters(), history, KEPT, of_output]
@@ -252,10 +260,12 @@ class Stack:
                 if there not in self._backward:
                     self._backward[there] = self._prepare_backward(there)
         dtype = self.plain.dtype
-        gradients = [memory.empty(value.shape, dtype) for value in parameters]
+        gradients = [result_pool.empty(value.shape, dtype) for value in parameters]
         shape = (len(self._shapes), self.plain.rows)
-        states = [memory.empty((*shape, w), dtype) for w in self._widths.values()] if self.plain.given else []
-        of_input = memory.empty(x.shape, dtype) if self.plain.wanted else None
+        states = (
+            [result_pool.empty((*shape, w), dtype) for w in self._widths.values()] if self.plain.given else []
+        )
+        of_input = result_pool.empty(x.shape, dtype) if self.plain.wanted else None
         given = [final.contiguous() for final in finals if final is not None]
         written = [*gradients, *states, *([] if of_input is None else [of_input])]
         self._backward[there]([x, *parameters, history, saved, output.contiguous(), *given, *written])
@@ -265,13 +275,13 @@ class Stack:
 class _Call:
     """A work list that is called with addresses of the same bases again and again."""
 
-    def __init__(self, work: Work, bases: Sequence[Base], team: int) -> None:
+    def __init__(self, work: CommandList, bases: Sequence[Base], team: int) -> None:
         self._work, self._bases, self._team = work, bases, team
         self._lock = threading.Lock()
-        self._fixed: Fixed | None = None
-        if work.arena <= _MOST_ARENA:
-            self._memory, arena = new_arena(work.arena)
-            self._fixed = Fixed(work, {ARENA: arena, **dict.fromkeys(bases, 0)}, bases, team)
+        self._fixed: BoundCall | None = None
+        if work.workspace <= _MOST_WORKSPACE:
+            self._memory, workspace = new_workspace(work.workspace)
+            self._fixed = BoundCall(work, {WORKSPACE: workspace, **dict.fromkeys(bases, 0)}, bases, team)
 
     def __call__(self, tensors: Sequence[Tensor]) -> None:
         addresses = [tensor.data_ptr() for tensor in tensors]
@@ -359,7 +369,7 @@ def prepared(call: StackCall) -> Stack:
 @made_once(maxsize=64)
 def _prepared(call: StackCall, most: int, on: Target) -> Stack:
     return Stack(
-        Plain(
+        StackSignature(
             call.graph,
             call.dtype,
             call.names,

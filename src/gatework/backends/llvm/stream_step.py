@@ -9,18 +9,18 @@ from math import prod
 import torch
 from torch import Tensor
 
-from gatework.backends.llvm import attention_rows as attended
+from gatework.backends.llvm import attention_rows
 from gatework.backends.llvm.codegen import target
-from gatework.backends.llvm.command_builder import Bound, WorkList
+from gatework.backends.llvm.command_builder import BoundProgram, CommandBuilder
 from gatework.backends.llvm.commands import (
-    ARENA,
+    WORKSPACE,
+    Address,
     Base,
-    Fixed,
+    BoundCall,
+    CommandList,
     LayerArray,
-    Place,
-    Work,
     aligned,
-    new_arena,
+    new_workspace,
     parameter,
 )
 from gatework.backends.llvm.forward_backward import ATTENDED_ROWS
@@ -45,14 +45,14 @@ class BoundLayer:
         hoisted: what the outer program hands to the loop.
     """
 
-    outer: Bound | None
-    loop: Bound
-    states: Mapping[str, Place]
-    hoisted: dict[ArrayKey, Place]
+    outer: BoundProgram | None
+    loop: BoundProgram
+    states: Mapping[str, Address]
+    hoisted: dict[ArrayKey, Address]
 
 
 def bind_layer(
-    work: WorkList,
+    work: CommandBuilder,
     graph: Graph,
     sizes: Mapping[str, int],
     rows: int,
@@ -65,7 +65,7 @@ def bind_layer(
         layer: its number in a stack; None where it is alone.
     """
     programs, host = programs_of(graph), target.host()
-    outer, hoisted = None, dict[ArrayKey, Place]()
+    outer, hoisted = None, dict[ArrayKey, Address]()
     if programs.hoisted is not None:
         outer = work.bind(native(programs.hoisted, dtype, host), graph, sizes, rows, layer)
         widths = given_at_steps(programs.hoisted, sizes)
@@ -76,9 +76,9 @@ def bind_layer(
 
 
 def run_layer(
-    work: WorkList,
+    work: CommandBuilder,
     layer: BoundLayer,
-    arrays: Mapping[ArrayKey, Place],
+    arrays: Mapping[ArrayKey, Address],
     rows: int,
     *,
     by_units: bool,
@@ -128,9 +128,9 @@ class Stepper:
     ) -> None:
         self._dtype, self._rows = states[0].dtype, states[0].shape[1]
         given_layers = [
-            attended.by_rows(graph, own, known) for own, known in zip(parameters, memories, strict=True)
+            attention_rows.by_rows(graph, own, known) for own, known in zip(parameters, memories, strict=True)
         ]
-        self._graph, parameters = attended.lowered_graph(graph), [own for _, own, _ in given_layers]
+        self._graph, parameters = attention_rows.lowered_graph(graph), [own for _, own, _ in given_layers]
         graph = self._graph
         sizes = [
             {**own, **{f"{name}_steps": len(memory.values) for name, memory in known.items()}}
@@ -139,7 +139,7 @@ class Stepper:
         self._widths = {state.name: resolve(state.size, sizes[0]) for state in graph.states}
         weights = sum(value.numel() for layer in parameters for value in layer.values())
         self._team = threads.most() if weights * self._rows >= _WORTH_A_TEAM else 1
-        work = WorkList(self._dtype, target.host(), self._team, self._team)
+        work = CommandBuilder(self._dtype, target.host(), self._team, self._team)
         layers = [
             bind_layer(work, graph, own, self._rows, self._dtype, number) for number, own in enumerate(sizes)
         ]
@@ -149,7 +149,7 @@ class Stepper:
         # States change place at every step: one list for even steps, and one for odd ones.
         lists = [self._list(work, layers, places, turn) for turn in (0, 1)]
 
-        self._memory, arena = new_arena(lists[1].arena)
+        self._memory, workspace = new_workspace(lists[1].workspace)
         self._kept: dict[Base, Tensor] = {
             parameter(name, number): value.contiguous()
             for number, layer in enumerate(parameters)
@@ -159,14 +159,14 @@ class Stepper:
             for name, memory in known.items():
                 own_memory, lengths = (LayerArray(number, key) for key in _memory_keys(name))
                 self._kept[own_memory] = memory.values.transpose(0, 1).contiguous()
-                self._kept[lengths] = attended.lengths(memory)
+                self._kept[lengths] = attention_rows.lengths(memory)
         if memories[0]:
-            self._kept[ATTENDED_ROWS] = attended.every_row(self._rows, self._dtype)
+            self._kept[ATTENDED_ROWS] = attention_rows.every_row(self._rows, self._dtype)
         given = [spec.key for spec in graph.inputs if spec.kind != "memory"]
-        addresses: dict[Base, int] = {ARENA: arena, **dict.fromkeys(given, 0)}
+        addresses: dict[Base, int] = {WORKSPACE: workspace, **dict.fromkeys(given, 0)}
         addresses |= {base: value.data_ptr() for base, value in self._kept.items()}
         setup.call(addresses, 1)
-        self._lists = [Fixed(each, addresses, given, self._team) for each in lists]
+        self._lists = [BoundCall(each, addresses, given, self._team) for each in lists]
         self._turn = 0
         with torch.inference_mode(False):  # a stream that is made there may be used elsewhere
             self._states = [
@@ -180,18 +180,22 @@ class Stepper:
         self.set_states(states)
 
     def _list(
-        self, work: WorkList, layers: Sequence[BoundLayer], results: Mapping[ArrayKey, Place], turn: int
-    ) -> Work:
+        self,
+        work: CommandBuilder,
+        layers: Sequence[BoundLayer],
+        results: Mapping[ArrayKey, Address],
+        turn: int,
+    ) -> CommandList:
         """A step that reads states in their place `turn` and writes them to the other."""
         own, *further = (spec.key for spec in self._graph.inputs if spec.kind != "memory")
         memories = [spec.name for spec in self._graph.inputs_of_kind("memory")]
         output = self._graph.states[0].name
         new = (1 - turn) * self._rows * self._widths[output]
-        below = Place(own)
+        below = Address(own)
         for number, layer in enumerate(layers):
-            arrays = {key: Place(key) for key in (*further, ATTENDED_ROWS)}
+            arrays = {key: Address(key) for key in (*further, ATTENDED_ROWS)}
             for name in memories:
-                arrays |= {key: Place(LayerArray(number, key)) for key in _memory_keys(name)}
+                arrays |= {key: Address(LayerArray(number, key)) for key in _memory_keys(name)}
             arrays |= results
             arrays[own] = below
             run_layer(work, layer, arrays, self._rows, by_units=self._team > 1, turn=turn)
@@ -199,7 +203,7 @@ class Stepper:
         work.copy(below, results[_OUTPUT], self._widths[output], self._rows)
         return work.finish()
 
-    def _view(self, place: Place, shape: tuple[int, ...]) -> Tensor:
+    def _view(self, place: Address, shape: tuple[int, ...]) -> Tensor:
         """A tensor over a part of the memory."""
         item = torch.finfo(self._dtype).bits // 8
         offset = aligned(self._memory) - self._memory.__array_interface__["data"][0] + place.offset * item

@@ -23,13 +23,13 @@ class Addressing:
     """The argument arrays as one function sees them: each entry is read once, where it is first needed."""
 
     def __init__(
-        self, placement: Placement, e: Emitter, pointers: Value, numbers: Value, apart: Value
+        self, placement: Placement, e: Emitter, pointers: Value, scalars: Value, scratch_offset: Value
     ) -> None:
         self.placement = placement
         self.e = e
         self.pointers = pointers
-        self.numbers = numbers
-        self.apart = apart
+        self.scalars = scalars
+        self.scratch_offset = scratch_offset
         self._read: dict[ArrayKey | ScalarKey, Value] = {}
 
     def _at_entry(self, key: ArrayKey | ScalarKey, base: Value, index: int, kind: ir.Type) -> Value:
@@ -54,13 +54,13 @@ class Addressing:
 
     def own(self, key: ArrayKey) -> Value:
         """The address of scratch memory, where this thread's rows of it are."""
-        return self.e.b.gep(self.pointer(key), [self.apart], source_etype=ir.IntType(8))
+        return self.e.b.gep(self.pointer(key), [self.scratch_offset], source_etype=ir.IntType(8))
 
     def scalar(self, key: ScalarKey) -> Value:
-        return self._at_entry(key, self.numbers, self.placement.layout.scalar(key), I64)
+        return self._at_entry(key, self.scalars, self.placement.layout.scalar(key), I64)
 
     def width(self, width: Width) -> Value:
-        return self.e.whole(width) if isinstance(width, int) else self.scalar(ScalarKey("size", width))
+        return self.e.i64(width) if isinstance(width, int) else self.scalar(ScalarKey("size", width))
 
     def time(self, step: Value) -> Value:
         """The position of a step in its streams."""
@@ -71,7 +71,7 @@ class Addressing:
         e = self.e
         base = self.own(key) if key.kind == "scratch" else self.pointer(key)
         if key.kind == "state":
-            turn = e.b.add(step, e.whole(1)) if new else step
+            turn = e.b.add(step, e.i64(1)) if new else step
             turn = e.b.and_(turn, self.scalar(ScalarKey("mask", key.name)))
             row = e.b.add(e.b.mul(turn, self.scalar(ROWS)), row)
         elif key.kind not in _WITHOUT_STEPS:

@@ -10,7 +10,7 @@ from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Width
 
 MOST_COLUMNS = 4  # registers of a tile's row
-SPREAD = 128  # bytes: processors fetch cache lines in pairs
+ROW_ALIGNMENT = 128  # bytes: processors fetch cache lines in pairs
 
 
 class ScalarKey(NamedTuple):
@@ -68,7 +68,7 @@ class Layout:
             its `lengths` (B); what the loop sums itself, a `memory_gradient` (B, S, W) and a `vector_gradient`
             (B, W); `attended_rows`, the row of the memories that each row of the call reads, (B); a `vector` or a
             `bias` (W); `packed` weights; `scratch` (B, W); `sum` (B, blocks) and `scalar` (B, 1), each row in whole
-            SPREADs. All others have one vector a step, (T, B, W).
+            multiples of ROW_ALIGNMENT. All others have one vector a step, (T, B, W).
         scalars: keys of whole numbers, in order.
         groups: what is to be packed, by kernel.
         scratch: widths of the scratch arrays and of what sums run over.
@@ -118,6 +118,6 @@ class Layout:
         )
 
 
-def together(group: int, units: int, lanes: int, parts: int) -> int:
+def unit_blocks(group: int, units: int, lanes: int, parts: int) -> int:
     """Unit blocks of one product: as many as fill a tile's columns, and few enough that each part has some."""
     return max(1, min(MOST_COLUMNS // group, -(-units // (lanes * parts))))

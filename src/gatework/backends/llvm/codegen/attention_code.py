@@ -26,46 +26,48 @@ Body = Callable[[Value, Value | None, list[Value]], list[Value]]
 class AttentionCode:
     """The operations of a stage on memories, for one row of the batch at a step."""
 
-    def __init__(self, placement: Placement, e: Emitter, access: Addressing, step: Value, row: Value) -> None:
-        self.placement, self.e, self.access, self.step, self.row = placement, e, access, step, row
-        self.own = e.b.fptosi(e.load(e.at(access.pointer(ArrayKey("attended_rows", "")), row)), I64)
+    def __init__(
+        self, placement: Placement, e: Emitter, addressing: Addressing, step: Value, row: Value
+    ) -> None:
+        self.placement, self.e, self.addressing, self.step, self.row = placement, e, addressing, step, row
+        self.own = e.b.fptosi(e.load(e.at(addressing.pointer(ArrayKey("attended_rows", "")), row)), I64)
 
     def emit(self, index: int) -> None:
         """Computes a node's value, and stores it in all its places."""
         node = self.placement.node(index)
         places = self.placement.arrays[index]
-        to = self.access.row(places[0], node.width, self.step, self.row, new=True)
+        to = self.addressing.row(places[0], node.width, self.step, self.row, new=True)
         CODE[OPS[node.op].code](self, node, to)
         for place in places[1:]:
-            other = self.access.row(place, node.width, self.step, self.row, new=True)
-            self.over(self.access.width(node.width), [], self.copied(to, other))
+            other = self.addressing.row(place, node.width, self.step, self.row, new=True)
+            self.over(self.addressing.width(node.width), [], self.copied(to, other))
 
     def operand(self, node: Node, place: int) -> Value:
         """The address of an argument's units."""
         index = self.placement.storage_of(node.args[place])
         leaf = self.placement.node(index)
         if leaf.op == "vector":
-            return self.access.pointer(self.access.leaf(leaf))
-        return self.access.matrix(index, self.step, self.row)[0]
+            return self.addressing.pointer(self.addressing.leaf(leaf))
+        return self.addressing.matrix(index, self.step, self.row)[0]
 
     def memory(self, node: Node, place: int, steps: Width) -> tuple[Value, Value, Value]:
         """The address of a row's memory, the number of its steps that exist, and its width."""
         e, leaf = self.e, self.placement.node(node.args[place])
-        width = self.access.width(leaf.width)
-        lengths = self.access.pointer(ArrayKey("lengths", leaf.text("name")))
+        width = self.addressing.width(leaf.width)
+        lengths = self.addressing.pointer(ArrayKey("lengths", leaf.text("name")))
         length = e.b.fptosi(e.load(e.at(lengths, self.own)), I64)
         return self.steps_of(leaf.key, steps, width), length, width
 
     def steps_of(self, array: ArrayKey, steps: Width, width: Value) -> Value:
         """The address of the first step of a row in an array that has a memory's shape."""
-        numbers = self.e.b.mul(self.access.width(steps), width)
-        return self.e.at(self.access.pointer(array), self.e.b.mul(self.own, numbers))
+        numbers = self.e.b.mul(self.addressing.width(steps), width)
+        return self.e.at(self.addressing.pointer(array), self.e.b.mul(self.own, numbers))
 
     def over(self, width: Value, carried: list[Value], body: Body) -> list[Value]:
         """`body(at, mask, carried)` for the registers of so many numbers; the last one has a mask if it is not full."""
         e = self.e
-        whole = e.b.sub(width, e.b.srem(width, e.whole(e.lanes)))
-        for start, stop, partial in ((e.whole(0), whole, False), (whole, width, True)):
+        whole = e.b.sub(width, e.b.srem(width, e.i64(e.lanes)))
+        for start, stop, partial in ((e.i64(0), whole, False), (whole, width, True)):
             with e.loop(start, stop, e.lanes, carried) as (at, turn):
                 mask = e.tail_mask(e.b.sub(width, at)) if partial else None
                 turn.next = body(at, mask, turn.values)
@@ -76,9 +78,9 @@ class AttentionCode:
         """`columns(places, mask)` for several registers of a row side by side, then for one at a time."""
         e = self.e
         several = e.lanes * _TOGETHER
-        whole = e.b.sub(width, e.b.srem(width, e.whole(several)))
-        with e.loop(e.whole(0), whole, several) as (at, _):
-            columns([e.b.add(at, e.whole(i * e.lanes)) for i in range(_TOGETHER)], None)
+        whole = e.b.sub(width, e.b.srem(width, e.i64(several)))
+        with e.loop(e.i64(0), whole, several) as (at, _):
+            columns([e.b.add(at, e.i64(i * e.lanes)) for i in range(_TOGETHER)], None)
 
         def single(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
             columns([e.b.add(whole, at)], mask)
@@ -112,9 +114,9 @@ class AttentionCode:
     def _dot_score(self, node: Node, to: Value) -> None:
         e, query = self.e, self.operand(node, 0)
         memory, length, width = self.memory(node, 1, node.width)
-        with e.loop(e.whole(0), length, _TOGETHER) as (first, _):
-            last = e.b.sub(length, e.whole(1))
-            steps = [e.smaller(e.b.add(first, e.whole(i)), last) for i in range(_TOGETHER)]
+        with e.loop(e.i64(0), length, _TOGETHER) as (first, _):
+            last = e.b.sub(length, e.i64(1))
+            steps = [e.smaller(e.b.add(first, e.i64(i)), last) for i in range(_TOGETHER)]
             rows = [e.at(memory, e.b.mul(step, width)) for step in steps]
 
             def body(at: Value, mask: Value | None, totals: list[Value]) -> list[Value]:
@@ -130,7 +132,7 @@ class AttentionCode:
     def _additive_score(self, node: Node, to: Value) -> None:
         e, query, energy = self.e, self.operand(node, 0), self.operand(node, 2)
         keys, length, width = self.memory(node, 1, node.width)
-        with e.loop(e.whole(0), length) as (step, _):
+        with e.loop(e.i64(0), length) as (step, _):
             key = e.at(keys, e.b.mul(step, width))
 
             def body(at: Value, mask: Value | None, totals: list[Value]) -> list[Value]:
@@ -164,14 +166,14 @@ class AttentionCode:
             e.store_vector(e.select(there, value, e.const(0.0)), e.at(to, at), mask)
             return []
 
-        self.over(self.access.width(node.width), [], share)
+        self.over(self.addressing.width(node.width), [], share)
 
     def _attention_context(self, node: Node, to: Value) -> None:
         e, weights = self.e, self.operand(node, 0)
         memory, length, width = self.memory(node, 1, self.placement.node(node.args[0]).width)
 
         def columns(places: list[Value], mask: Value | None) -> None:
-            with e.loop(e.whole(0), length, 1, [e.const(0.0)] * len(places)) as (step, turn):
+            with e.loop(e.i64(0), length, 1, [e.const(0.0)] * len(places)) as (step, turn):
                 weight, row = e.splat(e.load(e.at(weights, step))), e.at(memory, e.b.mul(step, width))
                 turn.next = [
                     e.fma(weight, e.load_vector(e.at(row, place), mask), total)
@@ -198,7 +200,7 @@ class AttentionCode:
             e.store_vector(e.select(there, value, e.const(0.0)), e.at(to, at), mask)
             return []
 
-        self.over(self.access.width(node.width), [], body)
+        self.over(self.addressing.width(node.width), [], body)
 
     def _additive_score_gradient(self, node: Node, to: Value) -> None:
         e, flows, query, energy = self.e, self.operand(node, 0), self.operand(node, 1), self.operand(node, 3)
@@ -206,14 +208,16 @@ class AttentionCode:
         keys, length, width = self.memory(node, 2, steps)
         names = [self.placement.node(node.args[place]).text("name") for place in (2, 3)]
         of_keys = self.steps_of(ArrayKey("memory_gradient", names[0]), steps, width)
-        of_energy = e.at(self.access.pointer(ArrayKey("vector_gradient", names[1])), e.b.mul(self.own, width))
+        of_energy = e.at(
+            self.addressing.pointer(ArrayKey("vector_gradient", names[1])), e.b.mul(self.own, width)
+        )
 
         def columns(places: list[Value], mask: Value | None) -> None:
             owns = [e.load_vector(e.at(query, at), mask) for at in places]
             weights = [e.load_vector(e.at(energy, at), mask) for at in places]
             gathered = [e.load_vector(e.at(of_energy, at), mask) for at in places]
             nothing = [e.const(0.0)] * len(places)
-            with e.loop(e.whole(0), length, 1, [*nothing, *gathered]) as (step, turn):
+            with e.loop(e.i64(0), length, 1, [*nothing, *gathered]) as (step, turn):
                 flow, row = e.splat(e.load(e.at(flows, step))), e.b.mul(step, width)
                 of_query, of_weight = list(turn.values[: len(places)]), list(turn.values[len(places) :])
                 for number, at in enumerate(places):

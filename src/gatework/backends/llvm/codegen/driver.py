@@ -30,14 +30,14 @@ _ROW_BLOCK = 120  # and so does this part of the result
 
 RUN_ARGUMENTS = [
     ("pointers", POINTER),
-    ("numbers", POINTER),
+    ("scalars", POINTER),
     ("first_step", I64),
     ("last_step", I64),
     ("first_row", I64),
     ("last_row", I64),
     ("part", I64),  # of the unit blocks
     ("parts", I64),
-    ("apart", I64),  # bytes by which this thread's rows of scratch memory stand further on
+    ("scratch_offset", I64),  # bytes by which this thread's rows of scratch memory stand further on
     ("barrier", POINTER),
 ]
 RUN_TYPE = ir.FunctionType(VOID, [kind for _, kind in RUN_ARGUMENTS])
@@ -47,7 +47,7 @@ DATA_FIELDS = 5
 
 # Bytes between one thread's rows of an array and the next one's, where each keeps to its own: a page, so that what a
 # core fetches ahead of its last row is not what another core is writing.
-APART = 4096
+SCRATCH_STRIDE = 4096
 
 
 def emit_driver(module: ir.Module, target: Target, dtype: str) -> None:
@@ -63,29 +63,29 @@ def emit_driver(module: ir.Module, target: Target, dtype: str) -> None:
     for name, team in (("alone", False), ("task", True)):
         e = function(module, name, [("data", POINTER)], target, dtype)
         i32 = ir.IntType(32)
-        own, all_ = e.whole(0), e.whole(1)
+        thread, threads = e.i64(0), e.i64(1)
         if team:
-            own = e.b.sext(e.b.call(e.declare("omp_get_thread_num", i32, []), []), I64)
-            all_ = e.b.sext(e.b.call(e.declare("omp_get_num_threads", i32, []), []), I64)
-        e.b.call(walk, [e.function.args[0], own, all_])
+            thread = e.b.sext(e.b.call(e.declare("omp_get_thread_num", i32, []), []), I64)
+            threads = e.b.sext(e.b.call(e.declare("omp_get_num_threads", i32, []), []), I64)
+        e.b.call(walk, [e.function.args[0], thread, threads])
         e.b.ret_void()
 
 
 def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
-    """`walk(data, own, all)`: the commands one after another, this thread's share of each."""
-    e = function(module, "walk", [("data", POINTER), ("own", I64), ("all", I64)], target, dtype)
+    """`walk(data, thread, threads)`: the commands one after another, this thread's share of each."""
+    e = function(module, "walk", [("data", POINTER), ("thread", I64), ("threads", I64)], target, dtype)
     e.function.linkage = "internal"
-    data, own, all_ = e.function.args
+    data, thread, threads = e.function.args
     commands, count, addresses, numbers, barrier = (
-        e.b.load(e.b.gep(data, [e.whole(i)], source_etype=I64), typ=kind)
+        e.b.load(e.b.gep(data, [e.i64(i)], source_etype=I64), typ=kind)
         for i, kind in enumerate((POINTER, I64, POINTER, POINTER, POINTER))
     )
     functions = module.globals
-    with e.loop(e.whole(0), count) as (index, _):
-        command = e.b.gep(commands, [e.b.mul(index, e.whole(layout.ROW))], source_etype=I64)
+    with e.loop(e.i64(0), count) as (index, _):
+        command = e.b.gep(commands, [e.b.mul(index, e.i64(layout.ROW))], source_etype=I64)
 
         def number(place: int) -> Value:
-            return e.b.load(e.b.gep(command, [e.whole(place)], source_etype=I64), typ=I64)
+            return e.b.load(e.b.gep(command, [e.i64(place)], source_etype=I64), typ=I64)
 
         def entry(place: Value) -> Value:
             return e.b.load(e.b.gep(addresses, [place], source_etype=I64), typ=POINTER)
@@ -96,7 +96,7 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
         def case(kind: int) -> tuple[Callable[[str], Value], Callable[[str], Value]]:
             """Begins the code of a kind of command: its fields by name, as numbers and as addresses."""
             block = e.function.append_basic_block(f"command_{kind}")
-            switch.add_case(e.whole(kind), block)
+            switch.add_case(e.i64(kind), block)
             e.b.position_at_end(block)
             field = lambda name: number(layout.place(kind, name))  # noqa: E731
             return field, lambda name: entry(field(name))
@@ -106,25 +106,25 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
         table = e.b.gep(addresses, [field("table")], source_etype=I64)
         sizes = e.b.gep(numbers, [field("scalars")], source_etype=I64)
         rows = field("rows")
-        by_units = e.b.icmp_signed("!=", field("by_units"), e.whole(0))
-        first, last = e.share(rows, own, all_)
-        first, last = e.select(by_units, e.whole(0), first), e.select(by_units, rows, last)
-        part, parts = e.select(by_units, own, e.whole(0)), e.select(by_units, all_, e.whole(1))
-        apart = e.select(by_units, e.whole(0), e.b.mul(own, e.whole(APART)))
+        by_units = e.b.icmp_signed("!=", field("by_units"), e.i64(0))
+        first, last = e.share(rows, thread, threads)
+        first, last = e.select(by_units, e.i64(0), first), e.select(by_units, rows, last)
+        part, parts = e.select(by_units, thread, e.i64(0)), e.select(by_units, threads, e.i64(1))
+        scratch_offset = e.select(by_units, e.i64(0), e.b.mul(thread, e.i64(SCRATCH_STRIDE)))
         steps = field("first_step"), field("last_step")
-        e.b.call(program, [table, sizes, *steps, first, last, part, parts, apart, barrier])
+        e.b.call(program, [table, sizes, *steps, first, last, part, parts, scratch_offset, barrier])
         e.b.branch(done)
 
         field, address = case(layout.COPY)
-        first, last = e.share(field("rows"), own, all_)
-        zero = e.b.icmp_signed("<", field("source"), e.whole(0))
-        source = entry(e.select(zero, e.whole(0), field("source")))
+        first, last = e.share(field("rows"), thread, threads)
+        zero = e.b.icmp_signed("<", field("source"), e.i64(0))
+        source = entry(e.select(zero, e.i64(0), field("source")))
         source = e.select(zero, ir.Constant(POINTER, None), source)
         e.b.call(functions["copy"], [source, address("to"), field("size"), first, last])
         e.b.branch(done)
 
         field, address = case(layout.PACK)
-        first, last = e.share(field("blocks"), own, all_)
+        first, last = e.share(field("blocks"), thread, threads)
         arguments = [address("source"), *map(field, ("unit_stride", "k_stride", "units", "depth"))]
         arguments += [address("packed"), field("columns"), field("size")]
         e.b.call(functions["pack"], [*arguments, first, last])
@@ -133,12 +133,12 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
         field, address = case(layout.OUTER)
         arguments = [address("left"), field("left_m"), field("left_k"), address("right")]
         arguments += [*map(field, _OUTER_SIZES), address("result"), field("accumulate")]
-        e.b.call(functions["outer"], [*arguments, own, all_])
+        e.b.call(functions["outer"], [*arguments, thread, threads])
         e.b.branch(done)
 
         field, address = case(layout.OUTER_OF_ROWS)
         rows, columns = field("rows"), field("columns")
-        first, last = e.share(field("count"), own, all_)
+        first, last = e.share(field("count"), thread, threads)
         with e.loop(first, last) as (row, _):
             left, right = (
                 e.at(address("left"), e.b.mul(row, rows)),
@@ -146,18 +146,18 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
             )
             result = e.at(address("result"), e.b.mul(row, e.b.mul(rows, columns)))
             arguments = [left, field("left_m"), field("left_k"), right, *map(field, _OUTER_SIZES), result]
-            e.b.call(functions["outer"], [*arguments, e.whole(1), e.whole(0), e.whole(1)])
+            e.b.call(functions["outer"], [*arguments, e.i64(1), e.i64(0), e.i64(1)])
         e.b.branch(done)
 
         for kind, name in ((layout.SOFTMAX, "softmax"), (layout.BEST, "best")):
             field, address = case(kind)
             names = layout.FIELDS[kind]
-            e.b.call(functions[name], [*map(address, names[:5]), *map(field, names[5:]), own, all_])
+            e.b.call(functions[name], [*map(address, names[:5]), *map(field, names[5:]), thread, threads])
             e.b.branch(done)
 
         case(layout.BARRIER)
-        with e.when(e.b.icmp_signed(">", all_, e.whole(1))):
-            e.b.call(functions[BARRIER], [barrier, all_])
+        with e.when(e.b.icmp_signed(">", threads, e.i64(1))):
+            e.b.call(functions[BARRIER], [barrier, threads])
         e.b.branch(done)
         e.b.position_at_end(done)
     e.b.ret_void()
@@ -173,27 +173,27 @@ def _emit_barrier(module: ir.Module, target: Target, dtype: str) -> None:
     args = [("state", POINTER), ("threads", I64)]
     e = function(module, BARRIER, args, target, dtype)
     state, threads = e.function.args
-    generation = e.b.gep(state, [e.whole(BARRIER_BYTES // 16)], source_etype=I64)
+    generation = e.b.gep(state, [e.i64(BARRIER_BYTES // 16)], source_etype=I64)
     mine = e.b.load_atomic(generation, "acquire", 8, typ=I64)
-    before = e.b.atomic_rmw("add", state, e.whole(1), "acq_rel")
-    is_last = e.b.icmp_signed("==", before, e.b.sub(threads, e.whole(1)))
+    before = e.b.atomic_rmw("add", state, e.i64(1), "acq_rel")
+    is_last = e.b.icmp_signed("==", before, e.b.sub(threads, e.i64(1)))
     last, wait, spin, leave = (e.function.append_basic_block(n) for n in ("last", "wait", "spin", "leave"))
     e.b.cbranch(is_last, last, wait)
     e.b.position_at_end(last)
-    e.b.atomic_rmw("xchg", state, e.whole(0), "monotonic")
-    e.b.atomic_rmw("xchg", generation, e.b.add(mine, e.whole(1)), "release")
+    e.b.atomic_rmw("xchg", state, e.i64(0), "monotonic")
+    e.b.atomic_rmw("xchg", generation, e.b.add(mine, e.i64(1)), "release")
     e.b.branch(leave)
     e.b.position_at_end(wait)
     spins = e.b.phi(I64)
-    spins.add_incoming(e.whole(1), e.entry)
+    spins.add_incoming(e.i64(1), e.entry)
     now = e.b.load_atomic(generation, "acquire", 8, typ=I64)
     e.b.cbranch(e.b.icmp_signed("!=", now, mine), leave, spin)
     e.b.position_at_end(spin)
     if target.triple.startswith(("x86", "i686")):
         e.b.call(e.declare("llvm.x86.sse2.pause", VOID, []), [])
-    with e.when(e.b.icmp_signed("==", e.b.urem(spins, e.whole(_SPINS)), e.whole(0))):
+    with e.when(e.b.icmp_signed("==", e.b.urem(spins, e.i64(_SPINS)), e.i64(0))):
         e.b.call(e.declare("sched_yield", ir.IntType(32), []), [])
-    spins.add_incoming(e.b.add(spins, e.whole(1)), e.b.block)
+    spins.add_incoming(e.b.add(spins, e.i64(1)), e.b.block)
     e.b.branch(wait)
     e.b.position_at_end(leave)
     e.b.ret_void()
@@ -206,9 +206,9 @@ def _emit_copy(module: ir.Module, target: Target, dtype: str) -> None:
     e.function.linkage = "internal"
     source, to, numbers, first, last = e.function.args
     begin = e.b.mul(first, numbers)
-    size = e.b.mul(e.b.sub(e.b.mul(last, numbers), begin), e.whole(e.item))
+    size = e.b.mul(e.b.sub(e.b.mul(last, numbers), begin), e.i64(e.item))
     i1, i8 = ir.IntType(1), ir.IntType(8)
-    absent = e.b.icmp_unsigned("==", e.b.ptrtoint(source, I64), e.whole(0))
+    absent = e.b.icmp_unsigned("==", e.b.ptrtoint(source, I64), e.i64(0))
     with e.b.if_else(absent) as (then, otherwise):
         with then:
             clear = e.declare("llvm.memset.p0.i64", VOID, [POINTER, i8, I64, i1])
@@ -233,24 +233,24 @@ def _emit_pack(module: ir.Module, target: Target, dtype: str) -> None:
     e.function.linkage = "internal"
     source, unit_stride, k_stride, units, depth, packed, columns, size, first, last = e.function.args
     with e.loop(first, last) as (block, _):
-        unit = e.b.mul(block, e.whole(e.lanes))
+        unit = e.b.mul(block, e.i64(e.lanes))
         group = e.b.mul(e.b.sdiv(unit, size), e.b.mul(depth, columns))
         to = e.at(packed, e.b.add(group, e.b.srem(unit, size)))
         exists = e.tail_mask(e.b.sub(units, unit))
-        with e.b.if_else(e.b.icmp_signed("==", k_stride, e.whole(1))) as (turned, straight):
-            with turned, e.loop(e.whole(0), depth, e.lanes) as (k, _):
+        with e.b.if_else(e.b.icmp_signed("==", k_stride, e.i64(1))) as (turned, straight):
+            with turned, e.loop(e.i64(0), depth, e.lanes) as (k, _):
                 inside = e.tail_mask(e.b.sub(depth, k))
                 rows = []
                 for lane in range(e.lanes):
-                    there = e.b.icmp_signed("<", e.b.add(unit, e.whole(lane)), units)
+                    there = e.b.icmp_signed("<", e.b.add(unit, e.i64(lane)), units)
                     mask = e.select(there, inside, ir.Constant(e.mask, [0] * e.lanes))
-                    row = e.b.mul(e.b.add(unit, e.whole(lane)), unit_stride)
+                    row = e.b.mul(e.b.add(unit, e.i64(lane)), unit_stride)
                     rows.append(e.load_vector(e.at(source, e.b.add(row, k)), mask))
                 for lane, row in enumerate(_transposed(e, rows)):
-                    at = e.b.add(k, e.whole(lane))
+                    at = e.b.add(k, e.i64(lane))
                     with e.when(e.b.icmp_signed("<", at, depth)):
                         e.store_vector(row, e.at(to, e.b.mul(at, columns)))
-            with straight, e.loop(e.whole(0), depth) as (k, _):
+            with straight, e.loop(e.i64(0), depth) as (k, _):
                 row = e.load_vector(e.at(source, e.b.add(e.b.mul(k, k_stride), unit)), exists)
                 e.store_vector(row, e.at(to, e.b.mul(k, columns)))
     e.b.ret_void()
@@ -276,7 +276,8 @@ def _transposed(e: Emitter, rows: list[Value]) -> list[Value]:
 
 
 def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
-    """`outer(…)`: result[m, n] is, or with `go_on` grows by, the sum over k of left[m, k] right[k, n], in that order.
+    """`outer(…)`: result[m, n] is, or with `accumulate` grows by, the sum over k of
+    left[m, k] right[k, n], in that order.
 
     The left operand is read at [m * left_m + k * left_k], the right one at [p * panel + k * right_k + n] in the p-th
     panel of as many columns as the widest tile has. Threads share the rows of the result, or the panels where rows
@@ -284,21 +285,21 @@ def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
     """
     args = [
         ("left", POINTER), ("left_m", I64), ("left_k", I64), ("right", POINTER), ("right_k", I64),
-        ("panel", I64), ("depth", I64), ("rows", I64), ("columns", I64), ("result", POINTER), ("go_on", I64),
-        ("own", I64), ("all", I64),
+        ("panel", I64), ("depth", I64), ("rows", I64), ("columns", I64), ("result", POINTER), ("accumulate", I64),
+        ("thread", I64), ("threads", I64),
     ]  # fmt: skip
     e = function(module, "outer", args, target, dtype)
     e.function.linkage = "internal"
     left, left_m, left_k, right, right_k, panel, depth, rows, columns, result = e.function.args[:10]
-    go_on, own, all_ = e.function.args[10:]
-    lanes = e.whole(e.lanes)
-    by_rows = e.b.icmp_signed(">=", rows, e.b.mul(all_, e.whole(4)))
-    first_row, last_row = e.share(rows, own, all_)
-    first_row, last_row = e.select(by_rows, first_row, e.whole(0)), e.select(by_rows, last_row, rows)
+    accumulate, thread, threads = e.function.args[10:]
+    lanes = e.i64(e.lanes)
+    by_rows = e.b.icmp_signed(">=", rows, e.b.mul(threads, e.i64(4)))
+    first_row, last_row = e.share(rows, thread, threads)
+    first_row, last_row = e.select(by_rows, first_row, e.i64(0)), e.select(by_rows, last_row, rows)
     widest = COLUMNS[-1]
-    wide = e.whole(widest * e.lanes)
-    first, last = e.share(e.ceil_div(columns, wide), own, all_)
-    first = e.select(by_rows, e.whole(0), e.b.mul(first, wide))
+    wide = e.i64(widest * e.lanes)
+    first, last = e.share(e.ceil_div(columns, wide), thread, threads)
+    first = e.select(by_rows, e.i64(0), e.b.mul(first, wide))
     last = e.select(by_rows, columns, e.smaller(columns, e.b.mul(last, wide)))
 
     def block(
@@ -308,32 +309,32 @@ def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
         start = e.b.add(e.b.mul(e.b.sdiv(column, wide), panel), inside)
         other = e.at(right, e.b.add(e.b.mul(k, right_k), start))
         to = e.at(result, e.b.add(e.b.mul(row, columns), e.b.add(column, inside)))
-        later = e.b.or_(go_on, e.b.zext(e.b.icmp_signed(">", k, e.whole(0)), I64))
+        later = e.b.or_(accumulate, e.b.zext(e.b.icmp_signed(">", k, e.i64(0)), I64))
         arguments = [count, source, left_m, left_k, other, right_k, lanes, here, to, columns, later, tail]
         e.b.call(module.globals[name], arguments)
 
     with (
         e.loop(first_row, last_row, _ROW_BLOCK) as (row, _),
-        e.loop(e.whole(0), depth, _K_BLOCK) as (k, _),
+        e.loop(e.i64(0), depth, _K_BLOCK) as (k, _),
         e.loop(first, last, widest * e.lanes) as (column, _),
     ):
-        count = e.smaller(e.whole(_ROW_BLOCK), e.b.sub(last_row, row))
-        here = e.smaller(e.whole(_K_BLOCK), e.b.sub(depth, k))
+        count = e.smaller(e.i64(_ROW_BLOCK), e.b.sub(last_row, row))
+        here = e.smaller(e.i64(_K_BLOCK), e.b.sub(depth, k))
         left_over = e.b.sub(last, column)
-        registers = e.smaller(e.whole(widest), e.b.sdiv(left_over, lanes))
+        registers = e.smaller(e.i64(widest), e.b.sdiv(left_over, lanes))
         done = e.function.append_basic_block("whole")
         switch = e.b.switch(registers, done)
         for number in COLUMNS:
             case = e.function.append_basic_block(f"columns_{number}")
-            switch.add_case(e.whole(number), case)
+            switch.add_case(e.i64(number), case)
             e.b.position_at_end(case)
-            block(block_name(number, False), row, count, k, here, column, e.whole(0), lanes)
+            block(block_name(number, False), row, count, k, here, column, e.i64(0), lanes)
             e.b.branch(done)
         e.b.position_at_end(done)
         at = e.b.mul(registers, lanes)
         rest = e.b.sub(left_over, at)
         partial = e.b.and_(
-            e.b.icmp_signed("<", registers, e.whole(widest)), e.b.icmp_signed(">", rest, e.whole(0))
+            e.b.icmp_signed("<", registers, e.i64(widest)), e.b.icmp_signed(">", rest, e.i64(0))
         )
         with e.when(partial):
             block(block_name(1, True), row, count, k, here, column, at, rest)

@@ -8,7 +8,7 @@ from llvmlite import ir
 
 from gatework.backends.llvm.codegen import mathematics
 from gatework.backends.llvm.codegen.addressing import Addressing
-from gatework.backends.llvm.codegen.arguments import SPREAD
+from gatework.backends.llvm.codegen.arguments import ROW_ALIGNMENT
 from gatework.backends.llvm.codegen.emitter import Emitter, Value
 from gatework.backends.llvm.codegen.placement import Placement
 from gatework.graph.keys import ArrayKey
@@ -24,14 +24,14 @@ class ElementwiseCode:
         self,
         placement: Placement,
         e: Emitter,
-        access: Addressing,
+        addressing: Addressing,
         kernel: Kernel,
         stage: int,
         step: Value,
         unit: Value,
         mask: Value | None,
     ) -> None:
-        self.placement, self.e, self.access = placement, e, access
+        self.placement, self.e, self.addressing = placement, e, addressing
         self.kernel, self.stage, self.step, self.unit, self.mask = kernel, stage, step, unit, mask
         self.positions = {a.node: position for position, a in enumerate(kernel.accumulations)}
         self.fixed: dict[int, Value] = {}
@@ -42,7 +42,7 @@ class ElementwiseCode:
         read = self.placement.read_by(self.kernel, self.stage)
         for index, node in enumerate(self.placement.graph.nodes):
             if node.op in ("vector", "bias") and index in read:
-                address = self.access.pointer(self.access.leaf(node))
+                address = self.addressing.pointer(self.addressing.leaf(node))
                 if node.width == 1:
                     self.fixed[index] = self.e.splat(self.e.load(address))
                 else:
@@ -58,7 +58,7 @@ class ElementwiseCode:
             node = placement.node(index)
             places = placement.arrays.get(index, [])
             for place in places:
-                address = self.access.row(place, node.width, self.step, row, new=True)
+                address = self.addressing.row(place, node.width, self.step, row, new=True)
                 self.put(value, address, node.width)
             if node.width == 1 and placement.schedule.stage_of[index] is not None:
                 first = e.b.extract_element(value, ir.Constant(ir.IntType(32), 0))
@@ -90,22 +90,24 @@ class ElementwiseCode:
         assert total is not None
         part = across(e, total, largest)
         blocks = self.blocks(self.kernel.width)
-        place = e.b.add(self.spread(row, blocks), e.b.sdiv(self.unit, e.whole(e.lanes)))
+        place = e.b.add(self.row_offset(row, blocks), e.b.sdiv(self.unit, e.i64(e.lanes)))
         key = ArrayKey("sum", str(index))
         self.placement.layout.scratch[key] = self.kernel.width
-        e.store(part, e.at(self.access.own(key), place))
+        e.store(part, e.at(self.addressing.own(key), place))
 
     def scalar(self, index: int, row: Value) -> Value:
         """The address of a row's own number."""
-        return self.e.at(self.access.own(ArrayKey("scalar", str(index))), self.spread(row, self.e.whole(1)))
+        return self.e.at(
+            self.addressing.own(ArrayKey("scalar", str(index))), self.row_offset(row, self.e.i64(1))
+        )
 
-    def spread(self, row: Value, numbers: Value) -> Value:
+    def row_offset(self, row: Value, numbers: Value) -> Value:
         """Where a row's few numbers begin: no two rows, and so no two threads, share a pair of cache lines."""
-        apart = self.e.whole(SPREAD // self.e.item)
-        return self.e.b.mul(row, self.e.b.mul(self.e.ceil_div(numbers, apart), apart))
+        aligned = self.e.i64(ROW_ALIGNMENT // self.e.item)
+        return self.e.b.mul(row, self.e.b.mul(self.e.ceil_div(numbers, aligned), aligned))
 
     def blocks(self, width: Width) -> Value:
-        return self.e.ceil_div(self.access.width(width), self.e.whole(self.e.lanes))
+        return self.e.ceil_div(self.addressing.width(width), self.e.i64(self.e.lanes))
 
     def reduced(self, index: int) -> Value:
         """A reduction from its parts, in their order."""
@@ -115,9 +117,11 @@ class ElementwiseCode:
             (self.placement.node(arg).width for arg in node.args if self.placement.node(arg).width != 1), 1
         )
         blocks = self.blocks(width)
-        base = e.at(self.access.own(ArrayKey("sum", str(index))), self.spread(self.row_number, blocks))
+        base = e.at(
+            self.addressing.own(ArrayKey("sum", str(index))), self.row_offset(self.row_number, blocks)
+        )
         largest = node.op == "max"
-        with e.loop(e.whole(1), blocks, 1, [e.load(base)]) as (block, turn):
+        with e.loop(e.i64(1), blocks, 1, [e.load(base)]) as (block, turn):
             part = e.load(e.at(base, block))
             old = turn.values[0]
             turn.next = [e.intrinsic("maximum", old, part) if largest else e.b.fadd(old, part)]
@@ -137,15 +141,15 @@ class ElementwiseCode:
             return e.const(node.number("value"))
         if node.op == "size":
             of = node["of"]
-            count = self.access.width(of if isinstance(of, str) else int(of))
+            count = self.addressing.width(of if isinstance(of, str) else int(of))
             return e.splat(e.b.sitofp(count, e.number))
         if sort == "leaf":
-            address = self.access.row(self.access.leaf(node), node.width, self.step, self.row_number)
+            address = self.addressing.row(self.addressing.leaf(node), node.width, self.step, self.row_number)
             if node.width == 1:
                 return e.splat(e.load(address))
             return e.load_vector(e.at(address, self.unit), self.mask)
         if index in self.positions:
-            place = e.b.mul(self.group, e.whole(self.positions[index]))
+            place = e.b.mul(self.group, e.i64(self.positions[index]))
             return e.load_vector(e.at(self.sums, place))
         if sort == "reduction":
             return self.reduced(index)
@@ -154,7 +158,7 @@ class ElementwiseCode:
         if node.width == 1 and placement.schedule.stage_of[index] is not None:
             return e.splat(e.load(self.scalar(index, self.row_number)))
         place = placement.arrays[index][0]
-        address = self.access.row(place, node.width, self.step, self.row_number, new=True)
+        address = self.addressing.row(place, node.width, self.step, self.row_number, new=True)
         if node.width == 1:
             return e.splat(e.load(address))
         return e.load_vector(e.at(address, self.unit), self.mask)

@@ -40,7 +40,7 @@ class Emitter:
 
     # -- constants
 
-    def whole(self, value: int) -> Value:
+    def i64(self, value: int) -> Value:
         return ir.Constant(I64, value)
 
     def const(self, value: float) -> Value:
@@ -156,7 +156,7 @@ class Emitter:
         self.b.position_at_end(body)
         yield index, state
         end = self.b.block
-        index.add_incoming(self.b.add(index, self.whole(step)), end)
+        index.add_incoming(self.b.add(index, self.i64(step)), end)
         for phi, value in zip(state.values, state.next, strict=True):
             phi.add_incoming(value, end)
         self.b.branch(head)
@@ -173,10 +173,10 @@ class Emitter:
     def share(self, count: Value, part: Value, parts: Value) -> tuple[Value, Value]:
         """The first and one past the last of `count` things that fall to one of equal parts."""
         first = self.b.sdiv(self.b.mul(count, part), parts)
-        return first, self.b.sdiv(self.b.mul(count, self.b.add(part, self.whole(1))), parts)
+        return first, self.b.sdiv(self.b.mul(count, self.b.add(part, self.i64(1))), parts)
 
     def ceil_div(self, a: Value, b: Value) -> Value:
-        return self.b.sdiv(self.b.sub(self.b.add(a, b), self.whole(1)), b)
+        return self.b.sdiv(self.b.sub(self.b.add(a, b), self.i64(1)), b)
 
 
 class _Loop:

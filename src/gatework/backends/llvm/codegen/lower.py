@@ -1,9 +1,9 @@
 """From a scheduled step to one native function for the whole sequence.
 
-The function is `run(pointers, numbers, first_step, last_step, first_row, last_row, part, parts, apart, barrier)`: for
-every step, every stage, what its rows do with their memories, then every kernel: products first, then the elementwise
-operations on their results, unit block by unit block. `Layout` says what stands where in the two argument arrays; the
-caller fills them.
+The function is `run(pointers, scalars, first_step, last_step, first_row, last_row, part, parts, scratch_offset,
+barrier)`: for every step, every stage, what its rows do with their memories, then every kernel: products first, then
+the elementwise operations on their results, unit block by unit block. `Layout` says what stands where in the two
+argument arrays; the caller fills them.
 
 Different rows never meet, so that threads may share the rows among themselves as they like. Or they share the
 units: each takes its `part` of the unit blocks of all rows, and they meet at a barrier after every stage.
@@ -34,8 +34,8 @@ PANEL = 24  # rows whose products stand in the scratch memory at a time
 
 STEP_ARGUMENTS = [
     ("pointers", POINTER),
-    ("numbers", POINTER),
-    ("apart", I64),
+    ("scalars", POINTER),
+    ("scratch_offset", I64),
     ("step", I64),
     ("first_row", I64),
     ("rows", I64),
@@ -63,28 +63,30 @@ class Program:
     def emit(self, name: str) -> None:
         """The whole program, as a function of this name."""
         e = function(self.module, name, RUN_ARGUMENTS, self.target, self.dtype)
-        pointers, numbers, first_step, last_step, first, last, part, parts, apart, barrier = e.function.args
-        access = Addressing(self.placement, e, pointers, numbers, apart)
+        pointers, scalars, first_step, last_step, first, last, part, parts, scratch_offset, barrier = (
+            e.function.args
+        )
+        addressing = Addressing(self.placement, e, pointers, scalars, scratch_offset)
         rows = e.b.sub(last, first)
         scratch = self._scratch(e)
         meet = ir.Function(self.module, BARRIER_TYPE, BARRIER)
-        shared = e.b.icmp_signed(">", parts, e.whole(1))
+        shared = e.b.icmp_signed(">", parts, e.i64(1))
         with e.loop(first_step, last_step) as (step, _):
             for stage_number, stage in enumerate(self.schedule.stages):
                 if stage.scalars:
-                    scalars = self.emit_scalars(f"{name}_scalars_{stage_number}", stage.scalars, stage_number)
-                    e.b.call(scalars, [pointers, numbers, apart, step, first, rows])
+                    narrow = self.emit_scalars(f"{name}_scalars_{stage_number}", stage.scalars, stage_number)
+                    e.b.call(narrow, [pointers, scalars, scratch_offset, step, first, rows])
                 if stage.attended:  # threads that share units share the rows here
                     attended = self.emit_attended(f"{name}_attended_{stage_number}", stage.attended)
                     begin, end = e.share(rows, part, parts)
                     given = [e.b.add(first, begin), e.b.sub(end, begin)]
-                    e.b.call(attended, [pointers, numbers, apart, step, *given])
+                    e.b.call(attended, [pointers, scalars, scratch_offset, step, *given])
                     with e.when(shared):
                         e.b.call(meet, [barrier, parts])
                 for kernel_number, kernel in enumerate(stage.kernels):
                     label = f"{name}_{stage_number}_{kernel_number}"
                     self.emit_kernel(
-                        e, access, label, kernel, stage_number, step, first, rows, (part, parts), scratch
+                        e, addressing, label, kernel, stage_number, step, first, rows, (part, parts), scratch
                     )
                 with e.when(shared):
                     e.b.call(meet, [barrier, parts])
@@ -101,7 +103,7 @@ class Program:
     def emit_kernel(
         self,
         e: Emitter,
-        access: Addressing,
+        addressing: Addressing,
         label: str,
         kernel: Kernel,
         stage: int,
@@ -113,14 +115,14 @@ class Program:
     ) -> None:
         whole = self.emit_units(f"{label}_whole", kernel, stage, tail=False)
         tail = self.emit_units(f"{label}_tail", kernel, stage, tail=True)
-        units = access.width(kernel.width)
-        given = [access.pointers, access.numbers, access.apart]
+        units = addressing.width(kernel.width)
+        given = [addressing.pointers, addressing.scalars, addressing.scratch_offset]
 
         def elementwise(
             first: Value, rows: Value, unit: Value, sums: Value, sums_row: Value, group: Value
         ) -> None:
             args = [*given, step, first, rows, unit, sums, sums_row, group]
-            fits = e.b.icmp_signed("<=", e.b.add(unit, e.whole(e.lanes)), units)
+            fits = e.b.icmp_signed("<=", e.b.add(unit, e.i64(e.lanes)), units)
             with e.b.if_else(fits) as (then, otherwise):
                 with then:
                     e.b.call(whole, args)
@@ -129,58 +131,60 @@ class Program:
 
         nothing = ir.Constant(POINTER, None)
         if not kernel.accumulations:
-            begin, end = e.share(e.ceil_div(units, e.whole(e.lanes)), *share)
-            with e.loop(e.whole(0), rows, 8) as (offset, _):
-                count = e.smaller(e.whole(8), e.b.sub(rows, offset))
+            begin, end = e.share(e.ceil_div(units, e.i64(e.lanes)), *share)
+            with e.loop(e.i64(0), rows, 8) as (offset, _):
+                count = e.smaller(e.i64(8), e.b.sub(rows, offset))
                 with e.loop(begin, end) as (block, _):
-                    unit = e.b.mul(block, e.whole(e.lanes))
-                    elementwise(e.b.add(first, offset), count, unit, nothing, e.whole(0), e.whole(0))
+                    unit = e.b.mul(block, e.i64(e.lanes))
+                    elementwise(e.b.add(first, offset), count, unit, nothing, e.i64(0), e.i64(0))
             return
         groups = self.placement.groups(label, kernel)
-        together = access.scalar(ScalarKey("unit_blocks", label))  # unit blocks of one product
-        step_units = e.b.mul(together, e.whole(e.lanes))
-        columns = e.b.mul(together, e.whole(len(kernel.accumulations)))
-        sums_row = e.b.mul(columns, e.whole(e.lanes))
+        unit_blocks = addressing.scalar(ScalarKey("unit_blocks", label))  # of one product
+        step_units = e.b.mul(unit_blocks, e.i64(e.lanes))
+        columns = e.b.mul(unit_blocks, e.i64(len(kernel.accumulations)))
+        sums_row = e.b.mul(columns, e.i64(e.lanes))
         begin, end = e.share(e.ceil_div(units, step_units), *share)
-        with e.loop(begin, end) as (block, _), e.loop(e.whole(0), rows, PANEL) as (offset, _):
+        with e.loop(begin, end) as (block, _), e.loop(e.i64(0), rows, PANEL) as (offset, _):
             here = e.b.add(first, offset)
-            count = e.smaller(e.whole(PANEL), e.b.sub(rows, offset))
+            count = e.smaller(e.i64(PANEL), e.b.sub(rows, offset))
             for group in groups:
-                self.emit_products(e, access, group, block, step, here, count, together, scratch, sums_row)
-            with e.loop(e.whole(0), together) as (inner, _):
-                unit = e.b.add(e.b.mul(block, step_units), e.b.mul(inner, e.whole(e.lanes)))
+                self.emit_products(
+                    e, addressing, group, block, step, here, count, unit_blocks, scratch, sums_row
+                )
+            with e.loop(e.i64(0), unit_blocks) as (inner, _):
+                unit = e.b.add(e.b.mul(block, step_units), e.b.mul(inner, e.i64(e.lanes)))
                 with e.when(e.b.icmp_signed("<", unit, units)):
-                    sums = e.at(scratch, e.b.mul(inner, e.whole(e.lanes)))
+                    sums = e.at(scratch, e.b.mul(inner, e.i64(e.lanes)))
                     elementwise(here, count, unit, sums, sums_row, step_units)
 
     def emit_products(
         self,
         e: Emitter,
-        access: Addressing,
+        addressing: Addressing,
         group: MatmulGroup,
         block: Value,
         step: Value,
         first: Value,
         rows: Value,
-        together: Value,
+        unit_blocks: Value,
         scratch: Value,
         sums_row: Value,
     ) -> None:
         size = group.size
-        columns = e.b.mul(together, e.whole(size * e.lanes))
-        start = e.b.mul(together, e.whole(group.first * e.lanes))
+        columns = e.b.mul(unit_blocks, e.i64(size * e.lanes))
+        start = e.b.mul(unit_blocks, e.i64(group.first * e.lanes))
         for place, (operand, packed) in enumerate(zip(group.operands, group.packed, strict=True)):
-            left, depth = access.matrix(operand, step, first)
-            right = e.at(access.pointer(packed), e.b.mul(block, e.b.mul(depth, columns)))
+            left, depth = addressing.matrix(operand, step, first)
+            right = e.at(addressing.pointer(packed), e.b.mul(block, e.b.mul(depth, columns)))
             args = [
-                rows, left, depth, e.whole(1), right, columns, e.whole(e.lanes), depth,
-                e.at(scratch, start), sums_row, e.whole(int(place > 0)), e.whole(e.lanes),
+                rows, left, depth, e.i64(1), right, columns, e.i64(e.lanes), depth,
+                e.at(scratch, start), sums_row, e.i64(int(place > 0)), e.i64(e.lanes),
             ]  # fmt: skip
             done = e.function.append_basic_block("multiplied")
-            switch = e.b.switch(together, done)
+            switch = e.b.switch(unit_blocks, done)
             for blocks in range(1, MOST_COLUMNS // size + 1):
-                case = e.function.append_basic_block(f"together_{blocks}")
-                switch.add_case(e.whole(blocks), case)
+                case = e.function.append_basic_block(f"blocks_{blocks}")
+                switch.add_case(e.i64(blocks), case)
                 e.b.position_at_end(case)
                 name = linked_name(blocks * size, self.dtype, self.target)
                 callee = self.module.globals.get(name) or ir.Function(self.module, BLOCK_TYPE, name)
@@ -192,13 +196,13 @@ class Program:
         """The elementwise operations of a kernel, on one block of units of some rows."""
         e = function(self.module, name, KERNEL_ARGUMENTS, self.target, self.dtype)
         e.function.linkage = "internal"
-        pointers, numbers, apart, step, first, rows, unit, sums, sums_row, group = e.function.args
-        access = Addressing(self.placement, e, pointers, numbers, apart)
-        left = e.b.sub(access.width(kernel.width), unit)
+        pointers, scalars, scratch_offset, step, first, rows, unit, sums, sums_row, group = e.function.args
+        addressing = Addressing(self.placement, e, pointers, scalars, scratch_offset)
+        left = e.b.sub(addressing.width(kernel.width), unit)
         mask = e.tail_mask(left) if tail else None
-        code = ElementwiseCode(self.placement, e, access, kernel, stage, step, unit, mask)
+        code = ElementwiseCode(self.placement, e, addressing, kernel, stage, step, unit, mask)
         code.prepare()
-        with e.loop(e.whole(0), rows) as (row, _):
+        with e.loop(e.i64(0), rows) as (row, _):
             base = e.at(sums, e.b.mul(row, sums_row)) if kernel.accumulations else sums
             code.row(e.b.add(first, row), base, group)
         e.b.ret_void()
@@ -208,14 +212,14 @@ class Program:
         """Values of width 1, a row at a time."""
         e = function(self.module, name, STEP_ARGUMENTS, self.target, self.dtype)
         e.function.linkage = "internal"
-        pointers, numbers, apart, step, first, rows = e.function.args
-        access = Addressing(self.placement, e, pointers, numbers, apart)
+        pointers, scalars, scratch_offset, step, first, rows = e.function.args
+        addressing = Addressing(self.placement, e, pointers, scalars, scratch_offset)
         code = ElementwiseCode(
-            self.placement, e, access, Kernel(1, (), nodes, ()), stage, step, e.whole(0), None
+            self.placement, e, addressing, Kernel(1, (), nodes, ()), stage, step, e.i64(0), None
         )
         code.prepare()
-        with e.loop(e.whole(0), rows) as (row, _):
-            code.row(e.b.add(first, row), ir.Constant(POINTER, None), e.whole(0))
+        with e.loop(e.i64(0), rows) as (row, _):
+            code.row(e.b.add(first, row), ir.Constant(POINTER, None), e.i64(0))
         e.b.ret_void()
         return e.function
 
@@ -223,10 +227,10 @@ class Program:
         """Operations on memories, a row at a time."""
         e = function(self.module, name, STEP_ARGUMENTS, self.target, self.dtype)
         e.function.linkage = "internal"
-        pointers, numbers, apart, step, first, rows = e.function.args
-        access = Addressing(self.placement, e, pointers, numbers, apart)
-        with e.loop(e.whole(0), rows) as (row, _):
-            code = AttentionCode(self.placement, e, access, step, e.b.add(first, row))
+        pointers, scalars, scratch_offset, step, first, rows = e.function.args
+        addressing = Addressing(self.placement, e, pointers, scalars, scratch_offset)
+        with e.loop(e.i64(0), rows) as (row, _):
+            code = AttentionCode(self.placement, e, addressing, step, e.b.add(first, row))
             for index in nodes:
                 code.emit(index)
         e.b.ret_void()

@@ -26,7 +26,7 @@ ARGUMENTS = [
     ("count", I64),  # of k
     ("result", POINTER),  # result[row * result_row + column register * lanes]
     ("result_row", I64),
-    ("go_on", I64),  # 1: add to what the result holds, 0: begin at zero
+    ("accumulate", I64),  # 1: add to what the result holds, 0: begin at zero
     ("tail", I64),  # numbers of the last column register that exist, where it is a tail; else the lanes
 ]
 
@@ -41,7 +41,7 @@ def emit_tile(
 ) -> ir.Function:
     """One tile. With `tail` the right operand's last register is read under a mask, and so is the result's."""
     e = function(module, tile_name(rows, columns, tail), ARGUMENTS, target, dtype)
-    left, left_row, left_k, right, right_k, right_register, count, result, result_row, go_on, last = (
+    left, left_row, left_k, right, right_k, right_register, count, result, result_row, accumulate, last = (
         e.function.args
     )
     e.function.linkage = "internal"
@@ -50,8 +50,8 @@ def emit_tile(
     def masked(column: int) -> Value | None:
         return mask if column == columns - 1 else None
 
-    offsets = [e.b.mul(left_row, e.whole(row)) for row in range(rows)]
-    places = [e.b.mul(right_register, e.whole(column)) for column in range(columns)]
+    offsets = [e.b.mul(left_row, e.i64(row)) for row in range(rows)]
+    places = [e.b.mul(right_register, e.i64(column)) for column in range(columns)]
 
     def step(k: Value, totals: list[Value]) -> list[Value]:
         row_base = e.at(left, e.b.mul(k, left_k))
@@ -65,14 +65,14 @@ def emit_tile(
         return new
 
     addresses = [
-        e.at(result, e.b.add(e.b.mul(result_row, e.whole(row)), e.whole(column * e.lanes)))
+        e.at(result, e.b.add(e.b.mul(result_row, e.i64(row)), e.i64(column * e.lanes)))
         for row in range(rows)
         for column in range(columns)
     ]
     entry = e.b.block
     resume = e.function.append_basic_block("resume")
     begin = e.function.append_basic_block("begin")
-    e.b.cbranch(e.b.icmp_signed("!=", go_on, e.whole(0)), resume, begin)
+    e.b.cbranch(e.b.icmp_signed("!=", accumulate, e.i64(0)), resume, begin)
     e.b.position_at_end(resume)
     held = [e.load_vector(address, masked(i % columns)) for i, address in enumerate(addresses)]
     e.b.branch(begin)
@@ -85,7 +85,7 @@ def emit_tile(
         totals.append(phi)
     # One k a turn: the turn's multiply-adds fill the unit by themselves, and given several LLVM moves their loads
     # together until the accumulators no longer fit the registers.
-    with e.loop(e.whole(0), count, 1, totals) as (k, turn):
+    with e.loop(e.i64(0), count, 1, totals) as (k, turn):
         turn.next = step(k, turn.values)
     for i, (address, value) in enumerate(zip(addresses, turn.values, strict=True)):
         e.store_vector(value, address, masked(i % columns))
@@ -107,11 +107,11 @@ def emit_block(module: ir.Module, target: Target, dtype: str, columns: int, *, t
     e = function(module, block_name(columns, tail), [("rows", I64), *ARGUMENTS], target, dtype)
     rows, left, left_row, *rest = e.function.args
     result, result_row = rest[5], rest[6]
-    parts = e.ceil_div(rows, e.whole(most))
-    with e.when(e.b.icmp_signed(">", rows, e.whole(0))):
+    parts = e.ceil_div(rows, e.i64(most))
+    with e.when(e.b.icmp_signed(">", rows, e.i64(0))):
         height = e.b.sdiv(rows, parts)
         higher = e.b.srem(rows, parts)
-        with e.loop(e.whole(0), parts) as (part, _):
+        with e.loop(e.i64(0), parts) as (part, _):
             extra = e.b.zext(e.b.icmp_signed("<", part, higher), I64)
             here = e.b.add(height, extra)
             first = e.b.add(e.b.mul(part, height), e.smaller(part, higher))
@@ -121,7 +121,7 @@ def emit_block(module: ir.Module, target: Target, dtype: str, columns: int, *, t
             switch = e.b.switch(here, done)
             for tile_rows, tile in enumerate(tiles, start=1):
                 case = e.function.append_basic_block(f"rows_{tile_rows}")
-                switch.add_case(e.whole(tile_rows), case)
+                switch.add_case(e.i64(tile_rows), case)
                 e.b.position_at_end(case)
                 e.b.call(tile, args)
                 e.b.branch(done)

@@ -16,7 +16,7 @@ _RUN = 64  # terms that are added up before they meet the total: one long sum wo
 def _arguments(pointers: str, last: str) -> list[tuple[str, ir.Type]]:
     """The table and its bias, three more arrays, the table's shape, a number, and the thread's share."""
     arrays = [(name, POINTER) for name in ("table", "bias", *pointers.split())]
-    return [*arrays, *((name, I64) for name in ("units", "columns", last, "own", "all"))]
+    return [*arrays, *((name, I64) for name in ("units", "columns", last, "thread", "threads"))]
 
 
 _SOFTMAX = _arguments("normaliser mean floor", "gradient")
@@ -35,12 +35,12 @@ def emit_softmax(module: ir.Module, target: Target, dtype: str) -> None:
 def _emit(e: Emitter, columns_of: Callable[[Emitter, Value, Value | None], None]) -> None:
     """`columns_of(e, column, mask)` for each register of columns, which threads share."""
     e.function.linkage = "internal"
-    columns, own, all_ = (e.function.args[place] for place in (6, 8, 9))
-    first, last = e.share(e.ceil_div(columns, e.whole(e.lanes)), own, all_)
+    columns, thread, threads = (e.function.args[place] for place in (6, 8, 9))
+    first, last = e.share(e.ceil_div(columns, e.i64(e.lanes)), thread, threads)
     with e.loop(first, last) as (block, _):
-        column = e.b.mul(block, e.whole(e.lanes))
+        column = e.b.mul(block, e.i64(e.lanes))
         left = e.b.sub(columns, column)
-        with e.b.if_else(e.b.icmp_signed(">=", left, e.whole(e.lanes))) as (full, partial):
+        with e.b.if_else(e.b.icmp_signed(">=", left, e.i64(e.lanes))) as (full, partial):
             with full:
                 columns_of(e, column, None)
             with partial:
@@ -65,8 +65,8 @@ def _softened(e: Emitter, column: Value, mask: Value | None) -> None:
     e.store_vector(e.b.fdiv(sum_, count), e.at(mean, column), mask)
     less, share = e.splat(e.load(floor)), e.b.fdiv(e.const(1.0), total)
     with (
-        e.when(e.b.icmp_signed("!=", gradient, e.whole(0))),
-        e.loop(e.whole(0), units) as (unit, _),
+        e.when(e.b.icmp_signed("!=", gradient, e.i64(0))),
+        e.loop(e.i64(0), units) as (unit, _),
     ):
         place = e.at(own, e.b.mul(unit, columns))
         value = e.b.fsub(e.b.fmul(e.load_vector(place, mask), share), less)
@@ -102,10 +102,10 @@ def _ranked(e: Emitter, column: Value, mask: Value | None) -> None:
     def rank(array: Value, number: Value) -> Value:
         return e.at(array, e.b.add(e.b.mul(number, columns), column))
 
-    with e.loop(e.whole(0), count) as (number, _):
+    with e.loop(e.i64(0), count) as (number, _):
         e.store_vector(lowest, rank(values, number), mask)
         e.store_vector(e.const(0.0), rank(places, number), mask)
-    last = rank(values, e.b.sub(count, e.whole(1)))
+    last = rank(values, e.b.sub(count, e.i64(1)))
 
     def logit(unit: Value, place: Value, carried: list[Value]) -> list[Value]:
         value = e.b.fadd(e.load_vector(place, mask), e.splat(e.load(e.at(bias, unit))))
@@ -116,7 +116,7 @@ def _ranked(e: Emitter, column: Value, mask: Value | None) -> None:
         number = e.splat(e.b.sitofp(unit, e.number))
         with (
             e.when(_any(e, better)),
-            e.loop(e.whole(0), count, 1, [mine, number]) as (at, turn),
+            e.loop(e.i64(0), count, 1, [mine, number]) as (at, turn),
         ):
             held, holder = e.load_vector(rank(values, at), mask), e.load_vector(rank(places, at), mask)
             above = e.b.fcmp_ordered(">", turn.values[0], held)
@@ -127,7 +127,7 @@ def _ranked(e: Emitter, column: Value, mask: Value | None) -> None:
 
     _, top = _over(e, own, logit, [lowest])
     normaliser = e.b.fadd(top, mathematics.log(e, _powers(e, own, top, mask, keep=False)))
-    with e.loop(e.whole(0), count) as (number, _):
+    with e.loop(e.i64(0), count) as (number, _):
         place = rank(values, number)
         e.store_vector(e.b.fsub(e.load_vector(place, mask), normaliser), place, mask)
 
@@ -146,8 +146,8 @@ def _over(
 ) -> list[Value]:
     """`body(unit, place, [sum, …])` for every unit: the sum, a run of terms at a time, and what else is carried."""
     units, columns = e.function.args[5:7]
-    with e.loop(e.whole(0), units, _RUN, [e.const(0.0), *carried]) as (begin, outer):
-        end = e.smaller(units, e.b.add(begin, e.whole(_RUN)))
+    with e.loop(e.i64(0), units, _RUN, [e.const(0.0), *carried]) as (begin, outer):
+        end = e.smaller(units, e.b.add(begin, e.i64(_RUN)))
         with e.loop(begin, end, 1, [e.const(0.0), *outer.values[1:]]) as (unit, inner):
             inner.next = body(unit, e.at(own, e.b.mul(unit, columns)), inner.values)
         outer.next = [e.b.fadd(outer.values[0], inner.values[0]), *inner.values[1:]]

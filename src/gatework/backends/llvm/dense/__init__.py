@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from torch import Tensor
 
-from gatework.backends.llvm.dense import topk as ranking
+from gatework.backends.llvm.dense import topk
 from gatework.backends.llvm.dense.cross_entropy import cross_entropy
 from gatework.backends.llvm.dense.linear import linear
 
@@ -17,6 +17,6 @@ def likeliest(
     input: Tensor, weight: Tensor, bias: Tensor, count: int, forbidden: Collection[int]
 ) -> tuple[Tensor, Tensor] | None:
     """The log-probabilities of each row's likeliest units and the units; None where units are too many to count."""
-    if not ranking.rankable(weight, count):
+    if not topk.rankable(weight, count):
         return None
-    return ranking.best(input, weight, bias, count, forbidden)
+    return topk.best(input, weight, bias, count, forbidden)

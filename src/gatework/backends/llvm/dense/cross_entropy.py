@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gatework.backends.llvm.codegen import target
-from gatework.backends.llvm.command_builder import WorkList
-from gatework.backends.llvm.commands import Place, Work
-from gatework.backends.llvm.runtime import result_pool as memory
-from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.command_builder import CommandBuilder
+from gatework.backends.llvm.commands import Address, CommandList
+from gatework.backends.llvm.runtime import result_pool, threads
 from gatework.backends.llvm.runtime.once import made_once
 
 _TABLE = 1 << 21  # numbers of the table at a time
@@ -90,7 +89,7 @@ def _compute(
     floor = input.new_tensor(smoothing / units)
     for begin in range(0, rows, block):
         some, aims = input[begin : begin + block], targets[begin : begin + block].unsqueeze(0)
-        table = memory.empty(
+        table = result_pool.empty(
             (units, len(some)), input.dtype
         )  # turned round: a column is a row's distribution
         multiply_logits(weight, some, table)
@@ -128,20 +127,20 @@ def multiply_logits(weight: Tensor, input: Tensor, table: Tensor) -> None:
 
 
 def _call(make: Any, tensors: dict[str, Tensor], units: int, rows: int, width: int) -> None:
-    work: Work = make(next(iter(tensors.values())).dtype, target.host(), units, rows, width)
+    work: CommandList = make(next(iter(tensors.values())).dtype, target.host(), units, rows, width)
     work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, threads.most())
 
 
 @made_once(maxsize=256)
-def _logits_work(dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int) -> Work:
+def _logits_work(dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int) -> CommandList:
     """result (units, rows) of weight (units, width) and input (rows, width)."""
-    work = WorkList(dtype, host)
-    packed = work.pack_panels(Place("input"), rows, width)
+    work = CommandBuilder(dtype, host)
+    packed = work.pack_panels(Address("input"), rows, width)
     work.barrier()
     panel = work.panel_columns
     work.outer(
-        Place("weight"), (width, 1), packed, panel, width, units, rows, Place("result"),
-        panel=width * panel, anew=True,
+        Address("weight"), (width, 1), packed, panel, width, units, rows, Address("result"),
+        panel=width * panel, from_scratch=True,
     )  # fmt: skip
     return work.finish()
 
@@ -149,27 +148,37 @@ def _logits_work(dtype: torch.dtype, host: target.Target, units: int, rows: int,
 @made_once(maxsize=256)
 def _softmax_work(
     gradient: bool, dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int
-) -> Work:
+) -> CommandList:
     """table (units, rows) and bias (units): their softmax and what it is made of."""
-    work = WorkList(dtype, host)
-    results = Place("normaliser"), Place("mean")
-    work.softmax(Place("table"), Place("bias"), results, Place("floor"), units, rows, gradient=gradient)
+    work = CommandBuilder(dtype, host)
+    results = Address("normaliser"), Address("mean")
+    work.softmax(Address("table"), Address("bias"), results, Address("floor"), units, rows, gradient=gradient)
     return work.finish()
 
 
 @made_once(maxsize=256)
-def _of_input_work(dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int) -> Work:
+def _of_input_work(dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int) -> CommandList:
     """result (rows, width) of table (units, rows) turned round and weight (units, width)."""
-    work = WorkList(dtype, host)
+    work = CommandBuilder(dtype, host)
     work.outer(
-        Place("table"), (1, rows), Place("weight"), width, units, rows, width, Place("result"), anew=True
+        Address("table"),
+        (1, rows),
+        Address("weight"),
+        width,
+        units,
+        rows,
+        width,
+        Address("result"),
+        from_scratch=True,
     )
     return work.finish()
 
 
 @made_once(maxsize=256)
-def _of_weight_work(dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int) -> Work:
+def _of_weight_work(
+    dtype: torch.dtype, host: target.Target, units: int, rows: int, width: int
+) -> CommandList:
     """Adds to result (units, width) table (units, rows) times input (rows, width)."""
-    work = WorkList(dtype, host)
-    work.outer(Place("table"), (rows, 1), Place("input"), width, rows, units, width, Place("result"))
+    work = CommandBuilder(dtype, host)
+    work.outer(Address("table"), (rows, 1), Address("input"), width, rows, units, width, Address("result"))
     return work.finish()

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from gatework.backends.admission import native_gradients
 from gatework.backends.llvm.codegen import target
-from gatework.backends.llvm.command_builder import WorkList
-from gatework.backends.llvm.commands import ONE, Place, Work
-from gatework.backends.llvm.runtime import result_pool as memory
-from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.command_builder import CommandBuilder
+from gatework.backends.llvm.commands import UNIT, Address, CommandList
+from gatework.backends.llvm.runtime import result_pool, threads
 from gatework.backends.llvm.runtime.once import made_once
 
 _FEW = 4
@@ -59,7 +58,7 @@ def _forward(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
         tensors = {"left": weight, "right": input}
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     shape = (units, rows) if few else (rows, units)
-    result = memory.empty(shape, input.dtype)
+    result = result_pool.empty(shape, input.dtype)
     tensors["result"] = result
     if bias is not None and not few:
         tensors["bias"] = bias.contiguous()
@@ -76,7 +75,7 @@ def _backward(
     (rows, width), units = input.shape, weight.shape[0]
     shapes = ((rows, width), (units, width), (units,))
     results = [
-        memory.empty(shape, input.dtype) if want else None
+        result_pool.empty(shape, input.dtype) if want else None
         for shape, want in zip(shapes, wanted, strict=False)
     ]
     tensors = {"gradient": gradient, "input": input, "weight": weight}
@@ -90,7 +89,7 @@ def _backward(
 def _call(
     make: Any, tensors: dict[str, Tensor], dtype: torch.dtype, rows: int, columns: int, depth: int, kind: Any
 ) -> None:
-    work: Work = make(dtype, target.host(), rows, columns, depth, kind)
+    work: CommandList = make(dtype, target.host(), rows, columns, depth, kind)
     team = threads.most() if rows * columns * depth >= _WORTH_A_TEAM else 1
     work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, team)
 
@@ -98,35 +97,62 @@ def _call(
 @made_once(maxsize=256)
 def _forward_work(
     dtype: torch.dtype, host: target.Target, rows: int, columns: int, depth: int, bias: bool
-) -> Work:
+) -> CommandList:
     """result (rows, columns) of left (rows, depth) and right (columns, depth), and then the bias."""
-    work = WorkList(dtype, host)
-    packed = work.pack_panels(Place("right"), columns, depth)
+    work = CommandBuilder(dtype, host)
+    packed = work.pack_panels(Address("right"), columns, depth)
     work.barrier()
     panel = work.panel_columns
-    result = Place("result")
+    result = Address("result")
     work.outer(
-        Place("left"), (depth, 1), packed, panel, depth, rows, columns, result, panel=depth * panel, anew=True
+        Address("left"),
+        (depth, 1),
+        packed,
+        panel,
+        depth,
+        rows,
+        columns,
+        result,
+        panel=depth * panel,
+        from_scratch=True,
     )
     if bias:
-        work.outer(Place(ONE), (0, 0), Place("bias"), 0, 1, rows, columns, result)
+        work.outer(Address(UNIT), (0, 0), Address("bias"), 0, 1, rows, columns, result)
     return work.finish()
 
 
 @made_once(maxsize=256)
 def _backward_work(
     dtype: torch.dtype, host: target.Target, rows: int, units: int, width: int, wanted: tuple[bool, ...]
-) -> Work:
-    work = WorkList(dtype, host)
-    gradient = Place("gradient")
+) -> CommandList:
+    work = CommandBuilder(dtype, host)
+    gradient = Address("gradient")
     if wanted[0]:
         work.outer(
-            gradient, (units, 1), Place("weight"), width, units, rows, width, Place("of_input"), anew=True
+            gradient,
+            (units, 1),
+            Address("weight"),
+            width,
+            units,
+            rows,
+            width,
+            Address("of_input"),
+            from_scratch=True,
         )
     if wanted[1]:
         work.outer(
-            gradient, (1, units), Place("input"), width, rows, units, width, Place("of_weight"), anew=True
+            gradient,
+            (1, units),
+            Address("input"),
+            width,
+            rows,
+            units,
+            width,
+            Address("of_weight"),
+            from_scratch=True,
         )
     if len(wanted) > 2 and wanted[2]:
-        work.outer(Place(ONE), (0, 0), gradient, units, rows, 1, units, Place("of_bias"), anew=True)
+        work.outer(
+            Address(UNIT), (0, 0), gradient, units, rows, 1, units, Address("of_bias"), from_scratch=True
+        )
     return work.finish()

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from gatework.backends.llvm.codegen import target
-from gatework.backends.llvm.command_builder import WorkList
-from gatework.backends.llvm.commands import Place, Work
+from gatework.backends.llvm.command_builder import CommandBuilder
+from gatework.backends.llvm.commands import Address, CommandList
 from gatework.backends.llvm.dense.cross_entropy import block_rows, multiply_logits
-from gatework.backends.llvm.runtime import result_pool as memory
-from gatework.backends.llvm.runtime import threads
+from gatework.backends.llvm.runtime import result_pool, threads
 from gatework.backends.llvm.runtime.once import made_once
 
 _EXACT = 1 << 24  # whole numbers up to here are float32 numbers
@@ -42,7 +41,7 @@ def best(
     block = block_rows(units)
     for begin in range(0, len(input), block):
         some = input[begin : begin + block]
-        table = memory.empty((units, len(some)), input.dtype)
+        table = result_pool.empty((units, len(some)), input.dtype)
         multiply_logits(weight, some, table)
         found = {name: input.new_empty((count, len(some))) for name in ("values", "places")}
         tensors = {"table": table, "bias": bias, "allowed": allowed, **found}
@@ -54,8 +53,8 @@ def best(
 
 
 @made_once(maxsize=1024)
-def _work(dtype: torch.dtype, host: target.Target, units: int, rows: int, count: int) -> Work:
-    work = WorkList(dtype, host)
-    results = Place("values"), Place("places")
-    work.best(Place("table"), Place("bias"), Place("allowed"), results, units, rows, count)
+def _work(dtype: torch.dtype, host: target.Target, units: int, rows: int, count: int) -> CommandList:
+    work = CommandBuilder(dtype, host)
+    results = Address("values"), Address("places")
+    work.best(Address("table"), Address("bias"), Address("allowed"), results, units, rows, count)
     return work.finish()

@@ -72,17 +72,16 @@ def driver(dtype: torch.dtype, target: Target) -> Driver:
     """The driver, from the cache on disk or compiled now; its tiles get the names that programs are linked with."""
     import llvmlite.binding as llvm
 
-    from gatework.backends.llvm.codegen import driver
-    from gatework.backends.llvm.codegen import matmul as product
+    from gatework.backends.llvm.codegen import driver, matmul
 
     number = _DTYPES[dtype]
     for name, address in threads.symbols().items():
         llvm.add_symbol(name, address)
     _, code = _cached(f"driver {number}", target, lambda: _compile_driver(target, number))
     engine = _load(code, target)
-    for columns in product.COLUMNS:
-        name = product.block_name(columns, False)
-        llvm.add_symbol(product.linked_name(columns, number, target), engine.get_function_address(name))
+    for columns in matmul.COLUMNS:
+        name = matmul.block_name(columns, False)
+        llvm.add_symbol(matmul.linked_name(columns, number, target), engine.get_function_address(name))
     llvm.add_symbol(driver.BARRIER, engine.get_function_address(driver.BARRIER))
     task, alone = engine.get_function_address("task"), engine.get_function_address("alone")
     return Driver(task, alone, target, engine)
@@ -205,7 +204,7 @@ def _digest(layout: str, code: bytes) -> str:
 
 
 def _cached(key: str, target: Target, compile_now: Callable[[], tuple[str, bytes]]) -> tuple[str, bytes]:
-    """Layout and code for a key; a file that is damaged or cannot be read is compiled anew."""
+    """Layout and code for a key; a file that is damaged or cannot be read is compiled from_scratch."""
     name = hashlib.sha256("\n".join([key, target.triple, target.features, _version()]).encode()).hexdigest()
     folders = cache_folders()
     for folder in folders:
