@@ -335,7 +335,7 @@ def test_threads_that_share_units_give_the_bits_of_one(rows: int, monkeypatch: p
             with gw.backend("llvm"):
                 ragged, _ = layer(x, lengths=lengths)
             found.append([*run(layer, x), ragged.detach()])
-            assert [shape.parts for shape in shapes] == [count]
+            assert max(shape.parts for shape in shapes) == count
             shapes.clear()
     finally:
         torch.set_num_threads(before)

@@ -119,9 +119,9 @@ def prepare_stepper(
 
 def dense_backend() -> DenseBackend:
     """Linear maps and softmaxes over them."""
-    from gatework.backends.llvm import dense
+    from gatework.backends.llvm.dense import maps
 
-    return dense
+    return maps
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:

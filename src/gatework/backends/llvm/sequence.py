@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gatework.backends import eager
 from gatework.backends.admission import native_gradients
-from gatework.backends.llvm import attention_rows
+from gatework.backends.llvm import attention_rows, teams
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.llvm.commands import Base, CommandList, RaggedCommandList
@@ -41,13 +41,6 @@ _GRADIENTS_OF: dict[Kind, Kind] = {
     "memory_gradient": "memory",
 }
 """Gradients that a work list writes only where they are wanted, and of what they are gradients."""
-
-# Where threads share a step's units rather than the rows: each then finds its half of the weights in its own cache,
-# and waits for the others at every stage. Backward has two stages a step, and large products besides.
-_FORWARD_ROWS = 16  # a thread's, up to which forward shares units
-_BACKWARD_ROWS = 1
-_BACKWARD_WEIGHTS = 300_000
-_WORTH_A_TEAM = 800_000  # multiplications, below which waking other threads costs more than their help
 
 
 def shape_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> Shape:
@@ -97,11 +90,11 @@ def shape_for(
         most: threads that may share it.
         on: the target that its code is for.
     """
-    team = most if work >= _WORTH_A_TEAM else 1
-    units_up_to = team * _FORWARD_ROWS if team > 1 else 0
+    team = teams.team("sequence", work, most)
+    units_up_to = team * teams.FORWARD_ROWS if team > 1 else 0
     if _has_row_numbers(graph):
         units_up_to = min(units_up_to, 1)
-    if rows <= units_up_to and work < _WORTH_A_TEAM * _stages(graph):
+    if rows <= units_up_to and work < teams.WORTH_A_TEAM["sequence"] * _stages(graph):
         team, units_up_to = 1, 0  # threads that share units meet at every stage
     return Shape(graph, dtype, on, sizes, steps, rows, team, units_up_to)
 
@@ -119,7 +112,8 @@ def _stages(graph: Graph) -> int:
 
 def backward_shape(shape: Shape, weights: int) -> Shape:
     """The same for backward, where units are shared less often."""
-    few = shape.team * _BACKWARD_ROWS if shape.team > 1 and weights >= _BACKWARD_WEIGHTS else 0
+    shared = shape.team > 1 and weights >= teams.BACKWARD_WEIGHTS
+    few = shape.team * teams.BACKWARD_ROWS if shared else 0
     return replace(shape, units_up_to=few)
 
 

@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from gatework.backends.llvm import attention_rows
+from gatework.backends.llvm import attention_rows, teams
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.command_builder import BoundProgram, CommandBuilder
 from gatework.backends.llvm.commands import (
@@ -33,7 +33,6 @@ from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
 
 _OUTPUT = ArrayKey("output", "")
-_WORTH_A_TEAM = 300_000  # multiplications of one step
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ class Stepper:
         ]
         self._widths = {state.name: resolve(state.size, sizes[0]) for state in graph.states}
         weights = sum(value.numel() for layer in parameters for value in layer.values())
-        self._team = threads.most() if weights * self._rows >= _WORTH_A_TEAM else 1
+        self._team = teams.team("step", weights * self._rows, threads.most())
         work = CommandBuilder(self._dtype, target.host(), self._team, self._team)
         layers = [
             bind_layer(work, graph, own, self._rows, self._dtype, number) for number, own in enumerate(sizes)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends.admission import native_gradients
+from gatework.backends.llvm import teams
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.command_builder import CommandBuilder
 from gatework.backends.llvm.commands import UNIT, Address, CommandList
@@ -15,7 +16,6 @@ from gatework.backends.llvm.runtime import result_pool, threads
 from gatework.backends.llvm.runtime.once import made_once
 
 _FEW = 4
-_WORTH_A_TEAM = 400_000  # multiplications, below which waking other threads costs more than their help
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -90,7 +90,7 @@ def _call(
     make: Any, tensors: dict[str, Tensor], dtype: torch.dtype, rows: int, columns: int, depth: int, kind: Any
 ) -> None:
     work: CommandList = make(dtype, target.host(), rows, columns, depth, kind)
-    team = threads.most() if rows * columns * depth >= _WORTH_A_TEAM else 1
+    team = teams.team("linear", rows * columns * depth, threads.most())
     work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, team)
 
 
