@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 
 import gatework as gw
 from gatework.backends import BACKENDS, SequenceInput, SequenceOutput, eager, selection
+from gatework.backends.llvm import command_builder, forward_backward, stack, teams
+from gatework.backends.llvm.runtime import threads
 from gatework.graph.expand import expand
 from gatework.graph.ops import OPS
 from tests.contracts.backend_contract import check_backend
@@ -103,6 +106,56 @@ def test_a_backend_equals_the_reference(backend: str, name: str, dtype: torch.dt
                 layer.explain()
             continue
         check_backend(backend, layer, dtype)
+
+
+@pytest.fixture(params=["rows", "units"])
+def two_threads(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[tuple[int, bool]]]:
+    """Two threads share every call of the engine, by rows or, where that is possible, by units.
+
+    What is asked for is a list of the threads and of whether units are shared, a pair for each list of commands.
+    """
+    by_units = request.param == "units"
+    monkeypatch.setattr(teams, "WORTH_A_TEAM", dict.fromkeys(teams.WORTH_A_TEAM, 0))
+    monkeypatch.setattr(teams, "FORWARD_ROWS", 16 if by_units else 0)
+    monkeypatch.setattr(teams, "BACKWARD_ROWS", 16 if by_units else 0)
+    monkeypatch.setattr(teams, "BACKWARD_WEIGHTS", 0)
+    shared: list[tuple[int, bool]] = []
+    init = command_builder.CommandBuilder.__init__
+
+    def spied(self: Any, dtype: Any, target: Any, *sharing: int) -> None:
+        if sharing:  # a list of a layer's
+            team, parts = sharing
+            shared.append((team, parts > 1))
+        init(self, dtype, target, *sharing)
+
+    monkeypatch.setattr(command_builder.CommandBuilder, "__init__", spied)
+    caches = (stack._prepared, forward_backward.forward_work, forward_backward.backward_work)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    for cache in caches:
+        cache.cache_clear()
+    try:
+        yield shared
+    finally:
+        torch.set_num_threads(before)
+        for cache in caches:  # what was made for these bounds
+            cache.cache_clear()
+
+
+@pytest.mark.skipif(threads.openmp() is None, reason="torch's OpenMP library was not found: one thread only")
+@pytest.mark.parametrize("name", CELLS)
+def test_the_engine_equals_the_reference_on_two_threads(
+    name: str, two_threads: list[tuple[int, bool]]
+) -> None:
+    stacked = name in ("lstm", "bahdanau_gru")  # both layers and directions go the same way in all cells
+    for options in ({}, {"num_layers": 2, "bidirectional": True})[: 1 + stacked]:
+        two_threads.clear()
+        check_backend("llvm", layer_of(name, **options), torch.float64)
+        assert {team for team, _ in two_threads} == {2}
+    if name == "lstm":  # a cell whose steps make numbers of a whole row shares rows
+        assert any(units for _, units in two_threads) == (teams.FORWARD_ROWS > 0)
 
 
 @gw.cell
