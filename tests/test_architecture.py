@@ -38,9 +38,6 @@ FOR_ALL = structure.FOR_ALL
 DOORS = ("__init__", "__main__")  # the package's own doors may import every part
 ABOVE_THE_DOOR = ("serve", "cli")  # they may import the package's own door, whose names are those below them
 
-# Folders in which modules still import each other in a circle. This list only shrinks.
-KNOWN_CYCLES: set[str] = set()
-
 # Contexts whose effect is the thread's: a generator that yields inside one hands it to the body of its caller's loop.
 MODES = {"inference_mode", "no_grad", "enable_grad", "set_grad_enabled", "autocast", "backend", "record"}
 MODES |= {
@@ -76,13 +73,6 @@ def crossings(root: Path) -> list[str]:
             if own == FOR_ALL or other not in RANK or RANK[other] >= RANK[own]:
                 wrong.append(f"{module}:{line}: {own} imports {name}")
     return wrong
-
-
-def folder_of(modules: list[str]) -> str:
-    """The folder that some modules have in common: `gatework.tasks` of that package and a module in it."""
-    names = [module.split(".") for module in modules]
-    common = [parts[0] for parts in zip(*names, strict=False) if len(set(parts)) == 1]
-    return ".".join(common)
 
 
 def dotted(node: ast.expr) -> str:
@@ -236,10 +226,7 @@ def test_a_crossing_import_is_found(tmp_path: Path, where: str, code: str) -> No
 
 def test_modules_do_not_import_each_other() -> None:
     cycles = structure.cycles(structure.module_graph(SOURCE))
-    new = [cycle for cycle in cycles if folder_of(cycle) not in KNOWN_CYCLES]
-    assert new == [], "cut these: what two modules share belongs in a third that imports neither"
-    cut = KNOWN_CYCLES - {folder_of(cycle) for cycle in cycles}
-    assert cut == set(), "these are cut: take them off KNOWN_CYCLES, for good"
+    assert cycles == [], "cut these: what two modules share belongs in a third that imports neither"
 
 
 @pytest.mark.parametrize(
@@ -262,7 +249,6 @@ def test_a_cycle_is_found(tmp_path: Path, files: dict[str, str]) -> None:
     empty = {f"{Path(name).parent}/__init__.py": "" for name in files} | {"__init__.py": ""}
     (cycle,) = structure.cycles(structure.module_graph(planted(tmp_path, {**empty, **files})))
     assert len(cycle) == len(files)
-    assert folder_of(cycle) == f"gatework.{Path(next(iter(files))).parent}"
 
 
 def test_what_is_no_cycle_is_not_blamed(tmp_path: Path) -> None:

@@ -150,6 +150,20 @@ def test_standard_input(gatework, run, monkeypatch, given, parts):
     refused(gatework("predict", run, "--set", "length=2"), *parts)
 
 
+@pytest.mark.parametrize("command", ["evaluate", "predict", "train"])
+def test_ctrl_c_before_there_is_anything_to_save(gatework, run, corpus, tmp_path, monkeypatch, command):
+    from gatework import tasks
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks, "load", interrupted)
+    monkeypatch.setattr(tasks, "get", interrupted)
+    arguments = ["language-model", corpus, "--out", tmp_path / "out"] if command == "train" else [run, corpus]
+    done = gatework(command, *arguments)
+    assert (done.code, done.err) == (130, "gatework: interrupted\n")
+
+
 def test_a_run_in_the_way(gatework, run, corpus):
     before = {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
     refused(

@@ -314,6 +314,7 @@ def test_the_dates_demo(gatework, tmp_path, monkeypatch):
         assert not one & other
     assert "exact match" in done.out
     assert "copy" in done.out
+    assert "Only 3 steps fitted into the minute" in done.err
     assert (tmp_path / "runs/demo/alignment.png").stat().st_size > 1000
     refused = gatework("demo", "date")
     assert refused.code == 2

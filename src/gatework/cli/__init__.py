@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; `sys.argv` if left out.
     """
-    from gatework.cli.app import app
+    from gatework.cli.app import Interrupted, app
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a terminal's encoding lacks is shown as an escape; nothing that was computed is lost to an exception.
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.format_message()} See gatework --help.")
     except GateworkError as error:
         return _fail(str(error))
-    except (KeyboardInterrupt, typer.Abort):
+    except (Interrupted, KeyboardInterrupt, typer.Abort):
         print("gatework: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:

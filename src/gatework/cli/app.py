@@ -7,11 +7,28 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from gatework.errors import InputError
 
+
+class Interrupted(Exception):
+    """Ctrl-C in a command."""
+
+
+class Commands(TyperGroup):
+    """The commands, of which none ends without a word: typer itself would turn Ctrl-C into a bare exit code."""
+
+    def invoke(self, context: Any) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+
+
 app = typer.Typer(
     name="gatework",
+    cls=Commands,
     help="Recurrent sequence models, from a data file to completions.",
     add_completion=False,
     rich_markup_mode=None,
