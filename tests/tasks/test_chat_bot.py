@@ -44,7 +44,7 @@ def dialogues(count: int, seed: int) -> list[dict[str, list[str]]]:
 @pytest.fixture(scope="module")
 def bot(tmp_path_factory: pytest.TempPathFactory) -> ChatBot:
     out = tmp_path_factory.mktemp("bot") / "run"
-    options = SMALL | {"learn": "second", "context_turns": 5}
+    options = SMALL | {"reply_speaker": "second", "context_turns": 5}
     return ChatBot(**options, epochs=12).fit(iter(dialogues(400, 1)), valid=iter(dialogues(40, 2)), out=out)
 
 

@@ -99,7 +99,7 @@ def test_stop_ends_a_completion(trained):
 
 def test_next_token_probabilities(trained):
     size = trained.tokenizer_.vocabulary_size
-    (record,) = trained.predict("the ca", length=1, temperature=0, next=1000)
+    (record,) = trained.predict("the ca", length=1, temperature=0, next_tokens=1000)
     assert len(record["next"]) == size
     assert sum(n["probability"] for n in record["next"]) == pytest.approx(1, abs=1e-5)
     assert record["next"][0]["token"] == record["output"]

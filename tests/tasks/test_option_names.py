@@ -34,7 +34,16 @@ def test_a_run_shares_network_and_tokens_with_its_parent() -> None:
 
 
 def test_the_old_names_are_known() -> None:
-    assert {(old, option) for _, old, option in OLD} == {("final", "min_lr_ratio"), ("steps", "bptt")}
+    expected = {("final", "min_lr_ratio"), ("steps", "bptt"), ("learn", "reply_speaker")}
+    assert {(old, option) for _, old, option in OLD} == expected
+    settings = {
+        (old, setting)
+        for name in tasks.names()
+        for setting in tasks.get(name).Settings.model_fields
+        for old in option_rules(tasks.get(name).Settings, setting).old_names
+    }
+    assert settings == {("next", "next_tokens")}
+    assert tasks.get("language-model").settings(next="2").next_tokens == 2
 
 
 @pytest.mark.parametrize(("name", "old", "option"), OLD)
@@ -47,8 +56,8 @@ def test_an_old_name_is_read_everywhere_and_shown_nowhere(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     kind, some = tasks.get(name), EXAMPLES[name]
-    value = kind.Options.model_fields[option].default / 2
-    value = type(kind.Options.model_fields[option].default)(value)
+    default = kind.Options.model_fields[option].default
+    value = "second" if isinstance(default, str) else type(default)(default / 2)
     plain = {key: each for key, each in some.options.items() if key not in (old, option)}
     assert getattr(kind(**{old: value}).options, option) == value
     assert old not in [line.name for line in describe_options(kind.Options)]

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, RootModel
+from pydantic import Field, RootModel
 
 from gatework.baselines import Baseline, MostCommon
 from gatework.data import context_text, file_format, read_dialogues, read_pairs, source_paths
 from gatework.metrics.text import corpus_figures, diversity_figures, most_common_share
 from gatework.tasks.artifacts import Artifacts
-from gatework.tasks.encoder_decoder.options import (
-    Alignment,
-    EncoderDecoderOptions,
-    ScoredText,
-    SearchSettings,
-)
+from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions, SearchRecord, SearchSettings
 from gatework.tasks.encoder_decoder.task import EncoderDecoderTask
 from gatework.tasks.example_task import Example
 from gatework.tasks.options import MOST_TOKENS
-from gatework.training.options import Inherited
+from gatework.training.options import Inherited, OptionRules
 
 __all__ = ["ChatBot", "ChatBotOptions", "Conversation", "Reply", "ReplySettings", "Turns"]
 
@@ -36,7 +31,7 @@ class ChatBotOptions(EncoderDecoderOptions):
         True, description="one vocabulary and one embedding for both sides"
     )
     context_turns: int = Field(3, ge=1, description="turns before a reply that the bot reads")
-    learn: Literal["all", "second"] = Field(
+    reply_speaker: Annotated[Literal["all", "second"], OptionRules(old_names=("learn",))] = Field(
         "all", description="whose turns are replies to learn: all speakers', or the second one's alone"
     )
 
@@ -57,16 +52,10 @@ class Turns(RootModel[str | list[str]]):
     """One input of `predict`: what was said last, or the turns so far, the last one's the other speaker's."""
 
 
-class Reply(BaseModel):
-    """One output of `predict`."""
+class Reply(SearchRecord):
+    """One output of `predict`: the reply is its `output`."""
 
     input: str | list[str]
-    output: str = Field(description="the reply")
-    score: float = Field(description="log-probability under the length and coverage penalties")
-    log_probability: float = Field(description="of the whole reply, in nats")
-    alternatives: list[ScoredText] | None = Field(None, description="all replies asked for, best first")
-    alignment: Alignment | None = None
-    warnings: list[str] | None = Field(None, description="what about the input is unlike the training data")
 
 
 class ChatBot(EncoderDecoderTask):
@@ -94,7 +83,7 @@ class ChatBot(EncoderDecoderTask):
         if columns.keys() & {"source", "target"} or _holds_pairs(data):
             columns = {name: column for name, column in columns.items() if name != "turns"}
             return self._with_text(Example(*pair) for pair in read_pairs(data, columns))
-        column, second = columns.get("turns", "turns"), options.learn == "second"
+        column, second = columns.get("turns", "turns"), options.reply_speaker == "second"
         exchanges = read_dialogues(data, column, context=options.context_turns, second_alone=second)
         return self._with_text(Example(*exchange) for exchange in exchanges)
 

@@ -292,6 +292,11 @@ class Lifecycle(ABC):
 
     # Options
 
+    def _sizes(self, network: type[nn.Module]) -> dict[str, Any]:
+        """The options in force that are arguments of a network of this class."""
+        names = inspect.signature(network).parameters.keys() & type(self.options_).model_fields.keys()
+        return {name: getattr(self.options_, name) for name in sorted(names - self.cells.keys())}
+
     def _given(self) -> dict[str, Any]:
         return {
             name: getattr(self.options, name)

@@ -8,12 +8,12 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from gatework.errors import InputError
 from gatework.graph import Cell
 from gatework.training import TrainingOptions
-from gatework.training.options import CommandLine, Inherited, options_with
+from gatework.training.options import CommandLine, Inherited, options_with, with_new_names
 
 # What a single prediction may ask for: a service answers strangers.
 MOST_HYPOTHESES = 1000
@@ -28,7 +28,9 @@ __all__ = [
     "MOST_TOKENS",
     "MOST_UNITS",
     "CellOption",
+    "ExampleOptions",
     "OptionHelp",
+    "PredictionSettings",
     "describe_options",
     "inherited_options",
     "split_settings",
@@ -49,6 +51,17 @@ def _cell_name(cell: Any) -> str:
 CellOption = Inherited[
     CommandLine[Annotated[Any, AfterValidator(_check_cell), PlainSerializer(_cell_name, return_type=str)]]
 ]
+
+
+class PredictionSettings(BaseModel):
+    """How predictions are made. As it stands, it is the settings of a task that has none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, values: Any) -> Any:
+        return with_new_names(cls, values) if isinstance(values, Mapping) else values
 
 
 class ExampleOptions(TrainingOptions):

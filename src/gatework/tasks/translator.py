@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, RootModel
+from pydantic import Field, RootModel
 
 from gatework.baselines import Baseline, Copy
 from gatework.data import read_pairs
 from gatework.metrics.text import corpus_figures, signatures
-from gatework.tasks.encoder_decoder.options import (
-    Alignment,
-    EncoderDecoderOptions,
-    ScoredText,
-    SearchSettings,
-)
+from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions, SearchRecord, SearchSettings
 from gatework.tasks.encoder_decoder.task import EncoderDecoderTask
 from gatework.tasks.example_task import Example
 
@@ -47,16 +42,10 @@ class SourceText(RootModel[str]):
     """One input of `predict`: the text to translate."""
 
 
-class Translation(BaseModel):
-    """One output of `predict`."""
+class Translation(SearchRecord):
+    """One output of `predict`: the translation is its `output`."""
 
     input: str
-    output: str = Field(description="the translation")
-    score: float = Field(description="log-probability under the length and coverage penalties")
-    log_probability: float = Field(description="of the whole translation, in nats")
-    alternatives: list[ScoredText] | None = Field(None, description="all translations asked for, best first")
-    alignment: Alignment | None = None
-    warnings: list[str] | None = Field(None, description="what about the input is unlike the training data")
 
 
 class Translator(EncoderDecoderTask):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from gatework.tasks.options import (
     MOST_HYPOTHESES,
@@ -13,11 +13,12 @@ from gatework.tasks.options import (
     MOST_UNITS,
     CellOption,
     ExampleOptions,
+    PredictionSettings,
 )
 from gatework.tasks.tokens import TokenOptions
 from gatework.training.options import Inherited
 
-__all__ = ["Alignment", "EncoderDecoderOptions", "ScoredText", "SearchSettings"]
+__all__ = ["Alignment", "EncoderDecoderOptions", "SearchRecord", "SearchSettings"]
 
 
 class EncoderDecoderOptions(TokenOptions, ExampleOptions):
@@ -60,10 +61,8 @@ class EncoderDecoderOptions(TokenOptions, ExampleOptions):
     )
 
 
-class SearchSettings(BaseModel):
+class SearchSettings(PredictionSettings):
     """How an output is found: by a beam search, greedily (beam=1), or drawn at random (temperature above 0)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     beam: int = Field(5, ge=1, le=MOST_HYPOTHESES, description="hypotheses of the beam search; 1: greedy")
     alternatives: int = Field(
@@ -112,3 +111,14 @@ class Alignment(BaseModel):
     source: list[str]
     target: list[str]
     weights: list[list[float]] = Field(description="a row a target token, which sums to 1 over the source's")
+
+
+class SearchRecord(BaseModel):
+    """What a task of pairs says of an output."""
+
+    output: str = Field(description="the best output")
+    score: float = Field(description="log-probability under the length and coverage penalties")
+    log_probability: float = Field(description="of the whole output, in nats")
+    alternatives: list[ScoredText] | None = Field(None, description="all outputs asked for, best first")
+    alignment: Alignment | None = None
+    warnings: list[str] | None = Field(None, description="what about the input is unlike the training data")

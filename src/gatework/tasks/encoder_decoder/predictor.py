@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from gatework.data import Fields
-from gatework.seq2seq import Draw, EncoderDecoder, Ensemble, Hypothesis, beam_search, generate
+from gatework.seq2seq import EncoderDecoder, Ensemble, Hypothesis, beam_search, generate
+from gatework.seq2seq.aligned import AlignedDecoder, gathered_draws, mean_alignment
 from gatework.tasks.batches import answer_in_batches, padded
 from gatework.tasks.encoder_decoder.options import SearchSettings
 from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
@@ -19,30 +20,6 @@ from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
 __all__ = ["SequencePredictor"]
 
 _LONGEST_SOURCE = 2000  # tokens that are read of a text
-
-
-class _Aligned:
-    """A network as a search's decoder, which keeps the alignment of every step."""
-
-    def __init__(self, network: EncoderDecoder) -> None:
-        self.network = network
-
-    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        return self.network.step_with_alignment(tokens, state)
-
-    def best(
-        self, tokens: Tensor, state: Any, count: int, forbidden: Collection[int]
-    ) -> tuple[Tensor, Tensor, Any]:
-        return self.network.best(tokens, state, count, forbidden, aligned=True)
-
-    def reorder(self, state: Any, index: Tensor) -> Any:
-        return self.network.reorder(state, index)
-
-
-def _alignment(states: tuple[Any, ...]) -> Tensor | None:
-    """The networks' mean."""
-    found = [state.alignment for state in states if state.alignment is not None]
-    return torch.stack(found).mean(0) if found else None
 
 
 @dataclass(frozen=True)
@@ -106,7 +83,7 @@ class SequencePredictor:
         aligned = settings.alignment or settings.coverage_penalty > 0 or replaces
         aligned = aligned and all(network.attends for network in self.networks)
         state = tuple(network.start(source, lengths) for network in self.networks)
-        decoder = Ensemble([_Aligned(network) if aligned else network for network in self.networks])
+        decoder = Ensemble([AlignedDecoder(network) if aligned else network for network in self.networks])
         tokens = torch.full((len(lengths),), boundary, device=device)
         shared: dict[str, Any] = {
             "length": settings.length or [2 * count + 20 for count in lengths.tolist()],
@@ -114,7 +91,7 @@ class SequencePredictor:
             "banned": set() if unknown is None or (replaces and aligned) else {unknown},
             "minimum": settings.min_length,
             "no_repeat": settings.no_repeat,
-            "alignment": _alignment if aligned else None,
+            "alignment": mean_alignment if aligned else None,
         }
         if settings.temperature > 0:
             drawn = generate(
@@ -127,7 +104,7 @@ class SequencePredictor:
                 seed=settings.seed,
                 **shared,
             )
-            return _gathered(drawn, len(lengths))
+            return gathered_draws(drawn, len(lengths))
         return beam_search(
             decoder,
             tokens,
@@ -217,20 +194,3 @@ class SequencePredictor:
         if not text.strip():
             warnings.append("the source is empty")
         return warnings
-
-
-def _gathered(drawn: Iterator[Draw], rows: int) -> list[list[Hypothesis]]:
-    """Draws as hypotheses, one a row."""
-    tokens: list[list[int]] = [[] for _ in range(rows)]
-    totals = [0.0] * rows
-    weights: list[list[Tensor]] = [[] for _ in range(rows)]
-    for step in drawn:
-        for place, row in enumerate(step.rows):
-            tokens[row].append(step.tokens[place])
-            totals[row] += step.log_probabilities[place]
-            if step.alignment is not None:
-                weights[row].append(step.alignment[place])
-    found = []
-    for ids, total, own in zip(tokens, totals, weights, strict=True):
-        found.append([Hypothesis(tuple(ids), total, total, torch.stack(own) if own else None)])
-    return found

@@ -31,15 +31,6 @@ __all__ = ["EncoderDecoderTask"]
 TOKENIZERS = ("source_tokenizer.json", "target_tokenizer.json")
 SHARED_TOKENIZER = "tokenizer.json"
 LENGTHS = "data.json"
-NETWORK_OPTIONS = (
-    "embedding_size",
-    "hidden_size",
-    "decoder_layers",
-    "bidirectional",
-    "tie_weights",
-    "dropout",
-    "label_smoothing",
-)
 
 
 class Lengths(JsonArtifact):
@@ -130,7 +121,7 @@ class EncoderDecoderTask(ExampleTask):
             target_vocabulary=self.vocabularies_[1].size,
             encoder_layers=options.num_layers,
             share_embeddings=options.shared_vocabulary,
-            **{name: getattr(options, name) for name in NETWORK_OPTIONS},
+            **self._sizes(EncoderDecoder),
         )
 
     def _groups(self) -> Sequence[ParameterGroup]:

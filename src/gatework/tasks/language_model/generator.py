@@ -115,11 +115,11 @@ class Generator:
 
     def _next(self, last: Tensor, state: Any, settings: CompletionSettings) -> dict[str, Any]:
         """The likeliest tokens after the text, where the settings ask for them."""
-        if settings.next == 0:
+        if settings.next_tokens == 0:
             return {}
         with torch.inference_mode():
             log_probs, _ = self.network.step(last, state)
-        best = log_probs[0].topk(min(settings.next, log_probs.shape[1]))
+        best = log_probs[0].topk(min(settings.next_tokens, log_probs.shape[1]))
         likeliest = zip(best.indices.tolist(), best.values.exp().tolist(), strict=True)
         return {"next": [{"token": self.tokenizer.token(token), "probability": p} for token, p in likeliest]}
 

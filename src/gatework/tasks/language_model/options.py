@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     RootModel,
     field_validator,
@@ -16,7 +15,14 @@ from pydantic import (
 
 from gatework.errors import InputError
 from gatework.layers.softmax import default_cutoffs
-from gatework.tasks.options import MOST_HYPOTHESES, MOST_LAYERS, MOST_TOKENS, MOST_UNITS, CellOption
+from gatework.tasks.options import (
+    MOST_HYPOTHESES,
+    MOST_LAYERS,
+    MOST_TOKENS,
+    MOST_UNITS,
+    CellOption,
+    PredictionSettings,
+)
 from gatework.tasks.tokens import BYTE_PAIRS, TokenOptions
 from gatework.training.options import Inherited, OptionRules
 
@@ -110,10 +116,8 @@ class LanguageModelOptions(TokenOptions):
         return cutoffs
 
 
-class CompletionSettings(BaseModel):
+class CompletionSettings(PredictionSettings):
     """How a text is completed: tokens are drawn one by one, or a beam above 1 seeks the likeliest text."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     length: int = Field(200, ge=1, le=MOST_TOKENS, description="tokens of the completion at most")
     stop: str | None = Field(None, description="end after the first token that holds this text")
@@ -128,7 +132,9 @@ class CompletionSettings(BaseModel):
         1, ge=1, le=MOST_HYPOTHESES, description="completions of the beam search to show, at most beam"
     )
     length_penalty: float = Field(0.0, ge=0, description="beam: 0 ranks by probability, more favours length")
-    next: int = Field(0, ge=0, description="also give the probabilities of so many likeliest next tokens")
+    next_tokens: Annotated[int, OptionRules(old_names=("next",))] = Field(
+        0, ge=0, description="also give the probabilities of so many likeliest next tokens"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> CompletionSettings:

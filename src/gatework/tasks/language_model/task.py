@@ -34,20 +34,6 @@ from gatework.training import ParameterGroup, StepLoss, StreamProblem
 
 __all__ = ["LanguageModel", "language_groups"]
 
-NETWORK_OPTIONS = (
-    "embedding_size",
-    "hidden_size",
-    "num_layers",
-    "proj_size",
-    "residual",
-    "tie_weights",
-    "embedding_dropout",
-    "dropout",
-    "output_dropout",
-    "recurrent_dropout",
-    "zoneout",
-)
-
 HELD_BACK = 0.05
 TOKENIZER = "tokenizer.json"
 BASELINE = "baseline.safetensors"
@@ -130,9 +116,10 @@ class LanguageModel(Task):
 
     def _network(self) -> LanguageNetwork:
         size = self.tokenizer_.vocabulary_size
-        sizes = {name: getattr(self.options_, name) for name in NETWORK_OPTIONS}
-        cutoffs = self.options_.softmax_cutoffs(size)
-        return LanguageNetwork(self.cells_["cell"], vocabulary_size=size, cutoffs=cutoffs, **sizes)
+        sizes = {**self._sizes(LanguageNetwork), "vocabulary_size": size}
+        return LanguageNetwork(
+            self.cells_["cell"], **sizes | {"cutoffs": self.options_.softmax_cutoffs(size)}
+        )
 
     def _problem(self) -> StreamProblem:
         valid = self._valid
