@@ -104,16 +104,22 @@ class ExampleTask(Task):
     # The lifecycle
 
     def _prepare(self, data: TrainingData, keep: Artifacts) -> None:
-        train = self._read(data.train, data.columns)
+        train = self._examples(data.train, data.columns)
         if data.valid is None:
             train, self._valid = self._hold_back(train)
         else:
-            self._valid = self._read(data.valid, data.columns)
+            self._valid = self._examples(data.valid, data.columns)
         self._learn(train, keep)
         self._train_rows = self._pack(train, self.options_.max_length)
         self._valid_rows = self._pack(self._valid)
         data.sources.note("training", self._train_rows.sha256())
         data.sources.note("validation", self._valid_rows.sha256())
+
+    def _examples(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
+        examples = self._read(data, columns)
+        if not examples:
+            raise InputError("data", f"holds no {self.noun}", "Give some.")
+        return examples
 
     def _problem(self) -> Problem:
         return ExampleProblem(
@@ -165,7 +171,7 @@ class ExampleTask(Task):
         return self._figures(self._valid)
 
     def _evaluate(self, data: Any, columns: Mapping[str, str]) -> dict[str, Any]:
-        return self._figures(self._read(data, columns), whose="the given")
+        return self._figures(self._examples(data, columns), whose="the given")
 
     def _figures(self, examples: Sequence[Example], whose: str | None = None) -> dict[str, Any]:
         rows = self._pack(examples)
