@@ -37,5 +37,6 @@ def test_a_run_of_the_first_version_is_what_it_was(name: str) -> None:
     model = gw.load(GOLDEN / name)
     assert type(model) is tasks.get(name)
     assert close(model.predict(make.INPUTS[name], **make.SETTINGS[name]), EXPECTED[name]["predictions"])
-    assert close(model.evaluate(make.data(name)), EXPECTED[name]["figures"])
+    figures = model.evaluate(make.data(name))  # a later version may say more
+    assert close({key: figures.get(key) for key in EXPECTED[name]["figures"]}, EXPECTED[name]["figures"])
     assert set(model.metrics_) == set(EXPECTED[name]["figures"])
