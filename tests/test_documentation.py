@@ -161,6 +161,13 @@ def commands(page: str) -> str:
     return "\n".join([*inline, *(block.text for block in blocks(page) if block.language == "sh")])
 
 
+def test_recipes_name_files_that_exist() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named = set(re.findall(r"`((?:src|tests|docs)/[\w/.]+)`", page))
+    assert len(named) > 10
+    assert not [path for path in named if "NAME" not in path and not (ROOT / path).exists()]
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     pages = [
         ROOT / "README.md",
