@@ -82,7 +82,7 @@ class BoundProgram:
 
 
 class CommandBuilder:
-    """A work list under construction.
+    """A command list under construction.
 
     Args:
         team: threads that will share the work.

@@ -117,7 +117,7 @@ class Cut(NamedTuple):
 
 
 class CommandList:
-    """A finished work list.
+    """A finished command list.
 
     Attributes:
         bases: what a call gives addresses for.
@@ -168,7 +168,7 @@ class CommandList:
 
 
 class RaggedCommandList:
-    """A finished work list for a ragged batch, whose lengths each call gives.
+    """A finished command list for a ragged batch, whose lengths each call gives.
 
     Attributes:
         bases: what a call gives addresses for.
@@ -215,7 +215,7 @@ class _Forms:
 
 
 class BoundCall:
-    """A work list whose arrays stay where they are, but for some that are given at every call.
+    """A command list whose arrays stay where they are, but for some that are given at every call.
 
     Args:
         addresses: of every base but `UNIT`.

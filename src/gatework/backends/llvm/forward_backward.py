@@ -1,4 +1,4 @@
-"""The work lists of a layer's passes: what is packed, run, multiplied and copied, chunk of steps by chunk.
+"""The command lists of a layer's passes: what is packed, run, multiplied and copied, chunk of steps by chunk.
 
 Products of the input alone run over a chunk of steps at a time, so that what they hand to the loop is still in
 the processor's cache when the loop reads it; in backward the gradients of a chunk are multiplied into those of
@@ -99,7 +99,7 @@ def add_forward(
     loop_streams = inputs | emits | saved.loop
 
     handed = {} if outer is None else given_at_steps(outer, sizes)
-    handed = {key: width for key, width in handed.items() if key not in saved.outer}
+    handed = {key: width for key, width in handed.items() if key not in saved.hoisted}
     chunk_rows = shape.chunk_rows(_FORWARD_ROWS, sum(handed.values()))
     buffers = {key: TimeArray(work.scratch(chunk_rows * width), width) for key, width in handed.items()}
     hoisted = None
@@ -108,7 +108,7 @@ def add_forward(
         hoisted = _HoistedProgram(work, shape, outer, chunk_rows, batched=few, layer=layer)
     work.barrier()
     for chunk in work.chunks(shape.pieces, chunk_rows, shape.units_up_to):
-        made = _moved(saved.outer, chunk.shift) | _moved(buffers, -chunk.before)
+        made = _moved(saved.hoisted, chunk.shift) | _moved(buffers, -chunk.before)
         if hoisted is not None:
             hoisted.run(_moved(inputs, chunk.shift) | made, chunk)
             if hoisted.batched or chunk.by_units:
@@ -140,18 +140,18 @@ def _there(at: Where, key: ArrayKey) -> Address:
 def _kept(shape: Shape, wanted: frozenset[str], at: Where) -> Kept:
     """What training keeps, where the array of it stands."""
     saved = kept(shape, wanted)
-    if not saved.numbers:
+    if not saved.size:
         return saved
     base = _there(at, KEPT)
 
     def based(streams: TimeArrays) -> TimeArrays:
         return {key: TimeArray(base.at(place.offset), width) for key, (place, width) in streams.items()}
 
-    return Kept(based(saved.loop), based(saved.outer), saved.numbers)
+    return Kept(based(saved.loop), based(saved.hoisted), saved.size)
 
 
 def _hoisted(streams: TimeArrays) -> TimeArrays:
-    """What the outer program makes for the loop: what each of them saves has numbers of its own."""
+    """What the hoisted program makes for the loop: what each of them saves has numbers of its own."""
     return {key: stream for key, stream in streams.items() if key.kind == "hoisted"}
 
 
@@ -183,7 +183,7 @@ class _HoistedProgram:
     """What leaves the loop: over the rows of all steps of a chunk in one batch, or step by step.
 
     Args:
-        batched: wished; not where the program reads static inputs.
+        batched: the rows of all steps of a chunk together; not where the program reads static inputs.
     """
 
     def __init__(
@@ -219,7 +219,7 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> CommandList | RaggedC
     """The backward pass.
 
     Bases, by their kinds: those of forward, `output_gradient`, `emit_gradient` and `final_gradient` are read;
-    `input_gradient` (by the loop), `hoisted_input_gradient` (by the outer program; the caller adds the two),
+    `input_gradient` (by the loop), `hoisted_input_gradient` (by the hoisted program; the caller adds the two),
     `static_gradient`, `memory_gradient`, `state_gradient` and `parameter_gradient` are written.
     """
     work = CommandBuilder(shape.dtype, shape.target, shape.team, shape.parts)
@@ -243,7 +243,7 @@ def add_backward(
 
     inputs = _given(graph, sizes, at)
     histories = {state.name: _there(at, ArrayKey("history", state.name)) for state in graph.states}
-    loop_streams = inputs | saved.loop | _hoisted(saved.outer)
+    loop_streams = inputs | saved.loop | _hoisted(saved.hoisted)
     states = {state.name: resolve(state.size, sizes) for state in graph.states}
     output = graph.states[0].name
     of_output = ArrayKey("output_gradient", output)
@@ -254,8 +254,8 @@ def add_backward(
         loop_streams[ArrayKey("new", name)] = TimeArray(histories[name], width).at(rows_all)
 
     made = given_at_steps(training.loop, sizes)
-    outer_made = {} if outer is None else given_at_steps(outer.loop, sizes)
-    handed = [width for key, width in (*made.items(), *outer_made.items()) if key.kind != "input_gradient"]
+    hoisted_made = {} if outer is None else given_at_steps(outer.loop, sizes)
+    handed = [width for key, width in (*made.items(), *hoisted_made.items()) if key.kind != "input_gradient"]
     chunk_rows = shape.chunk_rows(_BACKWARD_ROWS, sum(handed))
 
     def places(widths: Mapping[ArrayKey, int], kind: Kind) -> tuple[TimeArrays, TimeArrays]:
@@ -270,8 +270,8 @@ def add_backward(
 
     whole, buffers = places(made, "input_gradient")
     loop_streams |= whole
-    outer_whole, outer_buffers = places(outer_made, "hoisted_input_gradient")
-    flows = []  # gradients of what the outer program gives to the loop: the loop gives them to its backward program
+    hoisted_whole, hoisted_buffers = places(hoisted_made, "hoisted_input_gradient")
+    flows = []  # gradients of what the hoisted program gives to the loop: the loop gives them to its backward program
     for key, width in {} if outer is None else given_at_steps(outer.forward, sizes).items():
         if key.kind == "hoisted":
             flows.append(key.gradient)
@@ -281,7 +281,7 @@ def add_backward(
 
     bound = work.bind(native(training.loop, shape.dtype, shape.target), graph, sizes, rows_all, layer)
     hoisted = None
-    if outer is not None and outer_made:
+    if outer is not None and hoisted_made:
         hoisted = _HoistedProgram(work, shape, outer.loop, chunk_rows, batched=True, layer=layer)
     for name, (length, *columns) in parameter_shapes(graph, sizes).items():
         work.copy(None, _there(at, _of_parameter(name)), columns[0] if columns else 1, length)
@@ -327,12 +327,12 @@ def add_backward(
         sums = _Sums(work, shape, chunk, at)
         sums.add(training, here)
         if outer is not None:
-            there = _moved(inputs | saved.outer | outer_whole, chunk.shift)
+            there = _moved(inputs | saved.hoisted | hoisted_whole, chunk.shift)
             there |= {key: here[key] for key in flows}
-            there |= _moved(outer_buffers, -chunk.before)
+            there |= _moved(hoisted_buffers, -chunk.before)
             if hoisted is not None:
                 hoisted.run(there, chunk)
-                if outer_buffers:
+                if hoisted_buffers:
                     work.barrier()
             sums.add(outer, there)
         work.barrier()

@@ -104,7 +104,7 @@ def _without(training: Backward, unwanted: frozenset[str]) -> Backward:
 
 @dataclass(frozen=True)
 class Shape:
-    """What a work list is prepared for.
+    """What a command list is prepared for.
 
     Attributes:
         steps: T; None for a ragged batch, of any lengths.
@@ -153,7 +153,7 @@ class Shape:
 
         Args:
             least: enough of them for a product.
-            width: numbers that a row hands on.
+            width: numbers of a row that the chunk hands to the next command.
         """
         most = _CHUNK_BYTES // (max(width, 1) * (torch.finfo(self.dtype).bits // 8))
         most = min(most, -(-least // self.rows) * self.rows)
@@ -179,13 +179,13 @@ class Kept:
     """What training keeps for backward beside inputs and states, all in one array.
 
     Attributes:
-        loop, outer: what the two programs save.
-        numbers: of the array.
+        loop, hoisted: what the two programs save.
+        size: numbers of the array.
     """
 
     loop: TimeArrays
-    outer: TimeArrays
-    numbers: Number
+    hoisted: TimeArrays
+    size: Number
 
 
 @made_once(maxsize=256)

@@ -40,11 +40,11 @@ _GRADIENTS_OF: dict[Kind, Kind] = {
     "static_gradient": "static",
     "memory_gradient": "memory",
 }
-"""Gradients that a work list writes only where they are wanted, and of what they are gradients."""
+"""Gradients that a command list writes only where they are wanted, and of what they are gradients."""
 
 
 def shape_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> Shape:
-    """What decides the work lists of a call."""
+    """What decides the command lists of a call."""
     like = next(iter(sequence.inputs.values()))
     shapes = tuple((name, value.shape) for name, value in parameters.items())
     memories = {name: memory.values for name, memory in sequence.memories.items()}
@@ -118,7 +118,7 @@ def backward_shape(shape: Shape, weights: int) -> Shape:
 
 
 class _Buffers:
-    """Tensors of a pass, by the bases of the work list."""
+    """Tensors of a pass, by the bases of the command list."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
@@ -174,7 +174,7 @@ def _forward(
     }
     if wanted is not None:
         whole = shape.extent if sequence.pieces is None else extent(sequence.pieces)
-        buffers.write(KEPT, known_number(kept(shape, wanted).numbers, whole))
+        buffers.write(KEPT, known_number(kept(shape, wanted).size, whole))
     _call(forward_work(shape, wanted), sequence.pieces, buffers)
     output = buffers.tensors[ArrayKey("history", graph.states[0].name)][shape.rows :].view(*steps, -1)
     if wanted is None:

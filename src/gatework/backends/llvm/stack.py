@@ -119,7 +119,7 @@ class Stack:
                     numbers += (self.plain.steps + 1) * self.plain.rows * width
             if wanted is not None:
                 places[KEPT] = Address(KEPT, numbers)
-                numbers += known_number(kept(shape, wanted).numbers, shape.extent)
+                numbers += known_number(kept(shape, wanted).size, shape.extent)
             found.append(places)
         return found, numbers
 
@@ -233,7 +233,7 @@ class Stack:
         return _Call(work.finish(), bases, self._team)
 
     def _made_twice(self, wanted: frozenset[str]) -> bool:
-        """Whether the loop and the outer program both make a gradient of the input, which are then added."""
+        """Whether the loop and the hoisted program both make a gradient of the input, which are then added."""
         programs = training_programs_of(self.plain.graph, wanted)
         parts = (programs.loop, programs.hoisted)
         key, sizes = self._input.gradient, self._shapes[0].size_of
@@ -273,7 +273,7 @@ class Stack:
 
 
 class _Call:
-    """A work list that is called with addresses of the same bases again and again."""
+    """A command list that is called with addresses of the same bases again and again."""
 
     def __init__(self, work: CommandList, bases: Sequence[Base], team: int) -> None:
         self._work, self._bases, self._team = work, bases, team
@@ -356,8 +356,8 @@ def saved_size(
             ):  # the last layer's output is the history itself
                 total += (steps + 1) * rows * resolve(state.size, dict(sizes))
         saved = kept(one_row, wanted)
-        width = sum(stream.width for stream in (*saved.loop.values(), *saved.outer.values()))
-        total += width * steps * rows + known_number(saved.numbers, one_row.extent) - width
+        width = sum(stream.width for stream in (*saved.loop.values(), *saved.hoisted.values()))
+        total += width * steps * rows + known_number(saved.size, one_row.extent) - width
     return total
 
 

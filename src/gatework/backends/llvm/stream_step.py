@@ -41,7 +41,7 @@ class BoundLayer:
 
     Attributes:
         states: two places, (2, B, size), of each state.
-        hoisted: what the outer program hands to the loop.
+        hoisted: what the hoisted program hands to the loop.
     """
 
     outer: BoundProgram | None

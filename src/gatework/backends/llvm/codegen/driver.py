@@ -1,4 +1,4 @@
-"""The native side of a work list: every thread of a team walks through the same commands.
+"""The native side of a command list: every thread of a team walks through the same commands.
 
 A command is a row of whole numbers (`command_layout.py`). Addresses are written as places in a table of addresses, so
 that a list can be kept and used again with other tensors. Each command says how the threads

@@ -240,4 +240,4 @@ class Program:
 SUPPORTED = frozenset((*elementwise.CODE, *attention_code.CODE, "leaf", "reduction", "matmul", "after_loop"))
 """The codes of operations (`Op.code`) that this target has. `refusal` asks it, so that nothing else is lowered: leaves
 and reductions are read and summed by `ElementwiseCode`, products by `product.py`, gradients after the loop by
-`passes.py`."""
+`forward_backward.py`."""

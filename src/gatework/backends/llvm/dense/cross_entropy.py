@@ -1,7 +1,7 @@
 """The cross-entropy of a softmax over a linear map, a block of rows at a time: the table of logits is never whole.
 
-Where gradients are wanted they are computed with the loss, while a block's part of the table is in the cache; what
-arrives later is one number that scales them.
+Where gradients are wanted they are computed with the loss, while a block's part of the table is in the cache;
+backward only multiplies them by the incoming scalar.
 """
 
 from __future__ import annotations

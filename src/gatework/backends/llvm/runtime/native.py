@@ -54,7 +54,7 @@ def native(graph: Graph, dtype: torch.dtype, target: Target) -> Native:
 
 @dataclass(frozen=True)
 class Driver:
-    """What walks through work lists, in memory.
+    """What walks through command lists, in memory.
 
     Attributes:
         task: address of `task(data)` for each thread of a team.

@@ -1,8 +1,8 @@
 """Memory for the results of passes, used again.
 
 Memory that is new to the process costs more to touch for the first time than a fast layer takes to fill it, and
-the C library hands large blocks back to the system as soon as they are free. Blocks that tensors from here no
-longer need wait for the next tensor of about their size.
+the C library hands large blocks back to the system as soon as they are free. Blocks whose tensors are
+gone are kept for the next tensor of similar size.
 """
 
 from __future__ import annotations
