@@ -23,7 +23,7 @@ from .conftest import SMALL, sentences
 
 def test_it_learns_and_stands_beside_the_baseline(trained):
     figures = trained.metrics_
-    assert set(figures) == {"model", "baseline", "baselines", "examples"}
+    assert set(figures) == {"model", "baseline", "baselines", "examples", "unknown"}
     assert figures["baseline"] == figures["baselines"]["ngram"]
     assert figures["model"]["loss"] < 1.5 < math.log(trained.tokenizer_.vocabulary_size)
     for side in (figures["model"], figures["baseline"]):
