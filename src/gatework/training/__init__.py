@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gatework.training.bookkeeping import Result
 from gatework.training.divergence import DivergedError
 from gatework.training.loop import fit
 from gatework.training.options import TrainingOptions, parse_options
@@ -18,6 +17,7 @@ from gatework.training.problem import (
 from gatework.training.progress import Progress
 from gatework.training.random_state import seed_everything
 from gatework.training.run_folder import RunFolder
+from gatework.training.session import Result
 
 __all__ = [
     "DivergedError",

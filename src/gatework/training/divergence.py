@@ -8,10 +8,10 @@ from pathlib import Path
 
 from gatework.errors import InputError
 
-WINDOW = 100  # steps whose median norm is the usual one
-LEAST = 20  # norms to have seen before anything is called unusual
+NORM_WINDOW = 100  # steps whose median norm is the usual one
+MIN_NORMS = 20  # norms to have seen before anything is called unusual
 EXPLOSION = 10.0  # times the usual norm
-PAUSE = 200  # steps between two warnings
+WARNING_INTERVAL = 200  # steps between two warnings
 
 
 class DivergedError(InputError):
@@ -46,7 +46,7 @@ class DivergedError(InputError):
 
 def usual_norm(recent: Sequence[float]) -> float | None:
     """The median of recent gradient norms; None before enough of them were seen."""
-    return statistics.median(recent) if len(recent) >= LEAST else None
+    return statistics.median(recent) if len(recent) >= MIN_NORMS else None
 
 
 def is_explosion(norm: float, usual: float | None) -> bool:

@@ -1,10 +1,10 @@
-"""The training loop: `fit` is the loop itself, `Training` what it notes, decides and saves between steps."""
+"""The training loop: `fit` is the loop itself, `TrainingSession` what it notes, decides and saves between steps."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-from gatework.training.bookkeeping import PendingStep, Result, Stopped, Training
 from gatework.training.interruption import Interruption
 from gatework.training.nested import detach, to_device
 from gatework.training.optimizers import (
@@ -19,7 +19,10 @@ from gatework.training.problem import Problem, groups_of
 from gatework.training.processes import Processes
 from gatework.training.progress import Progress, SilentProgress, default_progress
 from gatework.training.random_state import seed_everything
+from gatework.training.records import PendingStep
 from gatework.training.run_folder import RunFolder
+from gatework.training.session import Result, TrainingSession
+from gatework.training.stopping import Stopped
 
 __all__ = ["Result", "Stopped", "fit"]
 
@@ -66,31 +69,33 @@ def fit(
     parameters = [parameter for parameter in problem.model.parameters() if parameter.requires_grad]
 
     with Interruption() as interruption, processes.wrapped(problem.model) as model:
-        training = Training(problem, options, run, processes, optimizer, progress, interruption)
-        carry: Any = training.begin(resume)
-        with training:
-            stopped = training.pause(carry)
+        session = TrainingSession(problem, options, run, processes, optimizer, progress, interruption)
+        carry: Any = session.begin(resume)
+        with session:
+            stopped = session.pause(carry)
             while stopped is None:
-                batches = training.epoch_batches()
-                if training.state.batch == 0:
+                batches = session.epoch_batches()
+                if session.state.batch == 0:
                     carry = problem.initial_carry(processes.rank, processes.world)
                     carry = to_device(carry, processes.device)
-                in_order = read_batches(batches, training.state.batch, ahead=options.read_ahead)
-                for batch in in_order:
-                    learning_rate = training.learning_rate()
-                    set_learning_rate(optimizer, learning_rate)
-                    with processes.autocast():
-                        step = problem.loss(model, to_device(batch, processes.device), carry)
-                    total, count, parts = processes.summed(step)
-                    # Several processes: their gradients are averaged, hence the factor.
-                    processes.backward(step.total * (processes.world / count))
-                    drop_frozen_gradients(optimizer, training.epochs_done())
-                    norm = clip_gradients(parameters, options.clip_norm)
-                    optimizer.step()
-                    optimizer.zero_grad()
-                    carry = detach(step.carry)  # gradients end at the batch's first step
-                    stopped = training.step_done(PendingStep(total, count, parts, norm, learning_rate), carry)
-                    if stopped is not None:
-                        in_order.close()
-                        break
-            return training.conclude(stopped)
+                reading = read_batches(batches, session.state.batch, ahead=options.read_ahead)
+                with contextlib.closing(reading):
+                    for batch in reading:
+                        learning_rate = session.learning_rate()
+                        set_learning_rate(optimizer, learning_rate)
+                        with processes.autocast():
+                            step = problem.loss(model, to_device(batch, processes.device), carry)
+                        total, count, parts = processes.summed(step)
+                        # Several processes: their gradients are averaged, hence the factor.
+                        processes.backward(step.total * (processes.world / count))
+                        drop_frozen_gradients(optimizer, session.epochs_done())
+                        norm = clip_gradients(parameters, options.clip_norm)
+                        optimizer.step()
+                        optimizer.zero_grad()
+                        carry = detach(step.carry)  # gradients end at the batch's first step
+                        stopped = session.step_done(
+                            PendingStep(total, count, parts, norm, learning_rate), carry
+                        )
+                        if stopped is not None:
+                            break
+            return session.conclude(stopped)

@@ -54,6 +54,11 @@ class TrainingState(BaseModel):
     )  # what the plateau schedule has left of the learning rate
     since_plateau: Count = 0
 
+    def take_over(self, other: TrainingState) -> None:
+        """Become a copy of another state; whoever holds this one sees it."""
+        for name, value in other.model_copy(deep=True):
+            setattr(self, name, value)
+
     def advance(self) -> None:
         """One step further."""
         self.step += 1

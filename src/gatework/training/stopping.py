@@ -1,0 +1,44 @@
+"""When a training ends: its budgets, the patience with its validations, and somebody's request."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gatework.training.options import TrainingOptions
+from gatework.training.state import TrainingState
+
+Stopped = Literal["finished", "max_minutes", "early", "interrupted"]
+
+
+def epochs_done(state: TrainingState) -> float:
+    """The position in epochs, exactly."""
+    return state.epoch + (state.batch / state.batches if state.batches else 0.0)
+
+
+def budget_share(options: TrainingOptions, state: TrainingState, steps: int = 0) -> float:
+    """How much of the budget is done, in [0, 1], `steps` steps from now."""
+    shares = [0.0]
+    if options.epoch_budget is not None:
+        within = (state.batch + steps) / state.batches if state.batches else 0.0
+        shares.append((state.epoch + within) / options.epoch_budget)
+    if options.max_steps is not None:
+        shares.append((state.step + steps) / options.max_steps)
+    if options.max_minutes is not None:
+        shares.append(state.seconds / (60 * options.max_minutes))
+    return min(max(shares), 1.0)
+
+
+def budget_done(options: TrainingOptions, state: TrainingState) -> Stopped | None:
+    """Which budget is done, if one is."""
+    if options.epoch_budget is not None and state.epoch >= options.epoch_budget:
+        return "finished"
+    if options.max_steps is not None and state.step >= options.max_steps:
+        return "finished"
+    if options.max_minutes is not None and state.seconds >= 60 * options.max_minutes and state.step > 0:
+        return "max_minutes"
+    return None
+
+
+def out_of_patience(options: TrainingOptions, state: TrainingState) -> bool:
+    """Whether too many validations in a row were no better than the best."""
+    return options.patience > 0 and state.since_best >= options.patience
