@@ -7,6 +7,7 @@ bfloat16 and 5e-4 in float16. The sums of these tests have some hundred terms at
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -55,6 +56,10 @@ TOTALS: Table = {
 }
 
 
+# The same operations on the same operands: every bit.
+EXACT: Table = {torch.float64: Tolerance(0.0, 0.0), torch.float32: Tolerance(0.0, 0.0)}
+# Finite differences of a float64 program, whose steps are 1e-6 (`torch.autograd.gradcheck`).
+FINITE_DIFFERENCES = Tolerance(1e-5, 1e-7)
 # The largest difference over the largest entry of the reference, of outputs, states and every gradient alike.
 OF_THE_LARGEST: Mapping[torch.dtype, float] = {
     torch.float64: 1e-10,
@@ -102,6 +107,13 @@ def of_the_largest(got: torch.Tensor, expected: torch.Tensor) -> float:
         return 0.0
     scale = expected.detach().abs().max().clamp_min(1e-30)
     return ((got.double() - expected.double()).detach().abs().max() / scale).item()
+
+
+def of_draws(count: int) -> float:
+    """How far the share of an event among so many draws may be from its probability: 3.75 standard deviations of the
+    most uncertain event, which one in 5,000 shares exceeds.
+    """
+    return 3.75 * math.sqrt(0.25 / count)
 
 
 def close_to(expected: float, dtype: torch.dtype = torch.float32, table: Table = TOTALS) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from gatework.baselines import ngram
 from gatework.baselines.ngram import FALLBACK_DISCOUNTS, NGramModel
 from gatework.data import Tokenizer, TokenStream, read_texts
 from gatework.errors import InputError
+from tests.tolerances import ROUNDING, VALUES
 
 
 class SlowNGrams:
@@ -91,7 +93,9 @@ def test_equals_the_slow_one(order: int, texts: tuple[int, list[int], list[int]]
     slow = SlowNGrams(order, text, size)
     for tokens in (text, other):
         np.testing.assert_allclose(
-            model.log_probabilities(tokens), slow.log_probabilities(tokens), rtol=1e-10
+            model.log_probabilities(tokens),
+            slow.log_probabilities(tokens),
+            rtol=VALUES[torch.float64].relative,
         )
 
 
@@ -100,10 +104,12 @@ def test_equals_the_slow_one_where_discounts_are_estimated(order: int) -> None:
     text, other = zipf(600, 60), zipf(60, 60, seed=1)
     model = NGramModel(order).fit(text, 60)
     slow = SlowNGrams(order, text.tolist(), 60)
-    np.testing.assert_allclose(model.discounts_, slow.discounts[1:], rtol=1e-12)
+    np.testing.assert_allclose(model.discounts_, slow.discounts[1:], rtol=ROUNDING[torch.float64].relative)
     assert any(not np.allclose(discount, FALLBACK_DISCOUNTS) for discount in model.discounts_)
     np.testing.assert_allclose(
-        model.log_probabilities(other), slow.log_probabilities(other.tolist()), rtol=1e-10
+        model.log_probabilities(other),
+        slow.log_probabilities(other.tolist()),
+        rtol=VALUES[torch.float64].relative,
     )
 
 

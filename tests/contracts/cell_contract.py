@@ -18,7 +18,7 @@ import gatework as gw
 from gatework.graph import lower
 from tests.contracts.derivative import check_derivative
 from tests.tensors import flat
-from tests.tolerances import assert_close
+from tests.tolerances import FINITE_DIFFERENCES, assert_close
 
 RAGGED = (7, 0, 3, 7, 1)
 
@@ -137,7 +137,8 @@ def check_gradients(layer: gw.Recurrent, input_size: int) -> None:
             return tuple(flat(functional_call(layer, weights, (x, start), {"lengths": lengths})))
 
     torch.manual_seed(4)
-    assert torch.autograd.gradcheck(outputs, values, rtol=1e-5, atol=1e-7, fast_mode=True), (
+    relative, absolute = FINITE_DIFFERENCES
+    assert torch.autograd.gradcheck(outputs, values, rtol=relative, atol=absolute, fast_mode=True), (
         "first derivatives"
     )
     assert torch.autograd.gradgradcheck(outputs, values, fast_mode=True), "second derivatives"

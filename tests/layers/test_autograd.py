@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 import gatework as gw
 from gatework.layers.softmax import Softmax
-from tests.tolerances import GRADIENTS, assert_close
+from tests.tolerances import EXACT, GRADIENTS, assert_close
 
 STEPS, ROWS, INPUT, HIDDEN = 5, 3, 4, 6
 
@@ -115,7 +115,7 @@ def test_everything_that_is_saved_passes_the_hooks_for_saved_tensors(name: str) 
         loss = output_of(layer, x).square().sum()
     found = torch.autograd.grad(loss, [x, *layer.parameters()])
     for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
+        assert_close(a, b, EXACT)
 
 
 @layers
@@ -125,7 +125,7 @@ def test_a_checkpoint_has_the_same_gradients(name: str) -> None:
     output = checkpoint(lambda x: output_of(layer, x).mul_(1.0), x, use_reentrant=False)
     found = torch.autograd.grad(output.square().sum(), [x, *layer.parameters()])
     for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
+        assert_close(a, b, EXACT)
 
 
 # -- outputs that change in place

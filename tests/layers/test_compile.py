@@ -12,6 +12,7 @@ import gatework as gw
 from gatework.backends import StackCall
 from gatework.backends.llvm.operator import describe
 from gatework.backends.llvm.stack import prepared, saved_size
+from tests.tolerances import assert_close
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "layer_norm_lstm"])
@@ -73,7 +74,7 @@ def test_every_dense_layer_compiles_without_a_break(kind: str, batched: bool) ->
         (output.square().sum() + h.sum() + c.sin().sum()).backward()
         gradients.append([output, h, c, given.grad, *(p.grad for p in layer.parameters())])
     for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+        assert_close(a, b)
 
 
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True, "batch_first": True}])
@@ -94,7 +95,7 @@ def test_steps_and_rows_may_change(options: dict[str, Any], training: bool) -> N
                 (output.square().sum() + state.sum()).backward()
             found.append([output, state, *(p.grad for p in layer.parameters() if training)])
         for a, b in zip(*found, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+            assert_close(a, b)
 
 
 def test_what_training_saves_is_as_large_as_the_formula_says() -> None:
