@@ -173,7 +173,15 @@ def fixed_operand(x: Any, h: Any) -> Any:
     return gw.tanh(gw.linear("c", x, h, other=gw.vector("query")))
 
 
-@pytest.mark.parametrize("cell", [fixed_query, narrow_memory, fixed_operand], ids=lambda cell: cell.name)
+@gw.cell
+def operand_fixed_in_the_end(x: Any, h: Any) -> Any:
+    """What stop_gradient is applied to stands for it in the programs that run."""
+    return gw.tanh(gw.linear("c", x, h, other=gw.stop_gradient(1.0 * gw.vector("query"))))
+
+
+@pytest.mark.parametrize(
+    "cell", [fixed_query, narrow_memory, fixed_operand, operand_fixed_in_the_end], ids=lambda cell: cell.name
+)
 def test_what_the_engine_refuses_runs_on_the_reference(cell: gw.Cell) -> None:
     sizes = {"memory_size": 7} if "memory_size" in cell.graph.sizes() else {}
     layer = gw.Recurrent(cell, 3, 5, sizes=sizes)

@@ -39,6 +39,7 @@ from gatework.graph.derive import operations_of_adjoint
 from gatework.graph.expand import expand
 from gatework.graph.lower_attention import attention_by_rows
 from gatework.graph.ops import OPS
+from gatework.graph.simplify import differentiated, simplify
 
 name = "llvm"
 ragged = True
@@ -52,6 +53,9 @@ def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) 
     if request.record:
         return Reason("keeps no gates")
     return request.obstacle or _not_lowered(graph)
+
+
+_SAME_FOR_EVERY_ROW = ("vector", "bias", "constant", "size")
 
 
 @lru_cache(maxsize=1024)
@@ -71,10 +75,14 @@ def _not_lowered(graph: Graph) -> str | None:
         args = [graph.nodes[arg] for arg in node.args]
         if sort == "attention" and 1 in {node.width, *(arg.width for arg in args)}:
             return "the engine has no attention over single units"
-        if sort == "matmul" and args[0].op in ("vector", "bias", "constant", "size"):
-            return "the engine has no product of what is the same for every row"
         if sort in ("composite", "reduction") and len({graph.nodes[arg].width for arg in node.args}) > 1:
             return f"{node.op} over values of different widths"
+    final = differentiated(
+        simplify(expand(simplify(graph)))
+    )  # stop_gradient(v) is v there, and so is 1.0 * v
+    for node in final.nodes:
+        if OPS[node.op].sort == "matmul" and final.nodes[node.args[0]].op in _SAME_FOR_EVERY_ROW:
+            return "the engine has no product of what is the same for every row"
     return None
 
 
