@@ -394,6 +394,35 @@ def test_no_rows_and_no_steps(cell: str) -> None:
     torch.testing.assert_close(state, layer.initial_state(B))
 
 
+def test_a_batch_without_rows_has_an_empty_list_of_lengths() -> None:
+    for layer in (gw.LSTM(INPUT, H), gw.GRU(INPUT, H, bidirectional=True)):
+        assert layer(torch.zeros(T, 0, INPUT), lengths=[])[0].shape[:2] == (T, 0)
+        with pytest.raises(ValueError, match="whole numbers"):
+            layer(torch.zeros(T, 0, INPUT), lengths=torch.zeros(0))
+        with pytest.raises(ValueError, match="rows"):
+            layer(torch.zeros(T, 2, INPUT), lengths=[])
+
+
+def test_inputs_of_another_dtype_are_named() -> None:
+    for layer in (gw.LSTM(INPUT, H), gw.LSTMCell(INPUT, H), gw.Recurrent("slstm", INPUT, H)):
+        x = torch.randn(T, B, INPUT) if isinstance(layer, gw.Recurrent) else torch.randn(B, INPUT)
+        with pytest.raises(ValueError, match=r"torch.bfloat16.*torch.float32"):
+            layer(x.bfloat16())
+        with pytest.raises(ValueError, match=r"torch.int64.*Embedding"):
+            layer(x.long())
+
+
+def test_options_may_be_changed_on_a_layer_as_on_torchs() -> None:
+    layer, x = gw.LSTM(INPUT, H, num_layers=2, dropout=0.5), torch.randn(T, B, INPUT)
+    layer.dropout = 0.0
+    assert torch.equal(layer(x)[0], layer(x)[0])
+    first = layer(x)[0]
+    layer.batch_first = True
+    torch.testing.assert_close(layer(x.transpose(0, 1))[0].transpose(0, 1), first)
+    with pytest.raises(ValueError, match="dropout"):
+        layer.dropout = 1.5
+
+
 def test_states_can_be_detached_and_reordered() -> None:
     layer = gw.LSTM(INPUT, H, num_layers=2)
     _, state = layer(torch.randn(T, B, INPUT))

@@ -45,17 +45,24 @@ def is_plain(tensor: Tensor) -> bool:
     return type(tensor) in _TYPES and _keys_of(tensor).raw_repr() in _PLAIN
 
 
-def all_plain(tensors: Iterable[Tensor], dtype: torch.dtype) -> bool:
-    """Whether all tensors are plain, of one dtype that native code knows, and contiguous."""
+def all_plain(given: Iterable[Tensor], parameters: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
+    """Whether all tensors are plain, of one dtype that native code knows, and contiguous.
+
+    Args:
+        given: a call's own; these may be anything.
+        parameters: a module's; of these only what `parameter.data = …` can make of them is looked at, which costs less.
+    """
     if dtype not in _DTYPES:
         return False
-    for tensor in tensors:
-        if (
-            type(tensor) not in _TYPES
-            or tensor.dtype is not dtype
-            or not tensor.is_contiguous()
-            or _keys_of(tensor).raw_repr() not in _PLAIN
-        ):
+    for tensor in given:
+        if tensor.dtype is not dtype or not is_plain(tensor) or not tensor.is_contiguous():
+            return False
+    for parameter in parameters:
+        if type(parameter) is not nn.Parameter:
+            return False
+        if parameter.dtype is not dtype or not parameter.is_cpu or parameter.layout is not torch.strided:
+            return False
+        if parameter.is_neg() or parameter._is_zerotensor() or not parameter.is_contiguous():
             return False
     return True
 

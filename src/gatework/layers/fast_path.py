@@ -17,12 +17,12 @@ from gatework.layers.structure import LayerStack, State
 
 
 def fast_path(
-    stack: LayerStack, parameters: list[Tensor], x: Any, hx: State | None, training: bool
+    stack: LayerStack, parameters: list[Any], x: Any, hx: State | None, training: bool
 ) -> tuple[Tensor, State] | None:
     """Output and final states of a plain call; None where the call is another kind.
 
     Args:
-        parameters: of all layers, in the order of `stack.module_names`.
+        parameters: of all layers, in the order of `stack.module_names`; None for one that is no parameter.
         x: (T, B, I)
         hx: (L, B, size) of each state.
         training: the module's mode.
@@ -45,7 +45,7 @@ def fast_path(
     elif not stack.starts_at_zero:
         return None
     dtype = x.dtype
-    if not admission.all_plain((x, *parameters, *states), dtype) or admission.mode_refusal() is not None:
+    if not admission.all_plain((x, *states), parameters, dtype) or admission.mode_refusal() is not None:
         return None
     if torch.is_autocast_enabled("cpu"):
         return None

@@ -15,6 +15,8 @@ def check_lengths(lengths: Tensor | Sequence[int], steps: int, rows: int) -> Ten
         ValueError: they are no whole numbers, too many or too few, or out of 0 … `steps`.
     """
     tensor = torch.as_tensor(lengths)
+    if tensor.numel() == 0 and not isinstance(lengths, Tensor):
+        tensor = tensor.to(torch.int64)  # an empty list says nothing of its numbers
     if tensor.is_floating_point() or tensor.dtype == torch.bool:
         raise ValueError(f"lengths have dtype {tensor.dtype}; they must be whole numbers.")
     if tuple(tensor.shape) != (rows,):

@@ -45,6 +45,10 @@ class _OfStack:
 class Recurrent(nn.Module):
     """A cell over time.
 
+    Several threads may call a layer at once, as a service does: a call keeps nothing in it. Each thread has its own
+    choice of a backend (`gatework.backend`), and threads that an executor starts begin with `auto`. A stream belongs
+    to one thread at a time.
+
     Args:
         cell: a `gatework.Cell`, or the name of one of the catalogue.
         input_size: I, units of the input.
@@ -196,7 +200,8 @@ class Recurrent(nn.Module):
             if compiling:
                 result = compiled_path(stack, self._weights, input, hx, training)
             else:
-                result = None if recording() else fast_path(stack, self._flat_weights(), input, hx, training)
+                own = list(map(self._parameters.get, stack.module_names))
+                result = None if recording() else fast_path(stack, own, input, hx, training)
             if result is not None:
                 return result
         if (

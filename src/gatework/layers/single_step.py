@@ -118,9 +118,10 @@ class RecurrentCell(nn.Module):
 
     def _step(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         parameters = self._tensors()
+        weights = list(parameters.values())
         operator = plan_step(self._stack, asked())
-        if operator is not None:
-            return operator(x, states, list(parameters.values()))
+        if operator is not None and x.dtype is weights[0].dtype:
+            return operator(x, states, weights)
         check_dtypes(
             x, [*parameters.items(), *zip((s.name for s in self._stack.graph.states), states, strict=True)]
         )

@@ -18,8 +18,8 @@ In the order in which a call goes through it:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -103,9 +103,14 @@ def run_stack(
     call: StackCall, x: Tensor, parameters: Sequence[Tensor], states: tuple[Tensor, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """A whole stack in one native call; see `gatework.backends.program.Backend.run_stack`."""
+    return _run_stack()(call, x, parameters, states)
+
+
+@cache
+def _run_stack() -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
     from gatework.backends.llvm import stack
 
-    return stack.run_stack(call, x, parameters, states)
+    return stack.run_stack
 
 
 def step_operator(graph: Graph) -> None:

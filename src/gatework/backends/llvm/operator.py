@@ -84,8 +84,7 @@ def chain(
     if torch.is_grad_enabled():
         wanted = TRAINING_WITH_INPUT if x.requires_grad else TRAINING
     made = torch.ops.gatework.stack(x, parameters, states, describe(stack, layers), wanted)
-    output = made[0][1:] if wanted == INFERENCE else made[-1]
-    return output, tuple(made[1 : 1 + len(stack.graph.states)])
+    return made[0] if wanted == INFERENCE else made[-1], tuple(made[1 : 1 + len(stack.graph.states)])
 
 
 def _check(
@@ -140,7 +139,8 @@ def _prepared(known: _Chain, x: Tensor, given: bool, wanted: int) -> Stack:
 
 @torch.library.custom_op("gatework::stack", mutates_args=(), device_types="cpu")
 def stack(x: Tensor, parameters: list[Tensor], states: list[Tensor], layer: str, wanted: int) -> list[Tensor]:
-    """The history of the output (T + 1, B, H), the final states, and in training what backward needs and the output.
+    """The output (T, B, H) and the final states; in training the history (T + 1, B, H) of the output, the final states,
+    what backward needs, and the output.
 
     Args:
         x: (T, B, I)
@@ -156,7 +156,10 @@ def stack(x: Tensor, parameters: list[Tensor], states: list[Tensor], layer: str,
     _check(known, x, parameters, states, wanted)
     x, *others = readable_in_an_operator([x, *parameters, *states])
     made = _prepared(known, x, bool(states), wanted)
-    return made.forward(x, others[: len(parameters)], others[len(parameters) :])
+    results = made.forward(x, others[: len(parameters)], others[len(parameters) :])
+    if wanted == INFERENCE and made.has_history:
+        results[0] = results[0][1:]
+    return results
 
 
 @stack.register_fake
@@ -165,7 +168,8 @@ def _(x: Tensor, parameters: list[Tensor], states: list[Tensor], layer: str, wan
     _check(known, x, parameters, states, wanted)
     steps, rows = x.shape[:2]  # these may be symbols: nothing is looked up by them
     widths = known.widths
-    shapes: list[tuple[Any, ...]] = [(steps + 1, rows, widths[0])]
+    first = steps if wanted == INFERENCE else steps + 1
+    shapes: list[tuple[Any, ...]] = [(first, rows, widths[0])]
     shapes += [(len(known.layers), rows, width) for width in widths]
     if wanted != INFERENCE:
         gradient = wanted == TRAINING_WITH_INPUT

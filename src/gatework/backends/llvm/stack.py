@@ -7,8 +7,10 @@ every call: they may have changed since, also in ways that torch does not count.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -41,6 +43,7 @@ from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
 
 _OUTPUT = ArrayKey("output", "")
+_SMALL = 1 << 16  # bytes up to which a tensor is torch's own to make
 _MOST_WORKSPACE = 1 << 20  # bytes that a prepared call may keep for itself
 
 Sizes = tuple[tuple[tuple[tuple[str, int], ...], int], ...]
@@ -73,7 +76,10 @@ class Stack:
     """Prepared calls: each takes tensors in a fixed order, all of them contiguous.
 
     Attributes:
-        made: shapes of what `forward` makes; in training what is kept for backward and a copy of the output besides.
+        made: shapes of what `forward` makes: the history (T + 1, B, H), the final states (L, B, size), and in training
+            what is kept for backward and a copy of the output. A small inference makes the output (T, B, H) in place of
+            the history.
+        has_history: whether the history is among them.
     """
 
     def __init__(self, plain: StackSignature, on: Target) -> None:
@@ -96,9 +102,12 @@ class Stack:
         history = (steps + 1, rows, self._widths[self._output])
         finals = [(len(shapes), rows, width) for width in self._widths.values()]
         self._kept, numbers = self._keep()
-        self.made: list[tuple[int, ...]] = [history, *finals]
+        output = (steps, rows, self._widths[self._output])
+        self.has_history = plain.wanted is not None or _bytes(history, plain.dtype) > _SMALL
+        self.made: list[tuple[int, ...]] = [history if self.has_history else output, *finals]
         if plain.wanted is not None:
-            self.made += [(numbers,), (steps, rows, self._widths[self._output])]
+            self.made += [(numbers,), output]
+        self._make = [_maker(shape, plain.dtype) for shape in self.made]
         self._parameters = [
             (index, ArrayKey("parameter", name)) for index in range(len(shapes)) for name in plain.names
         ]
@@ -138,7 +147,7 @@ class Stack:
         history = ArrayKey("history", self._output)
         for number, (shape, wanted) in enumerate(zip(self._shapes, self._wanted, strict=True)):
             places = dict(self._kept[number])
-            if history not in places:
+            if history not in places or not self.has_history:
                 places[history] = work.scratch((self.plain.steps + 1) * rows * width)
 
             def at(
@@ -156,10 +165,12 @@ class Stack:
             add_forward(work, shape, wanted, at, number)
             work.barrier()
             below = places[history].at(rows * width)
-        made = [history, *(ArrayKey("final", name) for name in self._widths)]
-        if self.plain.wanted is not None:
+        made: list[Base] = [history if self.has_history else _OUTPUT]
+        made += [ArrayKey("final", name) for name in self._widths]
+        if self.plain.wanted is not None or not self.has_history:
             # The caller may write into the output: backward reads the history, of which the output is a copy.
-            work.copy(Address(history, rows * width), Address(_OUTPUT), width, rows * self.plain.steps)
+            work.copy(below, Address(_OUTPUT), width, rows * self.plain.steps)
+        if self.plain.wanted is not None:
             made += [KEPT, _OUTPUT]
         states = self._states if self.plain.given else []
         return _Call(work.finish(), [self._input, *self._layer_parameters(), *states, *made], self._team)
@@ -168,11 +179,8 @@ class Stack:
         return [LayerArray(layer, key) for layer, key in self._parameters]
 
     def forward(self, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor]:
-        """History (T + 1, B, H), the final states (L, B, size), and in training what backward needs and the output.
-
-        The output of an inference is the history from its second row of steps on.
-        """
-        made = [result_pool.empty(shape, self.plain.dtype) for shape in self.made]
+        """What `made` says."""
+        made = [make() for make in self._make]
         self._forward([x, *parameters, *states, *made])
         return made
 
@@ -260,16 +268,35 @@ class Stack:
                 if there not in self._backward:
                     self._backward[there] = self._prepare_backward(there)
         dtype = self.plain.dtype
-        gradients = [result_pool.empty(value.shape, dtype) for value in parameters]
+        gradients = [_empty_like(value) for value in parameters]
         shape = (len(self._shapes), self.plain.rows)
         states = (
             [result_pool.empty((*shape, w), dtype) for w in self._widths.values()] if self.plain.given else []
         )
-        of_input = result_pool.empty(x.shape, dtype) if self.plain.wanted else None
+        of_input = _empty_like(x) if self.plain.wanted else None
         given = [final.contiguous() for final in finals if final is not None]
         written = [*gradients, *states, *([] if of_input is None else [of_input])]
         self._backward[there]([x, *parameters, history, saved, output.contiguous(), *given, *written])
         return of_input, gradients, states
+
+
+def _bytes(shape: Sequence[int], dtype: torch.dtype) -> int:
+    return prod(shape) * dtype.itemsize
+
+
+def _maker(shape: tuple[int, ...], dtype: torch.dtype) -> Callable[[], Tensor]:
+    """What makes tensors of a shape: small ones as torch makes another of the same kind, which is quickest."""
+    if _bytes(shape, dtype) > _SMALL:
+        return partial(result_pool.empty, shape, dtype)
+    with torch.inference_mode(False):
+        return partial(torch.empty_like, torch.empty(shape, dtype=dtype, device="cpu"))
+
+
+def _empty_like(tensor: Tensor) -> Tensor:
+    """A contiguous tensor of the shape of another, which is contiguous."""
+    if _bytes(tensor.shape, tensor.dtype) > _SMALL:
+        return result_pool.empty(tensor.shape, tensor.dtype)
+    return torch.empty_like(tensor)
 
 
 class _Call:
@@ -318,6 +345,10 @@ class _Train(torch.autograd.Function):
             tensors[0], tensors[1 : 1 + count], history, saved, of_output, plain[1:]
         )
         return None, None, of_input, *of_parameters, *of_states
+
+
+# Function.apply without its look for transforms of torch.func: no call in one comes here (`backends/admission.py`).
+_apply = super(torch.autograd.Function, _Train).apply
 
 
 def _by_the_reference(
@@ -390,7 +421,7 @@ def run_stack(
     """Output (T, B, H) and final states (L, B, size)."""
     stack = prepared(call)
     if call.input_gradient is None:
-        history, *finals = stack.forward(x, parameters, states)
-        return history[1:], tuple(finals)
-    output, *finals = _Train.apply(stack, len(parameters), x, *parameters, *states)
+        output, *finals = stack.forward(x, parameters, states)
+        return output[1:] if stack.has_history else output, tuple(finals)
+    output, *finals = _apply(stack, len(parameters), x, *parameters, *states)
     return output, tuple(finals)
