@@ -93,3 +93,77 @@ def test_hooks_and_parametrizations_are_not_lost() -> None:
         gw.replace(hooked)
     with pytest.raises(ValueError, match="parametriz"):
         gw.replace(parametrizations.weight_norm(nn.LSTM(2, 3), "weight_hh_l0"))
+
+
+@pytest.mark.parametrize("kept", ["tensor", "nothing"])
+def test_a_layer_whose_weights_are_dropped_is_refused(kept: str) -> None:
+    """AWD-LSTM and fastai put a plain tensor in a parameter's place (pytorch#40193)."""
+    layer = nn.LSTM(2, 3)
+    raw = layer.weight_hh_l0
+    del layer._parameters["weight_hh_l0"]
+    layer.register_parameter("weight_hh_l0_raw", nn.Parameter(raw.detach()))
+    if kept == "tensor":
+        layer.weight_hh_l0 = raw.detach() * 0.5
+    with pytest.raises(ValueError, match="weight_hh_l0.*no parameter"):
+        gw.replace(nn.Sequential(layer))
+
+
+def test_our_layers_run_with_a_plain_tensor_in_a_weights_place() -> None:
+    for layer in (gw.LSTM(2, 3), gw.LSTM(2, 3, bidirectional=True), gw.LSTMCell(2, 3)):
+        name = "weight_hh" if isinstance(layer, gw.LSTMCell) else "weight_hh_l0"
+        x = torch.randn(4, 2) if isinstance(layer, gw.LSTMCell) else torch.randn(5, 4, 2)
+        raw = getattr(layer, name)
+        expected = layer(x)[0]
+        del layer._parameters[name]
+        layer.register_parameter(name + "_raw", raw)
+        setattr(layer, name, raw * 1.0)
+        output = layer(x)[0]
+        assert_close(output, expected, ROUNDING)
+        assert torch.autograd.grad(output.sum(), raw)[0].any()
+
+
+def test_what_is_left_is_named() -> None:
+    class Own(nn.LSTM):
+        """A user's own layer."""
+
+    model = nn.ModuleDict({"own": Own(2, 3), "plain": nn.ModuleList([nn.LSTM(2, 3), nn.GRU(2, 3)])})
+    with pytest.warns(UserWarning, match=r"'own' \(Own, a subclass of LSTM\)"):
+        gw.replace(model)
+    assert type(model["own"]) is Own
+    assert [type(layer) for layer in model["plain"]] == [gw.LSTM, gw.GRU]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_a_scripted_layer_is_left_and_named() -> None:
+    model = nn.ModuleDict({"scripted": torch.jit.script(nn.LSTM(2, 3))})
+    with pytest.warns(UserWarning, match=r"'scripted' \(scripted\)"):
+        gw.replace(model)
+
+
+def test_buffers_and_attributes_are_carried() -> None:
+    layer = nn.GRU(2, 3)
+    layer.register_buffer("count", torch.ones(2))
+    layer.register_buffer("passing", torch.zeros(1), persistent=False)
+    layer.note = "mine"
+    layer.scale = nn.Parameter(torch.ones(1))
+    layer.norm = nn.LayerNorm(3)
+    model = gw.replace(nn.Sequential(layer))
+    ours = model[0]
+    assert isinstance(ours, gw.GRU)
+    assert torch.equal(ours.count, torch.ones(2))
+    assert "0.count" in model.state_dict()
+    assert "0.passing" not in model.state_dict()
+    assert ours.note == "mine"
+    assert ours.scale is layer.scale
+    assert ours.norm is layer.norm
+    back = gw.replace(model, to="torch")[0]
+    assert type(back) is nn.GRU
+    assert back.note == "mine"
+    assert back.norm is layer.norm
+
+
+def test_hooks_of_state_dicts_are_not_lost() -> None:
+    layer = nn.GRU(2, 3)
+    layer.register_state_dict_post_hook(lambda *_: None)
+    with pytest.raises(ValueError, match="hooks"):
+        gw.replace(nn.Sequential(layer))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -31,18 +33,29 @@ def replace(model: nn.Module, to: Literal["gatework", "torch"] = "gatework") -> 
     Args:
         to: `gatework` swaps torch.nn's layers for Gatework's, `torch` goes back.
 
+    Buffers and attributes that somebody has added to a layer are carried along. A subclass of a layer and a scripted
+    layer are left as they are, with a warning that names them: what their code does with its weights is their own.
+
     Returns:
         The model; another object only where the model itself is such a layer.
 
     Raises:
-        ValueError: a layer has what the other side lacks (hooks, parametrizations, or, on the way back, recurrent
-            dropout, zoneout, residual connections).
+        ValueError: a layer has what the other side lacks (hooks, parametrizations, a weight that is no parameter, as
+            weight dropout leaves it, or, on the way back, recurrent dropout, zoneout, residual connections).
+
+    Warns:
+        ReplaceWarning: recurrent layers are left as they are.
     """
     if to not in ("gatework", "torch"):
         raise ValueError(f"to={to!r}: it must be 'gatework' or 'torch'.")
     pairs = dict(_PAIRS) if to == "gatework" else {ours: theirs for theirs, ours in _PAIRS}
     swapped: dict[int, nn.Module] = {}
+    left: list[str] = []
     for name, module in list(model.named_modules()):
+        reason = _reason_to_leave(module, pairs)
+        if reason is not None:
+            left.append(f"{name or 'itself'!r} ({reason})")
+            continue
         if parametrize.is_parametrized(module) and isinstance(module, tuple(pairs)):
             raise ValueError(
                 f"The layer {name or 'itself'!r} has parametrizations, which belong to its class: replace first, then "
@@ -51,6 +64,13 @@ def replace(model: nn.Module, to: Literal["gatework", "torch"] = "gatework") -> 
         other = pairs.get(type(module))
         if other is not None:
             swapped[id(module)] = _swap(name, module, other)
+    if left:
+        warnings.warn(
+            f"These recurrent layers are left as they are: {', '.join(left)}. To replace one, build the other layer by "
+            "hand and load its state dict.",
+            ReplaceWarning,
+            stacklevel=2,
+        )
     if not swapped:
         return model
     if id(model) in swapped:
@@ -62,6 +82,57 @@ def replace(model: nn.Module, to: Literal["gatework", "torch"] = "gatework") -> 
     return model
 
 
+class ReplaceWarning(UserWarning):
+    """`gatework.replace` has left recurrent layers as they are."""
+
+
+def _reason_to_leave(module: nn.Module, pairs: Mapping[type[nn.Module], type[nn.Module]]) -> str | None:
+    """Why a recurrent layer cannot be exchanged for another class; None where it can, or is no recurrent layer."""
+    if isinstance(module, torch.jit.ScriptModule):
+        names = {theirs.__name__ for theirs, _ in _PAIRS}
+        return "scripted" if getattr(module, "original_name", "") in names else None
+    if parametrize.is_parametrized(module) or type(module) in pairs:
+        return None
+    for known in pairs:
+        if isinstance(module, known):
+            return f"{type(module).__name__}, a subclass of {known.__name__}"
+    return None
+
+
+def _check_parameters(where: str, module: nn.Module, new: nn.Module) -> None:
+    """Refuses a layer some weights of which are no parameters: the new layer would have none of its own there."""
+    own = dict(module.named_parameters(recurse=False, remove_duplicate=False))
+    for key, expected in new.named_parameters(recurse=False, remove_duplicate=False):
+        if key not in own:
+            how = "a plain attribute" if hasattr(module, key) else "missing"
+            raise ValueError(
+                f"The weight {key!r} of the layer {where!r} is {how}, no parameter, as weight dropout (AWD-LSTM) leaves it: "
+                f"replace the layer before its weights are dropped, or use gw.Recurrent with recurrent_dropout."
+            )
+        if own[key].shape != expected.shape:
+            raise ValueError(
+                f"The weight {key!r} of the layer {where!r} has shape {tuple(own[key].shape)}; a layer of its sizes has "
+                f"{tuple(expected.shape)}."
+            )
+
+
+def _carry(module: nn.Module, new: nn.Module, where: str) -> None:
+    """Gives a new layer the buffers, further parameters, modules and attributes that somebody has added to the old."""
+    for key, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+        setattr(new, key, parameter)
+    for key, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+        new.register_buffer(key, buffer, persistent=key not in module._non_persistent_buffers_set)
+    for key, child in module.named_children():
+        new.add_module(key, child)
+    plain = type(module)(module.input_size, module.hidden_size, device="meta")
+    for key in vars(module).keys() - vars(plain).keys() - vars(new).keys():
+        if isinstance(getattr(type(new), key, None), property):
+            raise ValueError(
+                f"The attribute {key!r} of the layer {where!r} has the name of a property: rename it first."
+            )
+        setattr(new, key, getattr(module, key))
+
+
 def _swap(name: str, module: nn.Module, other: type[nn.Module]) -> nn.Module:
     where = name or "itself"
     if (
@@ -69,6 +140,10 @@ def _swap(name: str, module: nn.Module, other: type[nn.Module]) -> nn.Module:
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
+        or module._state_dict_hooks
+        or module._state_dict_pre_hooks
+        or module._load_state_dict_pre_hooks
+        or module._load_state_dict_post_hooks
     ):
         raise ValueError(
             f"The layer {where!r} has hooks, which would be lost: remove them and register them again."
@@ -92,8 +167,8 @@ def _swap(name: str, module: nn.Module, other: type[nn.Module]) -> nn.Module:
                 )
     build: Callable[..., nn.Module] = other
     new = build(**options, device="meta")
-    for key, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-        setattr(new, key, parameter)
+    _check_parameters(where, module, new)
+    _carry(module, new, where)
     new.train(module.training)
     if isinstance(new, nn.RNNBase):
         # torch keeps a list of its weights: let it see the parameters that it has now.
