@@ -106,13 +106,13 @@ def _check_parameters(where: str, module: nn.Module, new: nn.Module) -> None:
         if key not in own:
             how = "a plain attribute" if hasattr(module, key) else "missing"
             raise ValueError(
-                f"The weight {key!r} of the layer {where!r} is {how}, no parameter, as weight dropout (AWD-LSTM) leaves it: "
-                f"replace the layer before its weights are dropped, or use gw.Recurrent with recurrent_dropout."
+                f"The weight {key!r} of the layer {where!r} is {how}, no parameter, as weight dropout (AWD-LSTM) "
+                "leaves it: replace the layer before its weights are dropped, or use recurrent_dropout."
             )
         if own[key].shape != expected.shape:
             raise ValueError(
-                f"The weight {key!r} of the layer {where!r} has shape {tuple(own[key].shape)}; a layer of its sizes has "
-                f"{tuple(expected.shape)}."
+                f"The weight {key!r} of the layer {where!r} has shape {tuple(own[key].shape)}; a layer of its sizes "
+                f"has {tuple(expected.shape)}."
             )
 
 
@@ -128,7 +128,7 @@ def _carry(module: nn.Module, new: nn.Module, where: str) -> None:
     for key in vars(module).keys() - vars(plain).keys() - vars(new).keys():
         if isinstance(getattr(type(new), key, None), property):
             raise ValueError(
-                f"The attribute {key!r} of the layer {where!r} has the name of a property: rename it first."
+                f"The attribute {key!r} of the layer {where!r} is a property's name: rename it first."
             )
         setattr(new, key, getattr(module, key))
 
