@@ -191,3 +191,15 @@ def test_a_run_of_its_own_does_not_go_on_from_another(
     killed(1, functools.partial(fit, "translator", tmp_path / "run"))
     with pytest.raises(RunError, match="did not start from another run"):
         fit("translator", tmp_path / "run", resume=True, from_run=finished("translator"))
+
+
+def test_a_diverged_training_may_go_on_more_carefully(tmp_path: Path) -> None:
+    """As DivergedError advises: with a lower learning rate or clip_norm, but not as another model."""
+    often = {"checkpoint_every": 3}
+    killed(8, functools.partial(fit, "translator", tmp_path / "run", options=often))
+    with pytest.raises(RunError, match="was begun with dropout="):
+        fit("translator", tmp_path / "run", options={**often, "dropout": 0.5}, resume=True)
+    careful = {**often, "learning_rate": 1e-4, "clip_norm": 0.5}
+    model = fit("translator", tmp_path / "run", options=careful, resume=True)
+    assert (model.options_.learning_rate, model.options_.clip_norm) == (1e-4, 0.5)
+    assert model.result_.steps == 10

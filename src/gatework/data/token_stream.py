@@ -194,7 +194,7 @@ class ParallelStreams(Sequence[tuple[Tensor, Tensor]]):
                 f"the text has {len(stream):,} tokens, fewer than the {needed:,} of one batch "
                 f"({streams} streams of {steps} steps)"
             )
-            raise InputError("text", what, "Give more text, a smaller batch_size, or fewer steps")
+            raise InputError("text", what, "Give more text, a smaller batch_size, or a smaller bptt")
         own = streams // world
         begin, end = rank * own * length, (rank + 1) * own * length
         self._inputs = stream[begin:end].reshape(own, length)  # (B, L), views of the file
