@@ -185,14 +185,14 @@ class Task(Lifecycle):
 
     def _is_input(self, item: Any) -> bool:
         try:
-            self.Input.model_validate(item)
+            self.Input.model_validate(item, strict=True)
         except ValidationError:
             return False
         return True
 
     def _check_input(self, item: Any) -> Any:
         try:
-            self.Input.model_validate(item)
+            self.Input.model_validate(item, strict=True)
         except ValidationError as error:
             message = f"{item!r:.60} is not an input of {self.name} ({error.errors()[0]['msg']})"
             raise InputError("predict", message, "See its input_schema().") from error
