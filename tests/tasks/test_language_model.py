@@ -34,7 +34,7 @@ def test_it_learns_and_stands_beside_the_baseline(trained):
 
 
 def test_the_loss_of_a_text_is_its_score(trained):
-    """Two ways to the same number: lanes of the evaluation, and `score` token by token."""
+    """Two ways to the same number: streams of the evaluation, and `score` token by token."""
     text = sentences(12, seed=5)
     figures = trained.evaluate(iter([text]))
     (scored,) = trained.score([text])
@@ -43,20 +43,20 @@ def test_the_loss_of_a_text_is_its_score(trained):
     assert figures["model"]["loss"] == pytest.approx(-scored["log_probability"] / len(text), rel=1e-5)
 
 
-def test_a_long_stream_is_read_in_lanes_without_losing_a_token(trained):
+def test_a_long_text_is_read_at_several_places_without_losing_a_token(trained):
     text = sentences(180, seed=6)
     ids = trained.tokenizer_.encode(text)
-    lanes, (size, rest) = len(ids) // 1000, divmod(len(ids), len(ids) // 1000)
-    assert lanes > 1
+    streams, (size, rest) = len(ids) // 1000, divmod(len(ids), len(ids) // 1000)
+    assert streams > 1
     assert rest > 0
     stream = TokenStream.of_ids(ids, len(text), trained.tokenizer_.vocabulary_size)
     got = stream_loss(trained.network_, stream, start=trained._start)
     tokens = torch.tensor([trained._start, *ids])
     expected = 0.0
     with torch.inference_mode():
-        for lane in range(lanes):
-            end = (lane + 1) * size + (rest if lane == lanes - 1 else 0)
-            window = tokens[lane * size : end + 1, None]
+        for row in range(streams):
+            end = (row + 1) * size + (rest if row == streams - 1 else 0)
+            window = tokens[row * size : end + 1, None]
             expected += trained.network_.losses(window[:-1], window[1:])[0].sum().item()
     assert got == pytest.approx(expected, rel=1e-5)
 

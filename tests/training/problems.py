@@ -35,7 +35,7 @@ class TinyProblem:
         self,
         seed: int = 0,
         dropout: float = 0.0,
-        lanes: int = 4,
+        streams: int = 4,
         steps: int = 5,
         length: int = 200,
         padding: int = -1,
@@ -43,15 +43,16 @@ class TinyProblem:
         torch.manual_seed(seed)
         self.model = TinyModel(dropout=dropout)
         generator = torch.Generator().manual_seed(1)
-        text = torch.arange(length * lanes) * 3 % 11
+        text = torch.arange(length * streams) * 3 % 11
         noise = torch.randint(0, 11, text.shape, generator=generator)
         text = torch.where(torch.rand(text.shape, generator=generator) < 0.1, noise, text)
-        self.text = text.view(lanes, length).T.contiguous()  # (length, lanes)
-        self.steps, self.lanes, self.padding = steps, lanes, padding  # targets equal to padding are left out
+        self.text = text.view(streams, length).T.contiguous()  # (length, streams)
+        self.steps, self.streams = steps, streams
+        self.padding = padding  # targets equal to padding are left out
         self.validation_losses: list[float] | None = None  # instead of the true ones
 
     def _slice(self, rank: int, world: int) -> slice:
-        share = self.lanes // world
+        share = self.streams // world
         return slice(rank * share, (rank + 1) * share)
 
     def batches(self, epoch: int, rank: int, world: int) -> Sequence[Any]:
@@ -59,7 +60,7 @@ class TinyProblem:
         return [(text[k : k + T], text[k + 1 : k + T + 1]) for k in range(0, text.shape[0] - T, T)]
 
     def initial_carry(self, rank: int, world: int) -> Any:
-        rows = self.lanes // world
+        rows = self.streams // world
         zeros = torch.zeros(2, rows, self.model.lstm.hidden_size)
         return zeros, zeros
 

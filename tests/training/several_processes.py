@@ -36,9 +36,9 @@ class OneInterrupt(QuietProgress):
 
 
 def main(folder: Path) -> None:
-    """Train with the same lanes whatever the number of processes; leave each process's weights.
+    """Train with the same streams whatever the number of processes; leave each process's weights.
 
-    The targets that are padding differ in number between the lanes, so that a mean of the processes' means
+    The targets that are padding differ in number between the streams, so that a mean of the processes' means
     would not be the mean.
     """
     rank = int(os.environ.get("RANK", "0"))

@@ -18,7 +18,7 @@ from tests.training.problems import TinyProblem
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# float32: the two processes' gradients are summed in another order than one process sums its lanes'. Over
+# float32: the two processes' gradients are summed in another order than one process sums its streams'. Over
 # 78 steps of AdamW, whose division by small second moments enlarges it, that came to 3e-7 at most.
 TOLERANCE = 5e-6
 

@@ -10,31 +10,32 @@ from gatework.tasks.language_model.network import LanguageNetwork
 
 __all__ = ["stream_loss"]
 
-# A lane of the evaluation starts without context, which costs some nats once: long lanes make that vanish.
-LONGEST_LANES = 64
-LEAST_LANE_TOKENS = 1000
+# A parallel stream starts without context, which costs some nats once: long streams make that vanish.
+MOST_STREAMS = 64
+MIN_STREAM_TOKENS = 1000
 BATCH_TOKENS = 4096
 
 
 def stream_loss(network: LanguageNetwork, stream: TokenStream, *, start: int) -> float:
-    """The loss in nats, summed over every token of a stream, each predicted from all before it in its lane.
+    """The loss in nats, summed over every token of a stream, each predicted from all before it in its part.
 
-    The stream is read in a few long lanes with carried state; what does not divide goes on in the last one.
+    The tokens are read as a few long parallel streams with carried state; the rest of the division is read after the
+    last one, with its state.
 
     Args:
         start: the token that stands before the first one.
     """
     device = network.embedding.weight.device
-    lanes = max(1, min(LONGEST_LANES, len(stream) // LEAST_LANE_TOKENS))
-    size = len(stream) // lanes
-    steps = BATCH_TOKENS // lanes
+    rows = max(1, min(MOST_STREAMS, len(stream) // MIN_STREAM_TOKENS))
+    size = len(stream) // rows
+    steps = BATCH_TOKENS // rows
     total = torch.zeros((), dtype=torch.float64, device=device)
     state = None
 
     def add(begins: list[int], steps: int) -> None:
         nonlocal total, state
         windows = [_window(stream, begin, begin + steps, start) for begin in begins]
-        tokens = torch.from_numpy(np.stack(windows, axis=1)).to(device)  # (steps + 1, lanes)
+        tokens = torch.from_numpy(np.stack(windows, axis=1)).to(device)  # (steps + 1, rows)
         losses, state = network.losses(tokens[:-1], tokens[1:], state)
         total += losses.sum(dtype=torch.float64)
 
@@ -43,11 +44,11 @@ def stream_loss(network: LanguageNetwork, stream: TokenStream, *, start: int) ->
     try:
         with torch.inference_mode():
             for offset in range(0, size, steps):
-                add([lane * size + offset for lane in range(lanes)], min(steps, size - offset))
-            rest = len(stream) - lanes * size
+                add([row * size + offset for row in range(rows)], min(steps, size - offset))
+            rest = len(stream) - rows * size
             if rest:
-                state = network.reorder(state, torch.tensor([lanes - 1], device=device))
-                add([lanes * size], rest)
+                state = network.reorder(state, torch.tensor([rows - 1], device=device))
+                add([rows * size], rest)
     finally:
         network.train(was_training)
     return total.item()
