@@ -314,3 +314,19 @@ def test_explain_names_the_tensor() -> None:
     layer, (x, _) = gw.Recurrent("slstm", INPUT, HIDDEN), inputs()
     assert "Negative" in gw.explain(layer, negative(x)).reason
     assert "Wrapper" in gw.explain(layer, Wrapper(x)).reason
+
+
+def test_a_compiled_function_breaks_at_a_streams_step_and_an_export_is_refused() -> None:
+    stream, x = gw.GRU(INPUT, HIDDEN).stream(2), torch.randn(3, 2, INPUT)
+
+    class Doubled(torch.nn.Module):
+        def forward(self, step: torch.Tensor) -> Any:
+            return stream.step(step * 2) + 1
+
+    wanted = [Doubled()(step) for step in x]
+    stream.reset()
+    compiled = torch.compile(Doubled(), backend="eager")
+    for step, want in zip(x, wanted, strict=True):
+        assert torch.equal(compiled(step), want)
+    with pytest.raises(TypeError, match=r"x: .*FakeTensor|compiled code"):
+        torch.export.export(Doubled(), (x[0],), strict=False)

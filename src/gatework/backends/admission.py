@@ -17,6 +17,7 @@ from torch.autograd import forward_ad
 
 from gatework.backends.reasons import Reason
 
+_is_compiling = torch.compiler.is_compiling
 _keys_of = torch._C._dispatch_keys
 _keys_of_thread = torch._C._dispatch_tls_local_include_set
 
@@ -70,7 +71,7 @@ def all_plain(given: Iterable[Tensor], parameters: Iterable[Tensor | None], dtyp
 def in_a_mode() -> bool:
     """Whether torch traces, transforms, batches or casts what is computed in this thread."""
     return (
-        torch.compiler.is_compiling()
+        _is_compiling()
         or _keys_of_thread().raw_repr() not in _NO_MODE
         or forward_ad._current_level >= 0
         or torch.is_autocast_enabled("cpu")
@@ -79,7 +80,7 @@ def in_a_mode() -> bool:
 
 def mode_refusal() -> Reason | None:
     """Why native code is out of place in what torch is doing in this thread; None where it is not."""
-    if torch.compiler.is_compiling():
+    if _is_compiling():
         return Reason("compiling")
     if _keys_of_thread().raw_repr() not in _NO_MODE:
         keys = _keys_of_thread()
@@ -129,6 +130,17 @@ def readable(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         TypeError: the tensor is not its memory, or has another dtype, or torch is in a mode in which native code is
             out of place.
     """
+    if (
+        tensor.dtype is dtype
+        and type(tensor) is Tensor
+        and _keys_of(tensor).raw_repr() in _PLAIN
+        and tensor.is_contiguous()
+        and _keys_of_thread().raw_repr() in _NO_MODE
+        and forward_ad._current_level < 0
+    ):
+        # What a stream is given at nearly every step: all that follows costs twice as much. Where torch.compile traces,
+        # its graph breaks at the key set, and the step runs as ever; a tensor that an export traces is of another type.
+        return tensor
     if type(tensor) in _TYPES:
         tensor = tensor.resolve_neg()
     reason = mode_refusal()

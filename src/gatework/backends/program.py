@@ -209,7 +209,7 @@ class Stepper(Protocol):
 
     results: dict[str, Tensor]
 
-    def step(self, *given: Tensor) -> None:
+    def step(self, x: Tensor, *further: Tensor) -> None:
         """One step from the input and each further one, (B, size), plain and contiguous."""
         ...
 

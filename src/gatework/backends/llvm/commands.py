@@ -225,14 +225,15 @@ class BoundCall:
     def __init__(
         self, work: CommandList, addresses: Mapping[Base, int], given: Sequence[Base], team: int
     ) -> None:
-        self._work, self._team = work, team
+        self._work, self._team, self._alone = work, team, work._alone
         known: dict[Base, int] = {**addresses, UNIT: work._one}
         bases = np.array([known[name] for name in work.bases], dtype=np.int64)
         self._table = (ctypes.c_int64 * len(work._which))(*(bases[work._which] + work._offsets))
         places = [work.bases.index(name) if name in work.bases else -1 for name in given]
-        self._given = [
-            [(int(entry), int(work._offsets[entry])) for entry in np.flatnonzero(work._which == place)]
-            for place in places
+        self._given = [  # (entry of the table, index of the address, offset)
+            (int(entry), index, int(work._offsets[entry]))
+            for index, place in enumerate(places)
+            for entry in np.flatnonzero(work._which == place)
         ]
         table = ctypes.addressof(self._table)
         self._data = _DATA(*work._head, table, work._numbers, addresses[WORKSPACE])
@@ -241,10 +242,12 @@ class BoundCall:
     def call(self, *given: int) -> None:
         """Does the work, with these addresses in place of those that change."""
         table = self._table
-        for entries, address in zip(self._given, given, strict=True):
-            for entry, offset in entries:
-                table[entry] = address + offset
-        threads.run_team(self._work._task, self._work._alone, self._at, self._team)
+        for entry, index, offset in self._given:
+            table[entry] = given[index] + offset
+        if self._team == 1:
+            self._alone(self._at)
+        else:
+            threads.run_team(self._work._task, self._alone, self._at, self._team)
 
 
 def _address(array: np.ndarray) -> int:

@@ -209,14 +209,17 @@ class Stepper:
         numbers = torch.frombuffer(self._memory, dtype=self._dtype, count=prod(shape), offset=offset)
         return numbers.view(shape)
 
-    def step(self, *given: Tensor) -> None:
+    def step(self, x: Tensor, *further: Tensor) -> None:
         """One step.
 
         Args:
-            given: (B, size) of the input and of each further one, contiguous.
+            x, further: (B, size) of the input and of each further one, contiguous.
         """
         turn = self._turn
-        self._lists[turn].call(*[value.data_ptr() for value in given])
+        if further:
+            self._lists[turn].call(x.data_ptr(), *[value.data_ptr() for value in further])
+        else:
+            self._lists[turn].call(x.data_ptr())
         self._turn = 1 - turn
 
     def states(self) -> tuple[Tensor, ...]:
