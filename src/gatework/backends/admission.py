@@ -19,6 +19,8 @@ from gatework.backends.reasons import Reason
 
 _is_compiling = torch.compiler.is_compiling
 _keys_of = torch._C._dispatch_keys
+_is_excluded = torch._C._dispatch_tls_is_dispatch_key_excluded
+_AUTOCAST = torch._C._dispatch_key_parse("AutocastCPU")
 _keys_of_thread = torch._C._dispatch_tls_local_include_set
 
 
@@ -74,7 +76,7 @@ def in_a_mode() -> bool:
         _is_compiling()
         or _keys_of_thread().raw_repr() not in _NO_MODE
         or forward_ad._current_level >= 0
-        or torch.is_autocast_enabled("cpu")
+        or not _is_excluded(_AUTOCAST)  # what torch.is_autocast_enabled("cpu") asks, in half the time
     )
 
 

@@ -196,8 +196,11 @@ class Request(NamedTuple):
         )
 
 
-StepOperator = Callable[[Tensor, tuple[Tensor, ...], list[Tensor]], tuple[Tensor, ...]]
-"""The new states from an input, (B, I), states, (B, size) each, and the parameters in torch.nn's order."""
+StepOperator = Callable[..., Tensor | tuple[Tensor, ...]]
+"""The new states from an input, (B, I), the states, (B, size) each, and each parameter in torch.nn's order.
+
+Given and new states are a tensor for a graph of one state, and a tuple for one of several.
+"""
 
 
 class Stepper(Protocol):

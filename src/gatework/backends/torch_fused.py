@@ -44,13 +44,7 @@ def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) 
 @lru_cache(maxsize=256)
 def step_operator(graph: Graph) -> StepOperator | None:
     """torch's operator for a single step; None where it has none, as for a projected LSTM."""
-    kind = _kind(graph)
-    if len(graph.slots()) != 2:
-        return None
-    step = _STEPS[kind]
-    if kind == "lstm":
-        return lambda x, states, weights: step(x, states, *weights)  # type: ignore[return-value]
-    return lambda x, states, weights: (step(x, states[0], *weights),)  # type: ignore[return-value]
+    return _STEPS[_kind(graph)] if len(graph.slots()) == 2 else None
 
 
 def dense_backend() -> None:
@@ -148,7 +142,7 @@ _OPERATORS: dict[Kind, Callable[..., tuple[Tensor, ...]]] = {
 }
 
 
-_STEPS: dict[Kind, Callable[..., Tensor | tuple[Tensor, ...]]] = {
+_STEPS: dict[Kind, StepOperator] = {
     "lstm": torch._VF.lstm_cell,
     "gru": torch._VF.gru_cell,
     "rnn_tanh": torch._VF.rnn_tanh_cell,

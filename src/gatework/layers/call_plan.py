@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from gatework.backends import Choice, Request, StackCall, StepOperator, asked, choose
-from gatework.backends.admission import in_a_mode
 from gatework.graph import Graph
 from gatework.layers.structure import LayerStack
 
@@ -97,17 +96,13 @@ def plan_dense_call(
 
 
 @lru_cache(maxsize=1024)
-def _step_operator(stack: LayerStack, asked: str, training: bool) -> StepOperator | None:
-    request = Request(asked, one_step=True, training=training)
+def plan_step(stack: LayerStack, asked: str, grad: bool) -> StepOperator | None:
+    """An operator for one step, in no mode of torch's, that takes tensors of every kind, as torch's do; None where a
+    plan looks at them.
+    """
+    request = Request(asked, one_step=True, training=grad)
     plan = plan_call(stack, request, training=False)
     return plan.choice.backend.step_operator(plan.graph)
-
-
-def plan_step(stack: LayerStack, asked: str) -> StepOperator | None:
-    """An operator for one step that takes tensors of every kind, as torch's do; None where a plan looks at them."""
-    if in_a_mode():
-        return None
-    return _step_operator(stack, asked, torch.is_grad_enabled())
 
 
 def stack_call(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gatework import cells
 from gatework.backends import SequenceInput, asked
+from gatework.backends.admission import in_a_mode
 from gatework.cells import get
 from gatework.graph import Cell, TraceError
 from gatework.layers.arguments import check_dtypes
@@ -89,6 +90,13 @@ class RecurrentCell(nn.Module):
             found[name] = getattr(self, name) if value is None else value
         return found
 
+    def _plain_weights(self) -> list[Tensor]:
+        found: dict[str, Any] = self._parameters
+        try:
+            return [found[name] for name in self._stack.names]
+        except KeyError:  # parametrized weights are no parameters of the module
+            return list(self._tensors().values())
+
     def forward(
         self, input: Tensor, hx: Tensor | tuple[Tensor, ...] | None = None
     ) -> Tensor | tuple[Tensor, ...]:
@@ -104,6 +112,13 @@ class RecurrentCell(nn.Module):
         Raises:
             ValueError: a shape that does not fit.
         """
+        if hx is not None and not in_a_mode():  # the plain call of a loop, which costs what torch.nn's does
+            stack = self._stack
+            operator = plan_step(stack, asked(), torch.is_grad_enabled())
+            if operator is not None and _fit(stack, input, hx):
+                weights = self._plain_weights()
+                if input.dtype is weights[0].dtype:
+                    return operator(input, hx, *weights)
         batched = input.dim() == 2
         if (not batched and input.dim() != 1) or input.shape[-1] != self.input_size:
             raise ValueError(
@@ -119,9 +134,10 @@ class RecurrentCell(nn.Module):
     def _step(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         parameters = self._tensors()
         weights = list(parameters.values())
-        operator = plan_step(self._stack, asked())
+        operator = None if in_a_mode() else plan_step(self._stack, asked(), torch.is_grad_enabled())
         if operator is not None and x.dtype is weights[0].dtype:
-            return operator(x, states, weights)
+            new = operator(x, states if len(states) > 1 else states[0], *weights)
+            return new if isinstance(new, tuple) else (new,)
         check_dtypes(
             x, [*parameters.items(), *zip((s.name for s in self._stack.graph.states), states, strict=True)]
         )
@@ -162,6 +178,22 @@ class RecurrentCell(nn.Module):
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         store_layout(destination, prefix, self._stack.graph)
+
+
+def _fit(stack: LayerStack, input: Tensor, hx: Tensor | tuple[Tensor, ...]) -> bool:
+    """Whether these are (B, I) and (B, size) of every state, as a tensor or a tuple of several."""
+    shape, widths = input.shape, stack.state_widths
+    if len(shape) != 2 or shape[1] != stack.input_size:
+        return False
+    rows = shape[0]
+    if len(widths) == 1:
+        return isinstance(hx, Tensor) and hx.shape == (rows, widths[0])
+    if type(hx) is not tuple or len(hx) != len(widths):
+        return False
+    for state, width in zip(hx, widths, strict=True):  # noqa: SIM110  (a generator costs as much as the rest)
+        if state.shape != (rows, width):
+            return False
+    return True
 
 
 class RNNCell(RecurrentCell):
