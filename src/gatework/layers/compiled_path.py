@@ -1,7 +1,13 @@
 """A layer while torch.compile traces: each chain of layers is one operator of the graph, which does not break.
 
-Only what the operator takes goes this way: dense batches on the CPU, whatever their directions, residual connections
-and dropout are. Everything else breaks the graph once and runs as ever, wrong arguments among it, to their error.
+Only what the operator takes goes this way: dense batches of float32 or float64 on the CPU, whatever their directions,
+residual connections and dropout are. Everything else breaks the graph once and runs as ever, by `plan_call`, wrong
+arguments among it, to their error.
+
+What is decided here is not decided by `plan_call`. That function reads sizes, which are symbols while torch traces, and
+the thread's own backend, which is a context variable, and a graph must not be guarded by either. So a compiled graph
+runs the engine, without asking the cost table, unless some thread has named a backend: then all graphs that are
+traced from there on break. `gatework.explain` tells what a call outside of a compiled graph takes.
 """
 
 from __future__ import annotations
