@@ -122,6 +122,37 @@ def test_everything_that_is_saved_passes_the_hooks_for_saved_tensors(name: str) 
 
 
 @layers
+@pytest.mark.parametrize("lengths", [None, [STEPS, *[2] * (ROWS - 1)]], ids=["dense", "ragged"])
+def test_a_hook_may_give_saved_tensors_back_with_other_strides(name: str, lengths: list[int] | None) -> None:
+    """What hooks for saved tensors give back need not be laid out in memory as what they took."""
+    layer, x = LAYERS[name](), torch.randn(STEPS, ROWS, INPUT, requires_grad=True)
+    expected = torch.autograd.grad(output_of(layer, x, lengths).square().sum(), [x, *layer.parameters()])
+
+    def turned(value: Tensor) -> Tensor:
+        return value.detach().movedim(0, -1).contiguous()
+
+    with torch.autograd.graph.saved_tensors_hooks(turned, lambda value: value.movedim(-1, 0)):
+        loss = output_of(layer, x, lengths).square().sum()
+    found = torch.autograd.grad(loss, [x, *layer.parameters()])
+    for a, b in zip(found, expected, strict=True):
+        assert_close(a, b, EXACT)
+
+
+def test_a_hook_that_changes_a_dtype_is_refused() -> None:
+    """It crashed the process."""
+
+    def halved(value: Tensor) -> Tensor:
+        return value.half() if value.is_floating_point() else value
+
+    layer, x = gw.GRU(INPUT, HIDDEN), torch.randn(STEPS, ROWS, INPUT, requires_grad=True)
+    for lengths in (None, [STEPS, *[2] * (ROWS - 1)]):
+        with torch.autograd.graph.saved_tensors_hooks(halved, lambda value: value):
+            loss = output_of(layer, x, lengths).square().sum().float()
+        with pytest.raises(TypeError, match="float16"), gw.backend("llvm"):
+            loss.backward()
+
+
+@layers
 def test_a_checkpoint_has_the_same_gradients(name: str) -> None:
     layer, x = LAYERS[name](), torch.randn(STEPS, ROWS, INPUT, requires_grad=True)
     expected = torch.autograd.grad(output_of(layer, x).square().sum(), [x, *layer.parameters()])

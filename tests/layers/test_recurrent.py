@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import gatework as gw
@@ -421,6 +422,46 @@ def test_options_may_be_changed_on_a_layer_as_on_torchs() -> None:
     torch.testing.assert_close(layer(x.transpose(0, 1))[0].transpose(0, 1), first)
     with pytest.raises(ValueError, match="dropout"):
         layer.dropout = 1.5
+
+
+def test_zoneout_may_be_changed_on_a_layer() -> None:
+    layer, x = gw.LSTM(INPUT, H), torch.randn(T, B, INPUT)
+    layer.eval()
+    layer.zoneout = {"h": 0.5}
+    other = gw.LSTM(INPUT, H, zoneout={"h": 0.5}).eval()
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(layer(x)[0], other(x)[0])
+    assert layer.zoneout == {"h": 0.5}
+    with pytest.raises(ValueError, match="zoneout"):
+        layer.zoneout = 1.5
+    assert layer.zoneout == {"h": 0.5}
+
+
+@pytest.mark.parametrize("backend", ["auto", "llvm", "torch", "eager"])
+@pytest.mark.parametrize("shape", [(4 * H, 2), (H, 4 * H)], ids=["narrow", "turned"])
+def test_a_weight_of_another_shape_is_named(backend: str, shape: tuple[int, int]) -> None:
+    """Native code reads a weight by its address: one that is too small was read past its end."""
+    x = torch.randn(T, B, INPUT)
+    expected = re.escape(str((4 * H, H)))
+    replaced, changed = gw.LSTM(INPUT, H), gw.LSTM(INPUT, H)
+    replaced.weight_hh_l0 = nn.Parameter(torch.randn(shape))
+    changed.weight_hh_l0.data = torch.randn(shape)
+    for layer in (replaced, changed):
+        for lengths in (None, [T, *[1] * (B - 1)]):
+            for grad in (True, False):
+                with gw.backend(backend), torch.set_grad_enabled(grad):
+                    with pytest.raises(ValueError, match=f"weight_hh_l0.*{expected}"):
+                        layer(x, lengths=lengths)
+        with pytest.raises(ValueError, match=f"weight_hh_l0.*{expected}"):
+            layer.stream()
+
+
+@pytest.mark.parametrize("backend", ["auto", "llvm", "torch", "eager"])
+def test_a_cells_bias_of_another_shape_is_named(backend: str) -> None:
+    layer, x = gw.LSTMCell(INPUT, H), torch.randn(B, INPUT)
+    layer.bias_ih = nn.Parameter(torch.randn(3))
+    with gw.backend(backend), pytest.raises((ValueError, RuntimeError), match="bias|size"):
+        layer(x)
 
 
 def test_states_can_be_detached_and_reordered() -> None:

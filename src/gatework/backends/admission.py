@@ -170,6 +170,23 @@ def readable_in_an_operator(tensors: Iterable[Tensor]) -> list[Tensor]:
     return found
 
 
+def readable_saved(tensors: Iterable[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """Saved tensors as native code reads them: hooks may give them back with other strides.
+
+    Raises:
+        TypeError: a hook gives a tensor back in another dtype or on another device.
+    """
+    found = []
+    for tensor in tensors:
+        if tensor.dtype is not dtype or not tensor.is_cpu:
+            raise TypeError(
+                f"A hook for saved tensors gives a tensor back as {tensor.dtype} on {tensor.device}; it was {dtype} on "
+                "the CPU."
+            )
+        found.append(tensor if tensor.is_contiguous() else tensor.contiguous())
+    return found
+
+
 def native_gradients(gradients: Sequence[Tensor | None], dtype: torch.dtype) -> list[Tensor | None] | None:
     """Gradients that autograd hands to a backward pass, as plain tensors; None where native code cannot serve.
 

@@ -210,5 +210,21 @@ def check_dtypes(x: Tensor, others: Iterable[tuple[str, Tensor]]) -> None:
             )
 
 
+def check_shapes(stack: LayerStack, parameters: Sequence[Tensor]) -> None:
+    """Refuses parameters that somebody has given other shapes than the layer's sizes say.
+
+    Args:
+        parameters: of all layers, in the order of `stack.module_names`.
+
+    Raises:
+        ValueError: a parameter of another shape, named.
+    """
+    for name, parameter, expected in zip(stack.module_names, parameters, stack.module_shapes, strict=True):
+        if parameter.shape != expected:
+            raise ValueError(
+                f"The parameter {name} has shape {tuple(parameter.shape)}; a layer of these sizes has {expected}."
+            )
+
+
 def _shape(value: Tensor | PackedSequence) -> torch.Size:
     return value.data.shape if isinstance(value, PackedSequence) else value.shape

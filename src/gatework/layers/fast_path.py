@@ -44,6 +44,9 @@ def fast_path(
                 return None
     elif not stack.starts_at_zero:
         return None
+    for parameter, expected in zip(parameters, stack.module_shapes, strict=True):
+        if parameter is None or parameter.shape != expected:
+            return None
     dtype = x.dtype
     if not admission.all_plain((x, *states), parameters, dtype) or admission.mode_refusal() is not None:
         return None

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import PackedSequence
 from gatework.backends import Choice
 from gatework.cells import get
 from gatework.graph import Cell
-from gatework.layers.arguments import LayerArguments, Output
+from gatework.layers.arguments import LayerArguments, Output, check_shapes
 from gatework.layers.call_plan import CallPlan, plan_call, request_of, stack_call
 from gatework.layers.compiled_path import compiled_path
 from gatework.layers.fast_path import fast_path
@@ -111,7 +111,7 @@ class Recurrent(nn.Module):
             named["proj_size"] = proj_size
         self.hidden_size = hidden_size
         self.proj_size = proj_size
-        self.zoneout = zoneout
+        self._zoneout = zoneout
         self.init = init
         self.forget_bias = forget_bias
         self.stack = shared(
@@ -134,6 +134,16 @@ class Recurrent(nn.Module):
                 empty = torch.empty(shape, device=device, dtype=dtype)
                 self.register_parameter(name + suffix(layer, direction), nn.Parameter(empty))
         self.reset_parameters()
+
+    @property
+    def zoneout(self) -> float | Mapping[str, float]:
+        """As it was given; setting it gives the layer another stack."""
+        return self._zoneout
+
+    @zoneout.setter
+    def zoneout(self, zoneout: float | Mapping[str, float]) -> None:
+        self.stack = shared(replace(self.stack, zoneout=zoneout_rates(self.cell.graph, zoneout)))
+        self._zoneout = zoneout
 
     @property
     def num_directions(self) -> int:
@@ -220,6 +230,7 @@ class Recurrent(nn.Module):
         """A call whose arguments are checked, as its plan says."""
         stack, training, tapes = self.stack, self.training, tapes_of(self)
         parameters = self._flat_weights()
+        check_shapes(stack, parameters)
         request = request_of(
             [*call.tensors, *parameters],
             rows=call.rows,

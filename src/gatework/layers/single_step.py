@@ -13,7 +13,7 @@ from gatework.backends import SequenceInput, asked
 from gatework.backends.admission import in_a_mode
 from gatework.cells import get
 from gatework.graph import Cell, TraceError
-from gatework.layers.arguments import check_dtypes
+from gatework.layers.arguments import check_dtypes, check_shapes
 from gatework.layers.call_plan import plan_call, plan_step, request_of
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
 from gatework.layers.structure import LayerStack, shared
@@ -141,6 +141,7 @@ class RecurrentCell(nn.Module):
         check_dtypes(
             x, [*parameters.items(), *zip((s.name for s in self._stack.graph.states), states, strict=True)]
         )
+        check_shapes(self._stack, weights)
         request = request_of((x, *states, *parameters.values()), rows=len(x), steps=1, empty=x.numel() == 0)
         plan = plan_call(self._stack, request, training=False)
         sequence = SequenceInput({plan.graph.inputs[0].name: x.unsqueeze(0)}, {}, states)

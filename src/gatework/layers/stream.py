@@ -10,6 +10,7 @@ from torch import Tensor
 from gatework.backends import SequenceInput
 from gatework.backends.admission import readable
 from gatework.graph.node import resolve
+from gatework.layers.arguments import check_shapes
 from gatework.layers.call_plan import plan_call, request_of
 from gatework.layers.memory import Memories, read_memories
 from gatework.layers.state import map_state
@@ -43,6 +44,7 @@ class Stream:
             for layer in range(stack.num_layers)
         ]
         tensors = [value for layer in self._parameters for value in layer.values()]
+        check_shapes(stack, tensors)
         plan = plan_call(stack, request_of(tensors, rows=batch_size, steps=2), training=False)
         self._graph, self._backend = plan.graph, plan.choice.backend
         self._residual = stack.residual

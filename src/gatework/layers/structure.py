@@ -149,6 +149,11 @@ class LayerStack:
         return tuple(name + suffix(*pair) for pair in self.pairs for name in self.names)
 
     @cached_property
+    def module_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of all parameters in the module, in the order of `module_names`."""
+        return tuple(shape for layer, _ in self.pairs for shape in self.parameter_shapes(layer).values())
+
+    @cached_property
     def layers(self) -> tuple[tuple[tuple[tuple[str, int], ...], int], ...]:
         """Of each layer its sizes and how many weights its products have."""
         found = []
@@ -222,7 +227,9 @@ def shared(stack: LayerStack) -> LayerStack:
 
     What a traced call reads of it is computed here: torch.compile cannot enter the lock of a cached property.
     """
-    for name in ("graph", "names", "module_names", "output_size", "state_widths", "starts_at_zero", "simple"):
+    for name in ("graph", "names", "module_names", "module_shapes", "output_size", "state_widths"):
+        getattr(stack, name)
+    for name in ("starts_at_zero", "simple"):
         getattr(stack, name)
     return stack
 

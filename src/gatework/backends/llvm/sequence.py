@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends import eager
-from gatework.backends.admission import native_gradients
+from gatework.backends.admission import native_gradients, readable_saved
 from gatework.backends.llvm import attention_rows, teams
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.codegen.target import Target
@@ -310,7 +310,7 @@ class _Layer(torch.autograd.Function):
             return None, *_by_the_reference(call, tensors, gradients)
         graph = call.shape.graph
         output, emits, finals = _cut(tuple(plain), (1, len(graph.emits()), len(graph.states)))
-        arrays = dict(zip(ctx.names, saved, strict=True))
+        arrays = dict(zip(ctx.names, readable_saved(saved, call.shape.dtype), strict=True))
         found = _backward(call, arrays, output[0], dict(zip(graph.emits(), emits, strict=True)), finals)
         memories = {name: value.transpose(0, 1) for name, value in found.memories.items()}
         return (

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends import eager
-from gatework.backends.admission import native_gradients
+from gatework.backends.admission import native_gradients, readable_saved
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.llvm.command_builder import CommandBuilder
@@ -335,14 +335,15 @@ class _Train(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        *tensors, history, saved = ctx.saved_tensors
+        tensors = ctx.saved_tensors
         stack, count = ctx.stack, ctx.count
         plain = native_gradients(gradients, stack.plain.dtype)
         if plain is None:
-            return None, None, *_by_the_reference(stack, count, tensors, gradients)
+            return None, None, *_by_the_reference(stack, count, tensors[:-2], gradients)
+        x, *others, history, saved = readable_saved(tensors, stack.plain.dtype)
         of_output = torch.zeros_like(history[1:]) if plain[0] is None else plain[0]
         of_input, of_parameters, of_states = stack.backward(
-            tensors[0], tensors[1 : 1 + count], history, saved, of_output, plain[1:]
+            x, others[:count], history, saved, of_output, plain[1:]
         )
         return None, None, of_input, *of_parameters, *of_states
 
