@@ -449,18 +449,18 @@ def test_a_weight_of_another_shape_is_named(backend: str, shape: tuple[int, int]
     for layer in (replaced, changed):
         for lengths in (None, [T, *[1] * (B - 1)]):
             for grad in (True, False):
-                with gw.backend(backend), torch.set_grad_enabled(grad):
-                    with pytest.raises(ValueError, match=f"weight_hh_l0.*{expected}"):
-                        layer(x, lengths=lengths)
+                refused = pytest.raises(ValueError, match=f"weight_hh_l0.*{expected}")
+                with gw.backend(backend), torch.set_grad_enabled(grad), refused:
+                    layer(x, lengths=lengths)
         with pytest.raises(ValueError, match=f"weight_hh_l0.*{expected}"):
             layer.stream()
 
 
 @pytest.mark.parametrize("backend", ["auto", "llvm", "torch", "eager"])
-def test_a_cells_bias_of_another_shape_is_named(backend: str) -> None:
+def test_a_cells_bias_of_another_shape_is_refused(backend: str) -> None:
     layer, x = gw.LSTMCell(INPUT, H), torch.randn(B, INPUT)
     layer.bias_ih = nn.Parameter(torch.randn(3))
-    with gw.backend(backend), pytest.raises((ValueError, RuntimeError), match="bias|size"):
+    with gw.backend(backend), pytest.raises((ValueError, RuntimeError), match=r"bias|size"):
         layer(x)
 
 
