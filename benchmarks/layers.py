@@ -291,7 +291,7 @@ def one_step() -> list[dict[str, Any]]:
             session = onnx_session(layer, 1, 1, state=True)
             with gw.backend("llvm"):
                 stream = layer.stream()
-            count = len(layer._graph.states)
+            count = len(layer.stack.graph.states)
             names = ["Y_h", "Y_c"][:count]
             kept = {"X": x.numpy()[None]} | {
                 f"initial_{letter}": np.zeros((1, 1, hidden), np.float32) for letter in "hc"[:count]

@@ -78,9 +78,10 @@ def compiled(layer: gw.Recurrent, x: Tensor) -> Contestant:
     """torch.compile of the reference's loop, whole: it unrolls the steps."""
     if x.shape[0] > 50:
         raise Absent("torch.compile of more than 50 steps takes minutes")
-    graph, names = layer._mode_graph(), layer._names
-    parameters = {name: getattr(layer, f"{name}_l0") for name in names}
-    states = tuple(state[0] for state in layer._initial_states(x.shape[1], x, {}))
+    stack = layer.stack
+    graph = stack.mode_graph(training=True)
+    parameters = {name: getattr(layer, f"{name}_l0") for name in stack.names}
+    states = tuple(state[0] for state in stack.initial_states(x.shape[1], x, {}))
     first = graph.inputs[0].name
 
     @torch.compile(dynamic=False)
@@ -175,7 +176,7 @@ def onnx_session(layer: gw.Recurrent, steps: int, rows: int, *, state: bool = Fa
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
-    gates = [block.gate for block in layer._graph.blocks if block.slot == "hh"]
+    gates = [block.gate for block in layer.stack.graph.blocks if block.slot == "hh"]
 
     def ordered(parameter: str) -> np.ndarray:
         parts = np.split(layer.get_parameter(parameter).detach().numpy(), len(gates))
@@ -186,7 +187,7 @@ def onnx_session(layer: gw.Recurrent, steps: int, rows: int, *, state: bool = Fa
     attributes = {"hidden_size": layer.hidden_size}
     if name == "gru":
         attributes["linear_before_reset"] = 1
-    letters = ("h", "c")[: len(layer._graph.states)] if state else ()
+    letters = ("h", "c")[: len(layer.stack.graph.states)] if state else ()
     reads = ["X", "W", "R", "B", *([""] if state else []), *(f"initial_{letter}" for letter in letters)]
     writes = ["Y", *(f"Y_{letter}" for letter in letters)]
 

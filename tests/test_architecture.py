@@ -182,6 +182,22 @@ def private_names_across_parts(root: Path) -> list[str]:
     ]
 
 
+def private_names_in_benchmarks(folder: Path, root: Path) -> list[str]:
+    """Private attributes of Gatework's modules that a script in `folder` reads: they change without notice."""
+    own = {
+        node.attr
+        for path in root.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and private(node.attr) and dotted(node.value) == "self"
+    }
+    return [
+        f"{path.name}:{node.lineno}: {ast.unparse(node)}"
+        for path in sorted(folder.glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in own and dotted(node.value) != "self"
+    ]
+
+
 def planted(root: Path, files: dict[str, str]) -> Path:
     """A small package tree with these files."""
     for name, text in files.items():
@@ -405,3 +421,13 @@ def test_importing_gatework_is_quick_and_loads_no_extra() -> None:
             break
     assert late == []
     assert took < 0.3, f"import gatework took {took:.2f} s of processor time beside torch's own import"
+
+
+def test_benchmarks_read_no_private_names() -> None:
+    assert private_names_in_benchmarks(ROOT / "benchmarks", SOURCE) == []
+
+
+def test_a_private_name_in_a_benchmark_is_found(tmp_path: Path) -> None:
+    planted(tmp_path, {"src/layer.py": "class A:\n    def f(self):\n        self._graph = 1"})
+    planted(tmp_path, {"benchmarks/speed.py": "def f(layer):\n    return layer._graph, layer.graph"})
+    assert len(private_names_in_benchmarks(tmp_path / "benchmarks", tmp_path / "src")) == 1

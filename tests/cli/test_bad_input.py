@@ -259,7 +259,13 @@ def test_interrupting_saves_and_resuming_gives_the_same_weights(corpus, tmp_path
 def test_waiting_for_a_line_can_be_interrupted(run):
     """The answer to the first line is there while the second does not come; Ctrl-C then ends in good order."""
     command = [sys.executable, "-m", "gatework", "predict", str(run), "--set", "length=3"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # What a shell starts in the background ignores SIGINT, the tests and their children included.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+    finally:
+        signal.signal(signal.SIGINT, before)
     process.stdin.write(b"the c\n")
     process.stdin.flush()
     assert json.loads(process.stdout.readline())["input"] == "the c"
