@@ -203,3 +203,18 @@ def test_a_diverged_training_may_go_on_more_carefully(tmp_path: Path) -> None:
     model = fit("translator", tmp_path / "run", options=careful, resume=True)
     assert (model.options_.learning_rate, model.options_.clip_norm) == (1e-4, 0.5)
     assert model.result_.steps == 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("given_first", [True, False])
+def test_validation_data_neither_comes_nor_goes(name: str, given_first: bool, tmp_path: Path) -> None:
+    """What was held back stays held back, also where a finished epoch lets no other number of batches show."""
+    some = EXAMPLES[name]
+    valid = [some.valid, None] if given_first else [None, some.valid]
+    options = {**some.options, "max_steps": None, "epochs": 1}
+    model = tasks.get(name)(**options).fit(some.rows, valid=valid[0], out=tmp_path / "run")
+    longer = tasks.get(name)(**{**options, "epochs": 2})
+    with pytest.raises(RunError, match=r"was begun with the (training|validation) data .* and cannot go on"):
+        longer.fit(some.rows, valid=valid[1], out=tmp_path / "run", resume=True)
+    assert_same(tasks.load(tmp_path / "run"), model)  # still whole
+    longer.fit(some.rows, valid=valid[0], out=tmp_path / "run", resume=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -97,11 +98,10 @@ class LanguageModel(Task):
 
         def build() -> TokenStream:
             given = None
-            if (
-                part in data.sources.recorded
-            ):  # the run has begun: other data is refused before it is tokenized
+            # The run has begun: other data is refused before it is tokenized.
+            if part in data.sources.recorded:
                 given = data.sources.unchanged(part) or text_sha256(read_texts(source, column=column))
-                data.sources.note(part, given)
+                note(given)
             if path.exists():
                 stream = TokenStream.open(path)
                 if stream.sha256 in (None, given):  # None: an earlier version wrote it
@@ -109,8 +109,14 @@ class LanguageModel(Task):
             path.parent.mkdir(parents=True, exist_ok=True)
             stream = TokenStream.build(read_texts(source, column=column), self.tokenizer_, path)
             if stream.sha256 is not None:
-                data.sources.note(part, stream.sha256)
+                note(stream.sha256)
             return stream
+
+        def note(sha256: str) -> None:
+            data.sources.note(part, sha256)
+            if part == "training" and data.valid is None:
+                held_back = f"the last {HELD_BACK} of the tokens of {sha256}"
+                data.sources.note("validation", hashlib.sha256(held_back.encode()).hexdigest())
 
         return keep.first(build, lambda: TokenStream.open(path))
 
