@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 import gatework as gw
 from gatework.backends import torch_fused
 from tests.tensors import flat
-from tests.tolerances import GRADIENTS, OF_THE_LARGEST, ROUNDING, assert_close, of_the_largest
+from tests.tolerances import GRADIENTS, OF_THE_LARGEST, ROUNDING, VALUES, assert_close, of_the_largest
 
 STEPS, BATCH, INPUT, HIDDEN, PROJECTED = 5, 4, 3, 4, 2
 LENGTHS = (3, 0, 5, 1)  # any order, an empty one among them
@@ -173,6 +173,27 @@ def test_equal_to_torch(
         with gw.backend(backend):
             wrong = differences(run(layers, form, dtype, with_state), dtype)
         assert wrong == [], f"{backend}, {dtype}, {with_state=}"
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # torch.nn's own
+@pytest.mark.parametrize("backend", ["auto", "llvm", "torch", "eager"])
+@pytest.mark.parametrize("gradients", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_first_and_contiguous(kind: str, num_layers: int, gradients: bool, backend: str) -> None:
+    """An input (B, T, I) as a data loader gives it: plain and contiguous, and yet not (T, B, I)."""
+    theirs, ours = pair(kind, num_layers=num_layers, batch_first=True)
+    x = torch.randn(BATCH, STEPS, INPUT, requires_grad=gradients)
+    with torch.set_grad_enabled(gradients), gw.backend(backend):
+        for hx in (None, states_of(theirs, BATCH, x.dtype)):
+            expected, got = flat(theirs(x, hx)), flat(ours(x, hx))
+            for a, b in zip(got, expected, strict=True):
+                assert a.shape == b.shape
+                assert_close(a, b, VALUES)
+            if gradients:
+                loss = [sum(value.square().sum() for value in values) for values in (got, expected)]
+                of_ours, of_theirs = (torch.autograd.grad(value, x)[0] for value in loss)
+                assert_close(of_ours, of_theirs, GRADIENTS)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -30,7 +30,7 @@ def fast_path(
     if type(x) is not Tensor and type(x) is not nn.Parameter:
         return None
     shape = x.shape
-    if len(shape) != 3 or not shape[0] or not shape[1] or shape[2] != stack.input_size:
+    if stack.batch_first or len(shape) != 3 or not shape[0] or not shape[1] or shape[2] != stack.input_size:
         return None
     if training and stack.random_in_training:
         return None
