@@ -273,3 +273,14 @@ def test_waiting_for_a_line_can_be_interrupted(run):
     assert process.wait(30) == 130  # -6 where Python dies of the reader's lock
     _, complaint = process.communicate()
     assert b"Fatal" not in complaint
+
+
+def test_a_reader_that_has_read_enough_is_no_fault(run, tmp_path):
+    """As in `gatework predict RUN | head -1`."""
+    (tmp_path / "inputs.txt").write_text("the c\n" * 2000)
+    command = [sys.executable, "-m", "gatework", "predict", run, tmp_path / "inputs.txt", "--set", "length=1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert json.loads(process.stdout.readline())["input"] == "the c"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 0

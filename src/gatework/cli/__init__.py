@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; `sys.argv` if left out.
     """
-    from gatework.cli.app import Interrupted, app
+    from gatework.cli.app import Interrupted, ReaderGone, app
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a terminal's encoding lacks is shown as an escape; nothing that was computed is lost to an exception.
@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt, typer.Abort):
         print("gatework: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone. Python would complain again when it flushes at exit.
+    except ReaderGone:
+        # Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

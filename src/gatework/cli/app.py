@@ -16,14 +16,20 @@ class Interrupted(Exception):
     """Ctrl-C in a command."""
 
 
+class ReaderGone(Exception):
+    """Whoever read a command's output has closed it."""
+
+
 class Commands(TyperGroup):
-    """The commands, of which none ends without a word: typer itself would turn Ctrl-C into a bare exit code."""
+    """The commands. `main` says how one ends: typer itself would turn Ctrl-C and a closed pipe into exit codes."""
 
     def invoke(self, context: Any) -> Any:
         try:
             return super().invoke(context)
         except KeyboardInterrupt as error:
             raise Interrupted from error
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
 
 app = typer.Typer(
