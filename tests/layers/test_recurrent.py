@@ -424,6 +424,15 @@ def test_options_may_be_changed_on_a_layer_as_on_torchs() -> None:
         layer.dropout = 1.5
 
 
+def test_a_layer_on_the_device_meta_gives_shapes() -> None:
+    for cell in ("lstm", "layer_norm_lstm"):
+        layer = gw.Recurrent(cell, INPUT, H, device="meta")
+        for lengths in (None, [T] * B):
+            output, (h, _) = layer(torch.empty(T, B, INPUT, device="meta"), lengths=lengths)
+            assert output.shape == (T, B, H) and h.shape == (1, B, H)
+            assert output.device.type == "meta"
+
+
 def test_zoneout_may_be_changed_on_a_layer() -> None:
     layer, x = gw.LSTM(INPUT, H), torch.randn(T, B, INPUT)
     layer.eval()

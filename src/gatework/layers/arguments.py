@@ -200,7 +200,8 @@ def check_dtypes(x: Tensor, others: Iterable[tuple[str, Tensor]]) -> None:
             f"The input is {x.dtype}; a recurrent layer reads floating-point numbers. Look token numbers up in an "
             "nn.Embedding first, or convert the input: x.float()."
         )
-    if torch.is_autocast_enabled(x.device.type):
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):  # the device meta has none
         return
     for name, value in others:
         if value.dtype != x.dtype:
