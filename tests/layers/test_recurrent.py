@@ -429,7 +429,8 @@ def test_a_layer_on_the_device_meta_gives_shapes() -> None:
         layer = gw.Recurrent(cell, INPUT, H, device="meta")
         for lengths in (None, [T] * B):
             output, (h, _) = layer(torch.empty(T, B, INPUT, device="meta"), lengths=lengths)
-            assert output.shape == (T, B, H) and h.shape == (1, B, H)
+            assert output.shape == (T, B, H)
+            assert h.shape == (1, B, H)
             assert output.device.type == "meta"
 
 
