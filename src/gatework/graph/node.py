@@ -7,9 +7,9 @@ cell starts from it; nothing that runs a cell needs the Python function that it 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from gatework.graph.keys import ArrayKey, Kind
 
@@ -162,6 +162,9 @@ class Graph:
     def __hash__(self) -> int:
         return self._hash  # plans are looked up by graph at every call, and a graph is some hundred nodes
 
+    def __getstate__(self) -> dict[str, Any]:
+        return declared_fields(self)
+
     def next_state(self, name: str) -> int:
         """The index of the new value of a state."""
         wanted = ArrayKey("state", name)
@@ -222,3 +225,11 @@ def resolve(width: Width, sizes: Mapping[str, int]) -> int:
         KeyError: the width names a size that is not in `sizes`.
     """
     return width if isinstance(width, int) else sizes[width]
+
+
+def declared_fields(value: Any) -> dict[str, Any]:
+    """The fields of a frozen dataclass, without what it has worked out of them and keeps.
+
+    A copy in another process must work these out anew: hashes of texts differ from process to process.
+    """
+    return {each.name: getattr(value, each.name) for each in fields(value)}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gatework.errors import nearest
 from gatework.graph import Graph
-from gatework.graph.node import resolve
+from gatework.graph.node import declared_fields, resolve
 from gatework.graph.parameters import parameter_shapes
 from gatework.graph.variants import variant
 
@@ -100,6 +100,9 @@ class LayerStack:
 
     def __hash__(self) -> int:
         return self._hash  # plans are looked up by stack at every call
+
+    def __getstate__(self) -> dict[str, object]:
+        return declared_fields(self)
 
     def __deepcopy__(self, memo: object) -> LayerStack:
         return self  # it never changes, and what is looked up by it is found quickest by the same object
