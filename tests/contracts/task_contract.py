@@ -37,7 +37,7 @@ __all__ = ["CHECKS", "Case", "check_task"]
 # A row of a batch is padded to other lengths than when it is alone: float32 sums of another grouping.
 TOLERANCE = {"rel": 1e-4, "abs": 1e-5}
 PATIENCE = 20.0  # seconds that an answer may take on a machine that does other things
-MUTATIONS = 30  # damaged files a run
+MUTATIONS = 60  # damaged files a run
 KILLED = 9
 
 
