@@ -485,22 +485,3 @@ def test_lengths_of_any_kind_and_order(order: tuple[int, ...]) -> None:
         moved = ours(x[:, index], lengths=given)
         assert_close(moved[0], output[:, index], ROUNDING)
         assert_close(moved[1], (h[:, index], c[:, index]), ROUNDING)
-
-
-@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell", "RNNCell"])
-def test_a_step_in_a_loop_is_the_one_of_torch_whatever_its_states_come_in(name: str) -> None:
-    ours, theirs = getattr(gw, name)(3, 5), getattr(nn, name)(3, 5)
-    theirs.load_state_dict(ours.state_dict())
-    x, h, c = torch.randn(2, 3), torch.randn(2, 5), torch.randn(2, 5)
-    several = name == "LSTMCell"
-    wanted = theirs(x, (h, c) if several else h)
-    forms = [(h, c), [h, c]] if several else [h, (h,), [h]]
-    for hx in forms:
-        torch.testing.assert_close(ours(x, hx), wanted)
-    with torch.autocast("cpu", torch.bfloat16, enabled=False), torch.no_grad():
-        torch.testing.assert_close(ours(x, forms[0]), wanted)
-    for wrong in (torch.randn(3, 5), torch.randn(2, 4), torch.randn(2, 1, 5)):
-        with pytest.raises(ValueError, match="rows and units"):
-            ours(x, (wrong, c) if several else wrong)
-    nn.utils.parametrizations.weight_norm(ours, "weight_hh")
-    torch.testing.assert_close(ours(x, forms[0]), wanted)
