@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +56,24 @@ def test_attention_options_and_streams_survive_json() -> None:
 
     cell = everything.with_options(activation=gw.softsign)
     assert gw.Cell.from_json(cell.to_json()).graph == cell.graph
+
+
+def test_a_cell_with_nan_in_it_equals_its_copies() -> None:
+    """NaN equals no NaN, and what is kept by graph (plans, programs, code) is looked up by equality."""
+
+    @gw.cell
+    def gap(x: Any, h: Any) -> Any:
+        return gw.where(gw.linear("gap", x) > 0, float("nan"), gw.where(h > 1, float("nan"), h))
+
+    graph = gap.graph
+    assert sum(node.op == "constant" and math.isnan(node.number("value")) for node in graph) == 1
+    for same in (
+        gw.Cell.from_json(gap.to_json()).graph,
+        pickle.loads(pickle.dumps(graph)),
+        copy.deepcopy(graph),
+    ):
+        assert same == graph
+        assert hash(same) == hash(graph)
 
 
 def test_the_options_of_a_read_cell_are_fixed() -> None:

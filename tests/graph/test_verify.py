@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import gatework as gw
 from gatework.graph import Block, Graph, GraphError, InputSpec, Node, StateSpec, VectorSpec, verify
 from gatework.graph.keys import ArrayKey
+from gatework.graph.ops import OPS
 
 PEEPHOLE = gw.cells.get("peephole_lstm").graph
 NORMED = gw.cells.get("layer_norm_lstm").graph
@@ -64,6 +66,10 @@ ILLEGAL: dict[str, tuple[Callable[[], Graph], str]] = {
     ),
     "start of a state": (
         lambda: replace(PEEPHOLE, states=(replace(PEEPHOLE.states[0], init="zero"), PEEPHOLE.states[1])),
+        "no number",
+    ),
+    "start of a state not a number": (
+        lambda: replace(PEEPHOLE, states=(replace(PEEPHOLE.states[0], init=math.nan), PEEPHOLE.states[1])),
         "no number",
     ),
     "size zero": (lambda: replace(PEEPHOLE, inputs=(InputSpec("x", "input", 0),)), "neither a name"),
@@ -283,3 +289,8 @@ def test_a_row_of_a_memory_has_its_widths(op: str) -> None:
         verify(with_node(lowered, op, args=(wrong, *node.args[1:])))
     with pytest.raises(GraphError, match="no memory"):
         verify(with_node(lowered, op, args=(node.args[0], wrong, *node.args[2:])))
+
+
+def test_what_passes_make_to_work_on_a_memory_states_its_widths() -> None:
+    for op, row in OPS.items():
+        assert (row.on_memory is not None) == (row.sort == "attention" and not row.traced), op

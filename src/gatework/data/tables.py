@@ -142,8 +142,8 @@ def file_stamps(source: Source) -> list[FileStamp] | None:
         return None
     if not all(isinstance(item, str | os.PathLike) and os.path.isfile(item) for item in source):
         return None
-    found = [(Path(item).resolve(), os.stat(item)) for item in source]
-    return [FileStamp(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found]
+    stats = [(Path(item).resolve(), os.stat(item)) for item in source]
+    return [FileStamp(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
 
 
 def file_format(path: Path) -> str:

@@ -271,7 +271,7 @@ class WordTokenizer(Tokenizer):
         return [get(word, unknown) for word in _words(text)]
 
     def _spans(self, text: str, ids: Sequence[int]) -> list[tuple[int, int]]:
-        return [found.span() for found in _WORD_OR_LINE_END.finditer(text)]
+        return [match.span() for match in _WORD_OR_LINE_END.finditer(text)]
 
     def detokenizer(self, history: Iterable[int] = ()) -> Detokenizer:
         detokenizer = WordDetokenizer(self.token)

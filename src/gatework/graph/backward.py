@@ -146,12 +146,12 @@ def _positions(graph: Graph, derived: Graph) -> dict[int, str]:
     """Where the new values of states stand among the nodes of the derived graph."""
     forward, backward_ = _numbered(graph, derived)
     places = {number: index for index, number in reversed(list(enumerate(backward_)))}
-    found = {}
+    positions = {}
     for state in graph.states:
         place = places.get(forward[graph.next_state(state.name)])
         if place is not None and OPS[derived.nodes[place].op].sort != "leaf":
-            found[place] = state.name
-    return found
+            positions[place] = state.name
+    return positions
 
 
 def _numbered(*graphs: Graph) -> list[list[int]]:
@@ -167,16 +167,16 @@ def _numbered(*graphs: Graph) -> list[list[int]]:
 
 
 def _ancestors(graph: Graph, nodes: set[int], stop: set[int] | None = None) -> set[int]:
-    found: set[int] = set()
+    ancestors: set[int] = set()
     waiting = list(nodes)
     while waiting:
         index = waiting.pop()
-        if index in found:
+        if index in ancestors:
             continue
-        found.add(index)
+        ancestors.add(index)
         if stop is None or index not in stop:
             waiting += graph.nodes[index].args
-    return found
+    return ancestors
 
 
 def carried(state: str) -> str:
@@ -193,7 +193,7 @@ class _Loop:
         self.saved = saved
         self.builder = Builder()
         self.inputs: dict[ArrayKey, InputSpec] = {}
-        self.given: dict[ArrayKey, Expr] = {}
+        self.written: dict[ArrayKey, Expr] = {}
 
     def read(self, key: ArrayKey, width: Width) -> Expr:
         """A value that the loop reads from an array."""
@@ -227,10 +227,10 @@ class _Loop:
         node = expr.node
         if node.op in ("input", "array"):
             return node.key
-        for key, other in self.given.items():
+        for key, other in self.written.items():
             if other.index == expr.index:
                 return key
-        self.given[wish] = expr
+        self.written[wish] = expr
         return wish
 
     def result(self) -> Backward:
@@ -254,7 +254,7 @@ class _Loop:
                     statics.append((key.name, flow))
                     continue
                 case "input_gradient" | "hoisted_gradient":
-                    self.given[key] = placed[index]
+                    self.written[key] = placed[index]
                     continue
                 case _:
                     pass
@@ -278,7 +278,7 @@ class _Loop:
                     biases.append((key.slot, key.name, self.give(value, key._replace(kind="bias_flow"))))
                 case _:
                     vectors.append((key.name, self.give(value, key._replace(kind="vector_flow"))))
-        outputs = {key: expr.index for key, expr in self.given.items()}
+        outputs = {key: expr.index for key, expr in self.written.items()}
         specs = []
         for state in self.graph.states:
             name = carried(state.name)

@@ -161,7 +161,7 @@ def cell(function: Callable[..., Any]) -> Cell:
 
 def _show_option(value: Any) -> str:
     if isinstance(value, partial):
-        given = ", ".join(f"{key}={val!r}" for key, val in value.keywords.items())
-        return f"{_show_option(value.func)}({given})"
+        keywords = ", ".join(f"{key}={val!r}" for key, val in value.keywords.items())
+        return f"{_show_option(value.func)}({keywords})"
     name = getattr(value, "__name__", None)
     return name if name in ACTIVATIONS else repr(value)

@@ -1,6 +1,6 @@
 """The pass `hoist`: what needs no state leaves the loop over time.
 
-A step falls into two graphs. The outer one holds the products of inputs alone and what is computed from them;
+A step falls into two graphs. The hoisted one holds the products of inputs alone and what is computed from them;
 it runs once, over all steps as rows. The loop reads its results as further inputs of the kind `hoisted`, 0, 1, …
 Both are ordinary step graphs, so that derivatives and schedules need no notion of hoisting.
 """
@@ -16,19 +16,19 @@ from gatework.graph.rewrite import drop_dead
 
 
 @dataclass(frozen=True)
-class Hoisted:
+class SplitStep:
     """A step in two parts.
 
     Attributes:
-        outer: its outputs, of the kind `hoisted`, are computed from inputs and parameters; None where nothing leaves.
+        hoisted: its outputs, of the kind `hoisted`, are computed from inputs and parameters; None where nothing leaves.
         loop: the step, with an input of the same key for each of them.
     """
 
-    outer: Graph | None
+    hoisted: Graph | None
     loop: Graph
 
 
-def hoist(graph: Graph) -> Hoisted:
+def hoist(graph: Graph) -> SplitStep:
     """Takes the products of inputs alone out of an expanded step graph."""
     needs_state = depends_on_step(graph.nodes)
     has_product: list[bool] = []
@@ -39,11 +39,11 @@ def hoist(graph: Graph) -> Hoisted:
     read |= {index for _, index in graph.outputs + graph.gates}
     boundary = [i for i in sorted(read) if leaves[i]]
     if not boundary:
-        return Hoisted(None, graph)
+        return SplitStep(None, graph)
     keys = {index: ArrayKey("hoisted", str(number)) for number, index in enumerate(boundary)}
-    outer = replace(
+    hoisted = replace(
         graph,
-        name=f"{graph.name}_outer",
+        name=f"{graph.name}_hoisted",
         states=(),
         outputs=tuple((keys[index], index) for index in boundary),
         gates=(),
@@ -54,4 +54,4 @@ def hoist(graph: Graph) -> Hoisted:
     ]
     inputs = graph.inputs + tuple(InputSpec(keys[i].name, "hoisted", graph.nodes[i].width) for i in boundary)
     loop = replace(graph, name=f"{graph.name}_loop", nodes=tuple(nodes), inputs=inputs)
-    return Hoisted(drop_dead(outer), drop_dead(loop))
+    return SplitStep(drop_dead(hoisted), drop_dead(loop))

@@ -58,7 +58,7 @@ def keys_and_queries(graph: Graph) -> dict[str, tuple[str, str]]:
     """Attentions to the names of their keys and of the slot that the query's weight is in: none that the cell has."""
     taken = {spec.name for spec in graph.inputs} | {state.name for state in graph.states} | set(graph.slots())
     taken |= {vector.name.removeprefix("weight_") for vector in graph.vectors}
-    found = {}
+    attentions = {}
     for node in graph.nodes:
         if node.op == "attention_weights":
             names = []
@@ -68,5 +68,5 @@ def keys_and_queries(graph: Graph) -> dict[str, tuple[str, str]]:
                     name += "_"
                 taken.add(name)
                 names.append(name)
-            found[node.text("name")] = names[0], names[1]
-    return found
+            attentions[node.text("name")] = names[0], names[1]
+    return attentions

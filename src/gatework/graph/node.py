@@ -6,6 +6,7 @@ cell starts from it; nothing that runs a cell needs the Python function that it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -37,6 +38,15 @@ class Node:
     attributes: tuple[tuple[str, Attribute], ...] = ()
     width: Width = 1
 
+    def __post_init__(self) -> None:
+        # A tuple finds an object equal to itself before it compares values: one NaN for all makes equal nodes equal.
+        if any(value != value for _, value in self.attributes):
+            one = tuple((name, math.nan if value != value else value) for name, value in self.attributes)
+            object.__setattr__(self, "attributes", one)
+
+    def __reduce__(self) -> tuple[type[Node], tuple[Any, ...]]:
+        return type(self), (self.op, self.args, self.attributes, self.width)
+
     def __getitem__(self, name: str) -> Attribute:
         for key, value in self.attributes:
             if key == name:
@@ -66,6 +76,27 @@ class Node:
         if isinstance(value, str):
             raise TypeError(f"{self.op}.{name} is {value!r}, not a number")
         return value
+
+
+RESULT = -1
+"""The place of an operation's result beside those of its arguments, 0, 1, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class OnMemory:
+    """The widths of an operation that works on a row's memory, by the places of its arguments and its result.
+
+    Attributes:
+        memory: the argument that is a memory (S, B, M), or its keys.
+        counts_steps: what has one number a step of the memory.
+        as_wide: what has the memory's width M.
+        energy: the argument that is a learned vector; None where there is none.
+    """
+
+    memory: int
+    counts_steps: tuple[int, ...]
+    as_wide: tuple[int, ...] = ()
+    energy: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +198,8 @@ class Graph:
 
     def next_state(self, name: str) -> int:
         """The index of the new value of a state."""
-        wanted = ArrayKey("state", name)
         for key, index in self.outputs:
-            if key == wanted:
+            if key == ArrayKey("state", name):
                 return index
         raise KeyError(f"{self.name} gives no new value to the state {name!r}")
 
@@ -183,12 +213,12 @@ class Graph:
 
     def slots(self) -> dict[str, tuple[Block, ...]]:
         """Slot names to their blocks, slots in order of first use with `ih` and `hh` first."""
-        found: dict[str, list[Block]] = {}
+        blocks: dict[str, list[Block]] = {}
         for block in self.blocks:
-            found.setdefault(block.slot, []).append(block)
-        first = [slot for slot in ("ih", "hh") if slot in found]
-        rest = [slot for slot in found if slot not in first]
-        return {slot: tuple(found[slot]) for slot in first + rest}
+            blocks.setdefault(block.slot, []).append(block)
+        first = [slot for slot in ("ih", "hh") if slot in blocks]
+        rest = [slot for slot in blocks if slot not in first]
+        return {slot: tuple(blocks[slot]) for slot in first + rest}
 
     def weight_names(self) -> dict[str, str]:
         """Names of the packed weights and biases to the slot that each belongs to."""

@@ -15,7 +15,7 @@ from gatework.graph import adjoints, expansions, formats
 from gatework.graph.adjoints import Gradients, apply, where
 from gatework.graph.builder import Expr
 from gatework.graph.formats import ADD, ATOM, MULTIPLY, POWER, UNARY, Format, infix, template
-from gatework.graph.node import Node
+from gatework.graph.node import RESULT, Node, OnMemory
 
 Sort = Literal[
     "leaf", "elementwise", "broadcast", "composite", "reduction", "matmul", "attention", "gradient"
@@ -50,6 +50,7 @@ class Op:
         activation: its result is the gate of the pre-activation that it is applied to.
         per_step: the value differs from step to step by what a loop over time carries or by a row's own memory,
             so that it, and what is computed from it, cannot be computed for all steps at once.
+        on_memory: of an operation that a pass has made to work on a row's memory: the widths of its arguments.
         traced: it may stand in the graph of a cell; others are made by passes alone.
         file_name: its name in `cell.json`, where that is another: files keep the names that they had at first.
     """
@@ -67,6 +68,7 @@ class Op:
     latex: Format | str | None = None
     activation: bool = False
     per_step: bool = False
+    on_memory: OnMemory | None = None
     traced: bool = True
     file_name: str = ""
 
@@ -93,6 +95,12 @@ def _sum(first: Any, *rest: Any) -> Any:
 
 def _leaf(*attributes: str, **row: Any) -> Op:
     return Op("leaf", 0, attributes, **{"code": "leaf", **row})
+
+
+def _on_memory(
+    code: str, arity: int, widths: OnMemory, adjoint: Callable[..., Gradients] | None = None
+) -> Op:
+    return Op("attention", arity, adjoint=adjoint, code=code, on_memory=widths, traced=False)
 
 
 def _comparison(
@@ -124,8 +132,7 @@ OPS: dict[str, Op] = {
     "vector": _leaf("name", text=template("{name}"), latex=formats.latex_named),
     "size": _leaf("of", text=template("size({of})")),  # the number of units of a width, as a value
     "array": _leaf("kind", "name", traced=False),  # one vector a step that a pass hands to another graph
-    # the gradient that flows into an output, in derived graphs
-    "cotangent": _leaf("kind", "name", text=formats.gradient_in, per_step=True, traced=False),
+    "cotangent": _leaf("kind", "name", text=formats.gradient_in, per_step=True, traced=False),  # of an output
     # elementwise, basic
     "add": Op(
         "elementwise",
@@ -427,19 +434,19 @@ OPS: dict[str, Op] = {
         latex=template(r"\sum_i {0}^{{(i)}} {1}_i", ADD),
     ),
     # query, memory: the dot product with each step
-    "dot_score": Op("attention", 2, adjoint=adjoints.dot_score, code="dot_score", traced=False),
+    "dot_score": _on_memory("dot_score", 2, OnMemory(1, (RESULT,), (0,)), adjoints.dot_score),
     # query, keys, energy: energy . tanh(query + key) of each step
-    "additive_score": Op(
-        "attention", 3, adjoint=adjoints.additive_score, code="additive_score", traced=False
+    "additive_score": _on_memory(
+        "additive_score", 3, OnMemory(1, (RESULT,), (0, 2), energy=2), adjoints.additive_score
     ),
     # scores, memory: their softmax over the steps that exist, 0 past them
-    "masked_softmax": Op(
-        "attention", 2, adjoint=adjoints.masked_softmax, code="masked_softmax", traced=False
-    ),
+    "masked_softmax": _on_memory("masked_softmax", 2, OnMemory(1, (RESULT, 0)), adjoints.masked_softmax),
     # weights, their gradient, memory: the gradient of the scores
-    "masked_softmax_gradient": Op("attention", 3, code="masked_softmax_gradient", traced=False),
+    "masked_softmax_gradient": _on_memory("masked_softmax_gradient", 3, OnMemory(2, (RESULT, 0, 1))),
     # gradient of the scores, query, keys, energy: that of the query
-    "additive_score_gradient": Op("attention", 4, code="additive_score_gradient", traced=False),
+    "additive_score_gradient": _on_memory(
+        "additive_score_gradient", 4, OnMemory(2, (0,), (RESULT, 1, 3), energy=3)
+    ),
     # gradients of parameters: summed over rows and time, once, after the loop
     "weight_gradient": Op(  # gradient of the product, its operand
         "gradient",
@@ -487,7 +494,7 @@ def depends_on_step(nodes: Iterable[Node], known: Sequence[bool] = ()) -> list[b
         nodes: in topological order.
         known: the result for the nodes that stand before them.
     """
-    found = list(known)
+    depends = list(known)
     for node in nodes:
-        found.append(OPS[node.op].per_step or any(found[arg] for arg in node.args))
-    return found
+        depends.append(OPS[node.op].per_step or any(depends[arg] for arg in node.args))
+    return depends

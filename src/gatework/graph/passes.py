@@ -52,8 +52,8 @@ def show(cell: Cell, stage: str = "trace") -> str:
     parts = hoist(lower(cell.graph, "expand"))
     if stage == "backward":
         return printing.text(backward(parts.loop).loop)
-    outer = "" if parts.outer is None else f"for all steps:\n{_indented(parts.outer)}\n"
-    return f"{outer}for each step:\n{_indented(parts.loop)}"
+    hoisted = "" if parts.hoisted is None else f"for all steps:\n{_indented(parts.hoisted)}\n"
+    return f"{hoisted}for each step:\n{_indented(parts.loop)}"
 
 
 def _indented(graph: Graph) -> str:

@@ -25,7 +25,7 @@ class Style:
 
     format: Callable[[str], Format]
     name: Callable[[str], str]
-    given: Callable[[str], str]
+    not_per_step: Callable[[str], str]
     old_state: Callable[[str], str]
     new_state: Callable[[str], str]
     line: Callable[[str, str], str]
@@ -45,7 +45,7 @@ def _latex_format(op: str) -> Format:
 TEXT = Style(
     format=_text_format,
     name=lambda name: name,
-    given=lambda name: name,
+    not_per_step=lambda name: name,
     old_state=lambda name: name,
     new_state=lambda name: f"{name}'",
     line=lambda name, value: f"{name} = {value}",
@@ -53,7 +53,7 @@ TEXT = Style(
 LATEX = Style(
     format=_latex_format,
     name=lambda name: rf"{latex_word(name)}_t",
-    given=latex_word,
+    not_per_step=latex_word,
     old_state=lambda name: rf"{latex_word(name)}_{{t-1}}",
     new_state=lambda name: rf"{latex_word(name)}_t",
     line=lambda name, value: rf"{name} &= {value}",
@@ -131,7 +131,7 @@ def _write(node: Node, args: list[Fragment], style: Style) -> Fragment:
         case "array":
             return style.name(str(node.key)), ATOM
         case "static" | "memory":
-            return style.given(node.text("name")), ATOM
+            return style.not_per_step(node.text("name")), ATOM
         case "state":
             return style.old_state(node.text("name")), ATOM
         case _:

@@ -100,13 +100,13 @@ def schedule(graph: Graph) -> Schedule:
             source = stage_of[arg]
             if OPS[nodes[arg].op].sort == "leaf":
                 continue
-            here = stage_of[index]
-            if here is not None and OPS[node.op].sort == "reduction":
-                here -= 1  # where it takes its shares
+            reader = stage_of[index]
+            if reader is not None and OPS[node.op].sort == "reduction":
+                reader -= 1  # where it takes its shares
             if OPS[node.op].sort in ("matmul", "attention") or (
                 source is not None
-                and here is not None
-                and here != source
+                and reader is not None
+                and reader != source
                 and OPS[nodes[arg].op].sort != "reduction"
                 and index not in alias_of
             ):
@@ -132,8 +132,8 @@ def schedule(graph: Graph) -> Schedule:
                 if taken_at == number and index in stored:  # read by the caller, or by a product of a scalar
                     scalars.append(index)
                 continue
-            here = stage_of[index] if stage_of[index] is not None else 0
-            if here != number:
+            stage = stage_of[index] if stage_of[index] is not None else 0
+            if stage != number:
                 continue
             if sort == "attention":
                 attended.append(index)
@@ -177,10 +177,10 @@ def _recomputed(
     for index, node in enumerate(nodes):
         sort = OPS[node.op].sort
         args = [_storage_of(arg, alias_of) for arg in node.args]
-        found: frozenset[int] = frozenset((index,))
+        read: frozenset[int] = frozenset((index,))
         cost = 0
         if node.width == 1 or node.op in ("vector", "bias", "constant", "size"):
-            found = frozenset()
+            read = frozenset()
         elif sort in ("elementwise", "broadcast") and OPS[node.op].cost == "cheap":
             below = frozenset().union(*(reads[arg] for arg in args))
             operations = 1 + sum(costs[arg] for arg in args)
@@ -189,8 +189,8 @@ def _recomputed(
             if index in stored and index not in kept and cheap:
                 recomputed.add(index)
             if index not in stored or index in recomputed:
-                found, cost = below, operations
-        reads.append(found)
+                read, cost = below, operations
+        reads.append(read)
         costs.append(cost)
     for index in reversed(range(len(nodes))):  # and what stands between them and what they are computed from
         if index in recomputed:
@@ -250,14 +250,14 @@ def _delay(graph: Graph, uses: Counter[int], stages: list[int | None]) -> None:
             continue
         inner, products, waiting = [], [], list(node.args)
         while waiting:
-            found = waiting.pop()
-            if uses[found] != 1 or nodes[found].width == 1:
+            term = waiting.pop()
+            if uses[term] != 1 or nodes[term].width == 1:
                 continue
-            if OPS[nodes[found].op].sort == "matmul":
-                products.append(found)
-            elif nodes[found].op == "add":
-                inner.append(found)
-                waiting += nodes[found].args
+            if OPS[nodes[term].op].sort == "matmul":
+                products.append(term)
+            elif nodes[term].op == "add":
+                inner.append(term)
+                waiting += nodes[term].args
         if any(stages[product] == stages[index] for product in products):
             moved = set(products)
             for between in sorted(inner):

@@ -307,18 +307,18 @@ def trace(function: Callable[..., Any], options: Mapping[str, Any], shown: Mappi
     with _tracing(tracer):
         returned = function(*values, **options)
     returned = returned if isinstance(returned, tuple) else (returned,)
-    wanted = [state.name for state in declared]
-    if len(returned) != len(wanted) or any(
+    states = [state.name for state in declared]
+    if len(returned) != len(states) or any(
         value is None for value in returned
     ):  # `in` would ask expressions for equality
-        given = "nothing" if returned[0] is None else f"{len(returned)} value" + "s" * (len(returned) != 1)
+        count = "nothing" if returned[0] is None else f"{len(returned)} value" + "s" * (len(returned) != 1)
         raise TraceError(
-            f"The cell {function.__name__} has the states ({', '.join(wanted)}) and returns {given}: it must return "
+            f"The cell {function.__name__} has the states ({', '.join(states)}) and returns {count}: it must return "
             "the new value of each, in their order.",
-            f"def {function.__name__}({', '.join(names)}):\n    …\n    return {wanted[0]}"
-            if len(wanted) > 1
+            f"def {function.__name__}({', '.join(names)}):\n    …\n    return {states[0]}"
+            if len(states) > 1
             else f"def {function.__name__}({', '.join(names)}):\n    …",
-            f"def {function.__name__}({', '.join(names)}):\n    …\n    return {', '.join(wanted)}",
+            f"def {function.__name__}({', '.join(names)}):\n    …\n    return {', '.join(states)}",
         )
     outputs: dict[ArrayKey, int] = {}
     for state, value in zip(declared, returned, strict=True):

@@ -12,7 +12,7 @@ from collections import Counter
 
 from gatework.errors import GateworkError
 from gatework.graph.keys import CELL_KINDS, KINDS, ArrayKey
-from gatework.graph.node import MASK_PREFIXES, Graph, Node, Width
+from gatework.graph.node import MASK_PREFIXES, RESULT, Graph, Node, OnMemory, Width
 from gatework.graph.ops import OPS, SCORES, VARIADIC
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
@@ -87,7 +87,10 @@ def _check_declarations(graph: Graph) -> None:
     for state in graph.states:
         _check_name("state", state.name)
         _check_width(state.name, state.size)
-        _require(isinstance(state.init, int | float), f"the start of the state {state.name} is no number")
+        _require(
+            isinstance(state.init, int | float) and not math.isnan(state.init),
+            f"the start of the state {state.name} is no number",
+        )
     names = [":".join(spec.key) if made else spec.name for spec in graph.inputs]
     _check_unique("input or state", names + [state.name for state in graph.states])
     for block in graph.blocks:
@@ -185,10 +188,10 @@ def _check_names(graph: Graph, declared: _Declared, node: Node) -> None:
             _check_declared(declared, (*block, takes), operand.width, "its operand's")
         case "attention_weights" | "attention_context":
             _check_attention(graph, declared, node)
-        case _ if node.op in _ROWS:
-            _check_row_of_memory(graph, node)
         case _:
-            pass
+            on_memory = OPS[node.op].on_memory
+            if on_memory is not None:
+                _check_on_memory(graph, node, on_memory)
 
 
 def _check_declared(declared: _Declared, key: tuple[str, ...], width: Width, whose: str = "its") -> None:
@@ -208,8 +211,8 @@ def _check_elementwise(graph: Graph, node: Node) -> None:
             isinstance(position, int) and 0 <= position < len(node.args),
             f"its index {position!r} is no argument",
         )
-    wanted = widths.pop() if widths else 1
-    _require(node.width == wanted, f"its width is {node.width}; its arguments have {wanted}")
+    width = widths.pop() if widths else 1
+    _require(node.width == width, f"its width is {node.width}; its arguments have {width}")
 
 
 def _check_broadcast(graph: Graph, node: Node) -> None:
@@ -235,8 +238,8 @@ def _check_attention(graph: Graph, declared: _Declared, node: Node) -> None:
         return
     score = node["score"]
     _require(score in SCORES, f"its score is {score!r}")
-    wanted = 3 if score == "location" else 2
-    _require(len(args) == wanted, f"the score {score!r} takes {wanted} arguments, and it has {len(args)}")
+    arity = 3 if score == "location" else 2
+    _require(len(args) == arity, f"the score {score!r} takes {arity} arguments, and it has {len(args)}")
     steps = f"{memory['name']}_steps"
     _require(node.width == steps, f"its width is {node.width}, not the steps of the memory")
     if score == "location":
@@ -245,36 +248,20 @@ def _check_attention(graph: Graph, declared: _Declared, node: Node) -> None:
         _check_declared(declared, ("vector", name, part) if part else ("vector", name), size)
 
 
-_RESULT = -1
-# What of an operation on a row's memory has the width of its steps, which argument is the memory, and what has the
-# memory's own width.
-_ROWS: dict[str, tuple[tuple[int, ...], int, tuple[int, ...]]] = {
-    "dot_score": ((_RESULT,), 1, (0,)),
-    "additive_score": ((_RESULT,), 1, (0, 2)),
-    "masked_softmax": ((_RESULT, 0), 1, ()),
-    "masked_softmax_gradient": ((_RESULT, 0, 1), 2, ()),
-    "additive_score_gradient": ((0,), 2, (_RESULT, 1, 3)),
-}
-
-
-def _check_row_of_memory(graph: Graph, node: Node) -> None:
-    over, place, wide = _ROWS[node.op]
+def _check_on_memory(graph: Graph, node: Node, widths: OnMemory) -> None:
     args = [graph.nodes[arg] for arg in node.args]
-    memory = args[place]
-    _require(memory.op == "memory", f"its argument {place} is no memory")
-    for number in over:  # keys are a memory of their own, with the steps of the one that they stand for
-        value = node if number == _RESULT else args[number]
-        _require(
-            graph.counts_steps(value.width), f"a value has width {value.width}, not the steps of a memory"
-        )
-    for number in wide:
-        value = node if number == _RESULT else args[number]
-        _require(
-            value.width == memory.width,
-            f"a value has width {value.width}; {memory['name']} has {memory.width}",
-        )
-    if node.op in ("additive_score", "additive_score_gradient"):
-        _require(args[-1].op == "vector", "its energy is no learned vector")
+    memory = args[widths.memory]
+    _require(memory.op == "memory", f"its argument {widths.memory} is no memory")
+    for (
+        place
+    ) in widths.counts_steps:  # keys are a memory of their own, with the steps of the one that they stand for
+        width = (node if place == RESULT else args[place]).width
+        _require(graph.counts_steps(width), f"a value has width {width}, not the steps of a memory")
+    for place in widths.as_wide:
+        width = (node if place == RESULT else args[place]).width
+        _require(width == memory.width, f"a value has width {width}; {memory['name']} has {memory.width}")
+    if widths.energy is not None:
+        _require(args[widths.energy].op == "vector", "its energy is no learned vector")
 
 
 def _score_parameters(

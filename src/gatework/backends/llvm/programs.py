@@ -17,7 +17,7 @@ from gatework.backends.program import Piece
 from gatework.graph import Graph
 from gatework.graph.backward import Backward, backward
 from gatework.graph.expand import expand
-from gatework.graph.hoist import Hoisted, hoist
+from gatework.graph.hoist import SplitStep, hoist
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
 from gatework.graph.rewrite import drop_dead
@@ -57,7 +57,9 @@ class TrainingPrograms:
 def programs_of(graph: Graph) -> Programs:
     """The programs that a graph falls into."""
     parts = _parts(graph)
-    return Programs(None if parts.outer is None else differentiated(parts.outer), differentiated(parts.loop))
+    return Programs(
+        None if parts.hoisted is None else differentiated(parts.hoisted), differentiated(parts.loop)
+    )
 
 
 @made_once(maxsize=256)
@@ -70,13 +72,13 @@ def training_programs_of(graph: Graph, wanted: frozenset[str]) -> TrainingProgra
     parts = _parts(graph)
     unwanted = frozenset(spec.name for spec in graph.inputs) - wanted
     return TrainingPrograms(
-        None if parts.outer is None else _without(backward(parts.outer), unwanted),
+        None if parts.hoisted is None else _without(backward(parts.hoisted), unwanted),
         _without(backward(parts.loop), unwanted),
     )
 
 
 @made_once(maxsize=256)
-def _parts(graph: Graph) -> Hoisted:
+def _parts(graph: Graph) -> SplitStep:
     return hoist(simplify(expand(simplify(graph))))
 
 
