@@ -316,6 +316,19 @@ def resumes_to_the_bit(case: Case) -> None:
         assert resumed.metrics_ == case.model.metrics_
 
 
+def is_trained_by_one_at_a_time(case: Case) -> None:
+    """A run that is being trained is refused to others, whole as it was; a finished one is read meanwhile."""
+    run = RunFolder(case.copy("busy"))
+    before = {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+    with run.locked():
+        for given in ({"resume": True}, {}):
+            with pytest.raises(RunError, match="is being trained by process") as caught:
+                case.fit(out=run.path, **given)
+            one_line(caught.value)
+        assert case.predict(gw.load(run.path)) == case.predict(case.model)
+    assert before == {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
+
+
 def starts_from_a_run(case: Case) -> None:
     """`from_run` takes the other run's weights and the options that belong to them."""
     name, other = case.example.inherited
@@ -465,6 +478,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     answers_from_two_threads,
     loads_to_the_bit,
     resumes_to_the_bit,
+    is_trained_by_one_at_a_time,
     starts_from_a_run,
     refuses_a_strangers_files,
 )

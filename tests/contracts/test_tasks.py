@@ -21,6 +21,7 @@ from tests.contracts.task_contract import (
     declares,
     gives_figures,
     holds_back,
+    is_trained_by_one_at_a_time,
     loads_to_the_bit,
     predicts_alike_alone_and_together,
     predicts_by_schema,
@@ -135,6 +136,14 @@ def starts_from_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, *data, from_run=None, **given: method(self, *data, **given)
 
 
+def begins_before_it_looks(method: Callable[..., Any]) -> Callable[..., Any]:
+    def fit(self: Task, *data: Any, out: Any = None, **given: Any) -> Task:
+        (out / "COMPLETE").unlink(missing_ok=True)
+        return method(self, *data, out=out, **given)
+
+    return fit
+
+
 def waits_for_all(method: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, inputs, **given: method(self, list(inputs), **given)
 
@@ -159,6 +168,7 @@ FAULTS = {
     answers_from_two_threads: ("predict", shares_a_state),
     loads_to_the_bit: ("save", loses_a_weight),
     resumes_to_the_bit: ("fit", resumes_with_other_noise),
+    is_trained_by_one_at_a_time: ("fit", begins_before_it_looks),
     starts_from_a_run: ("fit", starts_from_nothing),
     answers_as_inputs_come: ("predict_stream", waits_for_all),
     refuses_a_strangers_files: ("predict", trusts_a_stranger),

@@ -28,7 +28,7 @@ from gatework.training import fit as train
 from gatework.training.options import options_with
 from gatework.training.processes import Processes
 from gatework.training.provenance import Sources, parent_record, parent_to_start_from
-from gatework.training.run_folder import DataRecord, ParentRecord, RunConfig, launched
+from gatework.training.run_folder import DataRecord, ParentRecord, RunConfig, is_passing, launched
 
 __all__ = ["Lifecycle", "TrainingData"]
 
@@ -107,7 +107,7 @@ class Lifecycle(ABC):
 
         Raises:
             InputError: the data cannot be read or is too short, an option is wrong.
-            RunError: `out` is in the way, or `from_run` is damaged.
+            RunError: `out` is in the way, or being trained by another process, or `from_run` is damaged.
         """
         _, world = launched()
         if out is None and world > 1:
@@ -121,7 +121,22 @@ class Lifecycle(ABC):
         origin = None if from_run is None else Path(from_run)
         parent = None if origin is None or resume else self._load_parent(origin)
         was_complete = RunFolder(out).is_complete
-        self.run_ = run = RunFolder.create(out, resume=resume)
+        self.run_ = RunFolder.create(out, resume=resume)
+        with self.run_.locked():
+            return self._fit(data, valid, columns, resume, origin, parent, was_complete)
+
+    def _fit(
+        self,
+        data: Any,
+        valid: Any,
+        columns: Mapping[str, str],
+        resume: bool,
+        origin: Path | None,
+        parent: Self | None,
+        was_complete: bool,
+    ) -> Self:
+        """`fit`, in the run's folder, which is this process's own."""
+        run = self.run_
         begun = resume and (run.path / CONFIG).exists()
         before = run.read_config() if begun else None
         try:
@@ -209,7 +224,7 @@ class Lifecycle(ABC):
         self._check_fitted()
         target = RunFolder.create(folder)
         for file in self.run_.path.iterdir():
-            if file.is_file() and file.name != "COMPLETE":
+            if file.is_file() and file.name != "COMPLETE" and not is_passing(file):
                 shutil.copyfile(file, target.path / file.name)
         target.complete()
 
@@ -265,7 +280,7 @@ class Lifecycle(ABC):
     def _forget_data(self) -> None:
         """Delete what was learned from data that no training has seen yet: this call may bring other data."""
         for path in self.run_.path.iterdir():
-            if path.name in (CONFIG, "checkpoints", *self.cells.values()):
+            if path.name in (CONFIG, "checkpoints", *self.cells.values()) or is_passing(path):
                 continue
             if path.is_dir():
                 shutil.rmtree(path)

@@ -56,7 +56,7 @@ def fit(
     Raises:
         DivergedError: the loss or the gradient norm is not finite.
         InputError: the disk is full, or the options do not fit the machine or the checkpoint.
-        RunError: no checkpoint verifies.
+        RunError: no checkpoint verifies, or another process trains the run.
     """
     processes = processes or Processes(options)
     if run.writes != processes.is_main:
@@ -68,7 +68,7 @@ def fit(
     optimizer = build_optimizer(problem.model, options, groups_of(problem))
     parameters = [parameter for parameter in problem.model.parameters() if parameter.requires_grad]
 
-    with Interruption() as interruption, processes.wrapped(problem.model) as model:
+    with run.locked(), Interruption() as interruption, processes.wrapped(problem.model) as model:
         session = TrainingSession(problem, options, run, processes, optimizer, progress, interruption)
         carry: Any = session.begin(resume)
         with session:

@@ -16,9 +16,10 @@ Nothing here is ever unpickled, and reading a stranger's run cannot run code.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -30,6 +31,7 @@ from gatework.data import FileStamp
 from gatework.errors import RunError
 from gatework.training import files
 from gatework.training.files import Schema
+from gatework.training.run_lock import RunLock, Trainer, trainer_of
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
@@ -41,6 +43,7 @@ CONFIG, COMPLETE, HISTORY, MODEL, CHECKPOINTS = (
     "model.safetensors",
     "checkpoints",
 )
+LOCK: Final = ".lock"
 
 
 class DataRecord(BaseModel):
@@ -105,17 +108,18 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str], *, writes: bool = True) -> None:
         self.path = Path(path)
         self.writes = writes
+        self._lock: RunLock | None = None
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], *, resume: bool = False) -> RunFolder:
-        """The folder of a training that starts, or with `resume` goes on.
+        """The folder of a training that starts, or with `resume` goes on; `locked` keeps others from it.
 
         Raises:
             RunError: `path` holds something already (without `resume`), or is not there (with it), or
-                belongs to a newer format.
+                belongs to a newer format, or is being trained by another process.
         """
         run = cls(path, writes=launched()[0] == 0)
         if not run.writes:
@@ -123,26 +127,55 @@ class RunFolder:
         where = str(run.path)
         if run.path.exists() and not run.path.is_dir():
             raise RunError(where, "is a file", "Give the path of a new folder with --out.")
-        if resume:
-            if not run.path.is_dir():
-                raise RunError(where, "there is no run to resume", "Check the path, or leave out --resume.")
-            if (run.path / CONFIG).exists():
-                run.read_config()
-            elif any(
-                path.name != CHECKPOINTS and not path.name.startswith(files.TEMPORARY)
-                for path in run.path.iterdir()
-            ):
-                raise RunError(
-                    where, f"is not a run: it has no {CONFIG}", "Give the folder of a run with --out."
-                )
+        if resume and not run.path.is_dir():
+            raise RunError(where, "there is no run to resume", "Check the path, or leave out --resume.")
+        if not (run.path / LOCK).exists():
+            run._check_content(resume)  # before anything is written there
+        with files.disk_errors(run.path, 0):
+            (run.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        with run.locked():
+            run._check_content(resume)
             (run.path / COMPLETE).unlink(missing_ok=True)
-        elif run.path.is_dir() and any(run.path.iterdir()):
+        return run
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """While inside, no other process and no other `RunFolder` trains this run. May be nested.
+
+        Raises:
+            RunError: somebody else trains it.
+        """
+        if not self.writes:
+            yield
+            return
+        if self._lock is None:
+            self._lock = RunLock(self.path / LOCK)
+        self._lock.acquire(self.path)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _check_content(self, resume: bool) -> None:
+        """Refuse a folder whose content is in the way of a training that starts or, with `resume`, goes on."""
+        where = str(self.path)
+        if resume and (self.path / CONFIG).exists():
+            self.read_config()
+            return
+        others = self.path.is_dir() and any(
+            path.name != CHECKPOINTS and not is_passing(path) for path in self.path.iterdir()
+        )
+        if resume and others:
+            raise RunError(where, f"is not a run: it has no {CONFIG}", "Give the folder of a run with --out.")
+        if not resume and (others or self.holds_training):
             raise RunError(
                 where, "is already there and not empty", "Go on with --resume, or give another --out."
             )
-        with files.disk_errors(run.path, 0):
-            (run.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-        return run
+
+    @property
+    def trainer(self) -> Trainer | None:
+        """The process that trains this run now, if one does."""
+        return trainer_of(self.path / LOCK)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> RunFolder:
@@ -158,6 +191,8 @@ class RunFolder:
             raise RunError(where, f"is not a run: {reason}", "Give the folder that --out named in training.")
         run.read_config()
         if not (run.path / COMPLETE).is_file():
+            if trainer := run.trainer:
+                raise RunError(where, f"is being trained by {trainer}", "Wait for its end.")
             raise RunError(
                 where,
                 "is unfinished: its training was interrupted",
@@ -200,21 +235,20 @@ class RunFolder:
         hashes = {
             path.name: files.sha256(path)
             for path in sorted(self.path.iterdir())
-            if path.is_file() and path.name != COMPLETE and not path.name.startswith(files.TEMPORARY)
+            if path.is_file() and path.name != COMPLETE and not is_passing(path)
         }
         files.write_json(self.path / COMPLETE, {"format_version": FORMAT_VERSION, "sha256": hashes})
 
     @property
     def holds_training(self) -> bool:
         """Whether a training has left anything: a record or a checkpoint."""
-        folder = self.path / CHECKPOINTS
-        return (self.path / HISTORY).exists() or (folder.is_dir() and any(folder.iterdir()))
+        return (self.path / HISTORY).exists() or self.holds_checkpoint
 
     @property
     def holds_checkpoint(self) -> bool:
         """Whether there is a checkpoint, good or not."""
         folder = self.path / CHECKPOINTS
-        return folder.is_dir() and any(not p.name.startswith(files.TEMPORARY) for p in folder.iterdir())
+        return folder.is_dir() and any(not is_passing(path) for path in folder.iterdir())
 
     @property
     def is_complete(self) -> bool:
@@ -325,6 +359,11 @@ class RunFolder:
         lines = files.read_text(path).splitlines(keepends=True)
         if len(lines) > records:
             files.write_text(path, "".join(lines[:records]))
+
+
+def is_passing(path: Path) -> bool:
+    """Whether a file or folder of a run is there only while a process trains: the lock, or what is half written."""
+    return path.name == LOCK or path.name.startswith(files.TEMPORARY)
 
 
 def launched() -> tuple[int, int]:
