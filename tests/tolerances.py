@@ -28,6 +28,7 @@ Table = Mapping[torch.dtype, Tolerance]
 ROUNDING: Table = {
     torch.float64: Tolerance(2e-13, 2e-13),
     torch.float32: Tolerance(0.0, 4e-7),
+    torch.bfloat16: Tolerance(4e-3, 0.0),
 }
 # One operation of the language at any operands, large and small: a sum over a row's units, or a function of 4 units in
 # the last place whose argument was rounded before.
@@ -54,12 +55,34 @@ TOTALS: Table = {
     torch.float64: Tolerance(1e-12, 1e-12),
     torch.float32: Tolerance(1e-5, 1e-5),
 }
-
+# A mean or a sum of a few numbers which are themselves the same to the bit.
+MEANS: Table = {
+    torch.float64: Tolerance(1e-12, 0.0),
+    torch.float32: Tolerance(1e-6, 0.0),
+}
+# A task's scores and figures, of rows that stood beside other rows in a batch (float32 products of other shapes), were
+# read in other windows, or on another processor.
+PREDICTIONS: Table = {torch.float32: Tolerance(1e-4, 1e-5)}
+# The figures of a training on two processes and on one: the gradients are summed in another order.
+TWO_PROCESSES: Table = {torch.float32: Tolerance(1e-4, 0.0)}
+# Its weights: over 78 steps of AdamW, whose division by small second moments enlarges the difference, it came to 3e-7.
+WEIGHTS_OF_TWO_PROCESSES: Table = {torch.float32: Tolerance(0.0, 5e-6)}
+# What one step of training adds to a weight, as the difference of two weights of size 1: their rounding.
+STEPS_OF_TRAINING: Table = {torch.float32: Tolerance(1e-3, 2e-7)}
+# Denormals, multiplied by 1e38: 1e-41 has 13 bits.
+DENORMALS: Table = {torch.float32: Tolerance(1e-2, 1e-5)}
 
 # The same operations on the same operands: every bit.
 EXACT: Table = {torch.float64: Tolerance(0.0, 0.0), torch.float32: Tolerance(0.0, 0.0)}
-# Finite differences of a float64 program, whose steps are 1e-6 (`torch.autograd.gradcheck`).
-FINITE_DIFFERENCES = Tolerance(1e-5, 1e-7)
+# Finite differences: steps of 1e-6 in float64 (`torch.autograd.gradcheck`), of 1e-3 in float32.
+FINITE_DIFFERENCES: Table = {
+    torch.float64: Tolerance(1e-5, 1e-7),
+    torch.float32: Tolerance(1e-2, 1e-4),
+}
+# How far a number that is written with 4 decimals is from itself, times the 16 of a row.
+FOUR_DECIMALS = 16 * 0.5e-4
+# Of functions of the engine, in units in the last place.
+MOST_ULP = 4.0
 # The largest difference over the largest entry of the reference, of outputs, states and every gradient alike.
 OF_THE_LARGEST: Mapping[torch.dtype, float] = {
     torch.float64: 1e-10,
@@ -109,11 +132,11 @@ def of_the_largest(got: torch.Tensor, expected: torch.Tensor) -> float:
     return ((got.double() - expected.double()).detach().abs().max() / scale).item()
 
 
-def of_draws(count: int) -> float:
-    """How far the share of an event among so many draws may be from its probability: 3.75 standard deviations of the
-    most uncertain event, which one in 5,000 shares exceeds.
+def of_draws(count: int, probability: float = 0.5) -> float:
+    """How far the share of an event among so many draws may be from its probability: 3.75 standard deviations (of the
+    most uncertain event, where the probability is not said), which one in 5,000 shares exceeds.
     """
-    return 3.75 * math.sqrt(0.25 / count)
+    return 3.75 * math.sqrt(probability * (1 - probability) / count)
 
 
 def close_to(expected: float, dtype: torch.dtype = torch.float32, table: Table = TOTALS) -> Any:

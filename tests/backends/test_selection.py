@@ -12,6 +12,7 @@ import gatework as gw
 from gatework import linear, sigmoid, tanh
 from gatework.backends import choose, costs
 from gatework.layers import call_plan
+from tests.tolerances import FINITE_DIFFERENCES, assert_close
 
 
 def test_auto_takes_the_engine_and_says_why() -> None:
@@ -38,7 +39,7 @@ def test_auto_leaves_the_engine_where_it_cannot_run() -> None:
     layer = gw.Recurrent("gru_original", 2, 3)
     _, got = torch.func.jvp(lambda x: layer(x)[0], (x,), (tangent,))
     finite = (layer(x + 1e-3 * tangent)[0] - layer(x - 1e-3 * tangent)[0]) / 2e-3
-    torch.testing.assert_close(got, finite, rtol=1e-2, atol=1e-4)
+    assert_close(got, finite, FINITE_DIFFERENCES)
     batches = torch.randn(3, 4, 1, 2)
     for each in (layer, gw.GRU(2, 3)):
         together = torch.func.vmap(lambda x, each=each: each(x)[0])(batches)

@@ -18,7 +18,7 @@ from gatework.baselines import ngram
 from gatework.baselines.ngram import FALLBACK_DISCOUNTS, NGramModel
 from gatework.data import Tokenizer, TokenStream, read_texts
 from gatework.errors import InputError
-from tests.tolerances import ROUNDING, VALUES
+from tests.tolerances import ROUNDING, TOTALS, VALUES, close_to
 
 
 class SlowNGrams:
@@ -136,7 +136,7 @@ def test_probabilities_sum_to_one(order: int) -> None:
     histories += [np.array([25, 3]), np.array([3, 25]), np.array([19, 18, 19, 18, 19])]
     for history in histories:
         logs = [model.log_probabilities([*history, token])[-1] for token in range(size)]
-        assert math.isclose(np.exp(logs).sum(), 1, rel_tol=1e-12)
+        assert np.exp(logs).sum() == close_to(1, torch.float64)
         assert np.exp(logs).min() > 0
 
 
@@ -163,9 +163,7 @@ def test_a_longer_history_helps_a_text_with_order_in_it() -> None:
     losses = [NGramModel(order).fit(text, 4).nll(text) for order in (1, 2, 3)]
     assert losses[0] > losses[1] > losses[2]
     assert losses[2] < 0.1
-    assert losses[0] == pytest.approx(
-        math.log(4), abs=0.35
-    )  # a token's kinds of neighbours, not how often it is
+    assert 1.04 < losses[0] < 1.73  # around log 4: a token's kinds of neighbours, not how often it is
 
 
 def test_only_the_end_of_a_very_long_text_is_counted() -> None:
@@ -189,7 +187,9 @@ def test_kept_as_arrays(count: int) -> None:
     model = NGramModel(3).fit(text, 20)
     again = NGramModel.from_arrays(model.to_arrays())
     other = zipf(100, 20, seed=2)
-    np.testing.assert_allclose(again.log_probabilities(other), model.log_probabilities(other), atol=1e-6)
+    np.testing.assert_allclose(
+        again.log_probabilities(other), model.log_probabilities(other), *TOTALS[torch.float32]
+    )
     assert again.counted_ == count
     assert again.to_arrays().keys() == model.to_arrays().keys()
 
@@ -241,4 +241,4 @@ def test_tiny_shakespeare(shared_data: Callable[[str], Path]) -> None:
     ids = np.array(tokenizer.encode(text))
     cut = int(len(ids) * 0.9)
     loss = NGramModel(6).fit(ids[:cut], tokenizer.vocabulary_size).nll(ids[cut:])
-    assert loss == pytest.approx(1.5226, abs=0.002)
+    assert 1.521 < loss < 1.525

@@ -137,7 +137,7 @@ def check_gradients(layer: gw.Recurrent, input_size: int) -> None:
             return tuple(flat(functional_call(layer, weights, (x, start), {"lengths": lengths})))
 
     torch.manual_seed(4)
-    relative, absolute = FINITE_DIFFERENCES
+    relative, absolute = FINITE_DIFFERENCES[torch.float64]
     assert torch.autograd.gradcheck(outputs, values, rtol=relative, atol=absolute, fast_mode=True), (
         "first derivatives"
     )

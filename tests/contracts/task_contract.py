@@ -5,7 +5,6 @@ Each check is a function of a `Case`; `test_tasks.py` runs them one by one over 
 
 from __future__ import annotations
 
-import copy
 import functools
 import json
 import math
@@ -30,14 +29,13 @@ from gatework import tasks
 from gatework.errors import InputError, RunError
 from gatework.tasks.base import Task
 from gatework.training import RunFolder
+from tests.contracts.damage import damaged
 from tests.contracts.task_examples import TaskExample
+from tests.tolerances import PREDICTIONS, close_to
 
 __all__ = ["CHECKS", "Case", "check_task"]
 
-# A row of a batch is padded to other lengths than when it is alone: float32 sums of another grouping.
-TOLERANCE = {"rel": 1e-4, "abs": 1e-5}
 PATIENCE = 20.0  # seconds that an answer may take on a machine that does other things
-MUTATIONS = 60  # damaged files a run
 KILLED = 9
 
 
@@ -354,33 +352,47 @@ def starts_from_a_run(case: Case) -> None:
 
 
 def refuses_a_strangers_files(case: Case) -> None:
-    """A file of a run with another value of the wrong kind anywhere in it, hashes made anew: `RunError`, or it
-    still predicts. Nothing else is raised."""
+    """A JSON file of a run that is damaged anywhere, hashes made anew: `RunError` in one line, or it still predicts."""
     folder = case.copy("stranger")
-    originals = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    damaged = [
-        (name, content)
-        for name in sorted(originals)
-        if name.endswith(".json")
-        for content in mutations(json.loads(originals[name]))
-    ]
-    chosen = random.Random(0).sample(damaged, min(MUTATIONS, len(damaged)))
-    whole = [(name, content) for name, content in damaged if len(content) < 8]
-    refused = 0
-    for name, content in [*whole, *chosen]:
-        (folder / name).write_text(content)
+    shutil.rmtree(folder / "checkpoints")
+    outcomes = []
+    for file in sorted(folder.iterdir()):
+        if file.suffix not in (".json", ".jsonl") and file.name != "COMPLETE":
+            continue
+        content = file.read_text()
+        text = content.splitlines()[0] if file.suffix == ".jsonl" else content
+        for other in damaged(text, seed=len(text)):
+            file.write_text(other + "\n")
+            if file.name != "COMPLETE":
+                RunFolder(folder).complete()
+            outcomes.append(is_refused(f"{file.name} holding {other}", functools.partial(use, case, folder)))
+        file.write_text(content)
         RunFolder(folder).complete()
-        try:
-            loaded = gw.load(folder)
-            case.predict(loaded)
-            loaded.evaluate(case.example.valid)
-        except RunError as error:
-            one_line(error)
-            refused += 1
-        except Exception as error:
-            raise AssertionError(f"{name} holding {content:.300}: {type(error).__name__}: {error}") from error
-        (folder / name).write_bytes(originals[name])
-    assert refused >= len(whole)
+    assert min(outcomes.count(True), outcomes.count(False)) > 10
+
+
+def refuses_a_damaged_checkpoint(case: Case) -> None:
+    """A run whose checkpoint is damaged anywhere is resumed, or refused by a `RunError` in one line."""
+    folder = case.copy("checkpoint")
+    newest = max(folder.glob("checkpoints/*/state.json")).relative_to(folder)
+    for older in {*(folder / "checkpoints").iterdir()} - {folder / newest.parent}:
+        shutil.rmtree(older)
+    text, steps = (folder / newest).read_text(), case.model.result_.steps
+    outcomes = []
+    for number, other in enumerate(damaged(text)):
+        run = case.folder / f"resumed-{number}"
+        shutil.copytree(folder, run)
+        (run / newest).write_text(other)
+        resume = functools.partial(
+            case.kind(max_steps=steps + 1).fit,
+            case.example.rows,
+            valid=case.example.valid,
+            out=run,
+            resume=True,
+        )
+        outcomes.append(is_refused(f"a checkpoint holding {other}", resume))
+        shutil.rmtree(run)
+    assert outcomes.count(True) > 5
 
 
 # What the checks share
@@ -409,6 +421,25 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Rows as JSON lines."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def use(case: Case, folder: Path) -> None:
+    """Do with a run what its user does."""
+    loaded = gw.load(folder)
+    case.predict(loaded)
+    loaded.evaluate(case.example.valid)
+
+
+def is_refused(what: str, act: Callable[[], object]) -> bool:
+    """Whether a `RunError` in one line is raised; anything else that is raised is a fault."""
+    try:
+        act()
+    except RunError as error:
+        one_line(error)
+        return True
+    except Exception as error:
+        raise AssertionError(f"{what:.2000}: {type(error).__name__}: {error}") from error
+    return False
 
 
 def one_line(error: InputError) -> None:
@@ -442,28 +473,7 @@ def assert_close(value: Any, expected: Any) -> None:
         for one, other in zip(value, expected, strict=True):
             assert_close(one, other)
     else:
-        assert value == (pytest.approx(expected, **TOLERANCE) if type(expected) is float else expected)
-
-
-def mutations(value: Any) -> Iterator[str]:
-    """JSON texts in which one value, anywhere in this one, is of another kind."""
-    for path in places(value):
-        for other in (None, [], {}, "x", -1, 1.5):
-            changed = copy.deepcopy({"": value})
-            holder = changed
-            for step in path[:-1]:
-                holder = holder[step]
-            if type(holder[path[-1]]) is not type(other):
-                holder[path[-1]] = other
-                yield json.dumps(changed[""])
-
-
-def places(value: Any, path: tuple[Any, ...] = ("",)) -> Iterator[tuple[Any, ...]]:
-    """Where each value inside this one stands."""
-    yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, item in inner:
-        yield from places(item, (*path, name))
+        assert value == (close_to(expected, table=PREDICTIONS) if type(expected) is float else expected)
 
 
 CHECKS: tuple[Callable[[Case], None], ...] = (
@@ -481,4 +491,5 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     is_trained_by_one_at_a_time,
     starts_from_a_run,
     refuses_a_strangers_files,
+    refuses_a_damaged_checkpoint,
 )

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from gatework import tasks
-from gatework.errors import InputError
+from gatework.errors import InputError, RunError
 from gatework.tasks.base import Task
 from gatework.training import RunFolder
+from tests.contracts.damage import damaged
 from tests.contracts.task_contract import (
     CHECKS,
     Case,
@@ -26,6 +27,7 @@ from tests.contracts.task_contract import (
     predicts_alike_alone_and_together,
     predicts_by_schema,
     reads_every_form,
+    refuses_a_damaged_checkpoint,
     refuses_a_strangers_files,
     refuses_bad_data,
     resumes_to_the_bit,
@@ -44,6 +46,13 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
 
 def test_every_task_has_its_example() -> None:
     assert set(EXAMPLES) == set(tasks.names())
+
+
+def test_damage_is_damage() -> None:
+    texts = list(damaged('{"a": [1, {"b": "c"}], "d": 2.5}'))
+    assert len(set(texts)) > 25
+    assert any("NaN" in text for text in texts)
+    assert any(text.startswith("{") and '"d"' not in text for text in texts)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -157,6 +166,16 @@ def trusts_a_stranger(method: Callable[..., Any]) -> Callable[..., Any]:
     return predict
 
 
+def trusts_a_checkpoint(method: Callable[..., Any]) -> Callable[..., Any]:
+    def fit(self: Task, *data: Any, **given: Any) -> Task:
+        try:
+            return method(self, *data, **given)
+        except RunError as error:
+            raise KeyError("step") from error
+
+    return fit
+
+
 FAULTS = {
     declares: ("output_schema", declares_no_schema),
     reads_every_form: ("fit", ignores_columns),
@@ -172,6 +191,7 @@ FAULTS = {
     starts_from_a_run: ("fit", starts_from_nothing),
     answers_as_inputs_come: ("predict_stream", waits_for_all),
     refuses_a_strangers_files: ("predict", trusts_a_stranger),
+    refuses_a_damaged_checkpoint: ("fit", trusts_a_checkpoint),
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 import gatework as gw
 from gatework import tasks
 from tests.tasks.golden import make
+from tests.tolerances import PREDICTIONS, close_to
 
 GOLDEN = Path(make.__file__).parent
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text("utf-8"))
@@ -22,7 +23,7 @@ def close(value: Any, expected: Any) -> bool:
         return value.keys() == expected.keys() and all(close(value[key], expected[key]) for key in expected)
     if isinstance(expected, list):
         return len(value) == len(expected) and all(map(close, value, expected))
-    return bool(value == (pytest.approx(expected, rel=1e-4) if isinstance(expected, float) else expected))
+    return bool(value == (close_to(expected, table=PREDICTIONS) if isinstance(expected, float) else expected))
 
 
 def test_the_comparison_can_fail() -> None:

@@ -26,6 +26,7 @@ from gatework.training import (
 )
 from gatework.training.problem import total_loss
 from gatework.training.progress import TerminalProgress
+from tests.tolerances import MEANS, STEPS_OF_TRAINING, assert_close, close_to
 from tests.training.problems import TinyModel, TinyProblem
 from tests.training.test_loop import Heard, interrupt, kinds, train, untimed
 
@@ -88,9 +89,8 @@ def test_the_rate_falls_by_layer(tmp_path: Path) -> None:
         ("lstm.weight_hh_l1", 1.0),
         ("output.bias", 1.0),
     ):
-        torch.testing.assert_close(
-            decayed[name] - start[name], factor * (plain[name] - start[name]), rtol=1e-3, atol=2e-7
-        )
+        moved, expected = decayed[name] - start[name], factor * (plain[name] - start[name])
+        assert_close(moved, expected, STEPS_OF_TRAINING)
 
 
 @pytest.mark.parametrize("stop", [7, 20, 30, 45])
@@ -119,7 +119,7 @@ def test_parts_of_the_loss_are_recorded_a_target(tmp_path: Path) -> None:
     assert len(records) == 6
     for record in records:
         assert set(record["parts"]) == {"first", "second"}
-        assert record["parts"]["first"] == pytest.approx(0.25 * record["loss"], rel=1e-6)
+        assert record["parts"]["first"] == close_to(0.25 * record["loss"], table=MEANS)
         # Of every other step, and yet a target of all: about half.
         assert 0.25 < record["parts"]["second"] / record["loss"] < 0.5
     lines = (tmp_path / "run/history.jsonl").read_text().splitlines()
@@ -233,7 +233,7 @@ def test_the_loss_of_data_is_its_sum_whatever_the_batches_and_leaves_the_mode(tm
         assert network.training is mode
     with torch.no_grad():
         each = [masked_loss(network, collate([row])) for row in packed]
-    assert total == pytest.approx(sum(step.total.item() for step in each), rel=1e-6)
+    assert total == close_to(sum(step.total.item() for step in each), table=MEANS)
     assert count == sum(step.count for step in each)
     assert parts == {"half": pytest.approx(total / 2)}
     assert problem.validate(network) == {

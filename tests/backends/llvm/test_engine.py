@@ -20,6 +20,7 @@ from gatework.layers.softmax import Softmax
 from tests.backends.llvm.test_mathematics import TARGETS, target
 from tests.contracts.backend_contract import check_backend
 from tests.contracts.cell_contract import flat
+from tests.tolerances import DENORMALS, assert_close
 
 
 @pytest.mark.parametrize("on", TARGETS)
@@ -262,7 +263,7 @@ def test_infinities_nan_and_denormals_are_the_references() -> None:
         found.append((output.detach(), gradient))
     torch.testing.assert_close(found[1][0], found[0][0], equal_nan=True)
     assert found[1][1].abs().max() > 0  # denormals are kept
-    torch.testing.assert_close(found[1][1] * 1e38, found[0][1] * 1e38, rtol=1e-2, atol=1e-5)
+    assert_close(found[1][1] * 1e38, found[0][1] * 1e38, DENORMALS)
 
 
 def test_what_backward_reads_again_may_not_change() -> None:

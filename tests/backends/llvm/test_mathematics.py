@@ -14,8 +14,8 @@ from llvmlite import ir
 from gatework.backends.llvm.codegen import mathematics
 from gatework.backends.llvm.codegen.emitter import I64, POINTER, function
 from gatework.backends.llvm.codegen.target import Target, host, target_of
+from tests.tolerances import MOST_ULP
 
-MOST_ULP = 4.0
 TARGETS = {"host": "", "avx2": "+sse4.2,+avx,+avx2,+fma", "sse2": "+sse2"}
 
 
@@ -97,7 +97,7 @@ def test_a_function_is_right_to_the_last_places(name: str, dtype: Any, on: str) 
     assert error_in_ulp(run(x), want).max() <= MOST_ULP
     special = np.array([0, np.inf, -np.inf, np.nan, 1, -1, 2, -2] * 2, dtype)
     expected = exact(name, special.astype(np.longdouble)).astype(dtype)
-    np.testing.assert_allclose(run(special), expected, rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(run(special), expected, rtol=MOST_ULP * np.finfo(dtype).eps)
 
 
 def test_the_check_can_fail() -> None:
