@@ -13,6 +13,7 @@ from gatework import tasks
 from gatework.errors import InputError, RunError
 from gatework.tasks.base import Task
 from gatework.training import RunFolder
+from tests.contracts import task_contract
 from tests.contracts.damage import damaged
 from tests.contracts.task_contract import (
     CHECKS,
@@ -208,5 +209,6 @@ def test_a_fault_is_found(
     case.__dict__["model"] = whole.model  # trained before the fault
     name, fault = FAULTS[check]
     monkeypatch.setattr(case.kind, name, fault(getattr(case.kind, name)))
+    monkeypatch.setattr(task_contract, "PATIENCE", 0.5)  # seconds that a faulty answer is waited for
     with pytest.raises((AssertionError, InputError, pytest.fail.Exception)):
         check(case)
