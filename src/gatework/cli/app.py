@@ -35,7 +35,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="gatework",
     cls=Commands,
-    help="Recurrent sequence models, from a data file to completions.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -49,6 +49,23 @@ Settings = Annotated[
 ]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import gatework
+
+        print(f"gatework {gatework.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Recurrent sequence models, from a data file to predictions."""
+
+
 @app.command(context_settings={"help_option_names": []})
 def train(
     context: typer.Context,
@@ -60,7 +77,9 @@ def train(
         typer.Option(metavar="FILE", help="validation data, once for each file; else some is held back"),
     ] = None,
     columns: Columns = "",
-    config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="options, one a line")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", help="options, one a line; or a run's config.json")
+    ] = None,
     cell: Annotated[str | None, typer.Option(help="a cell of the catalogue, or FILE.py:NAME")] = None,
     from_run: Annotated[
         Path | None, typer.Option("--from", metavar="RUN", help="start from this run's weights")
@@ -71,7 +90,10 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     settings: Settings = [],  # noqa: B006  # typer reads the default, nothing changes it
-    show_help: Annotated[bool, typer.Option("--help", help="show this, and TASK's options")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="print TASK's options as a file for --config")
+    ] = False,
+    show_help: Annotated[bool, typer.Option("--help", "-h", help="show this, and TASK's options")] = False,
 ) -> int:
     """Train a task on data and keep the run in a folder."""
     from gatework import tasks
@@ -93,12 +115,15 @@ def train(
     if not task:
         raise InputError("TASK", "is missing", f"Name one: {', '.join(tasks.names())}.")
     kind = tasks.get(task)
+    if print_config:
+        printing.configuration(kind)
+        return 0
     if not data:
         raise InputError("DATA", "is missing", "Give at least one file to train on.")
     if out is None:
         raise InputError("--out", "is missing", "Name the folder of the new run: --out runs/NAME.")
     flags = {"cell": cell, "epochs": epochs, "max_minutes": max_minutes, "seed": seed, "device": device}
-    options: dict[str, Any] = read_config(config, kind.Options) if config else {}
+    options: dict[str, Any] = read_config(config, kind) if config else {}
     options |= by_new_names(kind.Options, split_settings(settings), "--set")
     options |= {name: value for name, value in flags.items() if value is not None}
     model = kind(**options)

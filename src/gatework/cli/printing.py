@@ -13,7 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from gatework.tasks.base import Task
 
-__all__ = ["figures", "note", "options"]
+__all__ = ["configuration", "figures", "note", "options"]
 
 INDENT = " " * 6
 
@@ -54,6 +54,18 @@ def options(task: type[Task]) -> None:
         for option in describe_options(model):
             print(f"  {option.name}={option.default}  ({option.kind})")
             print(textwrap.fill(option.description, 100, initial_indent=INDENT, subsequent_indent=INDENT))
+
+
+def configuration(task: type[Task]) -> None:
+    """A file for `--config` with every option of a task, its default and its description, all as comments."""
+    from gatework.tasks.options import describe_options
+
+    print(f"# Options of gatework train {task.name}, with their defaults. Take away a # to set one:")
+    print(f"#   gatework train {task.name} DATA… --out RUN --config THIS.yaml")
+    for option in describe_options(task.Options):
+        text = f"{option.description} ({option.kind})"
+        print(f"\n{textwrap.fill(text, 100, initial_indent='# ', subsequent_indent='# ')}")
+        print(f"#{option.name}: {option.yaml}")
 
 
 def note(message: str) -> None:

@@ -8,30 +8,36 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from gatework.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from gatework.tasks.base import Task
 
 __all__ = ["open_output", "read_columns", "read_config", "read_inputs", "resume_command"]
 
 
-def read_config(path: Path, model: type[BaseModel]) -> dict[str, Any]:
-    """Options from a YAML file. `safe_load` makes plain values only: the file cannot run code.
+def read_config(path: Path, task: type[Task]) -> dict[str, Any]:
+    """The options in a YAML file, or those of a run by its config.json.
+
+    The loader makes plain values only: the file cannot run code.
 
     Raises:
-        InputError: the file is missing or is no mapping, or says what a file may not (`file_options`).
+        InputError: the file is missing, is no mapping, gives an option twice, belongs to a run of another task, or
+            says what a file may not (`file_options`).
     """
     try:
         import yaml
 
-        from gatework.training.options import file_options
+        from gatework.cli.yaml_loader import Loader
     except ModuleNotFoundError as error:
         raise MissingExtraError("PyYAML", "tasks") from error
+    from gatework.training.options import file_options
+
     try:
         with path.open(encoding="utf-8") as file:
-            values = yaml.safe_load(file)
+            values = yaml.load(file, Loader)
     except OSError as error:
         raise InputError(str(path), f"cannot be read ({error.strerror})", "Check the path.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -40,7 +46,12 @@ def read_config(path: Path, model: type[BaseModel]) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise InputError(str(path), f"is a {type(values).__name__}", "Write one `name: value` a line.")
-    return file_options(model, values, str(path))
+    if {"format_version", "task", "options"} <= values.keys():  # a run's config.json
+        if values["task"] != task.name:
+            what = f"belongs to a run of {values['task']}, not of {task.name}"
+            raise InputError(str(path), what, "Give a configuration of the same task.")
+        values = values["options"]
+    return file_options(task.Options, values, str(path))
 
 
 def read_columns(text: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -74,12 +75,13 @@ class ExampleOptions(TrainingOptions):
 
 
 class OptionHelp(NamedTuple):
-    """One line of help: an option's name, kind, default and description."""
+    """One line of help: an option's name, kind, default and description; the default in YAML too."""
 
     name: str
     kind: str
     default: str
     description: str
+    yaml: str
 
 
 def split_settings(settings: Iterable[str], where: str = "--set") -> dict[str, str]:
@@ -125,15 +127,13 @@ def describe_options(model: type[BaseModel]) -> list[OptionHelp]:
         name for cls in model.__mro__ for name in inspect.get_annotations(cls) if name in model.model_fields
     )
     fields = {name: model.model_fields[name] for name in order}
-    return [
-        OptionHelp(
-            name,
-            _kind(field.annotation),
-            "" if field.is_required() else _text(field.get_default(call_default_factory=True)),
-            field.description or "",
-        )
-        for name, field in fields.items()
-    ]
+    helps = []
+    for name, field in fields.items():
+        default = None if field.is_required() else field.get_default(call_default_factory=True)
+        text = "" if field.is_required() else _text(default)
+        shown = json.dumps(default, ensure_ascii=False)  # JSON is YAML
+        helps.append(OptionHelp(name, _kind(field.annotation), text, field.description or "", shown))
+    return helps
 
 
 def _text(value: Any) -> str:

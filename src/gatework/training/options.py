@@ -228,7 +228,13 @@ def parse_options(model: type[Options], values: Mapping[str, Any], where: str) -
     for name in values:
         if name not in model.model_fields:
             raise InputError(where, f"there is no option {name!r}", nearest(name, model.model_fields))
-    read = {name: _from_text(value, model.model_fields[name].annotation) for name, value in values.items()}
+    read = {}
+    for name, value in values.items():
+        annotation = model.model_fields[name].annotation
+        if kind := _confused(value, annotation):
+            what = f"option {name!r} cannot be {value!r}: it takes a {kind}"
+            raise InputError(where, what, _fix(model, name))
+        read[name] = _from_text(value, annotation)
     try:
         return model.model_validate(read)
     except ValidationError as error:
@@ -238,14 +244,17 @@ def parse_options(model: type[Options], values: Mapping[str, Any], where: str) -
         message = message[:1].lower() + message[1:]
         if not name:
             raise InputError(where, message, "Change one of them.") from error
-        field = model.model_fields[name]
-        default = (
-            "" if field.is_required() else f" (default {field.get_default(call_default_factory=True)!r})"
-        )
-        fix = f"{name}: {field.description or 'see the documentation'}{default}."
+        fix = _fix(model, name)
         if name not in values:
             raise InputError(where, f"option {name!r} is required", fix) from error
         raise InputError(where, f"option {name!r} cannot be {values[name]!r}: {message}", fix) from error
+
+
+def _fix(model: type[BaseModel], name: str) -> str:
+    """What an option is, for an error that refuses its value."""
+    field = model.model_fields[name]
+    default = "" if field.is_required() else f" (default {field.get_default(call_default_factory=True)!r})"
+    return f"{name}: {field.description or 'see the documentation'}{default}."
 
 
 def by_new_names(model: type[BaseModel], values: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -289,6 +298,19 @@ def _from_text(value: Any, annotation: Any) -> Any:
     if any(typing.get_origin(kind) in (tuple, list) for kind in kinds) and str not in kinds:
         return [part.strip() for part in value.strip("[]() ").split(",") if part.strip()]
     return value
+
+
+def _confused(value: Any, annotation: Any) -> str | None:
+    """The kind that an option of this type is, where pydantic would read a truth value as a number, or the reverse."""
+    kinds = _kinds(annotation)
+    if isinstance(value, (list, tuple)):
+        inner = [kind for several in kinds for kind in typing.get_args(several)]
+        return next((kind for each in value for part in inner if (kind := _confused(each, part))), None)
+    if isinstance(value, bool):
+        return None if bool in kinds or not {int, float} & {*kinds} else "number"
+    if isinstance(value, float) and int in kinds and float not in kinds:
+        return "whole number"
+    return "truth value" if isinstance(value, (int, float)) and bool in kinds else None
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
