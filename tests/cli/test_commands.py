@@ -176,7 +176,7 @@ def test_the_flags_are_those_of_the_contract(gatework):
         "train": "--out --valid --columns --config --cell --from --epochs --max-minutes --seed --device --resume --set "
         "--print-config",
         "evaluate": "--columns --json",
-        "predict": "--out --set",
+        "predict": "--out --columns --set",
         "cells": "--latex",
         "bench": "",
         "demo": "",
@@ -336,3 +336,52 @@ def test_dates_are_what_people_write_and_none_is_seen_twice():
         assert year in row["source"]
         assert str(int(day)) in row["source"]
         assert any(character.isalpha() for character in row["source"][3:])  # the month's name
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory):
+    from gatework import tasks
+    from tests.contracts.task_examples import EXAMPLES
+
+    some = EXAMPLES["translator"]
+    out = tmp_path_factory.mktemp("runs") / "translator"
+    tasks.get("translator")(**some.options).fit(some.rows, valid=some.valid, out=out)
+    return out
+
+
+def test_predict_reads_a_table_and_writes_it_with_a_column_more(gatework, translator, tmp_path):
+    table, out = tmp_path / "a.tsv", tmp_path / "b.tsv"
+    rows = [("x1", "one two", 'ein "a'), ("x2", "three", "drei"), ("x3", "four one two three", "")]
+    table.write_text("".join("\t".join(cells) + "\n" for cells in [("id", "source", "target"), *rows]))
+    done = gatework("predict", translator, table)
+    records = [json.loads(line) for line in done.out.splitlines()]
+    assert [record["input"] for record in records] == [source for _, source, _ in rows]
+    assert gatework("predict", translator, table, "--out", out).out == ""
+    header, *lines = [line.split("\t") for line in out.read_text().splitlines()]
+    assert header == ["id", "source", "target", "output"]
+    expected = [[*row, record["output"]] for row, record in zip(rows, records, strict=True)]
+    assert lines == expected
+    csv_out, named = tmp_path / "b.csv", tmp_path / "named.csv"
+    assert gatework("predict", translator, table, "--out", csv_out).code == 0
+    named.write_text(csv_out.read_text().replace("source", "english").replace("output", "was"))
+    again = gatework("predict", translator, named, "--columns", "source=english")
+    assert again.out == done.out
+    refused = gatework("predict", translator, csv_out, "--out", tmp_path / "c.csv")
+    assert refused.code == 2
+    assert "line 2: has a column 'output' already" in refused.err
+    lost = gatework("predict", translator, named)
+    assert lost.code == 2
+    assert "has no column 'source'" in lost.err
+
+
+def test_predict_answers_a_pipe_line_by_line(run, tmp_path):
+    """`predict RUN <(slow)`: whoever writes sees each answer before writing the next line."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "gatework", "predict", run, pipe, "--set", "length=3"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process, pipe.open("wb", buffering=0) as lines:
+        for line in (b"the c\n", b"a dog\n"):
+            lines.write(line)
+            assert json.loads(process.stdout.readline())["input"] == line.decode().strip()
+        lines.close()
+        assert process.wait(30) == 0

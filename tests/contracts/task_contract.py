@@ -211,6 +211,34 @@ def predicts_by_schema(case: Case) -> None:
         case.model.predict([], no_such_setting=1)
 
 
+def predicts_from_tables(case: Case) -> None:
+    """A table has an input in each row, in the columns that the task names: read from every form, whatever the columns
+    are called, and given back with the answer as a column more."""
+    pandas, datasets = pytest.importorskip("pandas"), pytest.importorskip("datasets")
+    model, settings = case.model, case.example.settings
+    assert set().union(*case.kind.input_columns) <= set(case.kind.columns)
+    columns = next(names for names in case.kind.input_columns if set(names) <= set(case.example.rows[0]))
+    rows = [{"id": n, **row} for n, row in enumerate(case.example.rows[:5])]
+    cells = [[row[name] for name in columns] for row in rows]
+    inputs = [dict(zip(columns, row, strict=True)) if len(row) > 1 else row[0] for row in cells]
+    expected = model.predict(list(inputs), **settings)
+    frame = pandas.DataFrame(rows)
+    path = write_rows(case.folder / "inputs.jsonl", rows)
+    for table in (rows, iter(rows), path, frame, frame.to_dict("list"), datasets.Dataset.from_list(rows)):
+        assert model.predict(table, **settings) == expected
+    assert_close(list(model.predict_stream(path, **settings)), expected)
+    theirs = {name: f"my_{name}" for name in columns}
+    renamed = frame.rename(columns=theirs)
+    assert model.predict(renamed, columns=theirs, **settings) == expected
+    outputs = [record["output"] for record in expected]
+    written = list(model.predict_rows(path, **settings))
+    assert written == [{**row, "output": output} for row, output in zip(rows, outputs, strict=True)]
+    with pytest.raises(InputError, match=f"row 1: has no column '{columns[0]}'"):
+        model.predict([{"nothing": 1}], **settings)
+    with pytest.raises(InputError, match="has no column 'no_such_column'"):
+        model.predict(rows, columns={"no_such_column": "id"})
+
+
 def predicts_alike_alone_and_together(case: Case) -> None:
     """An input's record does not depend on its neighbours, nor on their order."""
     inputs, records = list(case.example.inputs), case.predict(case.model)
@@ -483,6 +511,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     refuses_bad_data,
     gives_figures,
     predicts_by_schema,
+    predicts_from_tables,
     predicts_alike_alone_and_together,
     answers_as_inputs_come,
     answers_from_two_threads,

@@ -64,7 +64,7 @@ EXAMPLES: dict[str, TaskExample] = {
             "max_steps": 10,
         },
         settings={"length": 6, "seed": 3},
-        rubbish={"text": 3},
+        rubbish={"text": 3.5},
     ),
     "translator": TaskExample(
         rows=PAIRS,
@@ -72,7 +72,7 @@ EXAMPLES: dict[str, TaskExample] = {
         inputs=["one two", "three", "four one two three", "nine one"],
         options=ENCODER_DECODER | {"scheduled_sampling": 0.2, "validate_every": 5, "validation_sentences": 4},
         settings={"beam": 2, "length": 5},
-        rubbish={"source": "one", "target": 3},
+        rubbish={"source": "one", "target": 3.5},
     ),
     "chatbot": TaskExample(
         rows=TALKS,

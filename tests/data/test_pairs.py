@@ -6,6 +6,8 @@ import gzip
 import json
 from pathlib import Path
 
+import datasets
+import pandas
 import pytest
 
 from gatework.data import length_batches, read_pairs
@@ -55,8 +57,8 @@ def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
         texts([tmp_path / "a.txt"] * 2, {"source": "en"})
     with pytest.raises(InputError, match="null"):
         texts(iter([{"source": "a", "target": None}]))
-    with pytest.raises(InputError, match="int"):
-        texts(iter([{"source": "a", "target": 3}]))
+    with pytest.raises(InputError, match="float"):
+        texts(iter([{"source": "a", "target": 3.5}]))
     with pytest.raises(InputError, match="surrogate"):
         texts(iter([{"source": "a", "target": "\ud800"}]))
 
@@ -84,3 +86,12 @@ def test_an_empty_line_too_many_at_the_end_is_named(tmp_path: Path) -> None:
     for files in ((one, two), (two, one)):
         with pytest.raises(InputError, match=r"a\.de, line 3: is empty, and .*a\.en ends a line before it"):
             list(read_pairs(list(files), {}))
+
+
+def test_numbers_are_read_from_a_table_in_memory_as_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("source,target\none,1\ntwo,22\n")
+    expected = [("one", "1"), ("two", "22")]
+    assert texts(path) == expected
+    for data in (pandas.read_csv(path), datasets.Dataset.from_csv(str(path), cache_dir=str(tmp_path))):
+        assert texts(data) == expected

@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from gatework.data import locate_rows, read_rows
+from gatework.data import describe_source, file_stamps, locate_rows, read_rows, source_paths
 from gatework.errors import InputError
 
 COLUMNS = {"text": "review", "label": "stars"}
@@ -72,11 +72,12 @@ def test_the_same_rows_from_every_file(tmp_path: Path, name: str, write: Any) ->
     [
         ROWS,
         iter(ROWS),
+        {name: [row[name] for row in ROWS] for name in ROWS[0]},
         pandas.DataFrame(ROWS),
         datasets.Dataset.from_list(ROWS),
         datasets.Dataset.from_list(ROWS).to_iterable_dataset(),
     ],
-    ids=["list", "iterator", "DataFrame", "Dataset", "IterableDataset"],
+    ids=["list", "iterator", "columns", "DataFrame", "Dataset", "IterableDataset"],
 )
 def test_the_same_rows_from_memory(source: Any) -> None:
     assert list(read_rows(source, COLUMNS)) == EXPECTED
@@ -180,7 +181,13 @@ def test_faults(tmp_path: Path, name: str, text: str, message: str) -> None:
         (iter([]), "data: has no rows. Give at least one"),
         ([{"review": "a", "stars": 1}, 7], "data, row 2: is int, not a dict. Give each row as"),
         ([{"review": "a"}], "data, row 1: has no column 'stars'. Known: review"),
-        ({"review": ["a"]}, "data: is a single mapping. Give a list of rows"),
+        ({"review": ["a"]}, "data: has no column 'stars'. Known: review"),
+        ({"review": "a", "stars": 1}, "data: is a dict whose 'review' is str, not a column of cells"),
+        (
+            {"review": ["a"], "stars": [1, 2]},
+            "data: has columns of different lengths (review 1, stars 2). Give as many cells in each",
+        ),
+        ([{}], "data, row 1: has no column at all. Give"),
         (
             7,
             "data: cannot be read from int. Give a path, rows as dicts, a pandas DataFrame",
@@ -188,7 +195,19 @@ def test_faults(tmp_path: Path, name: str, text: str, message: str) -> None:
         (pandas.DataFrame({"review": ["a"]}), "the DataFrame: has no column 'stars'. Known: review"),
         (datasets.Dataset.from_dict({"review": ["a"]}), "the dataset: has no column 'stars'. Known: review"),
     ],
-    ids=["empty", "no rows", "number", "missing", "mapping", "kind", "DataFrame", "Dataset"],
+    ids=[
+        "empty",
+        "no rows",
+        "number",
+        "missing",
+        "mapping",
+        "row",
+        "lengths",
+        "nothing",
+        "kind",
+        "DataFrame",
+        "Dataset",
+    ],
 )
 def test_faults_in_memory(source: Any, message: str) -> None:
     with pytest.raises(InputError) as caught:
@@ -238,3 +257,56 @@ def test_another_separator_is_named(tmp_path: Path, name: str, header: str, mess
     path.write_text(f"{header}\nfine;1\n")
     with pytest.raises(InputError, match=message):
         list(read_rows(path, {"text": "text", "label": "label"}))
+
+
+NESTED = [{"id": n, "translation": {"en": f"house {n}", "de.AT": f"Haus {n}"}} for n in range(3)]
+
+
+@pytest.mark.parametrize("kind", ["list", "jsonl", "parquet", "Dataset", "IterableDataset", "DataFrame"])
+def test_a_column_inside_a_column(tmp_path: Path, kind: str) -> None:
+    """`datasets` has translations as one column of dicts."""
+    source: Any = NESTED
+    if kind == "jsonl":
+        source = tmp_path / "a.jsonl"
+        source.write_text("\n".join(map(json.dumps, NESTED)))
+    elif kind == "parquet":
+        source = tmp_path / "a.parquet"
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(NESTED), source)
+    elif kind == "DataFrame":
+        source = pandas.DataFrame(NESTED)
+    elif "Dataset" in kind:
+        source = datasets.Dataset.from_list(NESTED)
+        source = source.to_iterable_dataset() if kind == "IterableDataset" else source
+    columns = {"source": "translation.en", "target": "translation.de.AT", "n": "id"}
+    assert list(read_rows(source, columns)) == [
+        {"source": f"house {n}", "target": f"Haus {n}", "n": n} for n in range(3)
+    ]
+    assert list(read_rows(source, None)) == NESTED
+    for wrong, message in (
+        ("translation.fr", r"row 1|line 1.*has no column 'translation.fr'.* Known: en, de.AT"),
+        ("id.en", r"(row|line) 1.*column 'id' is int 0, which has no 'en'"),
+        ("translations.en", "has no column 'translations.en'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            list(read_rows(source, {"source": wrong}))
+
+
+def test_a_column_with_a_dot_in_its_name() -> None:
+    assert list(read_rows([{"a.b": 1, "a": {"b": 2}}], {"x": "a.b"})) == [{"x": 1}]
+
+
+def test_a_list_of_texts_is_no_list_of_paths(tmp_path: Path) -> None:
+    (tmp_path / "a b.txt").write_text("x")
+    texts = ["The cat sat.", "Mr. Smith came", "Then"]
+    assert list(read_rows(texts, {"text": "text"})) == [{"text": text} for text in texts]
+    assert describe_source(texts) == "a list of 3 rows"
+    assert file_stamps(texts) is None
+    assert source_paths([str(tmp_path / "a b.txt")]) == [tmp_path / "a b.txt"]
+    for paths in (
+        ["trian.txt", "test.txt"],
+        ["my corpus.txt"],
+        ["cat", "dog"],
+        [str(tmp_path / "a b.txt"), "c d"],
+    ):
+        with pytest.raises(InputError, match="no such file"):
+            list(read_rows(paths, {"text": "text"}))

@@ -42,11 +42,17 @@ def test_strings_that_are_no_list_are_one_text() -> None:
     assert list(read_texts(iter(["to be", " or not\n"]))) == ["to be", " or not\n"]
 
 
+def test_a_list_of_strings_is_a_document_each() -> None:
+    assert list(read_texts(["The cat sat.", "It sat\n"])) == ["The cat sat.\n", "It sat\n"]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         ({"text": None}, "data, row 2: the text is missing (null). Fill it in, or take the row out"),
-        ({"text": 7}, "data, row 2: the text is int 7. Give text in this column"),
+        ({"text": [7]}, "data, row 2: the text is list [7]. Give text in this column"),
+        ({"text": 7.5}, "data, row 2: the text is float 7.5. Read the column as text"),
+        ({"text": True}, "data, row 2: the text is bool True. Give text in this column"),
         (
             {"text": "a\ud800"},
             "data, row 2: character 1 of the text is half of a surrogate pair ('\\ud800'). Write",

@@ -64,10 +64,10 @@ def test_dialogues_become_contexts_and_replies() -> None:
 
 @pytest.mark.parametrize(
     ("turns", "message"),
-    [("hello", "the turns are str"), ([1], "turn 1 is int"), (None, "the turns are NoneType")],
+    [("hello", "the turns are str"), ([[1]], "turn 1: the text is list"), (None, "the turns are NoneType")],
 )
 def test_what_is_no_dialogue_is_refused(turns: object, message: str) -> None:
-    with pytest.raises(InputError, match=f"row 1: {message}"):
+    with pytest.raises(InputError, match=f"row 1(:|,) {message}"):
         ChatBot(**SMALL).fit(iter([{"turns": turns}]))
 
 

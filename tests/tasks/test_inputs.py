@@ -6,8 +6,10 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+import datasets
+import pandas
 import pytest
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from gatework.errors import InputError
 from gatework.tasks.base import Figure, Task
@@ -29,6 +31,8 @@ class Series(RootModel[list[float]]):
 class Question(BaseModel):
     """Two texts."""
 
+    model_config = ConfigDict(extra="forbid")
+
     passage: str
     question: str
 
@@ -38,6 +42,8 @@ class Echo(Task):
 
     name = "echo"
     Settings = PredictionSettings
+    columns = ("text", "passage", "question")
+    input_columns = (("text",), ("passage", "question"))
 
     def __init__(self) -> None:
         self.metrics_ = {}
@@ -78,6 +84,8 @@ QUESTION = {"passage": "a", "question": "b"}
         (Series, [1.0, 2.0], [[1.0, 2.0]]),
         (Series, [[1.0, 2.0], [3.0]], [[1.0, 2.0], [3.0]]),
         (Question, QUESTION, [QUESTION]),
+        (Text, {"text": "a"}, ["a"]),
+        (Turns, {"text": ["a", "b"]}, ["a", "b"]),
         (Question, [QUESTION, QUESTION], [QUESTION, QUESTION]),
     ],
 )
@@ -91,8 +99,6 @@ def test_one_input_or_several(kind: type[BaseModel], given: Any, expected: list[
         (Text, 3, "3"),
         (Text, b"ab", "b'ab'"),
         (Text, ["a", 3], "3"),
-        (Text, Path("a"), "Path"),
-        (Question, {"passage": "a"}, "passage"),
         (Series, ["x"], "'x'"),
     ],
 )
@@ -109,3 +115,68 @@ def test_the_strongest_is_the_best_by_the_headline() -> None:
     }
     assert Figure("loss", higher=False).strongest(figures) is figures["b"]
     assert Figure("bleu", higher=True).strongest(figures) is figures["a"]
+
+
+TABLE = [{"id": n, "passage": f"p{n}", "question": f"q{n}"} for n in range(3)]
+QUESTIONS = [{"passage": row["passage"], "question": row["question"]} for row in TABLE]
+
+
+@pytest.mark.parametrize("form", ["tsv", "csv", "jsonl", "list", "columns", "DataFrame", "Dataset"])
+def test_a_table_has_an_input_in_each_row(tmp_path: Path, form: str) -> None:
+    frame = pandas.DataFrame(TABLE)
+    table: Any = {
+        "list": TABLE,
+        "columns": frame.to_dict("list"),
+        "DataFrame": frame,
+        "Dataset": datasets.Dataset.from_list(TABLE),
+    }.get(form, tmp_path / f"a.{form}")
+    if form == "jsonl":
+        frame.to_json(table, orient="records", lines=True)
+    elif form in ("tsv", "csv"):
+        frame.to_csv(table, sep="\t" if form == "tsv" else ",", index=False)
+    assert inputs_of(Question, table) == QUESTIONS
+    task = type("EchoOf", (Echo,), {"Input": Question})()
+    assert [record["input"] for record in task.predict_stream(table)] == QUESTIONS
+    rows = list(task.predict_rows(table))
+    assert [list(row) for row in rows] == [["id", "passage", "question", "output"]] * 3
+    assert [row["output"] for row in rows] == QUESTIONS
+
+
+def test_the_columns_of_an_input_may_have_other_names() -> None:
+    task = type("EchoOf", (Echo,), {"Input": Text})()
+    numbers = {"review": ["a", "b"], "number": [1, 2]}
+    assert [row["input"] for row in task.predict(numbers, columns={"text": "review"})] == ["a", "b"]
+    # As `evaluate` reads them: pandas makes numbers of a CSV file's digits.
+    assert [row["input"] for row in task.predict(numbers, columns={"text": "number"})] == ["1", "2"]
+    nested = [{"translation": {"en": "a"}}]
+    assert [row["input"] for row in task.predict(nested, columns={"text": "translation.en"})] == ["a"]
+
+
+def test_of_a_text_file_each_line_is_an_input(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a\nb\n")
+    assert inputs_of(Text, tmp_path / "a.txt") == ["a", "b"]
+    task = type("EchoOf", (Echo,), {"Input": Text})()
+    assert list(task.predict_rows(tmp_path / "a.txt")) == [
+        {"input": "a", "output": "a"},
+        {"input": "b", "output": "b"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ([{"txet": "a"}], "inputs, row 1: has no column 'text' .*Did you mean 'txet'"),
+        ([{"text": "a"}, {"text": 3.5}], "inputs, row 2: 3.5 is not an input of echo"),
+        ({"txet": "a"}, "inputs, row 1: has no column 'text'"),
+        ({"passage": "a"}, "inputs, row 1: has no column 'question'"),
+        (pandas.DataFrame({"text": ["a", None]}), "the DataFrame, row 2: None is not an input"),
+    ],
+)
+def test_what_is_no_table_of_inputs(table: Any, message: str) -> None:
+    task = type("EchoOf", (Echo,), {"Input": Text})()
+    with pytest.raises(InputError, match=message):
+        task.predict(table)
+    with pytest.raises(InputError, match=message):
+        list(task.predict_rows(table))
+    with pytest.raises(InputError, match="row 1: has a column 'output' already"):
+        list(task.predict_rows([{"text": "a", "output": "b"}]))

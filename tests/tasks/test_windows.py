@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from gatework.tasks.windows import MOST, windows
+from gatework.tasks.windows import FIRST, MOST, windows
 
 
 def test_what_is_there_is_taken_together() -> None:
     groups = [group for group, failure in windows(range(300)) if failure is None]
     assert [item for group in groups for item in group] == list(range(300))
     assert max(map(len, groups)) <= MOST
-    assert len(groups) < 30  # 5, were the machine idle
+    assert len(groups) < 30  # 3, were the machine idle
+
+
+def test_groups_grow_while_more_is_there_than_one_holds() -> None:
+    count = 8 * MOST
+    sizes = []
+    for group, _ in windows(range(count)):
+        sizes.append(len(group))
+        time.sleep(0.05)  # the reader is far ahead
+    assert sizes[0] <= FIRST
+    assert max(sizes) == MOST
+    assert len(sizes) < 20
+    assert sum(sizes) == count
 
 
 def test_one_that_comes_alone_is_given_alone() -> None:

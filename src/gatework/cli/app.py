@@ -160,19 +160,36 @@ def evaluate(
 @app.command()
 def predict(
     run: Run,
-    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="inputs, one a line")] = "-",
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="inputs: one a line of text, or one a row of a table")
+    ] = "-",
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="where to write; else the terminal")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="JSON lines, or with the ending .csv or .tsv a table; else the terminal"
+        ),
     ] = None,
+    columns: Columns = "",
     settings: Settings = [],  # noqa: B006
 ) -> None:
-    """A line in, a JSON line out, as they come."""
+    """An input in, a JSON line out, as they come; or a table in, and out with the answers as a column more."""
     from gatework import tasks
-    from gatework.cli.settings import open_output, read_inputs
+    from gatework.cli import printing
+    from gatework.cli.settings import open_output, read_columns, read_inputs
     from gatework.cli.streaming import write_record
+    from gatework.data import write_table, writes_table
     from gatework.tasks.options import split_settings
 
-    answers = tasks.load(run).predict_parts(read_inputs(file), **split_settings(settings))
+    model, inputs = tasks.load(run), read_inputs(file)
+    given: dict[str, Any] = {"columns": read_columns(columns), **split_settings(settings)}
+    if out is not None and writes_table(out):
+        changed = write_table(out, model.predict_rows(inputs, **given))
+        if changed:
+            printing.note(
+                f"{changed:,} cells of {out} have a space for a tab or line end: TSV has none, .csv has."
+            )
+        return
+    answers = model.predict_parts(inputs, **given)
     with open_output(out) as target:
         for line, parts in answers:
             write_record(target, line, parts)

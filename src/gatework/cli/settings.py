@@ -65,15 +65,18 @@ def read_columns(text: str) -> dict[str, str]:
     return columns
 
 
-def read_inputs(file: str) -> Iterator[str]:
-    """The lines of a file, or of the standard input for `-`, without their line ends, as they come."""
-    if file != "-":
-        from gatework.data.files import read_lines
+def read_inputs(file: str) -> Path | Iterator[str]:
+    """What `predict` reads: a file's path; the lines of a pipe, or of the standard input for `-`, as they come."""
+    path = Path(file)
+    if file == "-":
+        return _lines("standard input", _standard_input())
+    return _lines(file, path.open("rb")) if path.is_fifo() else path
 
-        yield from (line for _, line in read_lines(Path(file)))
-        return
-    for number, line in enumerate(_standard_input(), start=1):
-        where = f"standard input, line {number}"
+
+def _lines(name: str, source: BinaryIO) -> Iterator[str]:
+    """Lines without their line ends."""
+    for number, line in enumerate(source, start=1):
+        where = f"{name}, line {number}"
         text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
         if b"\0" in text:
             raise InputError(where, "is not text (it holds a zero byte)", "Give text in UTF-8.")

@@ -3,18 +3,24 @@
 from .detokenizers import Detokenizer
 from .dialogues import context_text, read_dialogues
 from .examples import Fields, Packed
+from .files import read_lines
 from .length_batches import length_batches
 from .pairs import Pair, read_pairs
+from .table_writer import write_table, writes_table
 from .tables import (
     FileStamp,
     Row,
     Source,
+    cell_of,
+    check_columns,
     describe_source,
     file_format,
     file_stamps,
+    is_frame,
     locate_rows,
     read_rows,
     source_paths,
+    top_column,
 )
 from .text import read_texts, text_sha256
 from .token_stream import ParallelStreams, TokenStream
@@ -32,16 +38,23 @@ __all__ = [
     "Source",
     "TokenStream",
     "Tokenizer",
+    "cell_of",
+    "check_columns",
     "context_text",
     "describe_source",
     "file_format",
     "file_stamps",
+    "is_frame",
     "length_batches",
     "locate_rows",
     "read_dialogues",
+    "read_lines",
     "read_pairs",
     "read_rows",
     "read_texts",
     "source_paths",
     "text_sha256",
+    "top_column",
+    "write_table",
+    "writes_table",
 ]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import InputError
 from .tables import Source, locate_rows
+from .text import text_of
 
 __all__ = ["Exchange", "context_text", "read_dialogues"]
 
@@ -52,11 +55,12 @@ def read_dialogues(data: Source, column: str, *, context: int, second_alone: boo
 
 
 def _turns(where: str, value: Any) -> list[str]:
+    if isinstance(value, np.ndarray):  # what pandas reads from Parquet
+        value = value.tolist()
     if not isinstance(value, list | tuple):
         what = f"the turns are {type(value).__name__} {value!r:.40}"
         raise InputError(where, what, 'Give a list of texts: {"turns": ["Hello", "Good morning"]}')
-    for number, turn in enumerate(value, start=1):
-        if not isinstance(turn, str):
-            what = f"turn {number} is {type(turn).__name__} {turn!r:.40}, not a text"
-            raise InputError(where, what, "Give texts, one a turn")
-    return list(value)
+    return [
+        text_of(f"{where}, turn {number}", turn, "Give texts, one a turn")
+        for number, turn in enumerate(value, 1)
+    ]

@@ -57,7 +57,7 @@ def check_file(path: Path) -> None:
     if os.path.isdir(path):  # unlike Path.is_dir, os.path answers for names that no file can have
         raise InputError(str(path), "is a folder", "Name the files in it")
     if not os.path.exists(path):
-        text = len(str(path)) > 100 or "\n" in str(path)
+        text = len(str(path)) > 100 or any(map(str.isspace, str(path)))
         fix = "Give a text itself as a row: [{'text': ...}]" if text else "Check the path"
         raise InputError(f"{str(path)[:100]!r}" if text else str(path), "no such file", fix)
     if not os.access(path, os.R_OK):

@@ -10,10 +10,11 @@ from typing import NamedTuple
 from ..errors import InputError
 from .files import read_lines
 from .tables import Source, file_format, locate_rows, source_paths
-from .text import check_characters
+from .text import text_of
 
 __all__ = ["Pair", "read_pairs"]
 
+_BOTH = "Give texts in both columns"
 _LOOKED_AT = 20_000  # lines whose lengths say where two files part
 _SUSPICIOUS = 4.0  # times longer or shorter than is usual between the two
 
@@ -50,20 +51,9 @@ def read_pairs(data: Source, columns: Mapping[str, str]) -> Iterator[Pair]:
         return _parallel(*texts)
     names = {name: columns.get(name, name) for name in ("source", "target")}
     return (
-        Pair(row.where, _text(row.where, row.values["source"]), _text(row.where, row.values["target"]))
+        Pair(row.where, *(text_of(row.where, row.values[side], _BOTH) for side in ("source", "target")))
         for row in locate_rows(data, names)
     )
-
-
-def _text(where: str, value: object) -> str:
-    if value is None:
-        raise InputError(where, "a text is missing (null)", "Fill it in, or take the row out")
-    if not isinstance(value, str):
-        raise InputError(
-            where, f"holds {type(value).__name__} {value!r:.40}, not a text", "Give texts in both columns"
-        )
-    check_characters(where, value)
-    return value
 
 
 def _parallel(source: Path, target: Path) -> Iterator[Pair]:

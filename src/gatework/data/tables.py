@@ -1,7 +1,8 @@
 """Rows with named columns, whatever they come from: the one reader that every task's examples pass through.
 
 A source is a path or a list of paths (CSV, TSV, JSON lines, Parquet, a folder that `datasets` saved, plain
-text), an iterable of dicts, a pandas DataFrame or a `datasets.Dataset`. Rows come in order, one at a time.
+text), an iterable of dicts, a dict of columns, a pandas DataFrame or a `datasets.Dataset`. Rows come in order, one
+at a time. A column inside another one is named with a dot: `translation.en`.
 
 CSV and JSON lines are read by the standard library: the rows stay in the file's words (the readers of pandas
 and pyarrow turn the text `NA` into a missing value and `2024-01-01` into a time) and an error can name its
@@ -17,6 +18,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -25,8 +27,11 @@ from typing import Any, NamedTuple, TypeAlias
 from ..errors import InputError, MissingExtraError, nearest
 from .files import check_file, open_binary, read_lines
 
-# A path, paths, dicts, texts, a pandas.DataFrame or a datasets.Dataset (the last two are optional packages).
+# A path, paths, dicts, a dict of columns, texts, a pandas.DataFrame or a datasets.Dataset (the last two are optional
+# packages).
 Source: TypeAlias = "str | os.PathLike[str] | Iterable[Any] | Any"
+# The source's column for each name; None: every column, under its own name.
+Columns: TypeAlias = Mapping[str, str] | None
 
 _SUFFIXES = {
     ".csv": "csv",
@@ -63,12 +68,12 @@ class Row(NamedTuple):
         return f"{self.source}, {self.unit} {self.number}"
 
 
-def read_rows(source: Source, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def read_rows(source: Source, columns: Columns) -> Iterator[dict[str, Any]]:
     """The rows of a source, under the reader's own names.
 
     Args:
         source: see the module.
-        columns: the source's column for each name: `{"text": "review", "label": "stars"}`.
+        columns: the source's column for each name: `{"text": "review", "label": "stars"}`. None: all of its columns.
 
     Returns:
         An iterator of dicts with the keys of `columns`. A missing value is None. CSV and TSV cells are text.
@@ -80,7 +85,7 @@ def read_rows(source: Source, columns: Mapping[str, str]) -> Iterator[dict[str, 
     return (row.values for row in locate_rows(source, columns))
 
 
-def locate_rows(source: Source, columns: Mapping[str, str]) -> Iterator[Row]:
+def locate_rows(source: Source, columns: Columns) -> Iterator[Row]:
     """As `read_rows`, each row with its place, for checks that must name it."""
     paths = source_paths(source)
     if paths is not None:
@@ -93,57 +98,72 @@ def locate_rows(source: Source, columns: Mapping[str, str]) -> Iterator[Row]:
     if _is_instance(source, "datasets", "Dataset", "IterableDataset"):
         return _dataset_rows(source, columns, "the dataset")
     if isinstance(source, Mapping):
-        raise InputError("data", "is a single mapping", "Give a list of rows: [{...}, {...}]")
+        return _column_rows(source, columns)
     if isinstance(source, Iterable):
         return _iterable_rows(source, columns)
     fix = "Give a path, rows as dicts, a pandas DataFrame or a datasets.Dataset"
     raise InputError("data", f"cannot be read from {type(source).__name__}", fix)
 
 
+def is_frame(source: Source) -> bool:
+    """Whether a source is an object that is a table: a DataFrame or a Dataset."""
+    names = ("Dataset", "IterableDataset", "DatasetDict", "IterableDatasetDict")
+    return _is_instance(source, "pandas", "DataFrame") or _is_instance(source, "datasets", *names)
+
+
 def source_paths(source: Source) -> list[Path] | None:
     """The files of a source, checked to be there, or None where it is not made of files.
 
-    A list or tuple of strings is a list of paths; texts themselves come as dicts or from any other iterable.
+    A list or tuple of strings is one of paths, unless they are plainly texts: no file has one of these names, and one
+    of them at least has spaces and no file's ending.
 
     Raises:
         InputError: a path that cannot be read, or a list that is empty.
     """
-    if isinstance(source, str | os.PathLike):
-        paths = [Path(source)]
-    elif isinstance(source, list | tuple):
-        if not source:
-            raise InputError("data", "is an empty list", "Give at least one file or row")
-        if not all(isinstance(item, str | os.PathLike) for item in source):
-            return None
-        paths = [Path(item) for item in source]
-    else:
-        return None
-    for path in paths:
+    paths = _as_paths(source)
+    for path in paths or []:
         if file_format(path) != "dataset":
             check_file(path)
+    if paths == []:
+        raise InputError("data", "is an empty list", "Give at least one file or row")
     return paths
+
+
+def _as_paths(source: Source) -> list[Path] | None:
+    if isinstance(source, str | os.PathLike):
+        return [Path(source)]
+    if not isinstance(source, list | tuple) or not all(isinstance(it, str | os.PathLike) for it in source):
+        return None
+    texts = any(isinstance(item, str) and _is_text(item) for item in source)
+    if texts and not any(os.path.exists(item) for item in source):
+        return None
+    return [Path(item) for item in source]
+
+
+def _is_text(name: str) -> bool:
+    """Whether a string that could be a path has spaces, and no file's ending."""
+    return any(map(str.isspace, name)) and not re.search(r"\w\.[A-Za-z]\w{0,7}$", name)
 
 
 def describe_source(source: Source) -> str:
     """What a source is, for a message: its files, or what holds it in memory."""
-    if isinstance(source, str | os.PathLike):
-        return str(source)
-    if isinstance(source, list | tuple) and all(isinstance(item, str | os.PathLike) for item in source):
-        return ", ".join(map(str, source))
+    paths = _as_paths(source)
+    if paths is not None:
+        return ", ".join(map(str, paths))
     rows = f" of {len(source):,} rows" if isinstance(source, Sized) else ""
     return f"a {type(source).__name__}{rows}"
 
 
 def file_stamps(source: Source) -> list[FileStamp] | None:
     """Name, size and time of each file of a source; None where one is not a plain file or nothing is named."""
-    if isinstance(source, str | os.PathLike):
-        source = [source]
-    if not isinstance(source, list | tuple) or not source:
+    paths = _as_paths(source)
+    if not paths or not all(map(os.path.isfile, paths)):
         return None
-    if not all(isinstance(item, str | os.PathLike) and os.path.isfile(item) for item in source):
-        return None
-    stats = [(Path(item).resolve(), os.stat(item)) for item in source]
-    return [FileStamp(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    stats = [os.stat(path) for path in paths]
+    return [
+        FileStamp(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+        for path, stat in zip(paths, stats, strict=True)
+    ]
 
 
 def file_format(path: Path) -> str:
@@ -164,7 +184,7 @@ def file_format(path: Path) -> str:
     return _SUFFIXES.get(suffix, "text")
 
 
-def _path_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+def _path_rows(path: Path, columns: Columns) -> Iterator[Row]:
     match file_format(path):
         case "csv":
             rows = _csv_rows(path, columns, quoted=True)
@@ -185,13 +205,13 @@ def _path_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
         raise InputError(str(path), "has no rows", "Give a file with data in it")
 
 
-def _line_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
-    check_columns(str(path), columns, ["text"])
+def _line_rows(path: Path, columns: Columns) -> Iterator[Row]:
+    names = _names(str(path), columns, ["text"])
     for number, line in read_lines(path):
-        yield Row(str(path), "line", number, dict.fromkeys(columns, line))
+        yield Row(str(path), "line", number, dict.fromkeys(names, line))
 
 
-def _csv_rows(path: Path, columns: Mapping[str, str], *, quoted: bool) -> Iterator[Row]:
+def _csv_rows(path: Path, columns: Columns, *, quoted: bool) -> Iterator[Row]:
     # The module's limit on a cell is 131,072 characters, one for the whole process; it is only ever raised
     # here.
     csv.field_size_limit(max(csv.field_size_limit(), min(_LONGEST_CELL, sys.maxsize)))
@@ -206,13 +226,12 @@ def _csv_rows(path: Path, columns: Mapping[str, str], *, quoted: bool) -> Iterat
     header = _next_cells(path, reader, 1)
     if header is None:
         raise InputError(str(path), "has no header", "Write the columns' names in the first line")
-    check_columns(str(path), columns, header)
+    columns = _names(str(path), columns, header)
     for column in columns.values():
         if header.count(column) > 1:
             raise InputError(
                 str(path), f"has {header.count(column)} columns named {column!r}", "Rename one of them"
             )
-    places = {name: header.index(column) for name, column in columns.items()}
     while True:
         number = reader.line_num + 1
         cells = _next_cells(path, reader, number)
@@ -224,12 +243,13 @@ def _csv_rows(path: Path, columns: Mapping[str, str], *, quoted: bool) -> Iterat
             what = f"has {len(cells)} cells where the header has {len(header)}"
             fix = "Quote cells that hold a comma or a line end" if quoted else "Take tabs out of its cells"
             raise InputError(f"{path}, line {number}", what, fix)
-        yield Row(str(path), "line", number, {name: cells[place] for name, place in places.items()})
+        where = f"{path}, line {number}"
+        yield Row(str(path), "line", number, _picked(where, columns, dict(zip(header, cells, strict=True))))
 
 
-def _check_separator(path: Path, columns: Mapping[str, str], header: str, separator: str) -> None:
+def _check_separator(path: Path, columns: Columns, header: str, separator: str) -> None:
     """Refuse a header that would have the columns if another character separated its cells."""
-    if separator in header:
+    if separator in header or columns is None:
         return
     for other, name in _SEPARATORS.items():
         cells = [cell.strip().strip('"') for cell in header.split(other)]
@@ -247,7 +267,7 @@ def _next_cells(path: Path, reader: Iterator[list[str]], number: int) -> list[st
         raise InputError(f"{path}, line {number}", f"is not valid CSV ({error})", fix) from error
 
 
-def _json_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+def _json_rows(path: Path, columns: Columns) -> Iterator[Row]:
     for number, line in read_lines(path):
         if not line or line.isspace():
             continue
@@ -258,12 +278,11 @@ def _json_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
             raise InputError(where, f"is not valid JSON ({error})", "Write one JSON object a line") from error
         if not isinstance(values, dict):
             what = f"is a JSON {type(values).__name__}, not an object"
-            raise InputError(where, what, f'Write it as {{"{next(iter(columns.values()), "text")}": ...}}')
-        check_columns(where, columns, values)
-        yield Row(str(path), "line", number, {name: values[column] for name, column in columns.items()})
+            raise InputError(where, what, f'Write it as {{"{_first(columns)}": ...}}')
+        yield Row(str(path), "line", number, _picked(where, _names(where, columns, values), values))
 
 
-def _parquet_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -272,20 +291,20 @@ def _parquet_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
     with open_binary(path) as file:
         try:
             table = pyarrow.parquet.ParquetFile(file)
-            check_columns(str(path), columns, table.schema_arrow.names)
+            known = table.schema_arrow.names
+            columns = _names(str(path), columns, known)
             number = 0
-            for batch in table.iter_batches(_PARQUET_BATCH, columns=sorted(set(columns.values()))):
+            for batch in table.iter_batches(_PARQUET_BATCH, columns=_tops(columns, known)):
                 for values in batch.to_pylist():
                     number += 1
-                    yield Row(
-                        str(path), "row", number, {name: values[column] for name, column in columns.items()}
-                    )
+                    where = f"{path}, row {number}"
+                    yield Row(str(path), "row", number, _picked(where, columns, values))
         except (pyarrow.ArrowException, OSError) as error:
             what = f"is not a Parquet file that can be read ({_first_line(error)})"
             raise InputError(str(path), what, "Write it again") from error
 
 
-def _saved_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
+def _saved_rows(path: Path, columns: Columns) -> Iterator[Row]:
     try:
         import datasets
     except ModuleNotFoundError as error:
@@ -298,41 +317,60 @@ def _saved_rows(path: Path, columns: Mapping[str, str]) -> Iterator[Row]:
     return _dataset_rows(dataset, columns, str(path))
 
 
-def _dataset_rows(dataset: Any, columns: Mapping[str, str], where: str) -> Iterator[Row]:
+def _dataset_rows(dataset: Any, columns: Columns, where: str) -> Iterator[Row]:
     known: Sequence[str] | None = dataset.column_names  # None for a stream that has not been looked into
     if known is not None:
-        check_columns(where, columns, known)
-        dataset = dataset.select_columns(sorted(set(columns.values())))
+        columns = _names(where, columns, known)
+        dataset = dataset.select_columns(_tops(columns, known))
     for number, values in enumerate(dataset, start=1):
-        if known is None:
-            check_columns(f"{where}, row {number}", columns, values)
-        yield Row(where, "row", number, {name: values[column] for name, column in columns.items()})
+        row = f"{where}, row {number}"
+        yield Row(where, "row", number, _picked(row, _names(row, columns, values), values))
 
 
-def _frame_rows(frame: Any, columns: Mapping[str, str]) -> Iterator[Row]:
+def _frame_rows(frame: Any, columns: Columns) -> Iterator[Row]:
     where = "the DataFrame"
     names = {str(column): column for column in frame.columns}
-    check_columns(where, columns, names)
-    series = [frame[names[column]] for column in columns.values()]
+    columns = _names(where, columns, names)
+    tops = _tops(columns, names)
     # pandas writes a missing value in several ways (NaN, NaT, NA): here it is None, as everywhere.
-    cells = [one.astype(object).where(one.notna(), None) for one in series]
+    series = [frame[names[top]].astype(object) for top in tops]
+    cells = [one.where(one.notna(), None) for one in series]
     for number, values in enumerate(zip(*cells, strict=True), start=1):
-        yield Row(where, "row", number, dict(zip(columns, values, strict=True)))
+        row = dict(zip(tops, values, strict=True))
+        yield Row(where, "row", number, _picked(f"{where}, row {number}", columns, row))
 
 
-def _iterable_rows(source: Iterable[Any], columns: Mapping[str, str]) -> Iterator[Row]:
+def _column_rows(table: Mapping[Any, Any], columns: Columns) -> Iterator[Row]:
+    known = {str(name): cells for name, cells in table.items()}
+    columns = _names("data", columns, known)
+    for name, cells in known.items():
+        if isinstance(cells, str | bytes | Mapping) or not isinstance(cells, Iterable):
+            what = f"is a dict whose {name!r} is {type(cells).__name__}, not a column of cells"
+            raise InputError("data", what, "Give a list of rows, [{...}, {...}], or columns: {name: [...]}")
+    listed = {name: list(cells) for name, cells in known.items()}
+    sizes = {name: len(cells) for name, cells in listed.items()}
+    if len(set(sizes.values())) > 1:
+        counts = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+        raise InputError("data", f"has columns of different lengths ({counts})", "Give as many cells in each")
+    return _iterable_rows(
+        (dict(zip(listed, cells, strict=True)) for cells in zip(*listed.values(), strict=True)), columns
+    )
+
+
+def _iterable_rows(source: Iterable[Any], columns: Columns) -> Iterator[Row]:
     where, number = "data", 0
+    unit = "row" if isinstance(source, list | tuple) else "text"  # of a string
     for number, values in enumerate(source, start=1):
         if isinstance(values, str):
-            check_columns(f"{where}, text {number}", columns, ["text"])
-            yield Row(where, "text", number, dict.fromkeys(columns, values))
+            names = _names(f"{where}, {unit} {number}", columns, ["text"])
+            yield Row(where, unit, number, dict.fromkeys(names, values))
             continue
         if not isinstance(values, Mapping):
             what = f"is {type(values).__name__}, not a dict"
-            fix = f'Give each row as {{"{next(iter(columns.values()), "text")}": ...}}'
+            fix = f'Give each row as {{"{_first(columns)}": ...}}'
             raise InputError(f"{where}, row {number}", what, fix)
-        check_columns(f"{where}, row {number}", columns, values)
-        yield Row(where, "row", number, {name: values[column] for name, column in columns.items()})
+        row = f"{where}, row {number}"
+        yield Row(where, "row", number, _picked(row, _names(row, columns, values), values))
     if number == 0:
         raise InputError(where, "has no rows", "Give at least one")
 
@@ -340,10 +378,63 @@ def _iterable_rows(source: Iterable[Any], columns: Mapping[str, str]) -> Iterato
 def check_columns(where: str, columns: Mapping[str, str], known: Iterable[str]) -> None:
     """Refuse columns that are not among the known ones, naming the nearest."""
     known = list(known)
+    if columns and not known:
+        raise InputError(where, "has no column at all", f'Give "{_first(columns)}"')
     for name, column in columns.items():
-        if column not in known:
+        if top_column(column, known) is None:
             map_it = f" (or map another: --columns {name}=COLUMN)" if name == column else ""
             raise InputError(where, f"has no column {column!r}{map_it}", nearest(column, known).rstrip("."))
+
+
+def cell_of(where: str, values: Mapping[str, Any], column: str) -> Any:
+    """The cell of a row's column, which may be named inside another one: `translation.en`.
+
+    Raises:
+        InputError: the row has none.
+    """
+    top = top_column(column, values)
+    if top == column:
+        return values[column]
+    inner, rest = (values[top], column[len(top) + 1 :]) if top is not None else (values, column)
+    if not isinstance(inner, Mapping):
+        what = f"column {top!r} is {type(inner).__name__} {inner!r:.40}, which has no {rest!r}"
+        raise InputError(
+            where, what, f"Name the whole column, or give objects in it: {top}={{{rest!r}: ...}}"
+        )
+    if top_column(rest, inner) is None:
+        raise InputError(where, f"has no column {column!r}", nearest(rest, inner).rstrip("."))
+    return cell_of(where, inner, rest)
+
+
+def top_column(column: str, known: Iterable[str]) -> str | None:
+    """The known column that holds a column: itself, else what stands before one of its dots; None where none does."""
+    if column in known:
+        return column
+    dots = [index for index, letter in enumerate(column) if letter == "."]
+    return next((column[:dot] for dot in dots if column[:dot] in known), None)
+
+
+def _tops(columns: Mapping[str, str], known: Iterable[str]) -> list[str]:
+    """The known columns that hold the given ones, which were checked."""
+    tops = {top_column(column, known) for column in columns.values()}
+    return sorted(top for top in tops if top is not None)
+
+
+def _names(where: str, columns: Columns, known: Iterable[str]) -> Mapping[str, str]:
+    """The column for each name, checked to be there."""
+    if columns is None:
+        return {name: name for name in known}
+    check_columns(where, columns, known)
+    return columns
+
+
+def _picked(where: str, columns: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: cell_of(where, values, column) for name, column in columns.items()}
+
+
+def _first(columns: Columns) -> str:
+    """A column for an example."""
+    return next(iter((columns or {}).values()), "text")
 
 
 def _first_line(error: Exception) -> str:

@@ -24,7 +24,8 @@ def read_texts(source: Source, *, column: str | None = None) -> Iterator[str]:
     - A table (CSV, TSV, JSON lines, Parquet, dicts, DataFrame, Dataset: `gatework.data.tables`) gives a
       document a row. A document that does not end with a line end is given one, so that two never run
       together.
-    - An iterable of strings that is not a list or tuple (those are paths) is taken as one text, as it is.
+    - A list or tuple of strings that name no files gives a document a string; any other iterable of strings is taken
+      as one text, as it is.
 
     Args:
         source: a path, paths, or data in memory.
@@ -97,16 +98,27 @@ def _path_texts(path: Path, columns: dict[str, str]) -> Iterator[str]:
 
 
 def _document(row: Row) -> str:
-    text = row.values["text"]
-    if text is None:
-        raise InputError(row.where, "the text is missing (null)", "Fill it in, or take the row out")
-    if not isinstance(text, str):
-        raise InputError(
-            row.where, f"the text is {type(text).__name__} {text!r:.40}", "Give text in this column"
-        )
-    check_characters(row.where, text)
+    text = text_of(row.where, row.values["text"], "Give text in this column")
     whole = row.unit != "text"  # a string by itself is a part of one longer text
     return text if text.endswith("\n") or not whole else text + "\n"
+
+
+def text_of(where: str, value: object, fix: str) -> str:
+    """A cell's text. A whole number is its digits: pandas and `datasets` make one of a cell `3` of a CSV file.
+
+    Raises:
+        InputError: the cell is missing or holds something else; `fix` says what to give.
+    """
+    if value is None:
+        raise InputError(where, "the text is missing (null)", "Fill it in, or take the row out")
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        number = isinstance(value, float)
+        fix = "Read the column as text, which keeps its digits: dtype=str" if number else fix
+        raise InputError(where, f"the text is {type(value).__name__} {value!r:.40}", fix)
+    check_characters(where, value)
+    return value
 
 
 def check_characters(where: str, text: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from gatework.data import Row
 from gatework.errors import InputError
+from gatework.tasks.inputs import InputReader
 from gatework.tasks.lifecycle import Lifecycle
 from gatework.tasks.windows import windows
 from gatework.training import parse_options
@@ -42,6 +44,8 @@ class Task(Lifecycle):
         columns: the data's columns.
         Settings: the settings of `predict`, a pydantic model.
         Input, Output: one input of `predict` and one record, pydantic models: their schemas are published.
+        input_columns: which of `columns` make an input, where `predict` reads a table: alternatives, of which the
+            first that a row has is taken. One column is the input itself, several are a dict.
         cells: options that name a cell, and the run's file that keeps each one's graph.
         headline: the figure by which the strongest baseline is found.
         options: the options as they were given.
@@ -56,6 +60,7 @@ class Task(Lifecycle):
     Settings: ClassVar[type[BaseModel]]
     Input: ClassVar[type[BaseModel]]
     Output: ClassVar[type[BaseModel]]
+    input_columns: ClassVar[tuple[tuple[str, ...], ...]]
     headline: ClassVar[Figure]
 
     @classmethod
@@ -90,48 +95,82 @@ class Task(Lifecycle):
         self._check_fitted()
         return self._evaluate(data, self._check_columns(columns))
 
-    def predict(self, inputs: Any, **settings: Any) -> list[dict[str, Any]]:
+    def predict(
+        self, inputs: Any, *, columns: Mapping[str, str] | None = None, **settings: Any
+    ) -> list[dict[str, Any]]:
         """One record `{"input": …, "output": …, …}` for each input, in their order.
 
         Args:
-            inputs: one input, or several in a list, a tuple or any other iterable. What one input is, the class's
-                `Input` says.
+            inputs: one input, or several in a list, a tuple or any other iterable; what one input is, the class's
+                `Input` says. Or a table of the kinds that `evaluate` takes, with an input in each row: a DataFrame,
+                a Dataset, a list of dicts, a dict of columns, a `Path`; of a text file each line is an input.
+            columns: the table's own names of this task's columns.
             settings: fields of the class's `Settings`.
 
         Raises:
-            InputError: something that is no input, or a wrong setting.
+            InputError: something that is no input, a table without an input's columns, or a wrong setting.
         """
         self._check_fitted()
-        chosen = self.settings(**settings)
-        return self._records(self._several(inputs), chosen)
+        chosen, reader = self.settings(**settings), self._reader(columns)
+        return self._records([reader.input(item) for item in reader.items(inputs)], chosen)
 
-    def predict_stream(self, inputs: Iterable[Any], **settings: Any) -> Iterator[dict[str, Any]]:
+    def predict_stream(
+        self, inputs: Any, *, columns: Mapping[str, str] | None = None, **settings: Any
+    ) -> Iterator[dict[str, Any]]:
         """The records of `predict`, in order, while inputs still come: from a pipe, a file, a connection.
 
-        Inputs that are there are answered together, up to 64; one that comes alone is answered at once.
+        Inputs that are there are answered together; one that comes alone is answered at once. Memory does not grow
+        with the number of inputs.
 
         Args:
-            inputs: read in a thread of their own, ahead of the answers.
-            settings: fields of the class's `Settings`.
+            inputs: as for `predict`; read in a thread of their own, ahead of the answers.
+            columns, settings: as for `predict`.
 
         Raises:
             InputError: a wrong setting at once; something that is no input, once all before it are answered; and
                 what `inputs` raises.
         """
-        return (_last(parts) for _, parts in self.predict_parts(inputs, **settings))
+        return (_last(parts) for _, parts in self.predict_parts(inputs, columns=columns, **settings))
 
     def predict_parts(
-        self, inputs: Iterable[Any], **settings: Any
+        self, inputs: Any, *, columns: Mapping[str, str] | None = None, **settings: Any
     ) -> Iterator[tuple[Any, Iterator[str | dict[str, Any]]]]:
         """As `predict_stream`; with each input the parts of its answer, as `stream` gives them."""
         self._check_fitted()
-        chosen = self.settings(**settings)
-        return self._parts_of_windows(inputs, chosen)
+        chosen, reader = self.settings(**settings), self._reader(columns)
+        return self._parts_of_windows(reader.items(inputs), reader, chosen)
+
+    def predict_rows(
+        self, table: Any, *, columns: Mapping[str, str] | None = None, **settings: Any
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of a table, in order, all of their columns, and the answer's `output` as one more.
+
+        Args:
+            table, columns, settings: as for `predict_stream`. What is no row of a table stands under `input`.
+
+        Raises:
+            InputError: as for `predict_stream`, or the table has a column `output`.
+        """
+        self._check_fitted()
+        chosen, reader = self.settings(**settings), self._reader(columns)
+        rows: deque[dict[str, Any]] = deque()  # read, and not answered yet
+
+        def noted() -> Iterator[Any]:
+            for item in reader.items(table):
+                row = item.values if isinstance(item, Row) else {"input": item}
+                if "output" in row:
+                    what = "has a column 'output' already"
+                    raise InputError(item.where, what, "Rename it: the answer is written under this name.")
+                rows.append(row)
+                yield item
+
+        answers = self._parts_of_windows(noted(), reader, chosen)
+        return ({**rows.popleft(), "output": _last(parts)["output"]} for _, parts in answers)
 
     def stream(self, item: Any, **settings: Any) -> Iterator[str | dict[str, Any]]:
         """Pieces of the output's text as they are known, if any are before the end, and last the whole record."""
         self._check_fitted()
-        (parts,) = self._parts([self._check_input(item)], self.settings(**settings))
+        (parts,) = self._parts([self._reader().input(item)], self.settings(**settings))
         yield from parts
 
     # What a task writes
@@ -161,42 +200,22 @@ class Task(Lifecycle):
             answers = self._answer(inputs, settings)
         return [{"input": item, **answer} for item, answer in zip(inputs, answers, strict=True)]
 
+    def _reader(self, columns: Mapping[str, str] | None = None) -> InputReader:
+        return InputReader(self.name, self.Input, self.input_columns, self._check_columns(columns))
+
     def _parts_of_windows(
-        self, inputs: Iterable[Any], settings: Any
+        self, items: Iterable[Any], reader: InputReader, settings: Any
     ) -> Iterator[tuple[Any, Iterator[str | dict[str, Any]]]]:
-        for window, failure in windows(inputs):
+        for window, failure in windows(items):
             good: list[Any] = []
             try:
                 for item in window:
-                    good.append(self._check_input(item))
+                    good.append(reader.input(item))
             except InputError as error:
                 failure = error  # what stands before it is answered first
             yield from zip(good, self._parts(good, settings), strict=True)
             if failure is not None:
                 raise failure
-
-    def _several(self, inputs: Any) -> list[Any]:
-        """The inputs, checked: a thing that is no input where its first part is one is several."""
-        single = isinstance(inputs, (str, bytes, Mapping, os.PathLike)) or not isinstance(inputs, Iterable)
-        items = [inputs] if single else list(inputs)
-        if not single and items and not self._is_input(items[0]) and self._is_input(inputs):
-            items = [inputs]
-        return [self._check_input(item) for item in items]
-
-    def _is_input(self, item: Any) -> bool:
-        try:
-            self.Input.model_validate(item, strict=True)
-        except ValidationError:
-            return False
-        return True
-
-    def _check_input(self, item: Any) -> Any:
-        try:
-            self.Input.model_validate(item, strict=True)
-        except ValidationError as error:
-            message = f"{item!r:.60} is not an input of {self.name} ({error.errors()[0]['msg']})"
-            raise InputError("predict", message, "See its input_schema().") from error
-        return item
 
 
 def _last(parts: Iterator[str | dict[str, Any]]) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class ChatBot(EncoderDecoderTask):
     Input = Turns
     Output = Reply
     columns: ClassVar[tuple[str, ...]] = ("turns", "source", "target")
+    input_columns = (("turns",), ("source",))
 
     options_: ChatBotOptions
 

@@ -65,6 +65,7 @@ class Translator(EncoderDecoderTask):
     Input = SourceText
     Output = Translation
     columns: ClassVar[tuple[str, ...]] = ("source", "target")
+    input_columns = (("source",),)
 
     options_: TranslatorOptions
 

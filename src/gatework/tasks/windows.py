@@ -12,12 +12,16 @@ __all__ = ["windows"]
 
 T = TypeVar("T")
 
-MOST = 64  # things of a window
+FIRST = 64  # things of the first window at most
+MOST = 1024  # of any: enough for batches of like lengths
 PATIENCE = 0.02  # seconds that the first of a window waits for others
 
 
 def windows(items: Iterable[T]) -> Iterator[tuple[list[T], BaseException | None]]:
-    """Groups of up to `MOST` items, in order; an item that comes alone waits no longer than `PATIENCE`.
+    """Groups of items, in order; an item that comes alone waits no longer than `PATIENCE`.
+
+    A group has `FIRST` items at most. As long as more are there than one holds, each may have twice as many as the
+    one before it, up to `MOST`: the first answers come soon, and a long file is answered in large groups.
 
     The items are read in a thread, which stops when nobody asks for windows any more, at the latest with the item
     that it waits for.
@@ -25,7 +29,7 @@ def windows(items: Iterable[T]) -> Iterator[tuple[list[T], BaseException | None]
     Returns:
         An iterator over groups, each with what ended the items with it: None, or what they raised.
     """
-    arrived: queue.Queue[tuple[str, object]] = queue.Queue(maxsize=2 * MOST)
+    arrived: queue.Queue[tuple[str, object]] = queue.Queue(maxsize=MOST)
     stopped = threading.Event()
 
     def put(kind: str, value: object) -> bool:
@@ -48,13 +52,14 @@ def windows(items: Iterable[T]) -> Iterator[tuple[list[T], BaseException | None]
             put("end", None)
 
     threading.Thread(target=read, name="gatework-inputs", daemon=True).start()
+    most = FIRST
     try:
         while True:
             window: list[T] = []
             deadline: float | None = None
             kind = "item"
             value: object = None
-            while len(window) < MOST:
+            while len(window) < most:
                 try:
                     wait = None if deadline is None else max(deadline - time.monotonic(), 0.0)
                     kind, value = arrived.get(timeout=wait)
@@ -69,5 +74,6 @@ def windows(items: Iterable[T]) -> Iterator[tuple[list[T], BaseException | None]
                 yield window, failure  # type: ignore[misc]  # what was raised
             if kind != "item":
                 return
+            most = min(2 * most, MOST) if len(window) == most else FIRST
     finally:
         stopped.set()

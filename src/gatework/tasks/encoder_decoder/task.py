@@ -187,7 +187,7 @@ class EncoderDecoderTask(ExampleTask):
         self._check_fitted()
         records = []
         for source, target in pairs:
-            batch = self._collate([self._encode(self._check_input(source), target)])
+            batch = self._collate([self._encode(self._reader().input(source), target)])
             with torch.inference_mode():
                 value = self.network_.log_probabilities(*(part.to(self.device) for part in batch))  # type: ignore[union-attr]
             count = int(batch.target_lengths[0])  # type: ignore[index]

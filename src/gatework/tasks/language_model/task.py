@@ -64,6 +64,7 @@ class LanguageModel(Task):
     Input = Prompt
     Output = Completion
     columns: ClassVar[tuple[str, ...]] = ("text",)
+    input_columns = (("text",),)
     headline: ClassVar[Figure] = Figure("loss", higher=False)
 
     options_: LanguageModelOptions
