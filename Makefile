@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Processes that run the tests, each on one thread.
+WORKERS ?= 2
 
 .PHONY: help install demo test check bench docs clean
 
@@ -26,7 +28,7 @@ demo: $(READY)
 	$(BIN)/gatework demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check src tests benchmarks docs

@@ -19,8 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session", autouse=True)
 def _machine_code_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compiled kernels go to the run's own folder: nobody's cache is read or written."""
-    os.environ["GATEWORK_CACHE"] = str(tmp_path_factory.mktemp("kernels"))
+    """Compiled kernels go to the run's own folder, which its workers share: nobody's cache is read or written."""
+    folder = tmp_path_factory.getbasetemp()
+    os.environ["GATEWORK_CACHE"] = str(
+        (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "kernels"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,7 @@ import torch
 from gatework import tasks
 from gatework.training import files
 from tests.contracts.task_examples import EXAMPLES
-from tests.training.test_processes import ROOT, free_port
+from tests.launch import launch
 
 pytestmark = pytest.mark.slow
 
@@ -21,20 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("two")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
-            *("--master_addr", "127.0.0.1", "--master_port", str(free_port())),
-            *("-m", "tests.tasks.several_processes", str(path)),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-6000:]
+    launch("tests.tasks.several_processes", path)
     return path
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +9,10 @@ import pytest
 import torch
 
 from gatework.training import RunFolder, files
+from tests.launch import launch
 from tests.tolerances import TWO_PROCESSES, WEIGHTS_OF_TWO_PROCESSES, assert_close, close_to
 from tests.training import several_processes
 from tests.training.problems import TinyProblem
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
 
 
 def numbers(history: list[dict[str, Any]]) -> list[list[float]]:
@@ -41,22 +30,8 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     several_processes.main(tmp_path / "one")
-    done = subprocess.run(
-        [
-            # accelerate launch runs this on GPUs; on CPUs it starts one process only.
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
-            *("--master_addr", "127.0.0.1", "--master_port", str(free_port())),
-            *("-m", "tests.training.several_processes", str(tmp_path / "two")),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("resumes at step 20") == 1  # the main process alone speaks
+    complaint = launch("tests.training.several_processes", tmp_path / "two")
+    assert complaint.count("resumes at step 20") == 1  # the main process alone speaks
 
     one, two, other = (
         files.read_tensors(tmp_path / name)

@@ -203,7 +203,7 @@ class _Evaluator:
             case "layer_norm":
                 key = ("normal", *node.args)
                 if key not in cache:
-                    leading = torch.broadcast_shapes(*(arg.shape[:-1] for arg in args))
+                    leading = max((arg.shape[:-1] for arg in args), key=len)  # (), (B,) or (T, B)
                     joined = torch.cat([arg.expand(*leading, arg.shape[-1]) for arg in args], dim=-1)
                     normal = F.layer_norm(joined, joined.shape[-1:], eps=node.number("epsilon"))
                     cache[key] = normal.split([arg.shape[-1] for arg in args], dim=-1)
