@@ -463,7 +463,7 @@ def test_without_resume_a_training_is_never_continued_by_mistake(tmp_path: Path)
 @pytest.mark.parametrize(("name", "value"), [("seed", 1), ("optimizer", "sgd")])
 def test_what_resume_cannot_change_is_refused(tmp_path: Path, name: str, value: Any) -> None:
     train(tmp_path / "run", max_steps=5)
-    with pytest.raises(InputError, match=f"was started with {name}=.* cannot be resumed with {value}"):
+    with pytest.raises(InputError, match=f"was begun with {name}=.* cannot go on with {value}"):
         train(tmp_path / "run", resume=True, **{name: value})
 
 

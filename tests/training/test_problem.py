@@ -109,7 +109,7 @@ def test_gradual_unfreezing_resumes_to_the_bit(stop: int, tmp_path: Path) -> Non
 
 def test_the_groups_of_a_begun_training_stay(tmp_path: Path) -> None:
     train(tmp_path / "run", Grouped(), heard=Heard(7, interrupt()), unfreeze_every=0.5)
-    with pytest.raises(InputError, match=r"started with unfreeze_every=0.5 and cannot be resumed with 0.0"):
+    with pytest.raises(InputError, match=r"begun with unfreeze_every=0.5, and cannot go on with 0.0"):
         train(tmp_path / "run", Grouped(), resume=True)
 
 

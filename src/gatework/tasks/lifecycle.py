@@ -25,7 +25,7 @@ from gatework.tasks.options import inherited_options
 from gatework.tasks.run_cells import cell_of_run
 from gatework.training import Problem, Result, RunFolder, TrainingOptions, parse_options
 from gatework.training import fit as train
-from gatework.training.options import options_with
+from gatework.training.options import changed_options
 from gatework.training.processes import Processes
 from gatework.training.provenance import Sources, parent_record, parent_to_start_from
 from gatework.training.run_folder import DataRecord, ParentRecord, RunConfig, is_passing, launched
@@ -323,15 +323,12 @@ class Lifecycle(ABC):
         """The run's options, with the given ones where they may change."""
         recorded = _read_options(type(self), self.run_, config)
         given = self._given()
-        may_change = options_with(self.Options, resume="may change")
-        for name, value in given.items():
-            if name not in may_change and _comparable(recorded, name) != _comparable(self.options, name):
-                raise RunError(
-                    str(self.run_.path),
-                    f"was begun with {name}={getattr(recorded, name)!r}, and cannot go on with {value!r}",
-                    "Leave the option out, or train a new run (perhaps with --from).",
-                )
-        return recorded.model_copy(update={n: v for n, v in given.items() if n in may_change})
+        before = recorded.model_dump(mode="json")
+        now = {name: value for name, value in self.options.model_dump(mode="json").items() if name in given}
+        changed = changed_options(
+            str(self.run_.path), self.Options, before, now, refused=("new run", "never")
+        )
+        return recorded.model_copy(update={name: given[name] for name in changed})
 
     def _load_parent(self, folder: str | os.PathLike[str]) -> Self:
         run = RunFolder.open(folder)
@@ -383,10 +380,6 @@ def _read_options(cls: type[Lifecycle], run: RunFolder, config: RunConfig) -> Tr
 def _read_metrics(run: RunFolder) -> dict[str, Any]:
     """The figures of a finished run."""
     return run.read_json(METRICS, Metrics).model_dump()
-
-
-def _comparable(options: BaseModel, name: str) -> Any:
-    return options.model_dump(mode="json")[name]
 
 
 def _repeatable(data: Any) -> Any:

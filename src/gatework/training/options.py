@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gatework.errors import InputError, nearest
+from gatework.errors import InputError, RunError, nearest
 
 DEFAULT_EPOCHS = 10
 
@@ -64,6 +64,34 @@ def options_with(model: type[BaseModel], **rules: Any) -> tuple[str, ...]:
         for name in model.model_fields
         if all(getattr(option_rules(model, name), rule) == value for rule, value in rules.items())
     )
+
+
+def changed_options(
+    where: str,
+    model: type[BaseModel],
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    refused: Collection[str],
+) -> list[str]:
+    """The options that a resumed training has with another value than before.
+
+    Args:
+        before, now: values by name, as JSON has them; an option that only one of them holds is not compared.
+        refused: the rules (`OptionRules.resume`) of options that may not differ.
+
+    Raises:
+        RunError: one of these differs.
+    """
+    changed = [name for name in now if name in before and before[name] != now[name]]
+    for name in changed:
+        if option_rules(model, name).resume in refused:
+            raise RunError(
+                where,
+                f"was begun with {name}={before[name]}, and cannot go on with {now[name]}",
+                "Leave the option out, or train a new run (perhaps with --from).",
+            )
+    return changed
 
 
 def with_new_names(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:

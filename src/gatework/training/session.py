@@ -14,7 +14,7 @@ import torch
 from gatework.errors import RunError
 from gatework.training.checkpoint import Checkpoint, Checkpoints, NonFiniteError, load, pack_rank
 from gatework.training.interruption import Interruption
-from gatework.training.options import TrainingOptions, option_rules, with_new_names
+from gatework.training.options import TrainingOptions, changed_options, with_new_names
 from gatework.training.problem import Problem
 from gatework.training.processes import Processes
 from gatework.training.progress import Progress
@@ -229,15 +229,7 @@ class TrainingSession:
         except ValueError as error:
             raise RunError(str(checkpoint.path), f"is damaged ({error})", "Delete its folder.") from error
         now = self.options.model_dump(mode="json")
-        for name in now:
-            if name not in before or before[name] == now[name]:
-                continue
-            if option_rules(type(self.options), name).resume == "never":
-                raise RunError(
-                    where,
-                    f"was started with {name}={before[name]} and cannot be resumed with {now[name]}",
-                    "Give the option that it was started with, or train a new run.",
-                )
+        for name in changed_options(where, type(self.options), before, now, refused=("never",)):
             self.progress.say(f"resumes with {name}={now[name]} (it was {before[name]})")
 
     # -- the end
