@@ -355,6 +355,21 @@ def is_trained_by_one_at_a_time(case: Case) -> None:
     assert before == {path.name: path.read_bytes() for path in run.path.iterdir() if path.is_file()}
 
 
+def calls_back(case: Case) -> None:
+    """Callbacks hear the training's records and its end, and one that asks ends it as a whole run."""
+    heard: list[Mapping[str, Any]] = []
+
+    def stop(record: Mapping[str, Any]) -> bool:
+        heard.append(record)
+        return record["step"] >= 4
+
+    model = case.fit(case.folder / "called", options={"record_every": 2}, callbacks=[stop])
+    assert (model.result_.stopped, model.result_.steps) == ("callback", 4)
+    assert heard[:-1] == model.result_.history
+    assert [record["kind"] for record in heard] == ["train", "train", "validation", "end"]
+    assert case.predict(gw.load(model.run_.path)) == case.predict(model)
+
+
 def starts_from_a_run(case: Case) -> None:
     """`from_run` takes the other run's weights and the options that belong to them."""
     name, other = case.example.inherited
@@ -518,6 +533,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     loads_to_the_bit,
     resumes_to_the_bit,
     is_trained_by_one_at_a_time,
+    calls_back,
     starts_from_a_run,
     refuses_a_strangers_files,
     refuses_a_damaged_checkpoint,

@@ -20,6 +20,7 @@ from tests.contracts.task_contract import (
     Case,
     answers_as_inputs_come,
     answers_from_two_threads,
+    calls_back,
     declares,
     gives_figures,
     holds_back,
@@ -155,6 +156,10 @@ def begins_before_it_looks(method: Callable[..., Any]) -> Callable[..., Any]:
     return fit
 
 
+def calls_nobody(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, *data, callbacks=(), **given: method(self, *data, **given)
+
+
 def waits_for_all(method: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, inputs, **given: method(self, list(inputs), **given)
 
@@ -191,6 +196,7 @@ FAULTS = {
     loads_to_the_bit: ("save", loses_a_weight),
     resumes_to_the_bit: ("fit", resumes_with_other_noise),
     is_trained_by_one_at_a_time: ("fit", begins_before_it_looks),
+    calls_back: ("fit", calls_nobody),
     starts_from_a_run: ("fit", starts_from_nothing),
     answers_as_inputs_come: ("predict_stream", waits_for_all),
     refuses_a_strangers_files: ("predict", trusts_a_stranger),

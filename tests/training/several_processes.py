@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from gatework.training import RunFolder, StepLoss, TrainingOptions, files, fit
-from gatework.training.progress import QuietProgress
+from gatework.training.progress import SilentProgress
 from tests.training.problems import TinyProblem
 
 OPTIONS = TrainingOptions(
@@ -27,7 +27,7 @@ class Halved(TinyProblem):
         return step._replace(parts={"quarter": step.total / 4, "rest": step.total * 0.75})
 
 
-class OneInterrupt(QuietProgress):
+class OneInterrupt(SilentProgress):
     """Ctrl-C on one process alone, in the middle of an epoch."""
 
     def tick(self, share: float, step: int) -> None:

@@ -16,14 +16,14 @@ from torch.nn import functional
 
 from gatework.errors import InputError, RunError
 from gatework.training import DivergedError, Result, RunFolder, StepLoss, TrainingOptions, files, fit
-from gatework.training.progress import QuietProgress
+from gatework.training.progress import SilentProgress
 from tests.tolerances import MEANS, close_to
 from tests.training.problems import TinyProblem
 
 BATCHES = 39  # an epoch of the tiny problem
 
 
-class Heard(QuietProgress):
+class Heard(SilentProgress):
     """A progress that remembers, and can do something after a step."""
 
     def __init__(self, at_step: int | None = None, action: Any = None) -> None:

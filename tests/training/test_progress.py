@@ -5,25 +5,46 @@ import sys
 
 import pytest
 
-from gatework.training.progress import QuietProgress, SilentProgress, TerminalProgress, default_progress
+from gatework.training.progress import (
+    LineProgress,
+    SilentProgress,
+    TerminalProgress,
+    default_progress,
+    duration,
+)
 
 TRAIN = {"kind": "train", "step": 20, "epoch": 0.5, "loss": 1.25, "items_per_second": 12345.6, "seconds": 3.0}
 VALIDATION = {"kind": "validation", "step": 40, "epoch": 1.0, "loss": 1.5, "best": True, "seconds": 3.0}
 
 
-def test_quiet_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter((100.0, 160.0, 160.0))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
     progress = default_progress()
-    assert isinstance(progress, QuietProgress)
-    progress.begin(0.0)
-    progress.tick(0.5, 1)
+    assert isinstance(progress, LineProgress)
+    progress.begin(0.25)
+    progress.tick(0.5, 20)
     progress.record(TRAIN)
+    progress.record({**TRAIN, "parts": {"ctc": 0.75, "lm": None}})
     progress.record(VALIDATION)
-    progress.end()
-    assert capsys.readouterr() == ("", "")
+    progress.record({"kind": "warning", "step": 40})
     progress.say("warning: look")
-    assert capsys.readouterr() == ("", "warning: look\n")
+    progress.end()
+    assert capsys.readouterr() == (
+        "",
+        "epoch 0.50, step 20: loss 1.2500  12,346/s, about 2 min left\n"
+        "epoch 0.50, step 20: loss 1.2500  ctc 0.7500  12,346/s, about 2 min left\n"
+        "epoch 1.00, step 40: validation loss 1.5000  (best so far)\n"
+        "warning: look\n",
+    )
     SilentProgress().say("warning: look")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_duration_is_short() -> None:
+    assert [duration(s) for s in (3.2, 89.0, 300.0, 12600.0)] == ["3 s", "89 s", "5 min", "3.5 h"]
 
 
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

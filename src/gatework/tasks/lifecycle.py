@@ -10,7 +10,7 @@ import tempfile
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -23,7 +23,7 @@ from gatework.graph import Cell
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.options import inherited_options
 from gatework.tasks.run_cells import cell_of_run
-from gatework.training import Problem, Result, RunFolder, TrainingOptions, parse_options
+from gatework.training import Callback, Problem, Result, RunFolder, TrainingOptions, parse_options
 from gatework.training import fit as train
 from gatework.training.options import changed_options
 from gatework.training.processes import Processes
@@ -92,6 +92,7 @@ class Lifecycle(ABC):
         columns: Mapping[str, str] | None = None,
         resume: bool = False,
         from_run: str | os.PathLike[str] | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> Self:
         """Train on data and keep the run in a folder.
 
@@ -104,6 +105,7 @@ class Lifecycle(ABC):
                 options hold; how long and where it trains may be given anew, and what its course may need (the
                 learning rate, the clipping, checkpoints).
             from_run: start from the weights of another run of this task.
+            callbacks: called with each record of the training; one may ask it to end (`gatework.training.Callback`).
 
         Raises:
             InputError: the data cannot be read or is too short, an option is wrong.
@@ -123,7 +125,7 @@ class Lifecycle(ABC):
         was_complete = RunFolder(out).is_complete
         self.run_ = RunFolder.create(out, resume=resume)
         with self.run_.locked():
-            return self._fit(data, valid, columns, resume, origin, parent, was_complete)
+            return self._fit(data, valid, columns, resume, origin, parent, was_complete, callbacks)
 
     def _fit(
         self,
@@ -134,6 +136,7 @@ class Lifecycle(ABC):
         origin: Path | None,
         parent: Self | None,
         was_complete: bool,
+        callbacks: Sequence[Callback],
     ) -> Self:
         """`fit`, in the run's folder, which is this process's own."""
         run = self.run_
@@ -166,7 +169,9 @@ class Lifecycle(ABC):
             problem = self._problem()
             run.write_config(self._config(record, sources.records))
             was_complete = False
-            self.result_ = train(problem, self.options_, run, resume=resume, processes=processes)
+            self.result_ = train(
+                problem, self.options_, run, resume=resume, processes=processes, callbacks=callbacks
+            )
         except BaseException:
             if was_complete:
                 self._clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gatework.training.callbacks import Callback, Record
 from gatework.training.divergence import DivergedError
 from gatework.training.loop import fit
 from gatework.training.options import TrainingOptions, parse_options
@@ -20,11 +21,13 @@ from gatework.training.run_folder import RunFolder
 from gatework.training.session import Result
 
 __all__ = [
+    "Callback",
     "DivergedError",
     "ExampleProblem",
     "ParameterGroup",
     "Problem",
     "Progress",
+    "Record",
     "Result",
     "RunFolder",
     "StepLoss",

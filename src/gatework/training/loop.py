@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
+from gatework.training.callbacks import Callback, Listeners
 from gatework.training.interruption import Interruption
 from gatework.training.nested import detach, to_device
 from gatework.training.optimizers import (
@@ -35,6 +37,7 @@ def fit(
     resume: bool = False,
     progress: Progress | None = None,
     processes: Processes | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Train `problem.model`, leaving checkpoints, history and the weights in `run`.
 
@@ -50,8 +53,9 @@ def fit(
         options: how to train.
         run: a folder from `RunFolder.create`.
         resume: go on from the run's last good checkpoint; from the start where there is none yet.
-        progress: whom to tell; by default a bar on a terminal, else nobody.
+        progress: whom to tell; by default a bar on a terminal, else lines on stderr.
         processes: those that train together; made from the options where None.
+        callbacks: called with each record, at last one of kind `end`; see `Callback`.
 
     Raises:
         DivergedError: the loss or the gradient norm is not finite.
@@ -69,7 +73,10 @@ def fit(
     parameters = [parameter for parameter in problem.model.parameters() if parameter.requires_grad]
 
     with run.locked(), Interruption() as interruption, processes.wrapped(problem.model) as model:
-        session = TrainingSession(problem, options, run, processes, optimizer, progress, interruption)
+        listeners = Listeners(callbacks if processes.is_main else ())
+        session = TrainingSession(
+            problem, options, run, processes, optimizer, progress, interruption, listeners
+        )
         carry: Any = session.begin(resume)
         with session:
             stopped = session.pause(carry)

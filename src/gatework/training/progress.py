@@ -1,7 +1,8 @@
-"""What a person sees of a training: a bar with share, loss, speed and time left."""
+"""What a person sees of a training: a bar with share, loss, speed and time left, or plain lines of these."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any, Protocol
@@ -28,8 +29,37 @@ class Progress(Protocol):
         """The training is over, however it ended."""
 
 
-class QuietProgress:
-    """For output that is no terminal: no bar, and what must be said goes to stderr as a line."""
+class LineProgress:
+    """For output that is no terminal: a line on stderr for each record, each validation and what must be said."""
+
+    def begin(self, share: float) -> None:
+        """Take the time. What an earlier session did is not counted towards the speed."""
+        self.start = self.share = share
+        self.started = time.monotonic()
+
+    def tick(self, share: float, step: int) -> None:
+        """Remember how far the training is."""
+        self.share = share
+
+    def record(self, record: dict[str, Any]) -> None:
+        """A line with step, epoch, loss, speed and the time that is left, or with a validation's figures."""
+        if record["kind"] == "train":
+            done = self.share - self.start
+            left = (time.monotonic() - self.started) / done * (1 - self.share) if done > 0 else math.inf
+            rest = f", about {duration(left)} left" if math.isfinite(left) else ""
+            self.say(f"epoch {record['epoch']:.2f}, step {record['step']}: {training_figures(record)}{rest}")
+        elif record["kind"] == "validation":
+            self.say(validation_line(record))
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        print(line, file=sys.stderr, flush=True)
+
+    def end(self) -> None: ...
+
+
+class SilentProgress:
+    """For every process but the main one."""
 
     def begin(self, share: float) -> None: ...
 
@@ -37,16 +67,9 @@ class QuietProgress:
 
     def record(self, record: dict[str, Any]) -> None: ...
 
-    def say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+    def say(self, line: str) -> None: ...
 
     def end(self) -> None: ...
-
-
-class SilentProgress(QuietProgress):
-    """For every process but the main one."""
-
-    def say(self, line: str) -> None: ...
 
 
 class TerminalProgress:
@@ -90,18 +113,9 @@ class TerminalProgress:
     def record(self, record: dict[str, Any]) -> None:
         """Show the figures; a validation also leaves a line that stays."""
         if record["kind"] == "train":
-            speed = f"{record['items_per_second']:,.0f}/s"
-            shown = {"loss": record["loss"], **record.get("parts", {})}
-            losses = "  ".join(f"{name} {value:.4f}" for name, value in shown.items() if value is not None)
-            self.bar.update(self.task, figures=f"{losses}  {speed}")
+            self.bar.update(self.task, figures=training_figures(record))
         elif record["kind"] == "validation":
-            figures = "  ".join(
-                f"{name} {value:.4f}"
-                for name, value in record.items()
-                if isinstance(value, float) and name not in ("epoch", "seconds")
-            )
-            mark = "  (best so far)" if record["best"] else ""
-            self.say(f"epoch {record['epoch']:.2f}, step {record['step']}: validation {figures}{mark}")
+            self.say(validation_line(record))
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
@@ -112,6 +126,31 @@ class TerminalProgress:
         self.bar.stop()
 
 
+def training_figures(record: dict[str, Any]) -> str:
+    """Loss, its parts and the speed (targets a second) of a record of steps."""
+    shown = {"loss": record["loss"], **record.get("parts", {})}
+    losses = "  ".join(f"{name} {value:.4f}" for name, value in shown.items() if value is not None)
+    return f"{losses}  {record['items_per_second']:,.0f}/s"
+
+
+def validation_line(record: dict[str, Any]) -> str:
+    """A validation's figures, and whether they are the best so far."""
+    figures = "  ".join(
+        f"{name} {value:.4f}"
+        for name, value in record.items()
+        if isinstance(value, float) and name not in ("epoch", "seconds")
+    )
+    mark = "  (best so far)" if record["best"] else ""
+    return f"epoch {record['epoch']:.2f}, step {record['step']}: validation {figures}{mark}"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def default_progress() -> Progress:
-    """A bar where stderr is a terminal, else quiet."""
-    return TerminalProgress() if sys.stderr.isatty() else QuietProgress()
+    """A bar where stderr is a terminal, else lines."""
+    return TerminalProgress() if sys.stderr is not None and sys.stderr.isatty() else LineProgress()

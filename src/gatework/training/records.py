@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gatework.training import files
+from gatework.training.callbacks import Listeners
 from gatework.training.checkpoint import Checkpoints
 from gatework.training.divergence import (
     NORM_WINDOW,
@@ -47,9 +48,15 @@ class Recorder:
     """
 
     def __init__(
-        self, run: RunFolder, state: TrainingState, checkpoints: Checkpoints, progress: Progress
+        self,
+        run: RunFolder,
+        state: TrainingState,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        listeners: Listeners,
     ) -> None:
         self.run, self.state, self.checkpoints, self.progress = run, state, checkpoints, progress
+        self.listeners = listeners
         self.tensorboard: TensorBoard | None = None
         # Steps whose loss and norm still lie on the device: read all at once, at the next record.
         self._pending: list[PendingStep] = []
@@ -168,3 +175,4 @@ class Recorder:
         self.progress.record(record)
         if self.tensorboard is not None:
             self.tensorboard.record(record)
+        self.listeners.tell(record)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from gatework.errors import RunError
+from gatework.training.callbacks import Listeners
 from gatework.training.checkpoint import Checkpoint, Checkpoints, NonFiniteError, load, pack_rank
 from gatework.training.interruption import Interruption
 from gatework.training.options import TrainingOptions, changed_options, with_new_names
@@ -30,8 +31,9 @@ from gatework.training.validation import Validator, next_learning_rate, validati
 class Result:
     """How a training ended.
 
-    stopped: its budget of epochs or steps is done, its minutes are over, the loss stopped falling, or
-        someone asked it to stop (then the weights are the current ones, and it goes on with resume).
+    stopped: its budget of epochs or steps is done, its minutes are over, the loss stopped falling, a callback
+        asked for the end, or someone asked it to stop (then the weights are the current ones, and it goes on with
+        resume).
     best: the figures of the weights that the run keeps; empty where nothing was validated yet.
     best_at: the step they are from; with `averaged`, the last step of the mean.
     history: the records of history.jsonl.
@@ -59,13 +61,14 @@ class TrainingSession:
         optimizer: torch.optim.Optimizer,
         progress: Progress,
         interruption: Interruption,
+        listeners: Listeners,
     ) -> None:
         self.problem, self.options, self.run = problem, options, run
         self.processes, self.optimizer, self.progress = processes, optimizer, progress
-        self.interruption = interruption
+        self.interruption, self.listeners = interruption, listeners
         self.state = TrainingState(world=processes.world)
         self.checkpoints = Checkpoints(run, options.keep_checkpoints)
-        self.recorder = Recorder(run, self.state, self.checkpoints, progress)
+        self.recorder = Recorder(run, self.state, self.checkpoints, progress, listeners)
         self.validator = Validator(problem, options, self.state, processes, self.recorder)
         self.started = time.monotonic()
         self.saved: tuple[int, int | None] | None = None  # step and last validation of the last checkpoint
@@ -135,10 +138,10 @@ class TrainingSession:
             return None  # the processes agree on clock and interruption at these steps only
         interrupted = self._agree()
         stopped = budget_done(options, state)
-        validate |= stopped is not None and state.validated_at != state.step
-
-        if record_due or validate:
+        if record_due or validate or stopped is not None:
             self.recorder.record()
+            stopped = stopped or self._asked()
+        validate |= stopped is not None and state.validated_at != state.step
         if interrupted:
             self.save(carry)
             return "interrupted"
@@ -146,6 +149,7 @@ class TrainingSession:
             self.validator.validate()
             self.save(carry)
             interrupted = self._agree()
+            stopped = stopped or self._asked()
         elif checkpoint_due or state.seconds - self.saved_seconds >= 60 * options.checkpoint_minutes:
             self.save(carry)
         if stopped is not None:
@@ -158,6 +162,10 @@ class TrainingSession:
         seconds = time.monotonic() - self.started
         interrupted, self.state.seconds = self.processes.agree(self.interruption.requested, seconds)
         return interrupted
+
+    def _asked(self) -> Stopped | None:
+        stop, _ = self.processes.agree(self.listeners.stop, 0.0)
+        return "callback" if stop else None
 
     # -- checkpoints
 
@@ -241,6 +249,15 @@ class TrainingSession:
             averaged = self.validator.keep_best(self.checkpoints)
             self.run.write_model(self.problem.model)
         state = self.state
+        self.listeners.tell(
+            {
+                "kind": "end",
+                "stopped": stopped,
+                "step": state.step,
+                "epoch": self.recorder.epoch,
+                "seconds": state.seconds,
+            }
+        )
         return Result(
             stopped=stopped,
             steps=state.step,

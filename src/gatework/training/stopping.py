@@ -7,7 +7,7 @@ from typing import Literal
 from gatework.training.options import TrainingOptions
 from gatework.training.state import TrainingState
 
-Stopped = Literal["finished", "max_minutes", "early", "interrupted"]
+Stopped = Literal["finished", "max_minutes", "early", "callback", "interrupted"]
 
 
 def epochs_done(state: TrainingState) -> float:
