@@ -178,6 +178,7 @@ def test_the_flags_are_those_of_the_contract(gatework):
         "evaluate": "--columns --json",
         "predict": "--out --columns --set",
         "cells": "--latex",
+        "runs": "--json --plot",
         "bench": "",
         "demo": "",
     }

@@ -209,6 +209,32 @@ def chat(run: Run) -> None:
 
 
 @app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="a run, or a folder of runs")] = Path(
+        "runs"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON object for each run")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="draw losses and figures over the steps")
+    ] = None,
+) -> None:
+    """List runs: how far each is, its best validation, and the options in which they differ."""
+    from gatework.cli import printing
+    from gatework.cli.runs import draw
+    from gatework.training.overview import runs_below
+
+    found = runs_below(folder)
+    if plot is not None:
+        draw(found, plot)
+        printing.note(f"The courses are drawn in {plot}.")
+    if as_json:
+        for run in found:
+            print(run.model_dump_json())
+    else:
+        printing.runs(found)
+
+
+@app.command()
 def cells(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="a cell, or FILE.py:NAME")] = None,
     latex: Annotated[bool, typer.Option("--latex", help="print the equations as LaTeX")] = False,

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from os.path import commonpath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
     from gatework.tasks.base import Task
+    from gatework.training.overview import RunSummary
 
-__all__ = ["configuration", "figures", "note", "options"]
+__all__ = ["configuration", "figures", "note", "options", "runs"]
 
 INDENT = " " * 6
+_WIDE = 1000
 
 
 def figures(values: Mapping[str, Any], *, title: str) -> None:
@@ -28,7 +35,7 @@ def figures(values: Mapping[str, Any], *, title: str) -> None:
     for figure, value in values["model"].items():
         cells = (_number(baseline.get(figure)) for baseline in baselines.values())
         table.add_row(figure.replace("_", " "), _number(value), *cells)
-    console = Console()
+    console = _console()
     console.print(
         f"{title} ({values['examples']:,} examples):", markup=False, highlight=False, soft_wrap=True
     )
@@ -68,9 +75,48 @@ def configuration(task: type[Task]) -> None:
         print(f"#{option.name}: {option.yaml}")
 
 
+def runs(found: Sequence[RunSummary]) -> None:
+    """The runs of `gatework runs`: a row each."""
+    from gatework.training.files import size
+    from gatework.training.overview import differing_options
+
+    above = commonpath([Path(run.path).parent for run in found])
+    names = {run.path: os.path.relpath(run.path, above) for run in found}
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("run", "task", "state", "steps", "best validation", "changed", "size"):
+        right = column in ("steps", "size")
+        whole = column not in ("run", "best validation")
+        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=whole)
+    for run in found:
+        best = "\n".join(f"{name} {_number(value)}" for name, value in run.best.items())
+        row = (names[run.path], run.task, run.state, f"{run.steps:,}", best, f"{run.changed:%Y-%m-%d}")
+        table.add_row(*map(escape, row), size(run.size))
+    console = _console()
+    console.print(table, highlight=False)
+    for title, lines in (
+        ("In training, or not readable:", {run.path: run.problem for run in found}),
+        (
+            "Options that differ:",
+            {path: _settings(options) for path, options in differing_options(found).items()},
+        ),
+    ):
+        if any(lines.values()):
+            said = (f"  {names[path]}: {line}" for path, line in lines.items() if line)
+            console.print("\n".join((title, *said)), markup=False, highlight=False, soft_wrap=True)
+
+
+def _settings(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())
+
+
 def note(message: str) -> None:
     """A message beside the output."""
     print(message, file=sys.stderr)
+
+
+def _console() -> Console:
+    """The standard output; where it is no terminal no table is cut to the width of one."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDE)
 
 
 def _number(value: Any) -> str:
