@@ -48,16 +48,16 @@ def is_plain(tensor: Tensor) -> bool:
     return type(tensor) in _TYPES and _keys_of(tensor).raw_repr() in _PLAIN
 
 
-def all_plain(given: Iterable[Tensor], parameters: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
+def all_plain(tensors: Iterable[Tensor], parameters: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
     """Whether all tensors are plain, of one dtype that native code knows, and contiguous.
 
     Args:
-        given: a call's own; these may be anything.
+        tensors: a call's own; these may be anything.
         parameters: a module's; of these only what `parameter.data = …` can make of them is looked at, which costs less.
     """
     if dtype not in _DTYPES:
         return False
-    for tensor in given:
+    for tensor in tensors:
         if tensor.dtype is not dtype or not is_plain(tensor) or not tensor.is_contiguous():
             return False
     for parameter in parameters:
@@ -161,13 +161,13 @@ def readable_in_an_operator(tensors: Iterable[Tensor]) -> list[Tensor]:
     Raises:
         TypeError: a tensor that is not its memory.
     """
-    found = []
+    readable = []
     for tensor in tensors:
         tensor = tensor.detach().resolve_neg().contiguous()
         if not is_plain(tensor):
             raise TypeError(f"gatework::stack: {tensor_refusal([tensor])}.")
-        found.append(tensor)
-    return found
+        readable.append(tensor)
+    return readable
 
 
 def readable_saved(tensors: Iterable[Tensor], dtype: torch.dtype) -> list[Tensor]:
@@ -176,15 +176,15 @@ def readable_saved(tensors: Iterable[Tensor], dtype: torch.dtype) -> list[Tensor
     Raises:
         TypeError: a hook gives a tensor back in another dtype or on another device.
     """
-    found = []
+    readable = []
     for tensor in tensors:
         if tensor.dtype is not dtype or not tensor.is_cpu:
             raise TypeError(
                 f"A hook for saved tensors gives a tensor back as {tensor.dtype} on {tensor.device}; it was {dtype} on "
                 "the CPU."
             )
-        found.append(tensor if tensor.is_contiguous() else tensor.contiguous())
-    return found
+        readable.append(tensor if tensor.is_contiguous() else tensor.contiguous())
+    return readable
 
 
 def native_gradients(gradients: Sequence[Tensor | None], dtype: torch.dtype) -> list[Tensor | None] | None:

@@ -203,9 +203,9 @@ class NGramModel:
             if len(text) < k:
                 break
             known = np.flatnonzero(histories >= 0)
-            wanted = histories[known] * self.vocabulary_size_ + text[k - 1 :][known]
-            places = np.minimum(np.searchsorted(order.keys, wanted), len(order.keys) - 1)
-            seen = order.keys[places] == wanted
+            keys = histories[known] * self.vocabulary_size_ + text[k - 1 :][known]
+            places = np.minimum(np.searchsorted(order.keys, keys), len(order.keys) - 1)
+            seen = order.keys[places] == keys
             scored = probabilities[k - 1 :]
             scored[known] *= order.backoff[histories[known]]
             scored[known[seen]] = order.probabilities[places[seen]]

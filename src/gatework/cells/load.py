@@ -29,9 +29,9 @@ def load(spec: str) -> Cell:
     if not path.is_file():
         raise InputError(f"cell {spec}", f"there is no file {path}", "Give the path of an existing file.")
     namespace = _run(path)
-    found = namespace.get(name)
+    cell = namespace.get(name)
     cells = [key for key, value in namespace.items() if isinstance(value, Cell)]
-    if not isinstance(found, Cell):
+    if not isinstance(cell, Cell):
         what = f"{name} is no cell" if name in namespace else f"there is no {name}"
         fix = (
             f"Put @gw.cell above def {name}."
@@ -40,14 +40,14 @@ def load(spec: str) -> Cell:
         )
         raise InputError(f"cell {spec}", what, fix)
     try:
-        _ = found.graph
+        _ = cell.graph
     except (TraceError, GraphError) as error:
         raise InputError(
             f"cell {spec}", f"it cannot be traced: {_one_line(error)}", "Mend the equations."
         ) from error
     except Exception as error:  # whatever a user's function raises while it is traced is the user's to mend
         raise InputError(f"cell {spec}", _failure(path, error), "Mend the function.") from error
-    return found
+    return cell
 
 
 def _run(path: Path) -> dict[str, object]:

@@ -84,14 +84,14 @@ class LayerArguments:
         if hx is None:
             return expected
         names = [state.name for state in graph.states]
-        given = hx if isinstance(hx, tuple | list) else (hx,)
-        if len(given) != len(names):
+        values = hx if isinstance(hx, tuple | list) else (hx,)
+        if len(values) != len(names):
             raise ValueError(
-                f"hx has {len(given)} states; {graph.name} has {len(names)}: ({', '.join(names)})."
+                f"hx has {len(values)} states; {graph.name} has {len(names)}: ({', '.join(names)})."
             )
         states = []
-        for name, value, wanted in zip(names, given, expected, strict=True):
-            shape = tuple(wanted.shape) if self.batched else (wanted.shape[0], wanted.shape[2])
+        for name, value, initial in zip(names, values, expected, strict=True):
+            shape = tuple(initial.shape) if self.batched else (initial.shape[0], initial.shape[2])
             if tuple(value.shape) != shape:
                 raise ValueError(f"The state {name} in hx has shape {tuple(value.shape)}; expected {shape}.")
             states.append(value if self.batched else value.unsqueeze(1))

@@ -95,10 +95,12 @@ class Attention(nn.Module):
                 )
             mask = attention_reference.mask_of(lengths.to(memory.device), len(memory))
             memory = memory.masked_fill(~mask.t().unsqueeze(-1), 0.0)  # NaN in the padding stays there
-        given = {f"source_{name.removeprefix('weight_')}": value for name, value in self.named_parameters()}
-        keys = attention_reference.keys(self.score, "source", given, memory)
+        parameters = {
+            f"source_{name.removeprefix('weight_')}": value for name, value in self.named_parameters()
+        }
+        keys = attention_reference.keys(self.score, "source", parameters, memory)
         weights = attention_reference.alignment(
-            attention_reference.scores(self.score, "source", given, query, keys), mask
+            attention_reference.scores(self.score, "source", parameters, query, keys), mask
         )
         return attention_reference.attention_context(weights, memory), weights
 

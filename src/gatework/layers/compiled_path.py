@@ -90,15 +90,15 @@ def _states(stack: LayerStack, x: Tensor, hx: State | None, batched: bool) -> li
     rows = x.shape[1]
     if hx is None:
         return [] if stack.starts_at_zero else list(stack.initial_states(rows, x, {}))
-    given = list(hx) if isinstance(hx, tuple | list) else [hx]
+    states = list(hx) if isinstance(hx, tuple | list) else [hx]
     if not batched:
-        given = [state.unsqueeze(1) for state in given]
-    if len(given) != len(stack.state_widths):
+        states = [state.unsqueeze(1) for state in states]
+    if len(states) != len(stack.state_widths):
         return None
     count = stack.num_layers * stack.directions
-    for state, width in zip(given, stack.state_widths, strict=True):
+    for state, width in zip(states, stack.state_widths, strict=True):
         if state.dtype != x.dtype or state.device.type != "cpu" or state.dim() != 3:
             return None
         if state.shape[0] != count or state.shape[1] != rows or state.shape[2] != width:
             return None
-    return given
+    return states

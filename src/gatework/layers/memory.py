@@ -127,13 +127,13 @@ def read_memories(
                 f"attends to {list(specs)}."
             )
         return memory
-    given = _by_name(memory, list(specs), "memory")
+    memories = _by_name(memory, list(specs), "memory")
     given_lengths = _by_name(lengths, list(specs), "memory_lengths")
-    missing = [name for name in specs if name not in given]
+    missing = [name for name in specs if name not in memories]
     if missing:
         raise ValueError(f"{stack.cell.name} attends to {missing[0]!r}: give memory=…, (S, B, size).")
     values, masks = {}, {}
-    for name, value in given.items():
+    for name, value in memories.items():
         if value.dim() == 2:
             value = value.unsqueeze(1)
         elif stack.batch_first:
@@ -141,7 +141,8 @@ def read_memories(
         size = resolve(specs[name].size, stack.sizes)
         if value.dim() != 3 or value.shape[2] != size or rows not in (None, value.shape[1]):
             raise ValueError(
-                f"The memory {name} has shape {tuple(given[name].shape)}; expected {rows or 'B'} rows and {size} units."
+                f"The memory {name} has shape {tuple(memories[name].shape)}; "
+                f"expected {rows or 'B'} rows and {size} units."
             )
         if name in given_lengths:
             counts = check_lengths(given_lengths[name], value.shape[0], value.shape[1]).to(value.device)
@@ -161,12 +162,12 @@ def _keys(stack: LayerStack, own: Mapping[str, Tensor], values: Mapping[str, Ten
         own: its parameters.
     """
     nodes = stack.graph.nodes
-    found = {}
+    keys = {}
     for node in nodes:
         if node.op == "attention_weights":
             label, value = node.text("name"), values[nodes[node.args[1]].text("name")]
-            found[label] = attention_reference.keys(node.text("score"), label, own, value, linear)
-    return found
+            keys[label] = attention_reference.keys(node.text("score"), label, own, value, linear)
+    return keys
 
 
 def _by_name(value: Tensor | Mapping[str, Tensor] | None, names: list[str], label: str) -> dict[str, Tensor]:

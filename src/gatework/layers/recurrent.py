@@ -217,9 +217,9 @@ class Recurrent(nn.Module):
         if (
             compiling
         ):  # the graph breaks here, once; decorated here, since the decorator imports all of dynamo
-            given = {"memory": memory, "memory_lengths": memory_lengths, "inputs": inputs, "emit": emit}
+            further = {"memory": memory, "memory_lengths": memory_lengths, "inputs": inputs, "emit": emit}
             uncompiled = torch.compiler.disable(type(self).forward)
-            result = uncompiled(self, input, hx, lengths=lengths, **given)
+            result = uncompiled(self, input, hx, lengths=lengths, **further)
             return result
         call = LayerArguments(stack, self._weights, input, hx, lengths, memory, memory_lengths, inputs)
         return call.finish(*self._run(call, tuple(emit)))
@@ -354,8 +354,8 @@ class Recurrent(nn.Module):
         value = self._parameters.get(
             name
         )  # without nn.Module's __getattr__; parametrized weights are not in it
-        found: Tensor = getattr(self, name) if value is None else value
-        return found
+        parameter: Tensor = getattr(self, name) if value is None else value
+        return parameter
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any

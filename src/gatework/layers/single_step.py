@@ -82,18 +82,18 @@ class RecurrentCell(nn.Module):
         )
 
     def _tensors(self) -> dict[str, Tensor]:
-        found = {}
+        parameters = {}
         for name in self._stack.names:
             value = self._parameters.get(
                 name
             )  # without nn.Module's __getattr__; parametrized weights are not in it
-            found[name] = getattr(self, name) if value is None else value
-        return found
+            parameters[name] = getattr(self, name) if value is None else value
+        return parameters
 
     def _plain_weights(self) -> list[Tensor]:
-        found: dict[str, Any] = self._parameters
+        parameters: dict[str, Any] = self._parameters
         try:
-            return [found[name] for name in self._stack.names]
+            return [parameters[name] for name in self._stack.names]
         except KeyError:  # parametrized weights are no parameters of the module
             return list(self._tensors().values())
 
@@ -153,10 +153,10 @@ class RecurrentCell(nn.Module):
             return tuple(
                 x.new_full((len(x), width), spec.init) for spec, width in zip(specs, widths, strict=True)
             )
-        given = hx if isinstance(hx, tuple | list) else (hx,)
-        if len(given) != len(specs):
-            raise ValueError(f"hx has {len(given)} states; {self.cell.name} has {len(specs)}.")
-        states = tuple(given) if batched else tuple(value.unsqueeze(0) for value in given)
+        values = hx if isinstance(hx, tuple | list) else (hx,)
+        if len(values) != len(specs):
+            raise ValueError(f"hx has {len(values)} states; {self.cell.name} has {len(specs)}.")
+        states = tuple(values) if batched else tuple(value.unsqueeze(0) for value in values)
         for value, width, spec in zip(states, widths, specs, strict=True):
             if value.shape != (x.shape[0], width):
                 raise ValueError(

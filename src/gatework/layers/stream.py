@@ -82,15 +82,15 @@ class Stream:
 
     @state.setter
     def state(self, state: State) -> None:
-        given = state if isinstance(state, tuple | list) else (state,)
-        if [tuple(value.shape) for value in given] != [tuple(start.shape) for start in self._start]:
+        states = state if isinstance(state, tuple | list) else (state,)
+        if [tuple(value.shape) for value in states] != [tuple(start.shape) for start in self._start]:
             raise ValueError(
-                f"The state has shapes {[tuple(value.shape) for value in given]}; expected "
+                f"The state has shapes {[tuple(value.shape) for value in states]}; expected "
                 f"{[tuple(start.shape) for start in self._start]}."
             )
         if self._stepper:
-            self._stepper.set_states(tuple(given))
-        self._states = map_state(lambda value: value.detach().clone(), tuple(given))
+            self._stepper.set_states(tuple(states))
+        self._states = map_state(lambda value: value.detach().clone(), tuple(states))
 
     def reset(self) -> None:
         """Back to the cell's start."""
@@ -120,31 +120,31 @@ class Stream:
         if self._step_alone is not None and not inputs:
             self._step_alone(x)
             return self._results
-        given = dict(inputs or {})
-        if {name: tuple(v.shape) for name, v in given.items()} != {
+        further = dict(inputs or {})
+        if {name: tuple(v.shape) for name, v in further.items()} != {
             name: (self.batch_size, size) for name, size in self._extra.items()
         }:
-            wanted = {name: (self.batch_size, size) for name, size in self._extra.items()}
+            expected = {name: (self.batch_size, size) for name, size in self._extra.items()}
             raise ValueError(
-                f"inputs have shapes { ({n: tuple(v.shape) for n, v in given.items()}) }; expected {wanted}."
+                f"inputs have shapes { ({n: tuple(v.shape) for n, v in further.items()}) }; expected {expected}."
             )
         if self._native:
-            given = {name: readable(name, given[name], self._dtype) for name in self._extra}
+            further = {name: readable(name, further[name], self._dtype) for name in self._extra}
         if self._stepper:
-            self._stepper.step(x, *given.values())
+            self._stepper.step(x, *further.values())
             return self._results
-        return self._step(x, given)
+        return self._step(x, further)
 
     @staticmethod
     def _result(results: dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
         return results if len(results) > 1 else results["output"]
 
     @torch.inference_mode()
-    def _step(self, x: Tensor, given: dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
+    def _step(self, x: Tensor, further: dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
         """A step by the backend's sequence call."""
         kinds = {spec.name: spec.kind for spec in self._graph.inputs}
-        streams = {name: value.unsqueeze(0) for name, value in given.items() if kinds[name] == "input"}
-        statics = {name: value for name, value in given.items() if kinds[name] == "static"}
+        streams = {name: value.unsqueeze(0) for name, value in further.items() if kinds[name] == "input"}
+        statics = {name: value for name, value in further.items() if kinds[name] == "static"}
         value = x.unsqueeze(0)
         states = []
         emits: dict[str, Tensor] = {}

@@ -159,12 +159,12 @@ class LayerStack:
     @cached_property
     def layers(self) -> tuple[tuple[tuple[tuple[str, int], ...], int], ...]:
         """Of each layer its sizes and how many weights its products have."""
-        found = []
+        layers = []
         for layer in range(self.num_layers):
             shapes = self.parameter_shapes(layer)
             weights = sum(prod(shape) for name, shape in shapes.items() if name.startswith("weight_"))
-            found.append((tuple(self.layer_sizes(layer).items()), weights))
-        return tuple(found)
+            layers.append((tuple(self.layer_sizes(layer).items()), weights))
+        return tuple(layers)
 
     @cached_property
     def state_widths(self) -> tuple[int, ...]:

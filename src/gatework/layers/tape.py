@@ -120,13 +120,13 @@ class Tape:
 
     def names(self) -> list[str]:
         """The names of everything recorded."""
-        found = {
+        names = {
             ".".join(part for part in (call.module, layer, value) if part)
             for call in self.calls
             for layer, recorded in call.layers.items()
             for value in recorded.values
         }
-        return sorted(found)
+        return sorted(names)
 
     def _find(self, name: str, *, gradient: bool = False) -> tuple[RecordedLayer, str]:
         *path, value = name.split(".")

@@ -78,10 +78,10 @@ def _rules(model: torch.nn.Module, groups: Sequence[ParameterGroup]) -> dict[Ten
     rules: dict[Tensor, tuple[float, float]] = {}
     for group in groups:
         for pattern in group.names:
-            found = fnmatch.filter(named, pattern)
-            if not found:
+            matches = fnmatch.filter(named, pattern)
+            if not matches:
                 raise ValueError(f"no parameter of the model is called {pattern!r}; it has {sorted(named)}")
-            for name in found:
+            for name in matches:
                 rules.setdefault(named[name], (group.factor, group.frozen_until))
     return {parameter: rules.get(parameter, (1.0, 0.0)) for parameter in named.values()}
 

@@ -14,23 +14,23 @@ from gatework.graph.lower_attention import attention_by_rows, keys_and_queries
 
 
 def by_rows(
-    graph: Graph, parameters: Mapping[str, Tensor], given: Mapping[str, MemoryValue]
+    graph: Graph, parameters: Mapping[str, Tensor], memories: Mapping[str, MemoryValue]
 ) -> tuple[Graph, dict[str, Tensor], dict[str, MemoryValue]]:
     """The graph without `attention_weights`, with the parameters and the memories that it has."""
-    given = {name: memory.whole() for name, memory in given.items()}
-    memories = {name: MemoryValue(memory.values, memory.mask) for name, memory in given.items()}
+    whole = {name: memory.whole() for name, memory in memories.items()}
+    own_memories = {name: MemoryValue(memory.values, memory.mask) for name, memory in whole.items()}
     own = dict(parameters)
     named = keys_and_queries(graph)
     for node in graph.nodes:
         if node.op == "attention_weights":
-            label, memory = node.text("name"), given[graph.nodes[node.args[1]].text("name")]
+            label, memory = node.text("name"), whole[graph.nodes[node.args[1]].text("name")]
             keys, slot = named[label]
-            memories[keys] = MemoryValue(memory.keys[label], memory.mask)
+            own_memories[keys] = MemoryValue(memory.keys[label], memory.mask)
             own.pop(f"{label}_memory", None)
             query = own.pop(f"{label}_query", None)
             if query is not None:
                 own[f"weight_{slot}"] = query
-    return lowered_graph(graph), own, memories
+    return lowered_graph(graph), own, own_memories
 
 
 @made_once(maxsize=256)

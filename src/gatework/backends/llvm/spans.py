@@ -184,9 +184,9 @@ class Form:
 
     def of(self, quantities: np.ndarray) -> np.ndarray:
         """The numbers for each row of quantities, (K, Q): (K, N)."""
-        found = np.repeat(self._constants[None], len(quantities), 0)
-        found[:, self._places] += (quantities @ self._factors).astype(np.int64)
-        return found
+        numbers = np.repeat(self._constants[None], len(quantities), 0)
+        numbers[:, self._places] += (quantities @ self._factors).astype(np.int64)
+        return numbers
 
 
 def quantities(whole: Extent, own: Sequence[Chunk], table: np.ndarray, scalars: np.ndarray) -> np.ndarray:

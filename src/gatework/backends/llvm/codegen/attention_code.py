@@ -106,8 +106,8 @@ class AttentionCode:
     def existing(self, length: Value, at: Value, mask: Value | None) -> Value:
         """Which lanes of a register over the steps exist."""
         e = self.e
-        there = e.tail_mask(e.b.sub(length, at))
-        return there if mask is None else e.b.and_(there, mask)
+        exists = e.tail_mask(e.b.sub(length, at))
+        return exists if mask is None else e.b.and_(exists, mask)
 
     # The operations
 
@@ -161,9 +161,9 @@ class AttentionCode:
         total = self.total(length, weight)
 
         def share(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
-            there = self.existing(length, at, mask)
-            value = e.b.fdiv(e.load_vector(e.at(to, at), there), total)
-            e.store_vector(e.select(there, value, e.const(0.0)), e.at(to, at), mask)
+            exists = self.existing(length, at, mask)
+            value = e.b.fdiv(e.load_vector(e.at(to, at), exists), total)
+            e.store_vector(e.select(exists, value, e.const(0.0)), e.at(to, at), mask)
             return []
 
         self.over(self.addressing.width(node.width), [], share)
@@ -194,10 +194,10 @@ class AttentionCode:
         mean = self.total(length, lambda at, mask: e.b.fmul(*both(at, mask)))
 
         def body(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
-            there = self.existing(length, at, mask)
-            weight, flow = both(at, there)
+            exists = self.existing(length, at, mask)
+            weight, flow = both(at, exists)
             value = e.b.fmul(weight, e.b.fsub(flow, mean))
-            e.store_vector(e.select(there, value, e.const(0.0)), e.at(to, at), mask)
+            e.store_vector(e.select(exists, value, e.const(0.0)), e.at(to, at), mask)
             return []
 
         self.over(self.addressing.width(node.width), [], body)

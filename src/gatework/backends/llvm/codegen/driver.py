@@ -242,8 +242,8 @@ def _emit_pack(module: ir.Module, target: Target, dtype: str) -> None:
                 inside = e.tail_mask(e.b.sub(depth, k))
                 rows = []
                 for lane in range(e.lanes):
-                    there = e.b.icmp_signed("<", e.b.add(unit, e.i64(lane)), units)
-                    mask = e.select(there, inside, ir.Constant(e.mask, [0] * e.lanes))
+                    has_unit = e.b.icmp_signed("<", e.b.add(unit, e.i64(lane)), units)
+                    mask = e.select(has_unit, inside, ir.Constant(e.mask, [0] * e.lanes))
                     row = e.b.mul(e.b.add(unit, e.i64(lane)), unit_stride)
                     rows.append(e.load_vector(e.at(source, e.b.add(row, k)), mask))
                 for lane, row in enumerate(_transposed(e, rows)):
@@ -303,14 +303,34 @@ def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
     last = e.select(by_rows, columns, e.smaller(columns, e.b.mul(last, wide)))
 
     def block(
-        name: str, row: Value, count: Value, k: Value, here: Value, column: Value, inside: Value, tail: Value
+        name: str,
+        row: Value,
+        count: Value,
+        k: Value,
+        block_depth: Value,
+        column: Value,
+        inside: Value,
+        tail: Value,
     ) -> None:
         source = e.at(left, e.b.add(e.b.mul(row, left_m), e.b.mul(k, left_k)))
         start = e.b.add(e.b.mul(e.b.sdiv(column, wide), panel), inside)
         other = e.at(right, e.b.add(e.b.mul(k, right_k), start))
         to = e.at(result, e.b.add(e.b.mul(row, columns), e.b.add(column, inside)))
         later = e.b.or_(accumulate, e.b.zext(e.b.icmp_signed(">", k, e.i64(0)), I64))
-        arguments = [count, source, left_m, left_k, other, right_k, lanes, here, to, columns, later, tail]
+        arguments = [
+            count,
+            source,
+            left_m,
+            left_k,
+            other,
+            right_k,
+            lanes,
+            block_depth,
+            to,
+            columns,
+            later,
+            tail,
+        ]
         e.b.call(module.globals[name], arguments)
 
     with (
@@ -319,7 +339,7 @@ def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
         e.loop(first, last, widest * e.lanes) as (column, _),
     ):
         count = e.smaller(e.i64(_ROW_BLOCK), e.b.sub(last_row, row))
-        here = e.smaller(e.i64(_K_BLOCK), e.b.sub(depth, k))
+        block_depth = e.smaller(e.i64(_K_BLOCK), e.b.sub(depth, k))
         left_over = e.b.sub(last, column)
         registers = e.smaller(e.i64(widest), e.b.sdiv(left_over, lanes))
         done = e.function.append_basic_block("whole")
@@ -328,7 +348,7 @@ def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
             case = e.function.append_basic_block(f"columns_{number}")
             switch.add_case(e.i64(number), case)
             e.b.position_at_end(case)
-            block(block_name(number, False), row, count, k, here, column, e.i64(0), lanes)
+            block(block_name(number, False), row, count, k, block_depth, column, e.i64(0), lanes)
             e.b.branch(done)
         e.b.position_at_end(done)
         at = e.b.mul(registers, lanes)
@@ -337,5 +357,5 @@ def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
             e.b.icmp_signed("<", registers, e.i64(widest)), e.b.icmp_signed(">", rest, e.i64(0))
         )
         with e.when(partial):
-            block(block_name(1, True), row, count, k, here, column, at, rest)
+            block(block_name(1, True), row, count, k, block_depth, column, at, rest)
     e.b.ret_void()

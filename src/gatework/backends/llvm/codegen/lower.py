@@ -79,8 +79,8 @@ class Program:
                 if stage.attended:  # threads that share units share the rows here
                     attended = self.emit_attended(f"{name}_attended_{stage_number}", stage.attended)
                     begin, end = e.share(rows, part, parts)
-                    given = [e.b.add(first, begin), e.b.sub(end, begin)]
-                    e.b.call(attended, [pointers, scalars, scratch_offset, step, *given])
+                    own_rows = [e.b.add(first, begin), e.b.sub(end, begin)]
+                    e.b.call(attended, [pointers, scalars, scratch_offset, step, *own_rows])
                     with e.when(shared):
                         e.b.call(meet, [barrier, parts])
                 for kernel_number, kernel in enumerate(stage.kernels):
@@ -116,12 +116,12 @@ class Program:
         whole = self.emit_units(f"{label}_whole", kernel, stage, tail=False)
         tail = self.emit_units(f"{label}_tail", kernel, stage, tail=True)
         units = addressing.width(kernel.width)
-        given = [addressing.pointers, addressing.scalars, addressing.scratch_offset]
+        places = [addressing.pointers, addressing.scalars, addressing.scratch_offset]
 
         def elementwise(
             first: Value, rows: Value, unit: Value, sums: Value, sums_row: Value, group: Value
         ) -> None:
-            args = [*given, step, first, rows, unit, sums, sums_row, group]
+            args = [*places, step, first, rows, unit, sums, sums_row, group]
             fits = e.b.icmp_signed("<=", e.b.add(unit, e.i64(e.lanes)), units)
             with e.b.if_else(fits) as (then, otherwise):
                 with then:
@@ -145,17 +145,17 @@ class Program:
         sums_row = e.b.mul(columns, e.i64(e.lanes))
         begin, end = e.share(e.ceil_div(units, step_units), *share)
         with e.loop(begin, end) as (block, _), e.loop(e.i64(0), rows, PANEL) as (offset, _):
-            here = e.b.add(first, offset)
+            first_row = e.b.add(first, offset)
             count = e.smaller(e.i64(PANEL), e.b.sub(rows, offset))
             for group in groups:
                 self.emit_products(
-                    e, addressing, group, block, step, here, count, unit_blocks, scratch, sums_row
+                    e, addressing, group, block, step, first_row, count, unit_blocks, scratch, sums_row
                 )
             with e.loop(e.i64(0), unit_blocks) as (inner, _):
                 unit = e.b.add(e.b.mul(block, step_units), e.b.mul(inner, e.i64(e.lanes)))
                 with e.when(e.b.icmp_signed("<", unit, units)):
                     sums = e.at(scratch, e.b.mul(inner, e.i64(e.lanes)))
-                    elementwise(here, count, unit, sums, sums_row, step_units)
+                    elementwise(first_row, count, unit, sums, sums_row, step_units)
 
     def emit_products(
         self,

@@ -113,12 +113,12 @@ def emit_block(module: ir.Module, target: Target, dtype: str, columns: int, *, t
         higher = e.b.srem(rows, parts)
         with e.loop(e.i64(0), parts) as (part, _):
             extra = e.b.zext(e.b.icmp_signed("<", part, higher), I64)
-            here = e.b.add(height, extra)
+            part_rows = e.b.add(height, extra)
             first = e.b.add(e.b.mul(part, height), e.smaller(part, higher))
             args = [e.at(left, e.b.mul(first, left_row)), left_row, *rest]
             args[7] = e.at(result, e.b.mul(first, result_row))
             done = e.function.append_basic_block("done")
-            switch = e.b.switch(here, done)
+            switch = e.b.switch(part_rows, done)
             for tile_rows, tile in enumerate(tiles, start=1):
                 case = e.function.append_basic_block(f"rows_{tile_rows}")
                 switch.add_case(e.i64(tile_rows), case)
