@@ -11,6 +11,7 @@ import math
 import os
 import random
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import gatework as gw
 from gatework import tasks
-from gatework.errors import InputError, RunError
+from gatework.errors import InputError, MissingExtraError, RunError
 from gatework.tasks.base import Task
 from gatework.training import RunFolder
 from tests.contracts.damage import damaged
@@ -170,6 +171,16 @@ def refuses_bad_data(case: Case) -> None:
     one_line(caught.value)
     with pytest.raises(InputError, match=r"empty\.jsonl"):
         case.model.evaluate(empty)
+
+
+def asks_for_packages_first(case: Case) -> None:
+    """A package that an option needs late is missed before the data is read, and nothing is left behind."""
+    out = case.folder / "unpacked"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
+        with pytest.raises(MissingExtraError, match="tensorboard"):
+            case.fit(out, case.folder / "absent.jsonl", options={"tensorboard": True})
+    assert not out.exists()
 
 
 # Figures
@@ -524,6 +535,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     reads_every_form,
     holds_back,
     refuses_bad_data,
+    asks_for_packages_first,
     gives_figures,
     predicts_by_schema,
     predicts_from_tables,

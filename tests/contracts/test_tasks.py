@@ -20,6 +20,7 @@ from tests.contracts.task_contract import (
     Case,
     answers_as_inputs_come,
     answers_from_two_threads,
+    asks_for_packages_first,
     calls_back,
     declares,
     gives_figures,
@@ -156,6 +157,10 @@ def begins_before_it_looks(method: Callable[..., Any]) -> Callable[..., Any]:
     return fit
 
 
+def asks_for_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self: None
+
+
 def calls_nobody(method: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, *data, callbacks=(), **given: method(self, *data, **given)
 
@@ -196,6 +201,7 @@ FAULTS = {
     loads_to_the_bit: ("save", loses_a_weight),
     resumes_to_the_bit: ("fit", resumes_with_other_noise),
     is_trained_by_one_at_a_time: ("fit", begins_before_it_looks),
+    asks_for_packages_first: ("_check_packages", asks_for_nothing),
     calls_back: ("fit", calls_nobody),
     starts_from_a_run: ("fit", starts_from_nothing),
     answers_as_inputs_come: ("predict_stream", waits_for_all),

@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from gatework.cli.streams import occupy_closed_streams
 from gatework.errors import GateworkError
 
 __all__ = ["main"]
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     from gatework.cli.app import Interrupted, ReaderGone, app
 
+    occupy_closed_streams()
+    if sys.stdout is None:
+        return _fail("standard output: it is closed. Send it to a file, or to /dev/null.")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a terminal's encoding lacks is shown as an escape; nothing that was computed is lost to an exception.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -54,6 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = error.filename or "the disk"
         return _fail(
             f"{where}: no space is left. Free some, then repeat the command (with --resume to go on)."
+        )
+    except (RuntimeError, MemoryError) as error:
+        from gatework.training.memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        return _fail(
+            f"memory: there is not enough of it ({str(error) or 'Python got none'}). Take less data at once, smaller "
+            "batches, a smaller beam or a smaller network."
         )
     return code if isinstance(code, int) else 0
 

@@ -157,7 +157,7 @@ def evaluate(
         printing.figures(figures, title=f"{run} on {', '.join(map(str, data))}")
 
 
-@app.command()
+@app.command(short_help="An input in, a JSON line out, as they come; or a table.")
 def predict(
     run: Run,
     file: Annotated[
@@ -208,7 +208,7 @@ def chat(run: Run) -> None:
     converse(bot)
 
 
-@app.command()
+@app.command(short_help="List and compare runs, and draw how they went.")
 def runs(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="a run, or a folder of runs")] = Path(
         "runs"
@@ -234,13 +234,14 @@ def runs(
         printing.runs(found)
 
 
-@app.command()
+@app.command(short_help="The catalogue of cells, or one cell's equations.")
 def cells(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="a cell, or FILE.py:NAME")] = None,
     latex: Annotated[bool, typer.Option("--latex", help="print the equations as LaTeX")] = False,
 ) -> None:
     """The catalogue of cells, or one cell's equations, states, gates and paper."""
     from gatework import cells as catalogue
+    from gatework.cli import printing
 
     if name is not None:
         cell = catalogue.load(name)
@@ -248,10 +249,7 @@ def cells(
         return
     if latex:
         raise InputError("--latex", "needs a cell", "Name one: gatework cells lstm --latex.")
-    names = catalogue.names()
-    width = max(map(len, names))
-    for each in names:
-        print(f"{each:<{width}}  {catalogue.get(each).doc.splitlines()[0]}")
+    printing.cells({each: catalogue.get(each).doc for each in catalogue.names()})
 
 
 @app.command()
@@ -266,7 +264,7 @@ def bench(
     return run_suite(suite)
 
 
-@app.command()
+@app.command(short_help="Train on data that needs no download, and show the result.")
 def demo(
     name: Annotated[
         str, typer.Argument(metavar="[NAME]", help="dates (a translator), or language-model")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatework.tasks.base import Task
     from gatework.training.overview import RunSummary
 
-__all__ = ["configuration", "figures", "note", "options", "runs"]
+__all__ = ["cells", "configuration", "figures", "note", "options", "runs"]
 
 INDENT = " " * 6
 _WIDE = 1000
@@ -75,6 +75,16 @@ def configuration(task: type[Task]) -> None:
         print(f"#{option.name}: {option.yaml}")
 
 
+def cells(docs: Mapping[str, str]) -> None:
+    """Names of cells, each with the first paragraph of its description, whole."""
+    column = max(map(len, docs)) + 2
+    width = _console().width
+    for name, doc in docs.items():
+        text = " ".join(doc.partition("\n\n")[0].split())
+        start = f"{name:<{column}}"
+        print(textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * column) or name)
+
+
 def runs(found: Sequence[RunSummary]) -> None:
     """The runs of `gatework runs`: a row each."""
     from gatework.training.files import size
@@ -121,5 +131,5 @@ def _console() -> Console:
 
 def _number(value: Any) -> str:
     if value is None:
-        return "–"
+        return "-"
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4f}"

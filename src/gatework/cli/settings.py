@@ -93,6 +93,8 @@ def _standard_input() -> BinaryIO:
     A thread may still wait for a line when the program ends; Python then dies of the lock that this thread holds on
     `sys.stdin.buffer`.
     """
+    if sys.stdin is None:
+        raise InputError("standard input", "is closed", "Give a file of inputs, or a pipe.")
     try:
         return open(sys.stdin.fileno(), "rb", closefd=False)  # read to the end of the program
     except OSError:  # no file: a test's, or a notebook's

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from gatework.errors import MissingExtraError
+from gatework.errors import InputError, MissingExtraError
 
 __all__ = [
     "bits_per_character",
@@ -16,6 +16,7 @@ __all__ = [
     "diversity_figures",
     "likelihood_figures",
     "most_common_share",
+    "scorers",
     "signatures",
 ]
 
@@ -31,9 +32,9 @@ def corpus_figures(outputs: Sequence[str], references: Sequence[str], tokenize: 
         tokenize: sacrebleu's tokenizer for BLEU; `none` takes the texts as tokens with spaces between them.
 
     Raises:
-        MissingExtraError: sacrebleu is not installed.
+        MissingExtraError, InputError: as `scorers`.
     """
-    bleu, chrf = _scorers(tokenize)
+    bleu, chrf = scorers(tokenize)
     equal = sum(
         output.strip() == reference.strip() for output, reference in zip(outputs, references, strict=True)
     )
@@ -48,10 +49,10 @@ def signatures(tokenize: str) -> dict[str, str]:
     """How bleu and chrf are computed, in sacrebleu's words.
 
     Raises:
-        MissingExtraError: sacrebleu is not installed.
+        MissingExtraError, InputError: as `scorers`.
     """
     described = {}
-    for name, scorer in zip(("bleu", "chrf"), _scorers(tokenize), strict=True):
+    for name, scorer in zip(("bleu", "chrf"), scorers(tokenize), strict=True):
         score = scorer.corpus_score(["a"], [["a"]])  # a signature is known once something was scored
         described[name] = f"{score.name}|{scorer.get_signature()}"
     return described
@@ -97,9 +98,20 @@ def bits_per_character(total: float, characters: int) -> float:
     return total / math.log(2) / characters
 
 
-def _scorers(tokenize: str) -> tuple[Any, Any]:
+def scorers(tokenize: str) -> tuple[Any, Any]:
+    """sacrebleu's BLEU, with this tokenizer, and chrF.
+
+    Raises:
+        MissingExtraError: sacrebleu is not installed.
+        InputError: the tokenizer needs a package that is not installed.
+    """
     try:
         from sacrebleu.metrics import BLEU, CHRF
     except ModuleNotFoundError as error:
         raise MissingExtraError("sacrebleu", "tasks") from error
-    return BLEU(tokenize=tokenize, force=True), CHRF()
+    try:
+        return BLEU(tokenize=tokenize, force=True), CHRF()
+    except (ImportError, RuntimeError) as error:
+        what = f"sacrebleu's tokenizer {tokenize} needs a package that is not installed"
+        fix = f"Install it (pip install 'sacrebleu[{tokenize[:2]}]'), or take another bleu_tokenize."
+        raise InputError("option bleu_tokenize", what, fix) from error

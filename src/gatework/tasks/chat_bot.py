@@ -10,7 +10,7 @@ from pydantic import Field, RootModel
 
 from gatework.baselines import Baseline, MostCommon
 from gatework.data import context_text, file_format, read_dialogues, read_pairs, source_paths
-from gatework.metrics.text import corpus_figures, diversity_figures, most_common_share
+from gatework.metrics.text import corpus_figures, diversity_figures, most_common_share, scorers
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions, SearchRecord, SearchSettings
 from gatework.tasks.encoder_decoder.task import EncoderDecoderTask
@@ -20,6 +20,7 @@ from gatework.training.options import Inherited, OptionRules
 
 __all__ = ["ChatBot", "ChatBotOptions", "Conversation", "Reply", "ReplySettings", "Turns"]
 
+BLEU_TOKENIZER = "13a"
 REPEATED_REPLY_WARNING_SHARE = 0.3  # of replies that are one and the same
 REPLIES = "replies.json"
 
@@ -79,6 +80,10 @@ class ChatBot(EncoderDecoderTask):
 
     options_: ChatBotOptions
 
+    def _check_packages(self) -> None:
+        super()._check_packages()
+        scorers(BLEU_TOKENIZER)
+
     def _read(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
         options = self.options_
         if columns.keys() & {"source", "target"} or _holds_pairs(data):
@@ -101,7 +106,7 @@ class ChatBot(EncoderDecoderTask):
 
     def _score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
         """How different the replies are from one another, and how like the references."""
-        figures = corpus_figures(outputs, references, "13a")
+        figures = corpus_figures(outputs, references, BLEU_TOKENIZER)
         return {
             **diversity_figures(outputs),
             "bleu": figures["bleu"],

@@ -25,10 +25,12 @@ from gatework.tasks.options import inherited_options
 from gatework.tasks.run_cells import cell_of_run
 from gatework.training import Callback, Problem, Result, RunFolder, TrainingOptions, parse_options
 from gatework.training import fit as train
+from gatework.training.memory import check_memory
 from gatework.training.options import changed_options
 from gatework.training.processes import Processes
 from gatework.training.provenance import Sources, parent_record, parent_to_start_from
 from gatework.training.run_folder import DataRecord, ParentRecord, RunConfig, is_passing, launched
+from gatework.training.tensorboard import summary_writer
 
 __all__ = ["Lifecycle", "TrainingData"]
 
@@ -149,11 +151,13 @@ class Lifecycle(ABC):
                 parent = self._load_parent(origin)
             if before is not None:
                 self.options_ = self._resumed_options(before)
+                self._check_packages()
                 record, recorded = before.parent, before.data
                 if run.writes and not (recorded or run.holds_training):
                     self._forget_data()
             else:
                 self.options_ = self._resolve_options(parent)
+                self._check_packages()
                 record, recorded = None if parent is None else parent_record(parent.run_), {}
                 # First of all files: what is killed after it can be resumed.
                 run.write_config(self._config(record, recorded))
@@ -162,6 +166,8 @@ class Lifecycle(ABC):
             sources = Sources(run, recorded, training=data, validation=valid)
             self._choose_cells(keep)
             self._prepare(TrainingData(data, valid, columns, sources), keep)
+            with torch.device("meta"):
+                check_memory(self._new_network())
             torch.manual_seed(self.options_.seed)
             self.network_ = self._new_network()
             if parent is not None:
@@ -261,6 +267,11 @@ class Lifecycle(ABC):
     @abstractmethod
     def _clear(self) -> None:
         """Drop what only training needed; also after a failure, whatever of it there is."""
+
+    def _check_packages(self) -> None:
+        """Ask for the packages that `options_` need later, before anything is read. A task adds those of its own."""
+        if self.options_.tensorboard:
+            summary_writer()
 
     def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults that depend on the options given."""

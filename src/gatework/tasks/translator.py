@@ -9,7 +9,7 @@ from pydantic import Field, RootModel
 
 from gatework.baselines import Baseline, Copy
 from gatework.data import read_pairs
-from gatework.metrics.text import corpus_figures, signatures
+from gatework.metrics.text import corpus_figures, scorers, signatures
 from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions, SearchRecord, SearchSettings
 from gatework.tasks.encoder_decoder.task import EncoderDecoderTask
 from gatework.tasks.example_task import Example
@@ -68,6 +68,10 @@ class Translator(EncoderDecoderTask):
     input_columns = (("source",),)
 
     options_: TranslatorOptions
+
+    def _check_packages(self) -> None:
+        super()._check_packages()
+        scorers(self.options_.bleu_tokenizer)
 
     def _read(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
         return self._with_text(Example(*pair) for pair in read_pairs(data, columns))

@@ -59,7 +59,10 @@ def _disk_error(path: Path, need: int, full: bool, reason: str) -> InputError:
 
 def size(count: int) -> str:
     """A number of bytes for people: `'12.3 MB'`."""
-    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{count} bytes"
+    for unit, bytes_of_it in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= 0.1 * bytes_of_it:
+            return f"{count / bytes_of_it:.1f} {unit}"
+    return f"{count} bytes"
 
 
 def sync(path: Path) -> None:

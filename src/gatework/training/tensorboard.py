@@ -10,15 +10,20 @@ from gatework.errors import MissingExtraError
 FOLDER = "tensorboard"
 
 
+def summary_writer() -> Any:
+    """The class that writes scalars. Raises `MissingExtraError` where tensorboard is not installed."""
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError("tensorboard", "tensorboard") from error
+    return SummaryWriter
+
+
 class TensorBoard:
     """Writes scalars below `run/tensorboard`; what a killed training wrote past `step` is hidden."""
 
     def __init__(self, run: Path, step: int) -> None:
-        try:
-            from torch.utils.tensorboard.writer import SummaryWriter
-        except ImportError as error:
-            raise MissingExtraError("tensorboard", "tensorboard") from error
-        self.writer = SummaryWriter(str(run / FOLDER), purge_step=step + 1 if step else None)
+        self.writer = summary_writer()(str(run / FOLDER), purge_step=step + 1 if step else None)
 
     def record(self, record: dict[str, Any]) -> None:
         """Add each number of a record, as `train/loss`, `validation/loss`, …, parts of the loss by name."""
