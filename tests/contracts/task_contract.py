@@ -325,6 +325,8 @@ def answers_from_two_threads(case: Case) -> None:
 def loads_to_the_bit(case: Case) -> None:
     """A loaded run, and a saved copy of it, are the model that was trained."""
     case.model.save(case.folder / "saved")
+    modes = {path.stat().st_mode for path in case.model.run_.path.rglob("*") if path.is_file()}
+    assert len(modes) == 1, "whoever may read one file of a run may read all of them"
     for folder in (case.model.run_.path, case.folder / "saved"):
         loaded = gw.load(folder)
         assert type(loaded) is case.kind

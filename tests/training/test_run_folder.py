@@ -340,3 +340,18 @@ def test_tied_weights_are_stored_once_and_fit(tmp_path: Path) -> None:
     loaded = run.build_model(build)
     assert torch.equal(loaded[1].weight, model[0].weight)
     assert loaded[1].weight is loaded[0].weight
+
+
+def test_every_file_has_the_mode_of_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        run = RunFolder.create(tmp_path / "run")
+        run.write_text("a", "b")
+        run.write_tensors("b.safetensors", {"w": torch.zeros(1)})
+        run.write_model(torch.nn.Linear(1, 1))
+        run.append_history({"kind": "train", "step": 1})
+    finally:
+        os.umask(before)
+    files_of_run = [path for path in run.path.iterdir() if path.is_file()]
+    assert len(files_of_run) == 4
+    assert {path.stat().st_mode & 0o777 for path in files_of_run} == {0o640}

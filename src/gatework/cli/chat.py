@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ def converse(bot: ChatBot) -> None:
     ):  # as predict reads it, whatever the environment says; -sig: without a mark
         sys.stdin.reconfigure(encoding="utf-8-sig")
     if terminal:
+        with contextlib.suppress(ImportError):  # a Python that was built without it
+            import readline  # noqa: F401  # from now on a line of `input` can be edited, and called back
         print("Say something; /help lists the commands, Ctrl-D ends.")
     for line in _lines("you> " if terminal else ""):
         text = line.strip()

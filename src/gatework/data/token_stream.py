@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -69,18 +69,21 @@ class TokenStream(Sequence[Any]):
         """
         path = Path(path)
         try:
-            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+            file = temporary.open(
+                "xb"
+            )  # with the mode of any new file, where tempfile shuts all but its owner out
         except OSError as error:
             raise _cannot_write(path, error) from error
         try:
-            with os.fdopen(handle, "wb") as file:
+            with file:
                 _write(file, texts, tokenizer, path)
             try:
                 os.replace(temporary, path)
             except OSError as error:
                 raise _cannot_write(path, error) from error
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return cls.open(path)
 
     @classmethod

@@ -79,13 +79,21 @@ def replace(path: Path, need: int, write: Callable[[Path], None]) -> None:
     temporary = path.with_name(TEMPORARY + path.name)
     with disk_errors(path, need):
         try:
-            write(temporary)
+            fill(temporary, write)
             sync(temporary)
             os.replace(temporary, path)
             sync(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def fill(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make a file, and give it the mode of any new file here: safetensors shuts all but its owner out."""
+    path.touch()
+    mode = path.stat().st_mode
+    write(path)
+    path.chmod(mode)
 
 
 def write_text(path: Path, text: str) -> None:
