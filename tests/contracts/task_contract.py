@@ -337,6 +337,9 @@ def loads_to_the_bit(case: Case) -> None:
         assert loaded.evaluate(case.example.valid) == case.model.evaluate(case.example.valid)
     with pytest.raises(RunError, match="already there"):
         case.model.save(case.folder / "saved")
+    with pytest.raises(RunError, match="no checkpoint to go on from"):
+        case.fit(case.folder / "saved", resume=True)
+    gw.load(case.folder / "saved")
 
 
 def resumes_to_the_bit(case: Case) -> None:

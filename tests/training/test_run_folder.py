@@ -77,7 +77,14 @@ def test_a_run_killed_before_its_config_resumes(tmp_path: Path) -> None:
     RunFolder.create(path, resume=True)
 
 
+def test_a_run_without_checkpoints_does_not_start_anew(finished: Path) -> None:
+    with pytest.raises(RunError, match=r"no checkpoint to go on from.*from_run=RUN"):
+        RunFolder.create(finished, resume=True)
+    RunFolder.open(finished)
+
+
 def test_a_resumed_run_is_unfinished_again(finished: Path) -> None:
+    (finished / "checkpoints" / "step-000000001").mkdir()
     RunFolder.create(finished, resume=True)
     with pytest.raises(RunError, match=f"unfinished.*--out {finished} --resume"):
         RunFolder.open(finished)

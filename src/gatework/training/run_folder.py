@@ -161,6 +161,9 @@ class RunFolder:
         where = str(self.path)
         if resume and (self.path / CONFIG).exists():
             self.read_config()
+            if (self.path / MODEL).exists() and not self.holds_checkpoint:
+                what = "holds trained weights, but no checkpoint to go on from, like a copy that save made"
+                raise RunError(where, what, "Start a new run from it: from_run=RUN.")
             return
         others = self.path.is_dir() and any(
             path.name != CHECKPOINTS and not is_passing(path) for path in self.path.iterdir()
