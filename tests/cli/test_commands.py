@@ -386,3 +386,24 @@ def test_predict_answers_a_pipe_line_by_line(run, tmp_path):
             assert json.loads(process.stdout.readline())["input"] == line.decode().strip()
         lines.close()
         assert process.wait(30) == 0
+
+
+def test_several_runs_answer_as_one(gatework, translator, tmp_path):
+    import gatework as gw
+
+    data, lines = tmp_path / "a.tsv", tmp_path / "a.txt"
+    data.write_text("source\ttarget\none two\tzwei eins\nthree\tdrei\n")
+    lines.write_text("one two\nthree\n")
+    both = gw.load(translator, translator)
+    done = gatework("predict", translator, translator, lines)
+    assert [json.loads(line) for line in done.out.splitlines()] == both.predict(["one two", "three"])
+    figures = gatework("evaluate", translator, translator, data, "--json")
+    assert json.loads(figures.out) == both.evaluate(data)
+    assert f"{translator}, {translator} on {data}" in gatework("evaluate", translator, translator, data).out
+    for arguments, complaint in (
+        (["evaluate", translator, translator], "DATA: is missing"),
+        (["predict", translator, lines, lines], "one file too many"),
+        (["predict", translator, tmp_path / "nothing"], "no such file"),
+    ):
+        refused = gatework(*arguments)
+        assert (refused.code, complaint in refused.err) == (2, True), refused.err

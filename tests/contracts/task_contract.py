@@ -5,11 +5,14 @@ Each check is a function of a `Case`; `test_tasks.py` runs them one by one over 
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import json
 import math
 import os
 import random
+import re
 import shutil
 import sys
 import threading
@@ -342,6 +345,69 @@ def loads_to_the_bit(case: Case) -> None:
     gw.load(case.folder / "saved")
 
 
+def loads_what_was_stopped(case: Case) -> None:
+    """A run that was stopped predicts and evaluates with the weights of a checkpoint, and it is said."""
+    out = case.folder / "stopped"
+    killed(6, functools.partial(case.fit, out, options={"checkpoint_every": 3, "validate_every": 4}))
+    with pytest.raises(RunError, match="unfinished"):
+        gw.load(out)
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        best, last = (gw.load(out, checkpoint=which) for which in ("best", "last"))
+    assert re.search(r"is unfinished: they are of step 4 \(loss", said.getvalue())
+    assert "is unfinished: they are of step 6." in said.getvalue()
+    for model, checkpoint in ((best, "step-000000004-validated"), (last, "step-000000006")):
+        stored = RunFolder(out).read_tensors(f"checkpoints/{checkpoint}/model.safetensors")
+        assert all(torch.equal(state(model)[name], value) for name, value in stored.items())
+        assert model.metrics_ == {}
+        assert len(case.predict(model)) == len(case.example.inputs)
+        assert model.evaluate(case.example.valid)["model"]["loss"] > 0
+    finished = case.model.run_.path
+    assert_same_weights(gw.load(finished, checkpoint="best"), case.model)
+    assert_same_weights(gw.load(finished, device="auto"), case.model)
+    for given in ({"device": "cuda:99"}, {"device": "gpu"}, {"checkpoint": "worst"}):
+        with pytest.raises(InputError, match="there is no"):
+            gw.load(finished, **given)
+    killed(1, functools.partial(case.fit, case.folder / "unbegun"))
+    with pytest.raises(RunError, match="holds no checkpoint"):
+        gw.load(case.folder / "unbegun", checkpoint="best")
+
+
+def refuses_a_wrong_resume(case: Case) -> None:
+    """A finished run is what it was after a resume that is refused, wherever that is found."""
+    path = case.copy("whole")
+    before = {each.name: each.read_bytes() for each in path.iterdir() if each.is_file()}
+
+    def refused(match: str, out: Path = path, **given: Any) -> None:
+        with pytest.raises(InputError, match=match) as caught:
+            case.fit(out, resume=True, **given)
+        one_line(caught.value)
+        assert {each.name: each.read_bytes() for each in path.iterdir() if each.is_file()} == before
+
+    more = {"max_steps": 20}
+    refused("cannot go on with", data=list(case.example.rows) * 2, options=more)
+    refused("cannot go on with", options=more | {"seed": 5})
+    manifests = {each: each.read_text() for each in path.glob("checkpoints/*/state.json")}
+    for file, text in manifests.items():  # by another number of processes, and damaged
+        file.write_text(text.replace('"world": 1', '"world": 2'))
+    refused("2 processes|does not list", options=more)
+    for file in manifests:
+        file.write_text("{")
+    refused(r"state\.json", options=more)
+    for file, text in manifests.items():
+        file.write_text(text)
+    case.model.save(case.folder / "copied-run")
+    refused("is a copy", case.folder / "copied-run", options=more)
+    assert gw.load(case.folder / "copied-run").metrics_ == case.model.metrics_
+    config = json.loads(before["config.json"])
+    RunFolder(case.folder / "other").path.mkdir()
+    RunFolder(case.folder / "other").write_config(config | {"task": "a-painter"})
+    refused(f"is a a-painter, which a {case.kind.name}", case.folder / "other")
+    with pytest.raises(InputError, match="resume: names no training"):
+        case.fit(resume=True)
+    assert case.fit(path, resume=True, options=more).result_.steps == 20
+
+
 def resumes_to_the_bit(case: Case) -> None:
     """A training that was killed between two steps, and resumed, is the one that was not."""
     steps = case.model.result_.steps
@@ -408,6 +474,47 @@ def starts_from_a_run(case: Case) -> None:
     with pytest.raises(InputError, match=name):
         case.kind(**{name: other}).fit(case.example.rows, from_run=parent, out=out)
     assert not out.exists()
+
+
+def answers_as_an_ensemble(case: Case) -> None:
+    """Runs that differ in their seeds answer together: by the mean of their probabilities, with a run's life."""
+    rows, settings, valid = case.example.rows, case.example.settings, case.example.valid
+    one, other = (case.kind(**case.example.options | {"seed": seed}).fit(rows) for seed in (3, 4))
+    twice = case.model.ensemble(case.model)
+    assert_close(case.predict(twice), case.predict(case.model))
+    assert_close(twice.evaluate(valid), case.model.metrics_)
+
+    joint = one.ensemble(other)
+    figures, parts = joint.evaluate(valid), [each.evaluate(valid) for each in (one, other)]
+    assert figures["model"] != parts[0]["model"]
+    # -log of a mean is at most the mean of the -logs.
+    assert figures["model"]["loss"] < sum(part["model"]["loss"] for part in parts) / 2
+    assert figures["baselines"] == parts[0]["baselines"]
+    records = case.predict(joint)
+    assert_close(list(joint.predict_stream(iter(case.example.inputs), **settings)), records)
+    joint.save(case.folder / "ensemble")
+    loaded = gw.load(case.folder / "ensemble")
+    assert type(loaded) is case.kind
+    assert case.predict(loaded) == records == case.predict(gw.load(one.run_.path, other.run_.path))
+    assert loaded.evaluate(valid) == figures
+    assert len(loaded.ensemble(one).members_) == 3
+    loaded.save(case.folder / "copied")
+    assert case.predict(gw.load(case.folder / "copied")) == records
+
+    with pytest.raises(InputError, match="is an ensemble"):
+        joint.fit(rows)
+    with pytest.raises(RunError, match="is an ensemble"):
+        case.fit(from_run=case.folder / "ensemble")
+    with pytest.raises(RunError, match="is an ensemble"):
+        case.fit(case.folder / "ensemble", resume=True)
+    few = case.kind(**case.example.options).fit(rows[:4])
+    with pytest.raises(InputError, match=r"the \w+\.json of .* differ"):
+        one.ensemble(few)
+    with pytest.raises(InputError, match="not trained"):
+        one.ensemble(case.kind())
+    (case.folder / "ensemble/1/config.json").write_text("{}")
+    with pytest.raises(RunError, match=r"1/config\.json"):
+        gw.load(case.folder / "ensemble")
 
 
 def refuses_a_strangers_files(case: Case) -> None:
@@ -548,10 +655,13 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     answers_as_inputs_come,
     answers_from_two_threads,
     loads_to_the_bit,
+    loads_what_was_stopped,
+    refuses_a_wrong_resume,
     resumes_to_the_bit,
     is_trained_by_one_at_a_time,
     calls_back,
     starts_from_a_run,
+    answers_as_an_ensemble,
     refuses_a_strangers_files,
     refuses_a_damaged_checkpoint,
 )

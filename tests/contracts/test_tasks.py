@@ -18,6 +18,7 @@ from tests.contracts.damage import damaged
 from tests.contracts.task_contract import (
     CHECKS,
     Case,
+    answers_as_an_ensemble,
     answers_as_inputs_come,
     answers_from_two_threads,
     asks_for_packages_first,
@@ -27,12 +28,14 @@ from tests.contracts.task_contract import (
     holds_back,
     is_trained_by_one_at_a_time,
     loads_to_the_bit,
+    loads_what_was_stopped,
     predicts_alike_alone_and_together,
     predicts_by_schema,
     predicts_from_tables,
     reads_every_form,
     refuses_a_damaged_checkpoint,
     refuses_a_strangers_files,
+    refuses_a_wrong_resume,
     refuses_bad_data,
     resumes_to_the_bit,
     starts_from_a_run,
@@ -134,6 +137,14 @@ def loses_a_weight(method: Callable[..., Any]) -> Callable[..., Any]:
     return save
 
 
+def takes_the_end_for_a_checkpoint(method: Callable[..., Any]) -> Callable[..., Any]:
+    return classmethod(lambda cls, run, weights="": method(run))  # type: ignore[return-value]
+
+
+def resumes_without_a_look(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, run: None
+
+
 def resumes_with_other_noise(method: Callable[..., Any]) -> Callable[..., Any]:
     def fit(self: Task, *data: Any, resume: bool = False, **given: Any) -> Task:
         model: Task = method(self, *data, resume=resume, **given)
@@ -163,6 +174,10 @@ def asks_for_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def calls_nobody(method: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, *data, callbacks=(), **given: method(self, *data, **given)
+
+
+def is_the_first_alone(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, networks: networks[0]
 
 
 def waits_for_all(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -199,11 +214,14 @@ FAULTS = {
     predicts_alike_alone_and_together: ("predict", looks_at_the_neighbours),
     answers_from_two_threads: ("predict", shares_a_state),
     loads_to_the_bit: ("save", loses_a_weight),
+    loads_what_was_stopped: ("restore", takes_the_end_for_a_checkpoint),
+    refuses_a_wrong_resume: ("_whole_run", resumes_without_a_look),
     resumes_to_the_bit: ("fit", resumes_with_other_noise),
     is_trained_by_one_at_a_time: ("fit", begins_before_it_looks),
     asks_for_packages_first: ("_check_packages", asks_for_nothing),
     calls_back: ("fit", calls_nobody),
     starts_from_a_run: ("fit", starts_from_nothing),
+    answers_as_an_ensemble: ("_joined", is_the_first_alone),
     answers_as_inputs_come: ("predict_stream", waits_for_all),
     refuses_a_strangers_files: ("predict", trusts_a_stranger),
     refuses_a_damaged_checkpoint: ("fit", trusts_a_checkpoint),

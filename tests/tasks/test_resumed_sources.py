@@ -218,3 +218,23 @@ def test_validation_data_neither_comes_nor_goes(name: str, given_first: bool, tm
         longer.fit(some.rows, valid=valid[1], out=tmp_path / "run", resume=True)
     assert_same(tasks.load(tmp_path / "run"), model)  # still whole
     longer.fit(some.rows, valid=valid[0], out=tmp_path / "run", resume=True)
+
+
+def test_what_an_earlier_version_held_back_by_its_seed_stays_held_back(tmp_path: Path) -> None:
+    """The split has a seed of its own; before, it was the run's."""
+    some = EXAMPLES["translator"]
+    options = some.options | {"seed": 3, "checkpoint_every": 3}
+
+    def fit_on(out: str, **given: Any) -> Task:
+        return tasks.get("translator")(**options | given.pop("more", {})).fit(
+            some.rows, out=tmp_path / out, **given
+        )
+
+    whole = fit_on("whole", more={"split_seed": 3})
+    killed(8, functools.partial(fit_on, "run", more={"split_seed": 3}))
+    run = RunFolder(tmp_path / "run")
+    config = run.read_config()
+    del config.options["split_seed"]
+    run.write_config(config)
+    assert_same(fit_on("run", resume=True), whole)
+    assert fit_on("other").metrics_["examples"] == whole.metrics_["examples"]

@@ -56,7 +56,24 @@ def answer(tokenizer: Tokenizer, text: str, outputs: list[int | None], looks: li
     tokens = [tokenizer.unknown_id if id is None else id for id in outputs] + [side.boundary]
     network: Any = Looking(tokens, [*looks, 0], side.size)
     settings = TranslationSettings(beam=1, alignment=True, replace_unknown=True)
-    return SequencePredictor((network,), (side, side), longest_seen=100).records([text], settings)[0]
+    return records(SequencePredictor((network,), (side, side), longest_seen=100), [text], settings)[0]
+
+
+def records(
+    predictor: SequencePredictor, texts: list[str], settings: TranslationSettings
+) -> list[dict[str, Any]]:
+    """The record of each text, searched alone."""
+    rows = [predictor.encode(text) for text in texts]
+    found = [
+        predictor.search(
+            torch.as_tensor(row["source"])[:, None].long(), torch.tensor([len(row["source"])]), settings
+        )
+        for row in rows
+    ]
+    return [
+        predictor.record(one, row, text, settings)
+        for (one,), row, text in zip(found, rows, texts, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("place", range(9))
@@ -102,9 +119,9 @@ def test_a_source_without_text_is_answered_with_nothing(temperature: float) -> N
     side = Vocabulary(tokenizer)
     network: Any = Looking([tokenizer.id("a"), side.boundary], [0, 0], side.size)
     settings = TranslationSettings(beam=1, temperature=temperature)
-    blank, spoken, tabs = SequencePredictor((network,), (side, side), longest_seen=9).records(
-        ["", "a", "\t \n"], settings
-    )
+    predictor = SequencePredictor((network,), (side, side), longest_seen=9)
+    (spoken,) = records(predictor, ["a"], settings)
+    blank, tabs = (predictor.record([], predictor.encode(text), text, settings) for text in ("", "\t \n"))
     for record in (blank, tabs):
         assert record["output"] == ""
         assert record["log_probability"] == 0.0

@@ -141,28 +141,41 @@ def train(
 @app.command()
 def evaluate(
     run: Run,
-    data: Data,
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[RUN…] DATA…", help="further runs, which answer with it as an ensemble; files"
+        ),
+    ],
     columns: Columns = "",
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Figures of a run on data, beside those of naive baselines."""
+    """Figures of a run, or of several as one, on data, beside those of naive baselines."""
     from gatework import tasks
     from gatework.cli import printing
-    from gatework.cli.settings import read_columns
+    from gatework.cli.settings import read_columns, split_runs
 
-    figures = tasks.load(run).evaluate(data, columns=read_columns(columns))
+    further, data = split_runs(data)
+    if not data:
+        raise InputError("DATA", "is missing", "Give at least one file to evaluate on.")
+    run_names = ", ".join(map(str, [run, *further]))
+    figures = tasks.load(run, *further).evaluate(data, columns=read_columns(columns))
     if as_json:
         print(json.dumps(figures, allow_nan=False))
     else:
-        printing.figures(figures, title=f"{run} on {', '.join(map(str, data))}")
+        printing.figures(figures, title=f"{run_names} on {', '.join(map(str, data))}")
 
 
 @app.command(short_help="An input in, a JSON line out, as they come; or a table.")
 def predict(
     run: Run,
-    file: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="inputs: one a line of text, or one a row of a table")
-    ] = "-",
+    rest: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[RUN…] [FILE|-]",
+            help="further runs, to answer as an ensemble; inputs: one a line of text, or one a row of a table",
+        ),
+    ] = [],  # noqa: B006
     out: Annotated[
         Path | None,
         typer.Option(
@@ -175,12 +188,15 @@ def predict(
     """An input in, a JSON line out, as they come; or a table in, and out with the answers as a column more."""
     from gatework import tasks
     from gatework.cli import printing
-    from gatework.cli.settings import open_output, read_columns, read_inputs
+    from gatework.cli.settings import open_output, read_columns, read_inputs, split_runs
     from gatework.cli.streaming import write_record
     from gatework.data import write_table, writes_table
     from gatework.tasks.options import split_settings
 
-    model, inputs = tasks.load(run), read_inputs(file)
+    further, files = split_runs(rest)
+    if len(files) > 1:
+        raise InputError(str(files[1]), "is one file too many", "Give one file of inputs, after the runs.")
+    model, inputs = tasks.load(run, *further), read_inputs(str(files[0]) if files else "-")
     given: dict[str, Any] = {"columns": read_columns(columns), **split_settings(settings)}
     if out is not None and writes_table(out):
         changed = write_table(out, model.predict_rows(inputs, **given))

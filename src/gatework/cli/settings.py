@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -15,7 +16,7 @@ from gatework.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     from gatework.tasks.base import Task
 
-__all__ = ["open_output", "read_columns", "read_config", "read_inputs", "resume_command"]
+__all__ = ["open_output", "read_columns", "read_config", "read_inputs", "resume_command", "split_runs"]
 
 
 def read_config(path: Path, task: type[Task]) -> dict[str, Any]:
@@ -63,6 +64,12 @@ def read_columns(text: str) -> dict[str, str]:
             raise InputError("--columns", f"{part!r} has no '='", "Write it as text=review.")
         columns[name.strip()] = column.strip()
     return columns
+
+
+def split_runs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """(the runs at the beginning of some paths, the files after them). A run is a folder with a config.json."""
+    files = list(itertools.dropwhile(lambda path: (path / "config.json").is_file(), paths))
+    return list(paths[: len(paths) - len(files)]), files
 
 
 def read_inputs(file: str) -> Path | Iterator[str]:

@@ -1,5 +1,6 @@
 """Sequences from sequences: encoder, decoder, the bridge between them, and one search for every decoder."""
 
+from gatework.seq2seq.ensembles import EncoderDecoderEnsemble, mean_losses
 from gatework.seq2seq.network import DecoderState, EncoderDecoder
 from gatework.seq2seq.search import (
     Decoder,
@@ -16,9 +17,11 @@ __all__ = [
     "DecoderState",
     "Draw",
     "EncoderDecoder",
+    "EncoderDecoderEnsemble",
     "Ensemble",
     "Hypothesis",
     "RankingDecoder",
     "beam_search",
     "generate",
+    "mean_losses",
 ]

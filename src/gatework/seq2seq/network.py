@@ -189,14 +189,14 @@ class EncoderDecoder(nn.Module):
         smoothing = self.label_smoothing if self.training else 0.0
         return self.softmax.loss(hidden[steps], target[1:][steps], smoothing)
 
-    def log_probabilities(
+    def losses(
         self, source: Tensor, source_lengths: Tensor, target: Tensor, target_lengths: Tensor
     ) -> Tensor:
-        """The log-probability of each row's target, (B,), in nats."""
+        """Minus the log-probability of each target token, (T, B), in nats; 0 past a row's last one."""
         hidden, steps = self._hidden(target[:-1], target_lengths, self.start(source, source_lengths))
         losses = hidden.new_zeros(steps.shape)
         losses[steps] = self.softmax.losses(hidden[steps], target[1:][steps])
-        return -losses.sum(0)
+        return losses
 
     def _hidden(self, inputs: Tensor, lengths: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
         """The softmax's inputs, (T, B, E), and at which steps of each row there is a target, (T, B)."""

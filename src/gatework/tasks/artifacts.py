@@ -71,6 +71,9 @@ class Artifacts:
         self, run: RunFolder, *, first: First | None = None, parent: RunFolder | None = None
     ) -> None:
         self._run, self._parent, self._first = run, parent, first
+        self.shared: dict[
+            str, Artifact
+        ] = {}  # by file, those of `get`: what runs from one another have in common
 
     @property
     def finished(self) -> bool:
@@ -97,6 +100,10 @@ class Artifacts:
         Raises:
             RunError: the file is damaged, or missing in a finished run.
         """
+        self.shared[file] = value = self._get(file, kind, make)
+        return value
+
+    def _get(self, file: str, kind: _Kind[A], make: Callable[[], A]) -> A:
         if self._first is None:
             return self.read(file, kind)
 
@@ -114,7 +121,7 @@ class Artifacts:
 
     def own(self, file: str, kind: _Kind[A], make: Callable[[], A]) -> A:
         """As `get`, but never the parent run's: for what describes this run's own training data."""
-        return Artifacts(self._run, first=self._first).get(file, kind, make)
+        return Artifacts(self._run, first=self._first)._get(file, kind, make)
 
     def read(self, file: str, kind: _Kind[A]) -> A:
         """An artifact that the run keeps.

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from gatework.data import Row
 from gatework.errors import InputError
+from gatework.tasks.ensemble import EnsembleLifecycle
 from gatework.tasks.inputs import InputReader
-from gatework.tasks.lifecycle import Lifecycle
 from gatework.tasks.windows import windows
 from gatework.training import parse_options
 
@@ -27,12 +27,12 @@ class Figure(NamedTuple):
     higher: bool
 
     def strongest(self, figures: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
-        """The figures of the best of several predictors, by name; the first of equals."""
+        """The figures of the best of several predictors, by name; the first of equals; none where there is none."""
         sign = 1.0 if self.higher else -1.0
-        return max(figures.values(), key=lambda each: sign * each[self.name])
+        return max(figures.values(), key=lambda each: sign * each[self.name], default={})
 
 
-class Task(Lifecycle):
+class Task(EnsembleLifecycle):
     """An application: from data to a trained model, its figures and its predictions.
 
     The constructor's arguments are the fields of the class's `Options`, kept unchanged in `options`. What is learned
@@ -48,11 +48,13 @@ class Task(Lifecycle):
             first that a row has is taken. One column is the input itself, several are a dict.
         cells: options that name a cell, and the run's file that keeps each one's graph.
         headline: the figure by which the strongest baseline is found.
+        ensemble_options: options that the runs of an ensemble have in common: they say how an input is read.
         options: the options as they were given.
         options_: the options in force: those given, and this task's defaults for the rest.
         cells_: the run's cells, by option.
         network_: the network, in eval mode.
         metrics_: figures of the model and of the baselines on the validation data, as `evaluate` gives them.
+        members_: of an ensemble, its runs.
         result_: how the training went.
         run_: the run's folder.
     """
@@ -189,11 +191,6 @@ class Task(Lifecycle):
             yield iter((record,))
 
     # How predictions are made
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.network_.parameters()).device
 
     def _records(self, inputs: Sequence[Any], settings: Any) -> list[dict[str, Any]]:
         with torch.inference_mode():

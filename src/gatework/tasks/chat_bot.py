@@ -77,6 +77,7 @@ class ChatBot(EncoderDecoderTask):
     Output = Reply
     columns: ClassVar[tuple[str, ...]] = ("turns", "source", "target")
     input_columns = (("turns",), ("source",))
+    ensemble_options = ("context_turns",)
 
     options_: ChatBotOptions
 

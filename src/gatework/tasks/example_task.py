@@ -140,7 +140,7 @@ class ExampleTask(Task):
             what = f"holds {len(examples)} of the {self.noun}, and one must be held back"
             raise InputError("data", what, "Give more, or --valid")
         order = list(range(len(examples)))
-        random.Random(self.options_.seed).shuffle(order)
+        random.Random(self.options_.split_seed).shuffle(order)
         count = max(1, round(HELD_BACK * len(examples)))
         self._say(f"No validation data: {HELD_BACK:.0%} of the {self.noun} are held back ({count:,}).")
         held = set(order[:count])

@@ -20,21 +20,30 @@ from torch import nn
 
 from gatework.errors import InputError, RunError, nearest
 from gatework.graph import Cell
-from gatework.tasks.artifacts import Artifacts
+from gatework.tasks.artifacts import Artifact, Artifacts
 from gatework.tasks.options import inherited_options
 from gatework.tasks.run_cells import cell_of_run
 from gatework.training import Callback, Problem, Result, RunFolder, TrainingOptions, parse_options
 from gatework.training import fit as train
 from gatework.training.memory import check_memory
-from gatework.training.options import changed_options
+from gatework.training.options import changed_options, option_rules
 from gatework.training.processes import Processes
 from gatework.training.provenance import Sources, parent_record, parent_to_start_from
-from gatework.training.run_folder import DataRecord, ParentRecord, RunConfig, is_passing, launched
+from gatework.training.run_folder import (
+    CONFIG,
+    MODEL,
+    DataRecord,
+    ParentRecord,
+    RunConfig,
+    is_passing,
+    launched,
+)
 from gatework.training.tensorboard import summary_writer
+from gatework.training.whole_run import WholeRun
 
 __all__ = ["Lifecycle", "TrainingData"]
 
-CONFIG, METRICS = "config.json", "metrics.json"
+METRICS = "metrics.json"
 
 
 class TrainingData(NamedTuple):
@@ -72,6 +81,8 @@ class Lifecycle(ABC):
     result_: Result
     run_: RunFolder
     cells_: dict[str, Cell]
+    learned_: Mapping[str, Artifact]
+    members_: tuple[Self, ...] = ()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -117,6 +128,10 @@ class Lifecycle(ABC):
         if out is None and world > 1:
             what = f"is missing, and {world} processes train one run together"
             raise InputError("out", what, "Name the folder of the new run: out='runs/NAME'.")
+        if self.members_:
+            raise InputError(self.name, "is an ensemble of trained runs", "Train each run by itself.")
+        if resume and out is None:
+            raise InputError("resume", "names no training to go on with", "Give its folder: out=RUN.")
         if out is None:
             out = tempfile.mkdtemp(prefix="gatework-")
             weakref.finalize(self, shutil.rmtree, out, ignore_errors=True)
@@ -124,10 +139,10 @@ class Lifecycle(ABC):
         data, valid = _repeatable(data), _repeatable(valid)
         origin = None if from_run is None else Path(from_run)
         parent = None if origin is None or resume else self._load_parent(origin)
-        was_complete = RunFolder(out).is_complete
+        whole = self._whole_run(RunFolder(out)) if resume else None
         self.run_ = RunFolder.create(out, resume=resume)
         with self.run_.locked():
-            return self._fit(data, valid, columns, resume, origin, parent, was_complete, callbacks)
+            return self._fit(data, valid, columns, resume, origin, parent, whole, callbacks)
 
     def _fit(
         self,
@@ -137,7 +152,7 @@ class Lifecycle(ABC):
         resume: bool,
         origin: Path | None,
         parent: Self | None,
-        was_complete: bool,
+        whole: WholeRun | None,
         callbacks: Sequence[Callback],
     ) -> Self:
         """`fit`, in the run's folder, which is this process's own."""
@@ -166,6 +181,7 @@ class Lifecycle(ABC):
             sources = Sources(run, recorded, training=data, validation=valid)
             self._choose_cells(keep)
             self._prepare(TrainingData(data, valid, columns, sources), keep)
+            self.learned_ = self._shared(keep)
             with torch.device("meta"):
                 check_memory(self._new_network())
             torch.manual_seed(self.options_.seed)
@@ -174,14 +190,13 @@ class Lifecycle(ABC):
                 self.network_.load_state_dict(parent.network_.state_dict())
             problem = self._problem()
             run.write_config(self._config(record, sources.records))
-            was_complete = False
             self.result_ = train(
                 problem, self.options_, run, resume=resume, processes=processes, callbacks=callbacks
             )
         except BaseException:
-            if was_complete:
+            if whole is not None and whole.unchanged(run):
                 self._clear()
-                run.complete()  # nothing has changed
+                whole.restore(run)
             elif before is not None and not run.holds_training:
                 run.write_config(before)  # the next call may bring other data
             elif before is None and run.writes and not run.holds_training:
@@ -202,9 +217,33 @@ class Lifecycle(ABC):
         processes.wait()  # whoever reads the run next finds it whole
         return self
 
+    def _whole_run(self, run: RunFolder) -> WholeRun | None:
+        """What a finished run is, which is to go on; None of an unfinished one, or where there is none.
+
+        Raises:
+            RunError: it cannot go on: it is another task's, an ensemble, or a copy without its checkpoints.
+        """
+        if not run.path.is_dir() or not (run.path / CONFIG).exists():
+            return None  # `RunFolder.create` says what it is
+        config, where = run.read_config(), str(run.path)
+        if config.members:
+            raise RunError(where, "is an ensemble", "Train each of its runs by itself.")
+        if config.task not in ("", self.name):
+            what = f"is a {config.task}, which a {self.name} cannot go on with"
+            raise RunError(where, what, f"Resume it as what it is: a {config.task}.")
+        if not run.is_complete:
+            return None
+        if not run.holds_checkpoint:
+            what = "is finished and holds no checkpoints: it is a copy, as `save` makes it"
+            raise RunError(where, what, "Train a new run from its weights: from_run=RUN.")
+        return WholeRun.of(run, config)
+
     @classmethod
-    def restore(cls, run: RunFolder) -> Self:
-        """The task of a finished run; `gatework.load` finds the class.
+    def restore(cls, run: RunFolder, weights: str = MODEL) -> Self:
+        """The task of a run; `gatework.load` finds the class.
+
+        Args:
+            run: a finished one, unless `weights` names those of a checkpoint: then there are no `metrics_`.
 
         Raises:
             RunError: a file of the run is damaged, or of the wrong kind.
@@ -212,14 +251,15 @@ class Lifecycle(ABC):
         task = cls.__new__(cls)
         task.run_ = run
         task.options = task.options_ = _read_options(cls, run, run.read_config())
-        task.metrics_ = _read_metrics(run)
+        task.metrics_ = _read_metrics(run) if weights == MODEL else {}
         keep = Artifacts(run)
         task._choose_cells(keep)
         # From now on the cells are their graphs: training again must not run a file that the run names.
         task.options = task.options_ = task.options_.model_copy(update=task.cells_)
         try:
             task._learn((), keep)
-            task.network_ = run.build_model(task._new_network).eval()
+            task.learned_ = task._shared(keep)
+            task.network_ = run.build_model(task._new_network, weights).eval()
         except RunError:
             raise
         except InputError as error:
@@ -238,6 +278,10 @@ class Lifecycle(ABC):
             if file.is_file() and file.name != "COMPLETE" and not is_passing(file):
                 shutil.copyfile(file, target.path / file.name)
         target.complete()
+
+    def _shared(self, keep: Artifacts) -> dict[str, Artifact]:
+        """What was learned that the runs of one ensemble have in common: not their cells."""
+        return {file: value for file, value in keep.shared.items() if file not in self.cells.values()}
 
     # What a task writes
 
@@ -387,8 +431,13 @@ def _read_options(cls: type[Lifecycle], run: RunFolder, config: RunConfig) -> Tr
     where = str(run.path / CONFIG)
     if not config.options:
         raise RunError(where, "holds no options", "Restore it from a copy, or train again.")
+    options = dict(config.options)
+    for name in cls.Options.model_fields.keys() - options.keys():
+        once = option_rules(cls.Options, name).once
+        if once in options:
+            options[name] = options[once]
     try:
-        return parse_options(cls.Options, config.options, where)
+        return parse_options(cls.Options, options, where)
     except InputError as error:
         raise RunError(error.where, error.what, error.fix) from error
 

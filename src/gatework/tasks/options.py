@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from gatework.errors import InputError
 from gatework.graph import Cell
 from gatework.training import TrainingOptions
-from gatework.training.options import CommandLine, Inherited, options_with, with_new_names
+from gatework.training.options import CommandLine, Inherited, OptionRules, options_with, with_new_names
 
 # What a single prediction may ask for: a service answers strangers.
 MOST_HYPOTHESES = 1000
@@ -66,7 +66,14 @@ class PredictionSettings(BaseModel):
 
 
 class ExampleOptions(TrainingOptions):
-    """How independent examples are batched."""
+    """How independent examples are held back and batched."""
+
+    split_seed: Annotated[int, OptionRules(once="seed")] = Field(
+        0,
+        ge=0,
+        lt=2**32,
+        description="which examples are held back: with the same one, runs of other seeds too",
+    )
 
     batch_tokens: int = Field(3000, ge=1, description="tokens of a batch at most, padding included")
     max_length: int = Field(

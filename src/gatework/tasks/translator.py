@@ -56,7 +56,7 @@ class Translator(EncoderDecoderTask):
 
     The options are the fields of `TranslatorOptions`, the settings of `predict` those of `TranslationSettings`.
     Data is a table with the columns `source` and `target`, or two parallel text files. Without validation data
-    5 % of the pairs are held back, drawn by the seed.
+    5 % of the pairs are held back, drawn by `split_seed`.
     """
 
     name: ClassVar[str] = "translator"

@@ -24,7 +24,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import safetensors.torch
 import torch
@@ -190,6 +190,31 @@ class Checkpoints:
         if damaged:
             raise damaged[0]
         return None, damaged
+
+
+class StoppedWeights(NamedTuple):
+    """Weights of a training that was stopped: their file in the run's folder, their step, the validation's figures."""
+
+    file: str
+    step: int
+    figures: dict[str, float | None]
+
+
+def stopped_weights(run: RunFolder, which: Literal["best", "last"]) -> StoppedWeights:
+    """The weights of the best validation so far (the last ones, where nothing was validated yet), or the last ones.
+
+    Raises:
+        RunError: the run holds no checkpoint that verifies.
+    """
+    folder = run.path / CHECKPOINTS
+    latest = Checkpoints(run, keep=1).latest()[0] if folder.is_dir() else None
+    if latest is None:
+        raise RunError(str(run.path), "holds no checkpoint", "Train it first, with resume=True.")
+    state = latest.manifest.state
+    where = f"{CHECKPOINTS}/{latest.path.name}"
+    if which == "best" and state.best_at is not None:
+        return StoppedWeights(f"{where}/{validated_name(state.best_at)}", state.best_at, state.best)
+    return StoppedWeights(f"{where}/model.safetensors", state.step, {})
 
 
 class NonFiniteError(ValueError):

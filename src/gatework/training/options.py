@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gatework.errors import InputError, RunError, nearest
 
 DEFAULT_EPOCHS = 10
+DEVICES = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 
 T = TypeVar("T")
 
@@ -29,12 +30,14 @@ class OptionRules:
     where: "command line": a configuration file, which may be a stranger's, may only name what Gatework has. A
         Python file, which is run, is named on the command line or in the constructor.
     old_names: names of earlier versions, read wherever the option may be given, for ever.
+    once: the option whose value a run that does not know this one had for it: an earlier version wrote it.
     """
 
     resume: Literal["may change", "new run", "never"] = "new run"
     inherited: bool = False
     where: Literal["anywhere", "command line"] = "anywhere"
     old_names: tuple[str, ...] = ()
+    once: str = ""
 
 
 MayChange = Annotated[T, OptionRules(resume="may change")]
@@ -188,7 +191,7 @@ class TrainingOptions(BaseModel):
 
     seed: NeverChanges[int] = Field(default=0, ge=0, lt=2**32, description="seed of every random number")
     device: MayChange[str] = Field(
-        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps"
+        default="auto", pattern=DEVICES, description="auto, cpu, cuda, cuda:N or mps"
     )
     precision: Literal["auto", "float32", "bf16"] = Field(
         default="auto", description="bf16 mixed precision on a GPU that has it, else float32"

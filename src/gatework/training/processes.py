@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gatework.errors import InputError, MissingExtraError
-from gatework.training.options import TrainingOptions
+from gatework.training.options import DEVICES, TrainingOptions
 from gatework.training.problem import StepLoss
 from gatework.training.run_folder import launched
 
@@ -161,6 +162,18 @@ class Processes:
     def wait(self) -> None:
         """Until every process is here."""
         self.accelerator.wait_for_everyone()
+
+
+def device_of(name: str) -> torch.device:
+    """The device of a name: cpu, cuda, cuda:N, mps, or auto for the fastest that is there.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not re.fullmatch(DEVICES, name):
+        raise InputError("device", f"there is no device {name!r}", "Give auto, cpu, cuda, cuda:N or mps.")
+    _check_device(name)
+    return torch.device(_device_type(name) if name == "auto" else name)
 
 
 def _device_type(device: str) -> str:

@@ -85,6 +85,7 @@ class RunConfig(BaseModel):
 
     task, options: which task, and its options as they were in force.
     parent: the run that this one started from.
+    members: folders inside this one, each a run, of which the run is the ensemble; it then has no options of its own.
     data: by part (training, validation), from when the training starts; empty before, and of runs that earlier
         versions began.
     """
@@ -95,6 +96,7 @@ class RunConfig(BaseModel):
     task: str = ""
     options: dict[str, Any] = {}
     parent: ParentRecord | None = None
+    members: list[str] = []
     data: dict[str, DataRecord] = {}
 
 
@@ -181,8 +183,11 @@ class RunFolder:
         return trainer_of(self.path / LOCK)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> RunFolder:
+    def open(cls, path: str | os.PathLike[str], *, unfinished: bool = False) -> RunFolder:
         """A finished run, verified: format, hash of each file, and that JSON and safetensors parse.
+
+        Args:
+            unfinished: also one whose training was stopped, or goes on; of which only the format is verified.
 
         Raises:
             RunError: it is no run, unfinished, of a newer format, or a file is missing or damaged.
@@ -193,7 +198,9 @@ class RunFolder:
             reason = f"it has no {CONFIG}" if run.path.exists() else "there is no such folder"
             raise RunError(where, f"is not a run: {reason}", "Give the folder that --out named in training.")
         run.read_config()
-        if not (run.path / COMPLETE).is_file():
+        if unfinished and not run.is_complete:
+            return run
+        if not run.is_complete:
             if trainer := run.trainer:
                 raise RunError(where, f"is being trained by {trainer}", "Wait for its end.")
             raise RunError(

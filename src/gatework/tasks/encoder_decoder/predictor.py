@@ -13,7 +13,6 @@ from torch import Tensor
 from gatework.data import Fields
 from gatework.seq2seq import EncoderDecoder, Ensemble, Hypothesis, beam_search, generate
 from gatework.seq2seq.aligned import AlignedDecoder, gathered_draws, mean_alignment
-from gatework.tasks.batches import answer_in_batches, padded
 from gatework.tasks.encoder_decoder.options import SearchSettings
 from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
 
@@ -47,29 +46,6 @@ class SequencePredictor:
         if len(ids) > _LONGEST_SOURCE:
             ids = [*ids[: _LONGEST_SOURCE - 1], ids[-1]]
         return {"source": np.asarray(ids, np.int32), "spans": np.asarray(spans, np.int64).reshape(-1, 2)}
-
-    def records(self, texts: Sequence[str], settings: SearchSettings) -> list[dict[str, Any]]:
-        """What `predict` gives for each text; those without text are not searched."""
-        rows = [self.encode(text) for text in texts]
-        spoken = [index for index, text in enumerate(texts) if text.strip()]
-        device = self.networks[0].target_embedding.weight.device
-
-        def search(some: list[int]) -> list[list[Hypothesis]]:
-            sources = [rows[spoken[index]]["source"] for index in some]
-            source, lengths = padded(sources, self.vocabularies[0].boundary)
-            return self.search(source.to(device), lengths.to(device), settings)
-
-        with torch.inference_mode():
-            answers = answer_in_batches([len(rows[index]["source"]) for index in spoken], search)
-        hypotheses = dict(zip(spoken, answers, strict=True))
-        return [
-            {"input": text, **self.record(hypotheses.get(index, []), rows[index], text, settings)}
-            for index, text in enumerate(texts)
-        ]
-
-    def texts(self, texts: Sequence[str], settings: SearchSettings) -> list[str]:
-        """The best output for each text."""
-        return [record["output"] for record in self.records(texts, settings)]
 
     def search(self, source: Tensor, lengths: Tensor, settings: SearchSettings) -> list[list[Hypothesis]]:
         """The hypotheses of each source, best first.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 from gatework.data import Fields, Packed, Tokenizer
 from gatework.errors import InputError
 from gatework.metrics.text import likelihood_figures
-from gatework.seq2seq import EncoderDecoder, Hypothesis
+from gatework.seq2seq import EncoderDecoder, EncoderDecoderEnsemble, Hypothesis
 from gatework.tasks.artifacts import Artifacts, JsonArtifact
 from gatework.tasks.base import Figure
 from gatework.tasks.encoder_decoder.batch import PairBatch, collate
@@ -25,6 +25,7 @@ from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.parameter_groups import group_of, shared_with
 from gatework.tasks.tokens import train_tokenizer, unknown_share, warn_of_unknown
 from gatework.training import ParameterGroup, StepLoss
+from gatework.training.nested import to_device
 
 __all__ = ["EncoderDecoderTask"]
 
@@ -43,7 +44,7 @@ class EncoderDecoderTask(ExampleTask):
     """A task that answers a text with a text, by an encoder-decoder with attention (Bahdanau et al. 2014).
 
     Attributes:
-        network_: the `EncoderDecoder`.
+        network_: the `EncoderDecoder`, or of an ensemble several.
         vocabularies_: of the source and of the target.
     """
 
@@ -53,7 +54,7 @@ class EncoderDecoderTask(ExampleTask):
     fields: ClassVar[tuple[str, ...]] = ("source", "target")
 
     options_: EncoderDecoderOptions
-    network_: EncoderDecoder
+    network_: EncoderDecoder | EncoderDecoderEnsemble
     vocabularies_: tuple[Vocabulary, Vocabulary]
 
     # The lifecycle
@@ -126,7 +127,7 @@ class EncoderDecoderTask(ExampleTask):
 
     def _groups(self) -> Sequence[ParameterGroup]:
         """What reads the source, the decoder, the softmax with the target's embedding (shared rows belong to it)."""
-        network = self.network_
+        network = cast("EncoderDecoder", self.network_)
         top = group_of(network, r"(target_embedding|readout|softmax)\..*")
         encoder = group_of(network, r"(source_embedding|encoder)\..*")
         decoder = group_of(network, r"(summary|bridge|decoder|upper)\..*")
@@ -147,8 +148,8 @@ class EncoderDecoderTask(ExampleTask):
         return collate(rows, self.vocabularies_)
 
     def _loss(self, network: nn.Module, batch: PairBatch) -> StepLoss:
-        sampling = self.options_.scheduled_sampling if network.training else 0.0
-        return StepLoss(network(*batch, sampling), int(batch.target_lengths.sum()))  # type: ignore[union-attr]
+        sampling = {"sampling": self.options_.scheduled_sampling} if network.training else {}
+        return StepLoss(network(*batch, **sampling), int(batch.target_lengths.sum()))  # type: ignore[union-attr]
 
     def _likelihood(self, total: float, count: int) -> dict[str, float]:
         return likelihood_figures(total, count)
@@ -189,28 +190,18 @@ class EncoderDecoderTask(ExampleTask):
         for source, target in pairs:
             batch = self._collate([self._encode(self._reader().input(source), target)])
             with torch.inference_mode():
-                value = self.network_.log_probabilities(*(part.to(self.device) for part in batch))  # type: ignore[union-attr]
+                value = -self.network_.losses(*to_device(batch, self.device)).sum()
             count = int(batch.target_lengths[0])  # type: ignore[index]
             records.append(
                 {"source": source, "target": target, "log_probability": value.item(), "tokens": count}
             )
         return records
 
-    def ensemble(self, *others: EncoderDecoderTask) -> SequencePredictor:
-        """This run and others of the same tokens as one, by the mean of their probabilities.
-
-        Raises:
-            InputError: one has other tokens.
-        """
-        tokens = [vocabulary.tokenizer.to_json() for vocabulary in self.vocabularies_]
-        for other in others:
-            if [vocabulary.tokenizer.to_json() for vocabulary in other.vocabularies_] != tokens:
-                raise InputError("ensemble", f"{other!r} has other tokens", "Train the runs on the same data")
-        networks = (self.network_, *(other.network_ for other in others))
-        return SequencePredictor(networks, self.vocabularies_, self._lengths.longest_source)
-
-    together = ensemble  # its first name
+    def _joined(self, networks: Sequence[nn.Module]) -> EncoderDecoderEnsemble:
+        return EncoderDecoderEnsemble(cast("Sequence[EncoderDecoder]", networks))
 
     @property
     def _predictor(self) -> SequencePredictor:
-        return SequencePredictor((self.network_,), self.vocabularies_, self._lengths.longest_source)
+        network = self.network_
+        networks = network.networks if isinstance(network, EncoderDecoderEnsemble) else (network,)
+        return SequencePredictor(networks, self.vocabularies_, self._lengths.longest_source)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from gatework.data import TokenStream
-from gatework.tasks.language_model.network import LanguageNetwork
+from gatework.tasks.language_model.network import LanguageEnsemble, LanguageNetwork
 
 __all__ = ["stream_loss"]
 
@@ -16,7 +16,7 @@ MIN_STREAM_TOKENS = 1000
 BATCH_TOKENS = 4096
 
 
-def stream_loss(network: LanguageNetwork, stream: TokenStream, *, start: int) -> float:
+def stream_loss(network: LanguageNetwork | LanguageEnsemble, stream: TokenStream, *, start: int) -> float:
     """The loss in nats, summed over every token of a stream, each predicted from all before it in its part.
 
     The tokens are read as a few long parallel streams with carried state; the rest of the division is read after the
@@ -25,7 +25,7 @@ def stream_loss(network: LanguageNetwork, stream: TokenStream, *, start: int) ->
     Args:
         start: the token that stands before the first one.
     """
-    device = network.embedding.weight.device
+    device = next(network.parameters()).device
     rows = max(1, min(MOST_STREAMS, len(stream) // MIN_STREAM_TOKENS))
     size = len(stream) // rows
     steps = BATCH_TOKENS // rows

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gatework.data import Tokenizer
 from gatework.seq2seq import beam_search, generate
-from gatework.tasks.language_model.network import LanguageNetwork
+from gatework.tasks.language_model.network import LanguageEnsemble, LanguageNetwork
 from gatework.tasks.language_model.options import CompletionSettings
 
 __all__ = ["Generator"]
@@ -27,7 +27,7 @@ class Generator:
         start: the token that stands before every text.
     """
 
-    def __init__(self, network: LanguageNetwork, tokenizer: Tokenizer, start: int) -> None:
+    def __init__(self, network: LanguageNetwork | LanguageEnsemble, tokenizer: Tokenizer, start: int) -> None:
         self.network = network
         self.tokenizer = tokenizer
         self.start = start
@@ -110,7 +110,7 @@ class Generator:
         with torch.inference_mode():
             for part in tokens[:-1].split(READ_STEPS):
                 if len(part):
-                    _, state = self.network.hidden(part[:, None], state)
+                    state = self.network.read(part[:, None], state)
         return tokens[-1:], state
 
     def _next(self, last: Tensor, state: Any, settings: CompletionSettings) -> dict[str, Any]:
@@ -138,4 +138,4 @@ class Generator:
         return set() if self.tokenizer.unknown_id is None else {self.tokenizer.unknown_id}
 
     def _tensor(self, ids: list[int]) -> Tensor:
-        return torch.tensor(ids, device=self.network.embedding.weight.device)
+        return torch.tensor(ids, device=next(self.network.parameters()).device)

@@ -20,7 +20,7 @@ from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.base import Figure, Task
 from gatework.tasks.language_model.evaluation import stream_loss
 from gatework.tasks.language_model.generator import Generator
-from gatework.tasks.language_model.network import LanguageNetwork
+from gatework.tasks.language_model.network import LanguageEnsemble, LanguageNetwork
 from gatework.tasks.language_model.options import (
     KIND_DEFAULTS,
     Completion,
@@ -189,7 +189,9 @@ class LanguageModel(Task):
             bits = bits_per_character(total, stream.characters)
             return {**likelihood_figures(total, count), "bits_per_character": bits}
 
-        baselines = {"ngram": figures(self.baseline_.nll(stream) * count)}
+        # It is made when the training ends: a run that was stopped has none.
+        has_baseline = "_ngram" in self.__dict__ or (self.run_.path / BASELINE).exists()
+        baselines = {"ngram": figures(self.baseline_.nll(stream) * count)} if has_baseline else {}
         return {
             "model": figures(self._loss_of(stream)),
             "baseline": self.headline.strongest(baselines),
@@ -236,6 +238,9 @@ class LanguageModel(Task):
         if settings.beam > 1:
             return iter((self._generator.search(text, settings),))
         return self._generator.sample(text, settings)
+
+    def _joined(self, networks: Sequence[nn.Module]) -> LanguageEnsemble:
+        return LanguageEnsemble(cast("Sequence[LanguageNetwork]", networks))
 
     @property
     def _generator(self) -> Generator:
