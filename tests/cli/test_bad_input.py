@@ -280,3 +280,21 @@ def test_a_reader_that_has_read_enough_is_no_fault(run, tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(30) == 0
+
+
+def test_messages_name_flags_here_and_arguments_in_python(gatework, run, corpus, tmp_path):
+    import gatework as gw
+    from gatework.cli import with_flags
+
+    model = gw.LanguageModel()
+    with pytest.raises(gw.InputError) as caught:
+        model.fit(corpus, out=run)
+    assert str(caught.value).endswith("Go on with resume=True, or give another folder: out=RUN.")
+    refused(
+        gatework("train", "language-model", corpus, "--out", run), "Go on with --resume, or", "--out RUN."
+    )
+    with pytest.raises(gw.InputError) as caught:
+        model.fit([{"txt": "a"}], out=tmp_path / "out")
+    assert "columns={'text': 'COLUMN'}" in str(caught.value)
+    assert "--columns text=COLUMN" in with_flags(str(caught.value))
+    assert with_flags("out=3 valid=FILE from_run=RUN") == "out=3 --valid FILE --from RUN"

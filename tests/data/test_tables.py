@@ -224,7 +224,9 @@ def test_splits_must_be_chosen() -> None:
 
 
 def test_the_default_name_tells_how_to_map() -> None:
-    with pytest.raises(InputError, match=r"has no column 'text' \(or map another: --columns text=COLUMN\)"):
+    with pytest.raises(
+        InputError, match=r"has no column 'text' \(or map another: columns=\{'text': 'COLUMN'\}\)"
+    ):
         list(read_rows([{"review": "a"}], {"text": "text"}))
 
 

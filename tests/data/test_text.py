@@ -59,7 +59,7 @@ def test_a_list_of_strings_is_a_document_each() -> None:
         ),
         (
             {"txt": "a"},
-            "data, row 2: has no column 'text' (or map another: --columns text=COLUMN). Did you mean 'txt'?",
+            "data, row 2: has no column 'text' (or map another: columns={'text': 'COLUMN'}). Did you mean 'txt'?",
         ),
     ],
 )

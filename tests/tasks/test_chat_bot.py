@@ -71,6 +71,11 @@ def test_what_is_no_dialogue_is_refused(turns: object, message: str) -> None:
         ChatBot(**SMALL).fit(iter([{"turns": turns}]))
 
 
+def test_dialogues_without_a_reply_are_refused() -> None:
+    with pytest.raises(InputError, match="no dialogue with a reply: each has one turn at most"):
+        ChatBot(**SMALL).fit([{"turns": ["hello"]}, {"turns": []}])
+
+
 def test_it_replies_and_remembers(bot: ChatBot) -> None:
     assert bot.reply("hello") == "good morning"
     talk = bot.conversation()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,7 @@ class Echo(Task):
     def _unused(self, *arguments: Any) -> Any:
         raise NotImplementedError
 
-    _prepare = _learn = _network = _problem = _validation_figures = _clear = _evaluate = _unused
+    _prepare = _learn = _network = _problem = _validation_figures = _clear = _evaluate = _joined = _unused
 
 
 def inputs_of(kind: type[BaseModel], given: Any) -> list[Any]:
@@ -180,3 +182,14 @@ def test_what_is_no_table_of_inputs(table: Any, message: str) -> None:
         list(task.predict_rows(table))
     with pytest.raises(InputError, match="row 1: has a column 'output' already"):
         list(task.predict_rows([{"text": "a", "output": "b"}]))
+
+
+def test_a_pipe_that_is_filled_again_gives_its_new_content(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    task = type("EchoOf", (Echo,), {"Input": Text})()
+    for lines in (["a", "b"], ["c"]):
+        writer = threading.Thread(target=pipe.write_text, args=("\n".join(lines),))
+        writer.start()
+        assert [record["input"] for record in task.predict(pipe)] == lines
+        writer.join()

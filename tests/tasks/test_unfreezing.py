@@ -43,7 +43,9 @@ def test_only_the_last_layers_move_in_the_first_epochs(
 @pytest.mark.parametrize("name", tasks.names())
 def test_unfreezing_is_for_runs_that_start_from_another(name: str, tmp_path: Path) -> None:
     some = EXAMPLES[name]
-    with pytest.raises(InputError, match=r"unfreeze_every: is for a run that starts from .* Give --from RUN"):
+    with pytest.raises(
+        InputError, match=r"unfreeze_every: is for a run that starts from .* Give from_run=RUN"
+    ):
         tasks.get(name)(**some.options, unfreeze_every=1.0).fit(some.rows, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -53,7 +53,7 @@ def test_what_was_written_is_read_again(finished: Path) -> None:
 
 
 def test_create_refuses_what_is_in_the_way(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"already there.*--resume"):
+    with pytest.raises(RunError, match=r"already there.*resume=True"):
         RunFolder.create(finished)
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunError, match="is a file"):
@@ -63,7 +63,7 @@ def test_create_refuses_what_is_in_the_way(finished: Path, tmp_path: Path) -> No
 
 
 def test_resume_needs_a_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no run to resume.*leave out --resume"):
+    with pytest.raises(RunError, match=r"no run to resume.*leave out resume=True"):
         RunFolder.create(tmp_path / "none", resume=True)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("x")
@@ -86,7 +86,7 @@ def test_a_run_without_checkpoints_does_not_start_anew(finished: Path) -> None:
 def test_a_resumed_run_is_unfinished_again(finished: Path) -> None:
     (finished / "checkpoints" / "step-000000001").mkdir()
     RunFolder.create(finished, resume=True)
-    with pytest.raises(RunError, match=f"unfinished.*--out {finished} --resume"):
+    with pytest.raises(RunError, match=r"unfinished.*resume=True"):
         RunFolder.open(finished)
 
 
@@ -253,7 +253,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
-        InputError, match=r"notes\.txt: the disk is full: 3 bytes are needed, .* are free.*--resume"
+        InputError, match=r"notes\.txt: the disk is full: 3 bytes are needed, .* are free.*resume=True"
     ):
         run.write_text("notes.txt", "new")
     assert [path.name for path in sorted(run.path.iterdir())] == ["checkpoints", "notes.txt"]

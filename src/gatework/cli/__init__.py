@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _fail(f"{error.format_message()} See gatework --help.")
     except GateworkError as error:
-        return _fail(str(error))
+        return _fail(with_flags(str(error)))
     except (Interrupted, KeyboardInterrupt, typer.Abort):
         print("gatework: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -69,6 +70,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "batches, a smaller beam or a smaller network."
         )
     return code if isinstance(code, int) else 0
+
+
+# How `fit` and `load` name what a flag says, in messages: values stand there in capitals.
+_FLAGS = (
+    (r"resume=True", "--resume"),
+    (r"from_run=RUN", "--from RUN"),
+    (r"\b(out|valid)=(RUN|FILE)", r"--\1 \2"),
+    (r"columns=\{'(\w+)': 'COLUMN'\}", r"--columns \1=COLUMN"),
+)
+
+
+def with_flags(message: str) -> str:
+    """A message of the library as the command line says it: with its flags in place of arguments."""
+    for argument, flag in _FLAGS:
+        message = re.sub(argument, flag, message)
+    return message
 
 
 def _fail(message: str) -> int:

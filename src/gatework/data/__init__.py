@@ -3,7 +3,7 @@
 from .detokenizers import Detokenizer
 from .dialogues import context_text, read_dialogues
 from .examples import Fields, Packed
-from .files import read_lines
+from .files import read_lines, while_pipes_are_kept
 from .length_batches import length_batches
 from .pairs import Pair, read_pairs
 from .table_writer import write_table, writes_table
@@ -55,6 +55,7 @@ __all__ = [
     "source_paths",
     "text_sha256",
     "top_column",
+    "while_pipes_are_kept",
     "write_table",
     "writes_table",
 ]

@@ -45,13 +45,20 @@ def read_dialogues(data: Source, column: str, *, context: int, second_alone: boo
         second_alone: replies of the second speaker only.
 
     Raises:
-        InputError: a row holds something else.
+        InputError: a row holds something else; no dialogue has two turns.
     """
+    longest = 0
     for row in locate_rows(data, {"turns": column}):
         turns = _turns(row.where, row.values["turns"])
+        longest = max(longest, len(turns))
         for index in range(1, len(turns)):
             if not (second_alone and index % 2 == 0):
                 yield Exchange(row.where, turns[max(index - context, 0) : index], turns[index])
+    if longest < 2:
+        what = "holds no dialogue with a reply: each has one turn at most"
+        raise InputError(
+            "data", what, 'Give all turns of a dialogue in one row: {"turns": ["Hello", "Good day"]}'
+        )
 
 
 def _turns(where: str, value: Any) -> list[str]:

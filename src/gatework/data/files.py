@@ -5,7 +5,7 @@ look for it: a missing or empty file, a folder, bytes that are not UTF-8, a file
 gzip file that is cut short.
 
 A pipe (`/dev/stdin`, `<(command)`) can be read once only, and most readers go over their data more than once: what
-was in it is kept in a temporary file until the process ends.
+was in it is kept in a temporary file, `while_pipes_are_kept`, or else until the process ends.
 
 Two things are normalised: a UTF-8 byte order mark is dropped, and the line end `\\r\\n` becomes `\\n` (a
 model should not spend an entry of its vocabulary on the system on which a file was written). A `\\r` by
@@ -15,8 +15,10 @@ itself stays.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import functools
 import gzip
+import itertools
 import os
 import shutil
 import stat
@@ -85,7 +87,26 @@ def open_binary(path: Path) -> BinaryIO:
 
 
 _pipes = threading.Lock()
+_keepers = 0  # of `while_pipes_are_kept`
+_numbers = itertools.count()
 _copies: dict[tuple[str, int, int], Path] = {}  # of pipes, by name, device and inode
+
+
+@contextlib.contextmanager
+def while_pipes_are_kept() -> Iterator[None]:
+    """While inside, what was in a pipe can be read again and again; afterwards the pipe may be filled anew."""
+    global _keepers
+    with _pipes:
+        _keepers += 1
+    try:
+        yield
+    finally:
+        with _pipes:
+            _keepers -= 1
+            if _keepers == 0:
+                for copy in _copies.values():
+                    copy.unlink()
+                _copies.clear()
 
 
 def _kept(path: Path) -> Path:
@@ -96,7 +117,7 @@ def _kept(path: Path) -> Path:
     key = (str(path), status.st_dev, status.st_ino)
     with _pipes:
         if key not in _copies:
-            copy = Path(_folder_of_copies().name) / str(len(_copies))
+            copy = Path(_folder_of_copies().name) / str(next(_numbers))
             with path.open("rb") as source, copy.open("wb") as target:
                 shutil.copyfileobj(source, target)
             _copies[key] = copy

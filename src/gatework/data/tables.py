@@ -382,7 +382,7 @@ def check_columns(where: str, columns: Mapping[str, str], known: Iterable[str]) 
         raise InputError(where, "has no column at all", f'Give "{_first(columns)}"')
     for name, column in columns.items():
         if top_column(column, known) is None:
-            map_it = f" (or map another: --columns {name}=COLUMN)" if name == column else ""
+            map_it = f" (or map another: columns={{'{name}': 'COLUMN'}})" if name == column else ""
             raise InputError(where, f"has no column {column!r}{map_it}", nearest(column, known).rstrip("."))
 
 

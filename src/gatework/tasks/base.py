@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 import torch
 from pydantic import BaseModel
 
-from gatework.data import Row
+from gatework.data import Row, while_pipes_are_kept
 from gatework.errors import InputError
 from gatework.tasks.ensemble import EnsembleLifecycle
 from gatework.tasks.inputs import InputReader
@@ -95,7 +95,8 @@ class Task(EnsembleLifecycle):
             again under `baseline`, and the number of `examples`.
         """
         self._check_fitted()
-        return self._evaluate(data, self._check_columns(columns))
+        with while_pipes_are_kept():
+            return self._evaluate(data, self._check_columns(columns))
 
     def predict(
         self, inputs: Any, *, columns: Mapping[str, str] | None = None, **settings: Any
@@ -114,7 +115,9 @@ class Task(EnsembleLifecycle):
         """
         self._check_fitted()
         chosen, reader = self.settings(**settings), self._reader(columns)
-        return self._records([reader.input(item) for item in reader.items(inputs)], chosen)
+        with while_pipes_are_kept():
+            given = [reader.input(item) for item in reader.items(inputs)]
+        return self._records(given, chosen)
 
     def predict_stream(
         self, inputs: Any, *, columns: Mapping[str, str] | None = None, **settings: Any

@@ -138,7 +138,7 @@ class ExampleTask(Task):
     def _hold_back(self, examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
         if len(examples) < 2:
             what = f"holds {len(examples)} of the {self.noun}, and one must be held back"
-            raise InputError("data", what, "Give more, or --valid")
+            raise InputError("data", what, "Give more, or valid=FILE")
         order = list(range(len(examples)))
         random.Random(self.options_.split_seed).shuffle(order)
         count = max(1, round(HELD_BACK * len(examples)))

@@ -18,6 +18,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from gatework.data import while_pipes_are_kept
 from gatework.errors import InputError, RunError, nearest
 from gatework.graph import Cell
 from gatework.tasks.artifacts import Artifact, Artifacts
@@ -141,7 +142,7 @@ class Lifecycle(ABC):
         parent = None if origin is None or resume else self._load_parent(origin)
         whole = self._whole_run(RunFolder(out)) if resume else None
         self.run_ = RunFolder.create(out, resume=resume)
-        with self.run_.locked():
+        with self.run_.locked(), while_pipes_are_kept():
             return self._fit(data, valid, columns, resume, origin, parent, whole, callbacks)
 
     def _fit(
@@ -330,7 +331,7 @@ class Lifecycle(ABC):
         options = self.Options.model_validate({**defaults, **inherited, **given})
         if parent is None and options.unfreeze_every:
             what = "is for a run that starts from the weights of another"
-            raise InputError("option unfreeze_every", what, "Give --from RUN, or leave the option out.")
+            raise InputError("option unfreeze_every", what, "Give from_run=RUN, or leave the option out.")
         return options
 
     def _config(self, parent: ParentRecord | None, data: dict[str, DataRecord]) -> RunConfig:

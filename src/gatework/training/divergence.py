@@ -31,7 +31,7 @@ class DivergedError(InputError):
         self.step, self.loss, self.norm = step, loss, norm
         self.checkpoint, self.learning_rate = checkpoint, learning_rate
         if checkpoint:
-            kept, again = f"the last good checkpoint is {checkpoint}", "go on with --resume"
+            kept, again = f"the last good checkpoint is {checkpoint}", "go on with resume=True"
         else:
             kept, again = "there was no checkpoint before it", "start anew"
         super().__init__(

@@ -53,7 +53,7 @@ def _disk_error(path: Path, need: int, full: bool, reason: str) -> InputError:
     return InputError(
         str(path),
         f"the disk is full: {size(need)} are needed, {size(free)} are free",
-        "Free some space and go on with --resume; the last good checkpoint is still there.",
+        "Free some space and go on with resume=True: from the last checkpoint, if there is one already.",
     )
 
 

@@ -80,6 +80,8 @@ def fit(
         carry: Any = session.begin(resume)
         with session:
             stopped = session.pause(carry)
+            if stopped is not None:
+                session.say_nothing_is_left(stopped)
             while stopped is None:
                 batches = session.epoch_batches()
                 if session.state.batch == 0:

@@ -92,7 +92,7 @@ def changed_options(
             raise RunError(
                 where,
                 f"was begun with {name}={before[name]}, and cannot go on with {now[name]}",
-                "Leave the option out, or train a new run (perhaps with --from).",
+                "Leave the option out, or train a new run (perhaps with from_run=RUN).",
             )
     return changed
 

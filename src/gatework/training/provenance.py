@@ -47,14 +47,30 @@ class Sources:
         )  # a part that was held back has no name of its own
         name, recorded = describe_source(data), self.recorded.get(part)
         if recorded is not None and recorded.sha256 != sha256:
+            self._check_held_back()
             changed = " as it is now" if name == recorded.name else ""
             raise RunError(
                 str(self.run.path),
                 f"was begun with the {part} data {recorded.name}, and cannot go on with {name}{changed}, which holds "
                 "other examples",
-                "Give the data that it was begun with, or train a new run (perhaps with --from).",
+                "Give the data that it was begun with, or train a new run (perhaps with from_run=RUN).",
             )
         self.records[part] = DataRecord(name=name, sha256=sha256, files=file_stamps(self.given.get(part)))
+
+    def _check_held_back(self) -> None:
+        """Where the examples differ because validation data was given at one time and not at the other: say that."""
+        train, valid = self.recorded.get("training"), self.recorded.get("validation")
+        if train is None or valid is None:
+            return
+        # A part that was held back has the name of what it was held back from, and no files.
+        held_back, given = valid.files is None and valid.name == train.name, "validation" in self.given
+        where = str(self.run.path)
+        if held_back and given:
+            what = "was begun without validation data: some of the training data was held back"
+            raise RunError(where, what, "Leave valid=FILE out, or train a new run.")
+        if not held_back and not given:
+            what = f"was begun with the validation data {valid.name}, and none was given now"
+            raise RunError(where, what, "Give it again: valid=FILE.")
 
 
 def parent_record(parent: RunFolder) -> ParentRecord:
@@ -76,7 +92,7 @@ def parent_to_start_from(run: RunFolder, recorded: ParentRecord | None, given: P
     if recorded is None:
         if given is not None:
             what = f"did not start from another run, and cannot go on from {given}"
-            raise RunError(where, what, "Leave --from out, or train a new run.")
+            raise RunError(where, what, "Leave from_run=RUN out, or train a new run.")
         return None
     path = Path(recorded.path) if given is None else given
     model = path / MODEL
@@ -84,4 +100,4 @@ def parent_to_start_from(run: RunFolder, recorded: ParentRecord | None, given: P
         return path
     state = "does not hold the weights that it held then" if model.is_file() else "is not there"
     what = f"started from {recorded.path} and has no checkpoint of its own yet, and {path} {state}"
-    raise RunError(where, what, "Name the run that it started from with --from, or train a new run.")
+    raise RunError(where, what, "Name the run that it started from with from_run=RUN, or train a new run.")

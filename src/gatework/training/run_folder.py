@@ -128,9 +128,9 @@ class RunFolder:
             return run
         where = str(run.path)
         if run.path.exists() and not run.path.is_dir():
-            raise RunError(where, "is a file", "Give the path of a new folder with --out.")
+            raise RunError(where, "is a file", "Give the path of a new folder: out=RUN.")
         if resume and not run.path.is_dir():
-            raise RunError(where, "there is no run to resume", "Check the path, or leave out --resume.")
+            raise RunError(where, "there is no run to resume", "Check the path, or leave out resume=True.")
         if not (run.path / LOCK).exists():
             run._check_content(resume)  # before anything is written there
         with files.disk_errors(run.path, 0):
@@ -171,10 +171,12 @@ class RunFolder:
             path.name != CHECKPOINTS and not is_passing(path) for path in self.path.iterdir()
         )
         if resume and others:
-            raise RunError(where, f"is not a run: it has no {CONFIG}", "Give the folder of a run with --out.")
+            raise RunError(where, f"is not a run: it has no {CONFIG}", "Give the folder of a run: out=RUN.")
         if not resume and (others or self.holds_training):
             raise RunError(
-                where, "is already there and not empty", "Go on with --resume, or give another --out."
+                where,
+                "is already there and not empty",
+                "Go on with resume=True, or give another folder: out=RUN.",
             )
 
     @property
@@ -196,7 +198,7 @@ class RunFolder:
         where = str(run.path)
         if not (run.path / CONFIG).is_file():
             reason = f"it has no {CONFIG}" if run.path.exists() else "there is no such folder"
-            raise RunError(where, f"is not a run: {reason}", "Give the folder that --out named in training.")
+            raise RunError(where, f"is not a run: {reason}", "Give the folder of a trained run.")
         run.read_config()
         if unfinished and not run.is_complete:
             return run
@@ -206,7 +208,7 @@ class RunFolder:
             raise RunError(
                 where,
                 "is unfinished: its training was interrupted",
-                f"Go on with: the same gatework train command, --out {where} --resume.",
+                "Go on with resume=True, or load what it has so far: gatework.load(folder, checkpoint='best').",
             )
         for name, digest in run._read_hashes().items():
             run._verify(name, digest)

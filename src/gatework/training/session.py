@@ -22,7 +22,7 @@ from gatework.training.progress import Progress
 from gatework.training.records import PendingStep, Recorder
 from gatework.training.run_folder import RunFolder
 from gatework.training.state import TrainingState
-from gatework.training.stopping import Stopped, budget_done, budget_share, epochs_done, out_of_patience
+from gatework.training.stopping import Stopped, budget_done, budget_share, epochs_done, out_of_patience, spent
 from gatework.training.tensorboard import TensorBoard
 from gatework.training.validation import Validator, next_learning_rate, validation_due
 
@@ -158,6 +158,11 @@ class TrainingSession:
             return "early"
         return "interrupted" if interrupted else None
 
+    def say_nothing_is_left(self, stopped: Stopped) -> None:
+        """Say why a training that goes on ends before its first step."""
+        if stopped != "interrupted":
+            self.progress.say(f"nothing is left to train: {spent(self.options, stopped)}")
+
     def _agree(self) -> bool:
         seconds = time.monotonic() - self.started
         interrupted, self.state.seconds = self.processes.agree(self.interruption.requested, seconds)
@@ -200,7 +205,9 @@ class TrainingSession:
             return self._resume()
         if self.processes.is_main and (self.checkpoints.any() or self.run.read_history()):
             raise RunError(
-                str(self.run.path), "holds a training already", "Go on with --resume, or give another --out."
+                str(self.run.path),
+                "holds a training already",
+                "Go on with resume=True, or give another folder: out=RUN.",
             )
         return None
 

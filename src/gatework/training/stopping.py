@@ -42,3 +42,18 @@ def budget_done(options: TrainingOptions, state: TrainingState) -> Stopped | Non
 def out_of_patience(options: TrainingOptions, state: TrainingState) -> bool:
     """Whether too many validations in a row were no better than the best."""
     return options.patience > 0 and state.since_best >= options.patience
+
+
+def spent(options: TrainingOptions, stopped: Stopped) -> str:
+    """What a training has used up that stopped by itself, and so cannot go on."""
+    if stopped == "early":
+        return (
+            f"patience={options.patience} validations have passed without a better one. Give more patience."
+        )
+    budgets = {
+        "epochs": options.epoch_budget,
+        "max_steps": options.max_steps,
+        "max_minutes": options.max_minutes,
+    }
+    given = [f"{name}={value}" for name, value in budgets.items() if value is not None]
+    return f"{' and '.join(given)} is done. Give more of it to go on."
