@@ -14,8 +14,8 @@ from gatework import attend, linear, tanh, tasks
 from gatework.data import TokenStream
 from gatework.errors import InputError, RunError
 from gatework.tasks.language_model import LanguageModel
-from gatework.tasks.language_model.evaluation import stream_loss
 from gatework.tasks.language_model.options import Completion, LanguageModelOptions, Prompt
+from gatework.tasks.stream_loss import stream_loss
 from gatework.training import RunFolder
 from tests.tolerances import PREDICTIONS, close_to
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gatework.data import Tokenizer
 from gatework.seq2seq import beam_search, generate
-from gatework.tasks.language_model.network import LanguageEnsemble, LanguageNetwork
 from gatework.tasks.language_model.options import CompletionSettings
+from gatework.tasks.stream_network import StreamNetwork
 
 __all__ = ["Generator"]
 
@@ -27,7 +27,7 @@ class Generator:
         start: the token that stands before every text.
     """
 
-    def __init__(self, network: LanguageNetwork | LanguageEnsemble, tokenizer: Tokenizer, start: int) -> None:
+    def __init__(self, network: StreamNetwork, tokenizer: Tokenizer, start: int) -> None:
         self.network = network
         self.tokenizer = tokenizer
         self.start = start

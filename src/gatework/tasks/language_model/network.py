@@ -13,9 +13,8 @@ from gatework.graph import Cell
 from gatework.layers import Recurrent, reorder_state
 from gatework.layers.linear import Linear
 from gatework.layers.softmax import AdaptiveSoftmax, Softmax
-from gatework.seq2seq import Ensemble, mean_losses
 
-__all__ = ["LanguageEnsemble", "LanguageNetwork"]
+__all__ = ["LanguageNetwork"]
 
 
 class LanguageNetwork(nn.Module):
@@ -131,42 +130,6 @@ class LanguageNetwork(nn.Module):
     def reorder(self, state: Any, index: Tensor) -> Any:
         """The state of rows index; see `gatework.seq2seq.Decoder`."""
         return reorder_state(state, index)
-
-
-class LanguageEnsemble(nn.Module):
-    """Language networks of one vocabulary, in eval mode, as one: the mean of their probabilities.
-
-    Its methods are those of `LanguageNetwork`; its state is the tuple of their states.
-    """
-
-    def __init__(self, networks: Sequence[LanguageNetwork]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-        self._decoders = Ensemble(networks)
-
-    def losses(self, inputs: Tensor, targets: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        parts = zip(self._decoders.decoders, self._states(state), strict=True)
-        results = [network.losses(inputs, targets, one) for network, one in parts]  # type: ignore[attr-defined]
-        return mean_losses([losses for losses, _ in results]), tuple(new for _, new in results)
-
-    def read(self, inputs: Tensor, state: Any = None) -> Any:
-        parts = zip(self._decoders.decoders, self._states(state), strict=True)
-        return tuple(network.read(inputs, one) for network, one in parts)  # type: ignore[attr-defined]
-
-    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        return self._decoders.step(tokens, self._states(state))
-
-    def best(
-        self, tokens: Tensor, state: Any, count: int, forbidden: Collection[int]
-    ) -> tuple[Tensor, Tensor, Any]:
-        return self._decoders.best(tokens, self._states(state), count, forbidden)
-
-    def reorder(self, state: Any, index: Tensor) -> Any:
-        return self._decoders.reorder(self._states(state), index)
-
-    def _states(self, state: Any) -> Any:
-        """One a network; None is the first state of each."""
-        return (None,) * len(self.networks) if state is None else state
 
 
 def _drop_units(sequence: Tensor, rate: float, training: bool) -> Tensor:

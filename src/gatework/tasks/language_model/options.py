@@ -23,7 +23,8 @@ from gatework.tasks.options import (
     CellOption,
     PredictionSettings,
 )
-from gatework.tasks.tokens import BYTE_PAIRS, TokenOptions
+from gatework.tasks.stream_task import StreamOptions
+from gatework.tasks.tokens import BYTE_PAIRS
 from gatework.training.options import Inherited, OptionRules
 
 __all__ = ["KIND_DEFAULTS", "Completion", "CompletionSettings", "LanguageModelOptions", "Prompt"]
@@ -52,7 +53,7 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-class LanguageModelOptions(TokenOptions):
+class LanguageModelOptions(StreamOptions):
     """How a language model is made and trained; some defaults follow the kind of tokenizer."""
 
     tokenizer: Inherited[Literal["character", "word", "bpe"]] = Field(
@@ -89,7 +90,6 @@ class LanguageModelOptions(TokenOptions):
     recurrent_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of the recurrent products' input")
     zoneout: float = Field(0.0, ge=0, lt=1, description="share of state units that keep their value")
 
-    batch_size: int = Field(32, ge=1, description="places at which the text is read side by side")
     bptt: Annotated[int, OptionRules(old_names=("steps",))] = Field(
         128, ge=1, description="tokens that the gradient goes back through (bpe: 64, word: 35)"
     )

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from gatework.data import TokenStream
-from gatework.tasks.language_model.network import LanguageEnsemble, LanguageNetwork
+from gatework.tasks.stream_network import StreamNetwork
 
 __all__ = ["stream_loss"]
 
@@ -16,7 +16,7 @@ MIN_STREAM_TOKENS = 1000
 BATCH_TOKENS = 4096
 
 
-def stream_loss(network: LanguageNetwork | LanguageEnsemble, stream: TokenStream, *, start: int) -> float:
+def stream_loss(network: StreamNetwork, stream: TokenStream, *, start: int) -> float:
     """The loss in nats, summed over every token of a stream, each predicted from all before it in its part.
 
     The tokens are read as a few long parallel streams with carried state; the rest of the division is read after the
@@ -40,7 +40,7 @@ def stream_loss(network: LanguageNetwork | LanguageEnsemble, stream: TokenStream
         total += losses.sum(dtype=torch.float64)
 
     was_training = network.training
-    network.eval()
+    network.train(False)
     try:
         with torch.inference_mode():
             for offset in range(0, size, steps):
