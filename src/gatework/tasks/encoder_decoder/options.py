@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from gatework.tasks.decoding import DecodingSettings
 from gatework.tasks.options import (
     MOST_HYPOTHESES,
     MOST_LAYERS,
@@ -13,7 +14,6 @@ from gatework.tasks.options import (
     MOST_UNITS,
     CellOption,
     ExampleOptions,
-    PredictionSettings,
 )
 from gatework.tasks.tokens import TokenOptions
 from gatework.training.options import Inherited
@@ -61,13 +61,10 @@ class EncoderDecoderOptions(TokenOptions, ExampleOptions):
     )
 
 
-class SearchSettings(PredictionSettings):
+class SearchSettings(DecodingSettings):
     """How an output is found: by a beam search, greedily (beam=1), or drawn at random (temperature above 0)."""
 
     beam: int = Field(5, ge=1, le=MOST_HYPOTHESES, description="hypotheses of the beam search; 1: greedy")
-    alternatives: int = Field(
-        1, ge=1, le=MOST_HYPOTHESES, description="outputs to show, best first, at most beam"
-    )
     length_penalty: float = Field(1.0, ge=0, description="0 ranks by probability, more favours length")
     coverage_penalty: float = Field(
         0.0, ge=0, description="more favours outputs that attend to all of the source"
@@ -82,18 +79,13 @@ class SearchSettings(PredictionSettings):
     temperature: float = Field(
         0.0, ge=0, description="above 0: draw, 1: by the model's own probabilities; needs beam=1"
     )
-    top_k: int = Field(0, ge=0, description="draw from so many likeliest tokens; 0: from all")
-    top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens of this probability")
-    seed: int = Field(0, ge=0, description="seed of the draws")
     replace_unknown: bool = Field(
         True, description="an unknown word becomes the source word with the most attention weight"
     )
     alignment: bool = Field(False, description="also give the attention weights of each token")
 
     @model_validator(mode="after")
-    def _check(self) -> SearchSettings:
-        if self.alternatives > self.beam:
-            raise ValueError(f"alternatives is at most beam, which is {self.beam}, not {self.alternatives}")
+    def _check_draws(self) -> SearchSettings:
         if self.temperature > 0 and self.beam > 1:
             raise ValueError(
                 f"temperature={self.temperature} draws one output: it needs beam=1, not {self.beam}"

@@ -10,18 +10,17 @@ from pydantic import (
     Field,
     RootModel,
     field_validator,
-    model_validator,
 )
 
 from gatework.errors import InputError
 from gatework.layers.softmax import default_cutoffs
+from gatework.tasks.decoding import DecodingSettings
 from gatework.tasks.options import (
     MOST_HYPOTHESES,
     MOST_LAYERS,
     MOST_TOKENS,
     MOST_UNITS,
     CellOption,
-    PredictionSettings,
 )
 from gatework.tasks.stream_task import StreamOptions
 from gatework.tasks.tokens import BYTE_PAIRS
@@ -116,7 +115,7 @@ class LanguageModelOptions(StreamOptions):
         return cutoffs
 
 
-class CompletionSettings(PredictionSettings):
+class CompletionSettings(DecodingSettings):
     """How a text is completed: tokens are drawn one by one, or a beam above 1 seeks the likeliest text."""
 
     length: int = Field(200, ge=1, le=MOST_TOKENS, description="tokens of the completion at most")
@@ -124,23 +123,11 @@ class CompletionSettings(PredictionSettings):
     temperature: float = Field(
         0.7, ge=0, description="0: always the likeliest token; 1: by the model's own probabilities"
     )
-    top_k: int = Field(0, ge=0, description="draw from so many likeliest tokens; 0: from all")
-    top_p: float = Field(1.0, gt=0, le=1, description="draw from the likeliest tokens of this probability")
-    seed: int = Field(0, ge=0, description="seed of the draws")
     beam: int = Field(1, ge=1, le=MOST_HYPOTHESES, description="hypotheses of a beam search; 1: none")
-    alternatives: int = Field(
-        1, ge=1, le=MOST_HYPOTHESES, description="completions of the beam search to show, at most beam"
-    )
     length_penalty: float = Field(0.0, ge=0, description="beam: 0 ranks by probability, more favours length")
     next_tokens: Annotated[int, OptionRules(old_names=("next",))] = Field(
         0, ge=0, description="also give the probabilities of so many likeliest next tokens"
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> CompletionSettings:
-        if self.alternatives > self.beam:
-            raise ValueError(f"alternatives is at most beam, which is {self.beam}, not {self.alternatives}")
-        return self
 
 
 class Prompt(RootModel[str]):
