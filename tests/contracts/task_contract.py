@@ -397,7 +397,7 @@ def refuses_a_wrong_resume(case: Case) -> None:
     for file, text in manifests.items():
         file.write_text(text)
     case.model.save(case.folder / "copied-run")
-    refused("is a copy", case.folder / "copied-run", options=more)
+    refused("no checkpoint to go on from", case.folder / "copied-run", options=more)
     assert gw.load(case.folder / "copied-run").metrics_ == case.model.metrics_
     config = json.loads(before["config.json"])
     RunFolder(case.folder / "other").path.mkdir()

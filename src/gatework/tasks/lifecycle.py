@@ -222,7 +222,7 @@ class Lifecycle(ABC):
         """What a finished run is, which is to go on; None of an unfinished one, or where there is none.
 
         Raises:
-            RunError: it cannot go on: it is another task's, an ensemble, or a copy without its checkpoints.
+            RunError: it cannot go on: it is another task's, or an ensemble.
         """
         if not run.path.is_dir() or not (run.path / CONFIG).exists():
             return None  # `RunFolder.create` says what it is
@@ -232,12 +232,7 @@ class Lifecycle(ABC):
         if config.task not in ("", self.name):
             what = f"is a {config.task}, which a {self.name} cannot go on with"
             raise RunError(where, what, f"Resume it as what it is: a {config.task}.")
-        if not run.is_complete:
-            return None
-        if not run.holds_checkpoint:
-            what = "is finished and holds no checkpoints: it is a copy, as `save` makes it"
-            raise RunError(where, what, "Train a new run from its weights: from_run=RUN.")
-        return WholeRun.of(run, config)
+        return WholeRun.of(run, config) if run.is_complete else None
 
     @classmethod
     def restore(cls, run: RunFolder, weights: str = MODEL) -> Self:

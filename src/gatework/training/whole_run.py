@@ -36,4 +36,9 @@ class WholeRun(NamedTuple):
 
 
 def _checkpoints(run: RunFolder) -> frozenset[str]:
-    return frozenset(path.name for path in (run.path / CHECKPOINTS).iterdir() if not is_passing(path))
+    folder = run.path / CHECKPOINTS
+    return (
+        frozenset(path.name for path in folder.iterdir() if not is_passing(path))
+        if folder.is_dir()
+        else frozenset()
+    )
