@@ -149,7 +149,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(saved: Saved, monkeypatch: 
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
-        InputError, match=r"step-000000002.*the disk is full: .* needed.*last good checkpoint"
+        InputError, match=r"step-000000002.*the disk is full: .* needed.*from the last checkpoint"
     ):
         saved.save(2)
     assert saved.names() == ["step-000000001"]
