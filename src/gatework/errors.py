@@ -55,4 +55,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"Did you mean {close[0]!r}?"
-    return f"Known: {', '.join(known)}."
+    return f"Known: {', '.join(known)}." if known else "There are none here."

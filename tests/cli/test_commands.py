@@ -175,8 +175,9 @@ def test_the_flags_are_those_of_the_contract(gatework):
     flags = {
         "train": "--out --valid --columns --config --cell --from --epochs --max-minutes --seed --device --resume --set "
         "--print-config",
-        "evaluate": "--columns --json",
-        "predict": "--out --columns --set",
+        "evaluate": "--columns --json --device --set",
+        "predict": "--out --columns --device --set",
+        "chat": "--device",
         "cells": "--latex",
         "runs": "--json --plot",
         "bench": "",

@@ -203,6 +203,14 @@ def gives_figures(case: Case) -> None:
         assert baseline
         assert set(baseline) <= set(figures["model"])
     assert all(math.isfinite(value) for value in figures["model"].values())
+    with pytest.raises(InputError, match="no option 'no_such_setting'"):
+        model.evaluate(case.example.valid, no_such_setting=1)
+    chosen = {name: value for name, value in case.example.settings.items() if name in evaluated_with(case)}
+    assert model.evaluate(case.example.valid, **chosen)["model"].keys() == figures["model"].keys()
+
+
+def evaluated_with(case: Case) -> set[str]:
+    return set(case.kind.evaluation_settings().model_fields)
 
 
 # Predictions

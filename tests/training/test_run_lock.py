@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gatework.errors import RunError
+from gatework.errors import InputError, RunError
 from gatework.training import RunFolder, run_lock
 from gatework.training.run_lock import Trainer
 
@@ -114,3 +114,18 @@ def test_a_file_system_without_locks_does_not_stop_a_training(
         pass
     line = capsys.readouterr().err.splitlines()[-1]
     assert "has no locks" in line
+
+
+def test_a_full_disk_leaves_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFolder.create(tmp_path / "run")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(InputError, match="the disk is full"), run.locked():
+            pass
+    assert run.trainer is None
+    with run.locked():
+        pass

@@ -48,6 +48,8 @@ Settings = Annotated[
     list[str], typer.Option("--set", metavar="NAME=VALUE", help="an option; may be repeated")
 ]
 
+Device = Annotated[str, typer.Option(help="where it runs: cpu, cuda, cuda:N, mps or auto")]
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -149,17 +151,21 @@ def evaluate(
     ],
     columns: Columns = "",
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    device: Device = "cpu",
+    settings: Settings = [],  # noqa: B006
 ) -> None:
     """Figures of a run, or of several as one, on data, beside those of naive baselines."""
     from gatework import tasks
     from gatework.cli import printing
-    from gatework.cli.settings import read_columns, split_runs
+    from gatework.cli.settings import read_columns, read_settings, split_runs
 
     further, data = split_runs(data)
     if not data:
         raise InputError("DATA", "is missing", "Give at least one file to evaluate on.")
     run_names = ", ".join(map(str, [run, *further]))
-    figures = tasks.load(run, *further).evaluate(data, columns=read_columns(columns))
+    model = tasks.load(run, *further, device=device)
+    chosen = read_settings(settings, model.evaluation_settings(), f"evaluate with {model.name}")
+    figures = model.evaluate(data, columns=read_columns(columns), **chosen)
     if as_json:
         print(json.dumps(figures, allow_nan=False))
     else:
@@ -183,21 +189,25 @@ def predict(
         ),
     ] = None,
     columns: Columns = "",
+    device: Device = "cpu",
     settings: Settings = [],  # noqa: B006
 ) -> None:
     """An input in, a JSON line out, as they come; or a table in, and out with the answers as a column more."""
     from gatework import tasks
     from gatework.cli import printing
-    from gatework.cli.settings import open_output, read_columns, read_inputs, split_runs
+    from gatework.cli.settings import open_output, read_columns, read_inputs, read_settings, split_runs
     from gatework.cli.streaming import write_record
     from gatework.data import write_table, writes_table
-    from gatework.tasks.options import split_settings
 
     further, files = split_runs(rest)
     if len(files) > 1:
         raise InputError(str(files[1]), "is one file too many", "Give one file of inputs, after the runs.")
-    model, inputs = tasks.load(run, *further), read_inputs(str(files[0]) if files else "-")
-    given: dict[str, Any] = {"columns": read_columns(columns), **split_settings(settings)}
+    model = tasks.load(run, *further, device=device)
+    inputs = read_inputs(str(files[0]) if files else "-")
+    given: dict[str, Any] = {
+        **read_settings(settings, model.Settings, f"predict with {model.name}"),
+        "columns": read_columns(columns),
+    }
     if out is not None and writes_table(out):
         changed = write_table(out, model.predict_rows(inputs, **given))
         if changed:
@@ -212,13 +222,13 @@ def predict(
 
 
 @app.command()
-def chat(run: Run) -> None:
+def chat(run: Run, device: Device = "cpu") -> None:
     """A conversation with a trained chat bot."""
     from gatework import tasks
     from gatework.cli.chat import converse
     from gatework.tasks.chat_bot import ChatBot
 
-    bot = tasks.load(run)
+    bot = tasks.load(run, device=device)
     if not isinstance(bot, ChatBot):
         raise InputError(str(run), f"is a {bot.name}, not a chatbot", "Use gatework predict.")
     converse(bot)

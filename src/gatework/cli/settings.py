@@ -14,9 +14,19 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from gatework.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from gatework.tasks.base import Task
 
-__all__ = ["open_output", "read_columns", "read_config", "read_inputs", "resume_command", "split_runs"]
+__all__ = [
+    "open_output",
+    "read_columns",
+    "read_config",
+    "read_inputs",
+    "read_settings",
+    "resume_command",
+    "split_runs",
+]
 
 
 def read_config(path: Path, task: type[Task]) -> dict[str, Any]:
@@ -70,6 +80,20 @@ def split_runs(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """(the runs at the beginning of some paths, the files after them). A run is a folder with a config.json."""
     files = list(itertools.dropwhile(lambda path: (path / "config.json").is_file(), paths))
     return list(paths[: len(paths) - len(files)]), files
+
+
+def read_settings(settings: Sequence[str], model: type[BaseModel], where: str) -> dict[str, str]:
+    """The settings of `--set NAME=VALUE`, as text; their names and values are checked.
+
+    Raises:
+        InputError: there is no such setting, or a value is wrong.
+    """
+    from gatework.tasks.options import split_settings
+    from gatework.training import parse_options
+
+    values = split_settings(settings)
+    parse_options(model, values, where)
+    return values
 
 
 def read_inputs(file: str) -> Path | Iterator[str]:

@@ -14,6 +14,7 @@ from gatework.data import Row, while_pipes_are_kept
 from gatework.errors import InputError
 from gatework.tasks.ensemble import EnsembleLifecycle
 from gatework.tasks.inputs import InputReader
+from gatework.tasks.options import PredictionSettings
 from gatework.tasks.windows import windows
 from gatework.training import parse_options
 
@@ -87,16 +88,29 @@ class Task(EnsembleLifecycle):
         """
         return parse_options(cls.Settings, settings, f"predict with {cls.name}")
 
-    def evaluate(self, data: Any, *, columns: Mapping[str, str] | None = None) -> dict[str, Any]:
+    @classmethod
+    def evaluation_settings(cls) -> type[BaseModel]:
+        """The settings of `evaluate`: those of `predict` where figures are of outputs, else none."""
+        return PredictionSettings
+
+    def evaluate(
+        self, data: Any, *, columns: Mapping[str, str] | None = None, **settings: Any
+    ) -> dict[str, Any]:
         """Figures on data of the kinds that `fit` takes, beside those of the baselines.
+
+        Args:
+            data: as for `fit`.
+            columns: the data's own names of this task's columns.
+            settings: fields of `evaluation_settings()`: how the outputs are found that are scored.
 
         Returns:
             The figures under `model`, those of each baseline by name under `baselines`, the strongest of them
             again under `baseline`, and the number of `examples`.
         """
         self._check_fitted()
+        chosen = parse_options(self.evaluation_settings(), settings, f"evaluate with {self.name}")
         with while_pipes_are_kept():
-            return self._evaluate(data, self._check_columns(columns))
+            return self._evaluate(data, self._check_columns(columns), chosen)
 
     def predict(
         self, inputs: Any, *, columns: Mapping[str, str] | None = None, **settings: Any
@@ -181,7 +195,7 @@ class Task(EnsembleLifecycle):
     # What a task writes
 
     @abstractmethod
-    def _evaluate(self, data: Any, columns: Mapping[str, str]) -> dict[str, Any]:
+    def _evaluate(self, data: Any, columns: Mapping[str, str], settings: Any) -> dict[str, Any]:
         """What `evaluate` gives."""
 
     @abstractmethod

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from pydantic import BaseModel
 from torch import nn
 
 from gatework.baselines import Baseline
@@ -167,19 +168,25 @@ class ExampleTask(Task):
 
     # Figures
 
+    @classmethod
+    def evaluation_settings(cls) -> type[BaseModel]:
+        return cls.Settings
+
     def _validation_figures(self) -> dict[str, Any]:
-        return self._figures(self._valid)
+        return self._figures(self._valid, self.settings())
 
-    def _evaluate(self, data: Any, columns: Mapping[str, str]) -> dict[str, Any]:
-        return self._figures(self._examples(data, columns), whose="the given")
+    def _evaluate(self, data: Any, columns: Mapping[str, str], settings: Any) -> dict[str, Any]:
+        return self._figures(self._examples(data, columns), settings, whose="the given")
 
-    def _figures(self, examples: Sequence[Example], whose: str | None = None) -> dict[str, Any]:
+    def _figures(
+        self, examples: Sequence[Example], settings: Any, whose: str | None = None
+    ) -> dict[str, Any]:
         rows = self._pack(examples)
         unknown = self._unknown(rows)
         if whose is not None:
             warn_of_unknown(self._say, unknown, whose)
         inputs, references = [each.input for each in examples], [each.output for each in examples]
-        outputs = [record["output"] for record in self._records(inputs, self.settings())]
+        outputs = [record["output"] for record in self._records(inputs, settings)]
         total, count, _ = total_loss(self.network_, rows, self._collate, by=self.fields, loss=self._loss)
         model = {**self._likelihood(total, count), **self._score(outputs, references)}
         baselines = {

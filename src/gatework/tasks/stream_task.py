@@ -152,7 +152,7 @@ class StreamTask(Task):
         self._learn_baselines(self._train)
         return self._figures(self._valid)
 
-    def _evaluate(self, data: Any, columns: Mapping[str, str]) -> dict[str, Any]:
+    def _evaluate(self, data: Any, columns: Mapping[str, str], settings: Any) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="gatework-") as folder:
             texts = read_texts(data, column=columns.get("text"))
             stream = TokenStream.build(texts, self.tokenizer_, Path(folder) / "tokens")

@@ -48,11 +48,11 @@ def runs_below(folder: str | os.PathLike[str]) -> list[RunSummary]:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise InputError(str(path), "is no folder", "Give the folder that --out named, or one above it.")
+        raise InputError(str(path), "is no folder", "Give the folder of a run, or one above it.")
     runs = [_summary(RunFolder(found, writes=False)) for found in _folders(path)]
     if not runs:
         what = f"holds no run: no folder in it has a {CONFIG} with a format_version"
-        raise InputError(str(path), what, "Give the folder that --out named, or one above it.")
+        raise InputError(str(path), what, "Give the folder of a run, or one above it.")
     return runs
 
 

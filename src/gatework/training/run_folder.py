@@ -152,7 +152,8 @@ class RunFolder:
             return
         if self._lock is None:
             self._lock = RunLock(self.path / LOCK)
-        self._lock.acquire(self.path)
+        with files.disk_errors(self.path, 0):
+            self._lock.acquire(self.path)
         try:
             yield
         finally:

@@ -53,6 +53,7 @@ class RunLock:
 
         Raises:
             RunError: another process, or another thread of this one, trains `run`.
+            OSError: the folder cannot be written, or its disk is full.
         """
         try:
             self._lock.acquire()
@@ -70,12 +71,19 @@ class RunLock:
         if self._lock.lock_counter > 1:
             return
         mine = Trainer(process=os.getpid(), host=platform.node())
-        self.path.write_text(mine.model_dump_json() + "\n", encoding="utf-8")
+        try:
+            self.path.write_text(mine.model_dump_json() + "\n", encoding="utf-8")
+        except PermissionError:
+            pass  # Windows lets nobody touch a locked file
+        except OSError:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Give the lock back: what was acquired twice is held until it is released twice."""
         if self._lock.lock_counter == 1:
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):
+                self.path.unlink(missing_ok=True)
         self._lock.release()
 
 
