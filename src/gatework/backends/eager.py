@@ -279,7 +279,7 @@ def run(
     evaluator = _Evaluator(graph, parameters, sequence)
     plan = evaluator.plan
     fixed = list(evaluator.values)
-    streams = _streams(graph, plan, fixed)
+    over_time = _over_time(graph, plan, fixed)
     next_states = graph.next_states()
     state_leaves = [
         (index, [state.name for state in graph.states].index(node.text("name")))
@@ -296,7 +296,7 @@ def run(
     rows = evaluator.like.shape[1]
     for t in range(sequence.steps):
         values = list(fixed)
-        for index, steps in streams:
+        for index, steps in over_time:
             values[index] = steps[t]
         for index, position in state_leaves:
             values[index] = states[position]
@@ -324,7 +324,7 @@ def run(
     )
 
 
-def _streams(graph: Graph, plan: _Plan, fixed: list[Tensor]) -> list[tuple[int, tuple[Tensor, ...]]]:
+def _over_time(graph: Graph, plan: _Plan, fixed: list[Tensor]) -> list[tuple[int, tuple[Tensor, ...]]]:
     """The nodes computed for all steps together that the steps read, split into steps."""
     timed = [False] * len(graph.nodes)
     for index in plan.once:

@@ -54,7 +54,7 @@ class SequenceInput:
     """What a layer's pass reads.
 
     Attributes:
-        inputs: (T, B, size) of each input stream, or (R, size) if packed; the cell's input first.
+        inputs: (T, B, size) of each sequence input, or (R, size) if packed; the cell's input first.
         statics: (B, size) of each static vector.
         states: (B, size) of each state before the first step.
         memories: of each memory.

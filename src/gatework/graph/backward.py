@@ -1,7 +1,7 @@
 """The backward loop: a step graph that runs from the last step to the first.
 
 `derive` gives the gradients of one step. Here they become a loop: the gradient of each state is a state of the
-backward loop, the gradient of the output comes in as a stream, and what backward needs of the forward pass is
+backward loop, the gradient of the output is read step by step, and what backward needs of the forward pass is
 either saved by it or computed again, where that is cheap.
 """
 

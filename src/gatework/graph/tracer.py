@@ -34,7 +34,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Annotates a parameter as a further input stream, one vector a step: `gap: gw.Input`.
+    """Annotates a parameter as a further sequence input, one vector a step: `gap: gw.Input`.
 
     `size` defaults to a size of the parameter's own name, `gap_size`.
     """

@@ -76,7 +76,7 @@ def _check_declarations(graph: Graph) -> None:
     made = any(spec.kind not in CELL_KINDS for spec in graph.inputs)  # by a pass, which has kinds of its own
     _require(
         made or graph.inputs[0].kind == "input",
-        f"the first input of {graph.name} is no stream of one vector a step",
+        f"the first input of {graph.name} is no sequence input, of one vector a step",
     )
     _require(bool(graph.states), f"{graph.name} declares no state")
     for spec in graph.inputs:

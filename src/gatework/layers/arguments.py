@@ -56,10 +56,10 @@ class LayerArguments:
         self.memories = read_memories(stack, weights, memory, memory_lengths, rows)
         self.at_zero = hx is None and stack.starts_at_zero
         self.states = self._states(hx, rows)
-        self.streams, self.statics = self._further(inputs or {}, steps, rows)
+        self.sequence_inputs, self.statics = self._further(inputs or {}, steps, rows)
         names = (state.name for state in stack.graph.states)
         check_dtypes(x, zip(names, self.states, strict=True))
-        check_dtypes(x, [*self.streams.items(), *self.statics.items(), *self.memories.values.items()])
+        check_dtypes(x, [*self.sequence_inputs.items(), *self.statics.items(), *self.memories.values.items()])
         self.ragged: Packed | None = None
         if lengths is not None:
             self._pack(check_lengths(lengths, steps, rows))
@@ -100,7 +100,7 @@ class LayerArguments:
     def _further(
         self, inputs: Mapping[str, Tensor], steps: int, rows: int
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        streams: dict[str, Tensor] = {}
+        sequence_inputs: dict[str, Tensor] = {}
         statics: dict[str, Tensor] = {}
         specs = {spec.name: spec for spec in self.stack.graph.inputs[1:] if spec.kind != "memory"}
         for name in inputs:
@@ -122,8 +122,8 @@ class LayerArguments:
                 raise ValueError(
                     f"The input {name} has shape {tuple(inputs[name].shape)}; expected {expected}."
                 )
-            (streams if spec.kind == "input" else statics)[name] = value
-        return streams, statics
+            (sequence_inputs if spec.kind == "input" else statics)[name] = value
+        return sequence_inputs, statics
 
     def _pack(self, lengths: Tensor) -> None:
         ragged = Packed.of(lengths, self.x.shape[0], self.x.device)
@@ -132,7 +132,7 @@ class LayerArguments:
         self.ragged = ragged
         self.x = ragged.pack(self.x)
         self.states = tuple(ragged.sorted(state) for state in self.states)
-        self.streams = {name: ragged.pack(value) for name, value in self.streams.items()}
+        self.sequence_inputs = {name: ragged.pack(value) for name, value in self.sequence_inputs.items()}
         self.statics = {name: ragged.sorted(value, 0) for name, value in self.statics.items()}
         self.memories = self.memories.rows(ragged.sorted)
 
@@ -146,7 +146,14 @@ class LayerArguments:
         """Every tensor that the call reads beside the layer's parameters, its input first."""
         keys = [key for each in self.memories.keys for key in each.values()]
         memories = self.memories.values.values()
-        return [self.x, *self.states, *self.streams.values(), *self.statics.values(), *memories, *keys]
+        return [
+            self.x,
+            *self.states,
+            *self.sequence_inputs.values(),
+            *self.statics.values(),
+            *memories,
+            *keys,
+        ]
 
     @property
     def empty(self) -> bool:
@@ -166,10 +173,10 @@ class LayerArguments:
         """What has steps, as (T, B, size) in the caller's rows."""
         return value if self.ragged is None else self.ragged.unpack(value)
 
-    def finish(self, streams: dict[str, Tensor], states: tuple[Tensor, ...]) -> tuple[Output, State]:
+    def finish(self, outputs: dict[str, Tensor], states: tuple[Tensor, ...]) -> tuple[Output, State]:
         """Outputs and states in the shape in which the caller gave theirs."""
         shaped: dict[str, Any] = {}
-        for name, value in streams.items():
+        for name, value in outputs.items():
             value = self.as_given(value)
             if self.packed is not None:
                 shaped[name] = pack_like(value, self.packed)

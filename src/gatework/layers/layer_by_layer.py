@@ -35,7 +35,7 @@ def run_layers(
     """
     x = call.x
     finals: list[tuple[Tensor, ...]] = []
-    streams: dict[str, Tensor] = {}
+    emits: dict[str, Tensor] = {}
     for layer in range(stack.num_layers):
         results = []
         for direction in range(stack.directions):
@@ -47,15 +47,15 @@ def run_layers(
             joined = torch.cat([result.output for result in results], dim=-1)
         if stack.residual and layer > 0:
             joined = joined + x
-        streams = {
+        emits = {
             name: torch.cat([result.emits[name] for result in results], dim=-1) for name in results[0].emits
         }
         x = joined
         if stack.dropout and layer < stack.num_layers - 1:
             x = dropout(x, stack.dropout, training)
     if len(finals) == 1:
-        return {"output": x, **streams}, tuple(state.unsqueeze(0) for state in finals[0])
-    return {"output": x, **streams}, tuple(torch.stack(states) for states in zip(*finals, strict=True))
+        return {"output": x, **emits}, tuple(state.unsqueeze(0) for state in finals[0])
+    return {"output": x, **emits}, tuple(torch.stack(states) for states in zip(*finals, strict=True))
 
 
 def _run_layer(
@@ -72,14 +72,14 @@ def _run_layer(
     graph, backend = plan.graph, plan.choice.backend
     reverse = call.reversed if direction else call.unchanged
     masks = sequence_masks(graph, x, call.rows, stack.recurrent_dropout, stack.sizes)
-    streams = {
+    inputs = {
         graph.inputs[0].name: x,
-        **call.streams,
+        **call.sequence_inputs,
         **step_masks(graph, x, dict(stack.zoneout), stack.sizes),
     }
     index = layer * stack.directions + direction
     sequence = SequenceInput(
-        inputs={name: reverse(value) for name, value in streams.items()},
+        inputs={name: reverse(value) for name, value in inputs.items()},
         statics={**call.statics, **masks},
         states=tuple(state[index] for state in call.states),
         memories=call.memories.of(index),

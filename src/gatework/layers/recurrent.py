@@ -190,7 +190,7 @@ class Recurrent(nn.Module):
             memory: (S, B, M), or (B, S, M) if batch_first, for a cell that attends; by name for several memories; or
                 what `attend_to` made of it.
             memory_lengths: (B,) steps of each memory.
-            inputs: further input streams, shaped as `input`, and static vectors, (B, size), by name.
+            inputs: further sequence inputs, shaped as `input`, and static vectors, (B, size), by name.
             emit: gates of the top layer to give beside the output, such as the weights of an attention.
 
         Returns:

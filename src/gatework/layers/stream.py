@@ -143,14 +143,16 @@ class Stream:
     def _step(self, x: Tensor, further: dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
         """A step by the backend's sequence call."""
         kinds = {spec.name: spec.kind for spec in self._graph.inputs}
-        streams = {name: value.unsqueeze(0) for name, value in further.items() if kinds[name] == "input"}
+        sequence_inputs = {
+            name: value.unsqueeze(0) for name, value in further.items() if kinds[name] == "input"
+        }
         statics = {name: value for name, value in further.items() if kinds[name] == "static"}
         value = x.unsqueeze(0)
         states = []
         emits: dict[str, Tensor] = {}
         for number, parameters in enumerate(self._parameters):
             sequence = SequenceInput(
-                {self._graph.inputs[0].name: value, **streams},
+                {self._graph.inputs[0].name: value, **sequence_inputs},
                 statics,
                 tuple(state[number] for state in self._states),
                 self._memories.of(number),

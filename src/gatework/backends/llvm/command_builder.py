@@ -228,7 +228,7 @@ class CommandBuilder:
         Args:
             masks: of states: 1 for two alternating places, -1 for a whole history.
             steps: the first, and one past the last.
-            begin, direction: step k is at `begin + k * direction` in the streams.
+            begin, direction: step k is at `begin + k * direction` of arrays over time.
             by_units: whether threads share units rather than rows.
         """
         layout, part = bound.program.layout, self._part

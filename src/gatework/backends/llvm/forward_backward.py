@@ -44,21 +44,23 @@ _FEW_ROWS = 6  # a thread's, below which rows of several steps are multiplied to
 
 
 @made_once(maxsize=256)
-def forward_work(shape: Shape, wanted: frozenset[str] | None) -> CommandList | RaggedCommandList:
-    """The forward pass; for training where `wanted` is given.
+def forward_work(
+    shape: Shape, inputs_requiring_grad: frozenset[str] | None
+) -> CommandList | RaggedCommandList:
+    """The forward pass; for training where `inputs_requiring_grad` is given.
 
     Bases, by their kinds: `input`, `static`, `memory` with `lengths` and `attended_rows`, `state` and `parameter` are
     read; `emit`, `final`, `history` (of the first state; in training of all) and `kept` are written.
     """
     work = CommandBuilder(shape.dtype, shape.target, shape.team, shape.parts)
-    add_forward(work, shape, wanted, Address)
+    add_forward(work, shape, inputs_requiring_grad, Address)
     return work.finish() if shape.pieces is not None else work.finish_ragged()
 
 
 def add_forward(
     work: CommandBuilder,
     shape: Shape,
-    wanted: frozenset[str] | None,
+    inputs_requiring_grad: frozenset[str] | None,
     at: Where,
     layer: int | None = None,
 ) -> None:
@@ -69,43 +71,43 @@ def add_forward(
         layer: whose parameters they read; None where there is but one.
     """
     graph, sizes, rows_all = shape.graph, shape.size_of, shape.rows
-    if wanted is None:
+    if inputs_requiring_grad is None:
         programs = programs_of(graph)
-        outer, loop, saved = programs.hoisted, programs.loop, Kept({}, {}, 0)
+        hoisted_part, loop, saved = programs.hoisted, programs.loop, Kept({}, {}, 0)
     else:
-        training = training_programs_of(graph, wanted)
-        outer = None if training.hoisted is None else training.hoisted.forward
-        loop, saved = training.loop.forward, _kept(shape, wanted, at)
+        training = training_programs_of(graph, inputs_requiring_grad)
+        hoisted_part = None if training.hoisted is None else training.hoisted.forward
+        loop, saved = training.loop.forward, _kept(shape, inputs_requiring_grad, at)
     bound = work.bind(native(loop, shape.dtype, shape.target), graph, sizes, rows_all, layer)
     begun = shape.extent.begun
     waiting = rows_all - begun  # rows without a step end as they begin
     states, masks = {}, {}
     for state in graph.states:
         name, width = state.name, resolve(state.size, sizes)
-        given = at(ArrayKey("state", name))
-        if wanted is not None or state is graph.states[0]:
-            masks[name], states[name] = -1, TimeArray(_there(at, ArrayKey("history", name)), width)
-            work.copy(given, states[name].place, width, rows_all)
+        start = at(ArrayKey("state", name))
+        if inputs_requiring_grad is not None or state is graph.states[0]:
+            masks[name], states[name] = -1, TimeArray(_address(at, ArrayKey("history", name)), width)
+            work.copy(start, states[name].place, width, rows_all)
         else:
             masks[name], states[name] = 1, TimeArray(work.scratch(2 * rows_all * width), width)
-            work.copy(given and given.at(waiting * width), states[name].place, width, begun)
-        work.copy(given, _there(at, ArrayKey("final", name)), width, waiting)
-    inputs = _given(graph, sizes, at)
+            work.copy(start and start.at(waiting * width), states[name].place, width, begun)
+        work.copy(start, _address(at, ArrayKey("final", name)), width, waiting)
+    inputs = _inputs(graph, sizes, at)
     emits = {
-        key: TimeArray(_there(at, key), width)
+        key: TimeArray(_address(at, key), width)
         for key, width in given_at_steps(loop, sizes).items()
         if key not in saved.loop
     }
-    loop_streams = inputs | emits | saved.loop
+    loop_arrays = inputs | emits | saved.loop
 
-    handed = {} if outer is None else given_at_steps(outer, sizes)
+    handed = {} if hoisted_part is None else given_at_steps(hoisted_part, sizes)
     handed = {key: width for key, width in handed.items() if key not in saved.hoisted}
     chunk_rows = shape.chunk_rows(_FORWARD_ROWS, sum(handed.values()))
     buffers = {key: TimeArray(work.scratch(chunk_rows * width), width) for key, width in handed.items()}
     hoisted = None
-    if outer is not None:
+    if hoisted_part is not None:
         few = rows_all <= shape.units_up_to or rows_all < shape.team * _FEW_ROWS
-        hoisted = _HoistedProgram(work, shape, outer, chunk_rows, batched=few, layer=layer)
+        hoisted = _HoistedProgram(work, shape, hoisted_part, chunk_rows, batched=few, layer=layer)
     work.barrier()
     for chunk in work.chunks(shape.pieces, chunk_rows, shape.units_up_to):
         made = _moved(saved.hoisted, chunk.shift) | _moved(buffers, -chunk.before)
@@ -113,7 +115,7 @@ def add_forward(
             hoisted.run(_moved(inputs, chunk.shift) | made, chunk)
             if hoisted.batched or chunk.by_units:
                 work.barrier()
-        arrays = _arrays(shape, _moved(loop_streams, chunk.shift) | _hoisted(made), rows_all - chunk.rows)
+        arrays = _arrays(shape, _moved(loop_arrays, chunk.shift) | _hoisted(made), rows_all - chunk.rows)
         olds = {
             name: places.at(chunk.moved if masks[name] == 1 else rows_all - chunk.rows + chunk.shift)
             for name, places in states.items()
@@ -126,57 +128,57 @@ def add_forward(
             work.barrier()
         for name, old in olds.items():
             turned = chunk.turned_rows if masks[name] == 1 else chunk.history_rows
-            final = _there(at, ArrayKey("final", name)).at((rows_all - chunk.rows) * old.width)
+            final = _address(at, ArrayKey("final", name)).at((rows_all - chunk.rows) * old.width)
             work.copy(old.at(turned).place, final, old.width, chunk.ended)
 
 
-def _there(at: Where, key: ArrayKey) -> Address:
+def _address(at: Where, key: ArrayKey) -> Address:
     place = at(key)
     if place is None:
         raise ValueError(f"the pass needs {key}")
     return place
 
 
-def _kept(shape: Shape, wanted: frozenset[str], at: Where) -> Kept:
+def _kept(shape: Shape, inputs_requiring_grad: frozenset[str], at: Where) -> Kept:
     """What training keeps, where the array of it stands."""
-    saved = kept(shape, wanted)
+    saved = kept(shape, inputs_requiring_grad)
     if not saved.size:
         return saved
-    base = _there(at, KEPT)
+    base = _address(at, KEPT)
 
-    def based(streams: TimeArrays) -> TimeArrays:
-        return {key: TimeArray(base.at(place.offset), width) for key, (place, width) in streams.items()}
+    def based(time_arrays: TimeArrays) -> TimeArrays:
+        return {key: TimeArray(base.at(place.offset), width) for key, (place, width) in time_arrays.items()}
 
     return Kept(based(saved.loop), based(saved.hoisted), saved.size)
 
 
-def _hoisted(streams: TimeArrays) -> TimeArrays:
+def _hoisted(time_arrays: TimeArrays) -> TimeArrays:
     """What the hoisted program makes for the loop: what each of them saves has numbers of its own."""
-    return {key: stream for key, stream in streams.items() if key.kind == "hoisted"}
+    return {key: array for key, array in time_arrays.items() if key.kind == "hoisted"}
 
 
-def _given(graph: Graph, sizes: Mapping[str, int], at: Where) -> TimeArrays:
+def _inputs(graph: Graph, sizes: Mapping[str, int], at: Where) -> TimeArrays:
     """The inputs of a call."""
     specs = graph.inputs_of_kind("input")
-    return {spec.key: TimeArray(_there(at, spec.key), resolve(spec.size, sizes)) for spec in specs}
+    return {spec.key: TimeArray(_address(at, spec.key), resolve(spec.size, sizes)) for spec in specs}
 
 
-def _moved(streams: TimeArrays, rows: Number) -> TimeArrays:
-    return {key: stream.at(rows) for key, stream in streams.items()}
+def _moved(time_arrays: TimeArrays, rows: Number) -> TimeArrays:
+    return {key: array.at(rows) for key, array in time_arrays.items()}
 
 
 def _static_widths(shape: Shape) -> dict[str, int]:
     return {spec.name: resolve(spec.size, shape.size_of) for spec in shape.graph.inputs_of_kind("static")}
 
 
-def _arrays(shape: Shape, streams: TimeArrays, first_row: Number) -> dict[ArrayKey, Address]:
-    """Where streams, static inputs and memories stand, from a row on."""
+def _arrays(shape: Shape, time_arrays: TimeArrays, first_row: Number) -> dict[ArrayKey, Address]:
+    """Where arrays over time, static inputs and memories stand, from a row on."""
     statics = {ArrayKey("static", name): width for name, width in _static_widths(shape).items()}
     arrays = {key: Address(key, first_row * width) for key, width in statics.items()}
     arrays[ATTENDED_ROWS] = Address(ATTENDED_ROWS, first_row)
     for name in shape.memories:
         arrays |= {key: Address(key) for key in (ArrayKey("memory", name), ArrayKey("lengths", name))}
-    return arrays | {key: stream.place for key, stream in streams.items()}
+    return arrays | {key: array.place for key, array in time_arrays.items()}
 
 
 class _HoistedProgram:
@@ -203,19 +205,19 @@ class _HoistedProgram:
         code = native(program, shape.dtype, shape.target)
         self.bound = work.bind(code, shape.graph, shape.size_of, rows, layer)
 
-    def run(self, streams: TimeArrays, chunk: Chunk) -> None:
-        """Runs the program for one chunk; streams are addressed as if every earlier step had the chunk's row count."""
+    def run(self, time_arrays: TimeArrays, chunk: Chunk) -> None:
+        """Runs the program for one chunk; arrays over time are addressed as if every earlier step had its row count."""
         shape = self.shape
         if self.batched:
-            arrays = _arrays(shape, _moved(streams, chunk.before), 0)
+            arrays = _arrays(shape, _moved(time_arrays, chunk.before), 0)
             self.work.run(self.bound, arrays, {}, steps=(0, 1), rows=chunk.all_rows)
         else:
-            arrays = _arrays(shape, streams, shape.rows - chunk.rows)
+            arrays = _arrays(shape, time_arrays, shape.rows - chunk.rows)
             self.work.run(self.bound, arrays, {}, steps=(chunk.first, chunk.last), rows=chunk.rows)
 
 
 @made_once(maxsize=256)
-def backward_work(shape: Shape, wanted: frozenset[str]) -> CommandList | RaggedCommandList:
+def backward_work(shape: Shape, inputs_requiring_grad: frozenset[str]) -> CommandList | RaggedCommandList:
     """The backward pass.
 
     Bases, by their kinds: those of forward, `output_gradient`, `emit_gradient` and `final_gradient` are read;
@@ -223,12 +225,16 @@ def backward_work(shape: Shape, wanted: frozenset[str]) -> CommandList | RaggedC
     `static_gradient`, `memory_gradient`, `state_gradient` and `parameter_gradient` are written.
     """
     work = CommandBuilder(shape.dtype, shape.target, shape.team, shape.parts)
-    add_backward(work, shape, wanted, Address)
+    add_backward(work, shape, inputs_requiring_grad, Address)
     return work.finish() if shape.pieces is not None else work.finish_ragged()
 
 
 def add_backward(
-    work: CommandBuilder, shape: Shape, wanted: frozenset[str], at: Where, layer: int | None = None
+    work: CommandBuilder,
+    shape: Shape,
+    inputs_requiring_grad: frozenset[str],
+    at: Where,
+    layer: int | None = None,
 ) -> None:
     """The commands of a layer's backward pass.
 
@@ -237,24 +243,24 @@ def add_backward(
         layer: whose parameters they read; None where there is but one.
     """
     graph, sizes, rows_all = shape.graph, shape.size_of, shape.rows
-    programs = training_programs_of(graph, wanted)
-    training, outer = programs.loop, programs.hoisted
-    saved = _kept(shape, wanted, at)
+    programs = training_programs_of(graph, inputs_requiring_grad)
+    training, hoisted_part = programs.loop, programs.hoisted
+    saved = _kept(shape, inputs_requiring_grad, at)
 
-    inputs = _given(graph, sizes, at)
-    histories = {state.name: _there(at, ArrayKey("history", state.name)) for state in graph.states}
-    loop_streams = inputs | saved.loop | _hoisted(saved.hoisted)
+    inputs = _inputs(graph, sizes, at)
+    histories = {state.name: _address(at, ArrayKey("history", state.name)) for state in graph.states}
+    loop_arrays = inputs | saved.loop | _hoisted(saved.hoisted)
     states = {state.name: resolve(state.size, sizes) for state in graph.states}
     output = graph.states[0].name
     of_output = ArrayKey("output_gradient", output)
-    loop_streams[of_output] = TimeArray(_there(at, of_output), states[output])
+    loop_arrays[of_output] = TimeArray(_address(at, of_output), states[output])
     for key, width in given_at_steps(graph, sizes).items():
-        loop_streams[key.gradient] = TimeArray(_there(at, key.gradient), width)
+        loop_arrays[key.gradient] = TimeArray(_address(at, key.gradient), width)
     for name, width in states.items():
-        loop_streams[ArrayKey("new", name)] = TimeArray(histories[name], width).at(rows_all)
+        loop_arrays[ArrayKey("new", name)] = TimeArray(histories[name], width).at(rows_all)
 
     made = given_at_steps(training.loop, sizes)
-    hoisted_made = {} if outer is None else given_at_steps(outer.loop, sizes)
+    hoisted_made = {} if hoisted_part is None else given_at_steps(hoisted_part.loop, sizes)
     handed = [width for key, width in (*made.items(), *hoisted_made.items()) if key.kind != "input_gradient"]
     chunk_rows = shape.chunk_rows(_BACKWARD_ROWS, sum(handed))
 
@@ -263,16 +269,16 @@ def add_backward(
         whole, rest = {}, {}
         for key, width in widths.items():
             if key.kind == "input_gradient":
-                whole[key] = TimeArray(_there(at, key._replace(kind=kind)), width)
+                whole[key] = TimeArray(_address(at, key._replace(kind=kind)), width)
             else:
                 rest[key] = TimeArray(work.scratch(chunk_rows * width), width)
         return whole, rest
 
     whole, buffers = places(made, "input_gradient")
-    loop_streams |= whole
+    loop_arrays |= whole
     hoisted_whole, hoisted_buffers = places(hoisted_made, "hoisted_input_gradient")
     flows = []  # gradients of what the hoisted program gives to the loop: the loop gives them to its backward program
-    for key, width in {} if outer is None else given_at_steps(outer.forward, sizes).items():
+    for key, width in {} if hoisted_part is None else given_at_steps(hoisted_part.forward, sizes).items():
         if key.kind == "hoisted":
             flows.append(key.gradient)
             if key.gradient not in made:  # the step does not depend on it
@@ -281,20 +287,20 @@ def add_backward(
 
     bound = work.bind(native(training.loop, shape.dtype, shape.target), graph, sizes, rows_all, layer)
     hoisted = None
-    if outer is not None and hoisted_made:
-        hoisted = _HoistedProgram(work, shape, outer.loop, chunk_rows, batched=True, layer=layer)
+    if hoisted_part is not None and hoisted_made:
+        hoisted = _HoistedProgram(work, shape, hoisted_part.loop, chunk_rows, batched=True, layer=layer)
     for name, (length, *columns) in parameter_shapes(graph, sizes).items():
-        work.copy(None, _there(at, _of_parameter(name)), columns[0] if columns else 1, length)
+        work.copy(None, _address(at, _of_parameter(name)), columns[0] if columns else 1, length)
     for name in _static_gradients(programs):
         key = ArrayKey("static_gradient", name)
-        work.copy(None, _there(at, key), _static_widths(shape)[name], rows_all)
+        work.copy(None, _address(at, key), _static_widths(shape)[name], rows_all)
 
     gathered: dict[ArrayKey, Address] = {}  # gradients that the loop sums itself, a row at a time
     for name in dict.fromkeys([*training.keys, *(part.name for part in training.memories)]):
         key = ArrayKey("memory_gradient", name)
-        work.copy(None, _there(at, key), prod(shape.memories[name]), rows_all)
+        work.copy(None, _address(at, key), prod(shape.memories[name]), rows_all)
         if name in training.keys:
-            gathered[key] = _there(at, key)
+            gathered[key] = _address(at, key)
     energies = {name: parameter_shapes(graph, sizes)[name][0] for name in training.energies}
     for name, width in energies.items():
         gathered[ArrayKey("vector_gradient", name)] = place = work.scratch(rows_all * width)
@@ -315,8 +321,8 @@ def add_backward(
             ArrayKey("old", name): TimeArray(histories[name], width).at(rows_all - chunk.rows)
             for name, width in states.items()
         }
-        here = _moved(loop_streams | olds, chunk.shift) | _moved(buffers, -chunk.before)
-        arrays = _arrays(shape, here, rows_all - chunk.rows)
+        loop_places = _moved(loop_arrays | olds, chunk.shift) | _moved(buffers, -chunk.before)
+        arrays = _arrays(shape, loop_places, rows_all - chunk.rows)
         arrays |= {ArrayKey("state", carried(name)): s.at(chunk.moved).place for name, s in flowing.items()}
         arrays |= gathered
         work.run(
@@ -325,23 +331,23 @@ def add_backward(
         )  # fmt: skip
         work.barrier()
         sums = _Sums(work, shape, chunk, at)
-        sums.add(training, here)
-        if outer is not None:
-            there = _moved(inputs | saved.hoisted | hoisted_whole, chunk.shift)
-            there |= {key: here[key] for key in flows}
-            there |= _moved(hoisted_buffers, -chunk.before)
+        sums.add(training, loop_places)
+        if hoisted_part is not None:
+            hoisted_places = _moved(inputs | saved.hoisted | hoisted_whole, chunk.shift)
+            hoisted_places |= {key: loop_places[key] for key in flows}
+            hoisted_places |= _moved(hoisted_buffers, -chunk.before)
             if hoisted is not None:
-                hoisted.run(there, chunk)
+                hoisted.run(hoisted_places, chunk)
                 if hoisted_buffers:
                     work.barrier()
-            sums.add(outer, there)
+            sums.add(hoisted_part, hoisted_places)
         work.barrier()
     for name, width in energies.items():
-        place, result = gathered[ArrayKey("vector_gradient", name)], _there(at, _of_parameter(name))
+        place, result = gathered[ArrayKey("vector_gradient", name)], _address(at, _of_parameter(name))
         work.outer(Address(UNIT), (0, 0), place, width, rows_all, 1, width, result)
     begun = shape.extent.begun
     for name, state in flowing.items():
-        to = TimeArray(_there(at, ArrayKey("state_gradient", name)), state.width)
+        to = TimeArray(_address(at, ArrayKey("state_gradient", name)), state.width)
         source = state.at(shape.extent.turned_rows).place
         work.copy(source, to.at(rows_all - begun).place, state.width, begun)
         work.copy(at(ArrayKey("final_gradient", name)), to.place, state.width, rows_all - begun)
@@ -357,28 +363,30 @@ def _static_gradients(programs: TrainingPrograms) -> list[str]:
 
 
 class _Sums:
-    """Gradients of parameters, static inputs and memories: sums over the rows of a chunk, from its streams."""
+    """Gradients of parameters, static inputs and memories: sums over the rows of a chunk, from its arrays over time."""
 
     def __init__(self, work: CommandBuilder, shape: Shape, chunk: Chunk, at: Where) -> None:
         self.work, self.shape, self.chunk, self.at = work, shape, chunk, at
 
-    def add(self, program: Backward, streams: TimeArrays) -> None:
-        """What a backward program's streams give."""
+    def add(self, program: Backward, time_arrays: TimeArrays) -> None:
+        """What a backward program's arrays over time give."""
         graph, sizes = self.shape.graph, self.shape.size_of
         for weight in program.weights:
             first, last = gate_rows(graph, weight.slot, sizes)[weight.gate]
-            right = streams[weight.operand]
-            result = _there(self.at, _of_parameter(f"weight_{weight.slot}")).at(first * right.width)
-            self.products(streams[weight.gradient], right, last - first, result)
+            right = time_arrays[weight.operand]
+            result = _address(self.at, _of_parameter(f"weight_{weight.slot}")).at(first * right.width)
+            self.products(time_arrays[weight.gradient], right, last - first, result)
         for slot, gate, flow in program.biases:
             first, _ = gate_rows(graph, slot, sizes)[gate]
-            self.products(None, streams[flow], 1, _there(self.at, _of_parameter(f"bias_{slot}")).at(first))
+            self.products(
+                None, time_arrays[flow], 1, _address(self.at, _of_parameter(f"bias_{slot}")).at(first)
+            )
         for name, flow in program.vectors:
-            self.products(None, streams[flow], 1, _there(self.at, _of_parameter(name)))
+            self.products(None, time_arrays[flow], 1, _address(self.at, _of_parameter(name)))
         for name, flow in program.statics:
             chunk = self.chunk
-            place, width = streams[flow].at(chunk.before)
-            result = _there(self.at, ArrayKey("static_gradient", name))
+            place, width = time_arrays[flow].at(chunk.before)
+            result = _address(self.at, ArrayKey("static_gradient", name))
             result = result.at((self.shape.rows - chunk.rows) * width)
             columns = chunk.rows * width
             self.work.outer(
@@ -386,21 +394,21 @@ class _Sums:
             )
 
         for part in program.memories:
-            self.rows_of_memory(part.name, streams[part.weights], streams[part.weighed])
+            self.rows_of_memory(part.name, time_arrays[part.weights], time_arrays[part.weighed])
 
     def rows_of_memory(self, name: str, weights: TimeArray, weighed: TimeArray) -> None:
         """Adds, for each row, the outer products of the weights of its memory's steps and what they weigh."""
         chunk, waiting = self.chunk, self.shape.rows - self.chunk.rows
         steps, width = self.shape.memories[name]
-        result = _there(self.at, ArrayKey("memory_gradient", name))
-        left, right = (stream.at(chunk.before).place for stream in (weights, weighed))
+        result = _address(self.at, ArrayKey("memory_gradient", name))
+        left, right = (array.at(chunk.before).place for array in (weights, weighed))
         self.work.outer_of_rows(
             left, chunk.rows * steps, right, chunk.rows * width, chunk.last - chunk.first,
             (chunk.rows, steps, width), result.at(waiting * steps * width),
         )  # fmt: skip
 
     def products(self, left: TimeArray | None, right: TimeArray, rows: int, result: Address) -> None:
-        """Adds the outer products of two streams' rows; where there is no left one, the sums of the right one's."""
+        """Adds the outer products of two arrays' rows; where there is no left one, the sums of the right one's."""
         first = self.chunk.before
         place, width = right.at(first)
         other, strides = Address(UNIT), (0, 0)

@@ -37,11 +37,11 @@ class _Chain:
     @property
     def parameter_shapes(self) -> list[tuple[int, ...]]:
         """Of every layer's parameters, in order."""
-        found = []
+        in_order = []
         for sizes, _ in self.layers:
             shapes = parameter_shapes(self.graph, dict(sizes))
-            found += [shapes[name] for name in self.names]
-        return found
+            in_order += [shapes[name] for name in self.names]
+        return in_order
 
     @property
     def widths(self) -> list[int]:
@@ -80,23 +80,23 @@ def chain(
     Returns:
         (T, B, H), and the final states, (layers, B, size) each.
     """
-    wanted = INFERENCE
+    gradients = INFERENCE
     if torch.is_grad_enabled():
-        wanted = TRAINING_WITH_INPUT if x.requires_grad else TRAINING
-    made = torch.ops.gatework.stack(x, parameters, states, describe(stack, layers), wanted)
-    return made[0] if wanted == INFERENCE else made[-1], tuple(made[1 : 1 + len(stack.graph.states)])
+        gradients = TRAINING_WITH_INPUT if x.requires_grad else TRAINING
+    made = torch.ops.gatework.stack(x, parameters, states, describe(stack, layers), gradients)
+    return made[0] if gradients == INFERENCE else made[-1], tuple(made[1 : 1 + len(stack.graph.states)])
 
 
 def _check(
-    known: _Chain, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], wanted: int
+    known: _Chain, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor], gradients: int
 ) -> None:
     """Refuses tensors that the described layers do not have.
 
     Raises:
         ValueError: a shape, dtype or number of tensors that does not fit; the message has the one received.
     """
-    if wanted not in (INFERENCE, TRAINING, TRAINING_WITH_INPUT):
-        raise ValueError(f"gatework::stack: wanted={wanted}; it must be -1, 0 or 1.")
+    if gradients not in (INFERENCE, TRAINING, TRAINING_WITH_INPUT):
+        raise ValueError(f"gatework::stack: gradients={gradients}; it must be -1, 0 or 1.")
     if x.dtype not in (torch.float32, torch.float64) or x.dim() != 3 or x.shape[2] != known.input_size:
         raise ValueError(
             f"gatework::stack: x is {tuple(x.shape)} of {x.dtype}; expected (T, B, {known.input_size}) of float32 or "
@@ -128,17 +128,19 @@ def _check_shapes(
             )
 
 
-def _call(known: _Chain, x: Tensor, given: bool, wanted: int) -> StackCall:
-    gradient = None if wanted == INFERENCE else wanted == TRAINING_WITH_INPUT
+def _call(known: _Chain, x: Tensor, given: bool, gradients: int) -> StackCall:
+    gradient = None if gradients == INFERENCE else gradients == TRAINING_WITH_INPUT
     return StackCall(known.graph, x.dtype, known.names, known.layers, x.shape[0], x.shape[1], given, gradient)
 
 
-def _prepared(known: _Chain, x: Tensor, given: bool, wanted: int) -> Stack:
-    return prepared(_call(known, x, given, wanted))
+def _prepared(known: _Chain, x: Tensor, given: bool, gradients: int) -> Stack:
+    return prepared(_call(known, x, given, gradients))
 
 
 @torch.library.custom_op("gatework::stack", mutates_args=(), device_types="cpu")
-def stack(x: Tensor, parameters: list[Tensor], states: list[Tensor], layer: str, wanted: int) -> list[Tensor]:
+def stack(
+    x: Tensor, parameters: list[Tensor], states: list[Tensor], layer: str, gradients: int
+) -> list[Tensor]:
     """The output (T, B, H) and the final states; in training the history (T + 1, B, H) of the output, the final states,
     what backward needs, and the output.
 
@@ -147,32 +149,32 @@ def stack(x: Tensor, parameters: list[Tensor], states: list[Tensor], layer: str,
         parameters: of all layers, in torch.nn's order.
         states: (L, B, size) each, or none where they begin at zero.
         layer: made by `describe`.
-        wanted: INFERENCE, TRAINING or TRAINING_WITH_INPUT.
+        gradients: INFERENCE, TRAINING or TRAINING_WITH_INPUT.
 
     Raises:
         ValueError: a shape, dtype or number of tensors that does not fit.
     """
     known = _described(layer)
-    _check(known, x, parameters, states, wanted)
+    _check(known, x, parameters, states, gradients)
     x, *others = readable_in_an_operator([x, *parameters, *states])
-    made = _prepared(known, x, bool(states), wanted)
+    made = _prepared(known, x, bool(states), gradients)
     results = made.forward(x, others[: len(parameters)], others[len(parameters) :])
-    if wanted == INFERENCE and made.has_history:
+    if gradients == INFERENCE and made.has_history:
         results[0] = results[0][1:]
     return results
 
 
 @stack.register_fake
-def _(x: Tensor, parameters: list[Tensor], states: list[Tensor], layer: str, wanted: int) -> list[Tensor]:
+def _(x: Tensor, parameters: list[Tensor], states: list[Tensor], layer: str, gradients: int) -> list[Tensor]:
     known = _described(layer)
-    _check(known, x, parameters, states, wanted)
+    _check(known, x, parameters, states, gradients)
     steps, rows = x.shape[:2]  # these may be symbols: nothing is looked up by them
     widths = known.widths
-    first = steps if wanted == INFERENCE else steps + 1
+    first = steps if gradients == INFERENCE else steps + 1
     shapes: list[tuple[Any, ...]] = [(first, rows, widths[0])]
     shapes += [(len(known.layers), rows, width) for width in widths]
-    if wanted != INFERENCE:
-        gradient = wanted == TRAINING_WITH_INPUT
+    if gradients != INFERENCE:
+        gradient = gradients == TRAINING_WITH_INPUT
         saved = saved_size(known.graph, known.layers, x.dtype, gradient, steps, rows)
         shapes += [(saved,), (steps, rows, widths[0])]
     return [x.new_empty(shape) for shape in shapes]
@@ -188,7 +190,7 @@ def stack_backward(
     output: Tensor,
     finals: list[Tensor],
     layer: str,
-    wanted: int,
+    gradients: int,
 ) -> list[Tensor]:
     """Gradients of parameters, of the given states, and of the input where that is wanted.
 
@@ -200,10 +202,10 @@ def stack_backward(
         ValueError: a shape, dtype or number of tensors that does not fit.
     """
     known = _described(layer)
-    _check(known, x, parameters, states, wanted)
-    if wanted == INFERENCE:
-        raise ValueError("gatework::stack_backward: wanted=-1; there are no gradients of an inference.")
-    made = _prepared(known, x, bool(states), wanted)
+    _check(known, x, parameters, states, gradients)
+    if gradients == INFERENCE:
+        raise ValueError("gatework::stack_backward: gradients=-1; there are no gradients of an inference.")
+    made = _prepared(known, x, bool(states), gradients)
     history_shape, *final_shapes, saved_shape, output_shape = made.made
     _check_shapes(
         "history, saved and output", [history, saved, output], [history_shape, saved_shape, output_shape], x
@@ -217,13 +219,13 @@ def stack_backward(
 
 @stack_backward.register_fake
 def _(x: Tensor, parameters: list[Tensor], states: list[Tensor], *others: Any) -> list[Tensor]:
-    wanted = others[-1]
-    results = [*parameters, *states, *([x] if wanted == TRAINING_WITH_INPUT else [])]
+    gradients = others[-1]
+    results = [*parameters, *states, *([x] if gradients == TRAINING_WITH_INPUT else [])]
     return [torch.empty_like(value, memory_format=torch.contiguous_format) for value in results]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    x, parameters, states, ctx.layer, ctx.wanted = inputs
+    x, parameters, states, ctx.layer, ctx.gradients = inputs
     ctx.counts = len(parameters), len(states)
     history, *finals, saved, _ = output
     ctx.shapes = [final.shape for final in finals]
@@ -244,9 +246,11 @@ def _backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
         history.new_zeros(shape) if gradient is None else gradient
         for shape, gradient in zip(ctx.shapes, finals, strict=True)
     ]
-    found = stack_backward(x, parameters, states, history, saved, of_output, of_finals, ctx.layer, ctx.wanted)
-    of_input = found[-1] if ctx.wanted == TRAINING_WITH_INPUT else None
-    return of_input, found[:count], found[count : count + given], None, None
+    made = stack_backward(
+        x, parameters, states, history, saved, of_output, of_finals, ctx.layer, ctx.gradients
+    )
+    of_input = made[-1] if ctx.gradients == TRAINING_WITH_INPUT else None
+    return of_input, made[:count], made[count : count + given], None, None
 
 
 stack.register_autograd(_backward, setup_context=_keep)

@@ -63,14 +63,14 @@ def programs_of(graph: Graph) -> Programs:
 
 
 @made_once(maxsize=256)
-def training_programs_of(graph: Graph, wanted: frozenset[str]) -> TrainingPrograms:
+def training_programs_of(graph: Graph, inputs_requiring_grad: frozenset[str]) -> TrainingPrograms:
     """The same for training.
 
     Args:
-        wanted: inputs, static inputs and memories whose gradients are asked for.
+        inputs_requiring_grad: inputs, static inputs and memories whose gradients are asked for.
     """
     parts = _parts(graph)
-    unwanted = frozenset(spec.name for spec in graph.inputs) - wanted
+    unwanted = frozenset(spec.name for spec in graph.inputs) - inputs_requiring_grad
     return TrainingPrograms(
         None if parts.hoisted is None else _without(backward(parts.hoisted), unwanted),
         _without(backward(parts.loop), unwanted),
@@ -191,23 +191,23 @@ class Kept:
 
 
 @made_once(maxsize=256)
-def kept(shape: Shape, wanted: frozenset[str]) -> Kept:
-    """Where saved streams stand."""
-    programs = training_programs_of(shape.graph, wanted)
+def kept(shape: Shape, inputs_requiring_grad: frozenset[str]) -> Kept:
+    """Where saved arrays stand."""
+    programs = training_programs_of(shape.graph, inputs_requiring_grad)
     padding = ARRAY_PADDING // (torch.finfo(shape.dtype).bits // 8)
     loop_reads = {spec.key for spec in programs.loop.loop.inputs}
-    found: tuple[TimeArrays, TimeArrays] = ({}, {})
+    parts: tuple[TimeArrays, TimeArrays] = ({}, {})
     numbers: Number = 0
-    for part, streams in zip((programs.loop, programs.hoisted), found, strict=True):
+    for part, time_arrays in zip((programs.loop, programs.hoisted), parts, strict=True):
         if part is None:
             continue
         reads = {spec.key for spec in part.loop.inputs}
         for key, size in given_at_steps(part.forward, shape.size_of).items():
-            of_loop = streams is found[1] and key.kind == "hoisted" and key in loop_reads
+            of_loop = time_arrays is parts[1] and key.kind == "hoisted" and key in loop_reads
             if of_loop or (key in part.saved and key in reads):
-                streams[key] = TimeArray(Address(KEPT, numbers), size)
+                time_arrays[key] = TimeArray(Address(KEPT, numbers), size)
                 numbers += size * shape.extent.total + padding
-    return Kept(*found, numbers)
+    return Kept(*parts, numbers)
 
 
 def given_at_steps(graph: Graph, sizes: Mapping[str, int]) -> dict[ArrayKey, int]:

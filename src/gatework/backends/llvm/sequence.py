@@ -48,9 +48,9 @@ def shape_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceI
     like = next(iter(sequence.inputs.values()))
     shapes = tuple((name, value.shape) for name, value in parameters.items())
     memories = {name: memory.values for name, memory in sequence.memories.items()}
-    given = {**sequence.inputs, **sequence.statics, **memories}
-    given |= {state.name: value for state, value in zip(graph.states, sequence.states, strict=True)}
-    widths = tuple((name, value.shape[-1]) for name, value in given.items())
+    operands = {**sequence.inputs, **sequence.statics, **memories}
+    operands |= {state.name: value for state, value in zip(graph.states, sequence.states, strict=True)}
+    widths = tuple((name, value.shape[-1]) for name, value in operands.items())
     further = tuple((f"{name}_steps", value.shape[0]) for name, value in memories.items())
     sizes, weights = _sizes(graph, widths, shapes, further)
     steps = None if sequence.pieces is not None else sequence.steps
@@ -143,7 +143,10 @@ class _Buffers:
 
 
 def _forward(
-    shape: Shape, parameters: Mapping[str, Tensor], sequence: SequenceInput, wanted: frozenset[str] | None
+    shape: Shape,
+    parameters: Mapping[str, Tensor],
+    sequence: SequenceInput,
+    inputs_requiring_grad: frozenset[str] | None,
 ) -> tuple[SequenceOutput, Arrays]:
     """The outputs, and in training every array that the backward pass reads.
 
@@ -166,18 +169,18 @@ def _forward(
         width = value.shape[-1]
         buffers.read("state", {state.name: value})
         finals.append(buffers.write(ArrayKey("final", state.name), shape.rows, width))
-        if wanted is not None or state is graph.states[0]:
+        if inputs_requiring_grad is not None or state is graph.states[0]:
             buffers.write(ArrayKey("history", state.name), shape.rows + total, width)
     emits = {
         name: buffers.write(ArrayKey("emit", name), *steps, resolve(graph.nodes[index].width, sizes))
         for name, index in graph.emits().items()
     }
-    if wanted is not None:
+    if inputs_requiring_grad is not None:
         whole = shape.extent if sequence.pieces is None else extent(sequence.pieces)
-        buffers.write(KEPT, known_number(kept(shape, wanted).size, whole))
-    _call(forward_work(shape, wanted), sequence.pieces, buffers)
+        buffers.write(KEPT, known_number(kept(shape, inputs_requiring_grad).size, whole))
+    _call(forward_work(shape, inputs_requiring_grad), sequence.pieces, buffers)
     output = buffers.tensors[ArrayKey("history", graph.states[0].name)][shape.rows :].view(*steps, -1)
-    if wanted is None:
+    if inputs_requiring_grad is None:
         return SequenceOutput(output, emits, tuple(finals)), {}
     saved = {key: value for key, value in buffers.tensors.items() if key.kind != "final"}
     emits = {name: _copy(value) for name, value in emits.items()}
@@ -221,7 +224,7 @@ def _backward(
     buffers = _Buffers(shape)
     buffers.tensors |= saved
     weights = sum(saved[ArrayKey("parameter", name)].numel() for name in call.parameters)
-    work = backward_work(backward_shape(shape, weights), call.wanted)
+    work = backward_work(backward_shape(shape, weights), call.inputs_requiring_grad)
 
     def read(key: ArrayKey, value: Tensor | None, like: Tensor) -> None:
         buffers.tensors[key] = torch.zeros_like(like) if value is None else value.contiguous()
@@ -263,7 +266,7 @@ class _Call:
     statics: tuple[str, ...]
     memories: tuple[tuple[str, Tensor | None], ...]  # with their masks
     parameters: tuple[str, ...]
-    wanted: frozenset[str]
+    inputs_requiring_grad: frozenset[str]
 
     def parts(self, tensors: tuple[Tensor, ...]) -> tuple[SequenceInput, Tensors]:
         known = (self.inputs, self.statics, self.memories, self.shape.graph.states, self.parameters)
@@ -295,7 +298,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
         sequence, parameters = call.parts(tensors)
-        result, saved = _forward(call.shape, parameters, sequence, call.wanted)
+        result, saved = _forward(call.shape, parameters, sequence, call.inputs_requiring_grad)
         ctx.call, ctx.names = call, tuple(saved)
         ctx.save_for_backward(*tensors, *saved.values())
         ctx.set_materialize_grads(False)
@@ -311,15 +314,15 @@ class _Layer(torch.autograd.Function):
         graph = call.shape.graph
         output, emits, finals = _cut(tuple(plain), (1, len(graph.emits()), len(graph.states)))
         arrays = dict(zip(ctx.names, readable_saved(saved, call.shape.dtype), strict=True))
-        found = _backward(call, arrays, output[0], dict(zip(graph.emits(), emits, strict=True)), finals)
-        memories = {name: value.transpose(0, 1) for name, value in found.memories.items()}
+        made = _backward(call, arrays, output[0], dict(zip(graph.emits(), emits, strict=True)), finals)
+        memories = {name: value.transpose(0, 1) for name, value in made.memories.items()}
         return (
             None,
-            *(found.inputs.get(name) for name in call.inputs),
-            *(found.statics.get(name) for name in call.statics),
+            *(made.inputs.get(name) for name in call.inputs),
+            *(made.statics.get(name) for name in call.statics),
             *(memories.get(name) for name, _ in call.memories),
-            *found.states,
-            *(found.parameters[name] for name in call.parameters),
+            *made.states,
+            *(made.parameters[name] for name in call.parameters),
         )
 
 
@@ -355,17 +358,17 @@ def differentiate(
     """
     twice = torch.is_grad_enabled()
     pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None]
-    wanted = [tensor for tensor in tensors if tensor.requires_grad]
-    found = iter(
+    inputs_requiring_grad = [tensor for tensor in tensors if tensor.requires_grad]
+    computed = iter(
         torch.autograd.grad(
             [o for o, _ in pairs],
-            wanted,
+            inputs_requiring_grad,
             [g for _, g in pairs],
             create_graph=twice,
             allow_unused=True,
         )
     )
-    return tuple(next(found) if tensor.requires_grad else None for tensor in tensors)
+    return tuple(next(computed) if tensor.requires_grad else None for tensor in tensors)
 
 
 def run_sequence(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
@@ -376,15 +379,15 @@ def run_sequence(graph: Graph, parameters: Mapping[str, Tensor], sequence: Seque
     shape = shape_of(graph, parameters, sequence)
     if not torch.is_grad_enabled():
         return _forward(shape, parameters, sequence, None)[0]
-    given = {**sequence.inputs, **sequence.statics}
-    given |= {name: memory.values for name, memory in sequence.memories.items()}
-    tensors = (*given.values(), *sequence.states, *parameters.values())
+    operands = {**sequence.inputs, **sequence.statics}
+    operands |= {name: memory.values for name, memory in sequence.memories.items()}
+    tensors = (*operands.values(), *sequence.states, *parameters.values())
     if not any(tensor.requires_grad for tensor in tensors):
         return _forward(shape, parameters, sequence, None)[0]
-    wanted = frozenset(name for name, value in given.items() if value.requires_grad)
+    inputs_requiring_grad = frozenset(name for name, value in operands.items() if value.requires_grad)
     masks = tuple((name, memory.mask) for name, memory in sequence.memories.items())
     names = tuple(sequence.inputs), tuple(sequence.statics), masks, tuple(parameters)
-    call = _Call(shape, sequence.pieces, *names, wanted)
+    call = _Call(shape, sequence.pieces, *names, inputs_requiring_grad)
     results = _Layer.apply(call, *tensors)
     output, emits, states = _cut(results, (1, len(graph.emits()), len(graph.states)))
     return SequenceOutput(output[0], dict(zip(graph.emits(), emits, strict=True)), states)

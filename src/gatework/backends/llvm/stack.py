@@ -58,7 +58,7 @@ class StackSignature:
         names: of a layer's parameters.
         most: threads that may share the work.
         given: whether states are given; else they begin at zero.
-        wanted: in training, whether the gradient of the input is wanted; None for inference.
+        input_gradient: in training, whether the gradient of the input is wanted; None for inference.
     """
 
     graph: Graph
@@ -69,7 +69,7 @@ class StackSignature:
     rows: int
     most: int
     given: bool
-    wanted: bool | None
+    input_gradient: bool | None
 
 
 class Stack:
@@ -91,10 +91,12 @@ class Stack:
         ]
         self._team = max(shape.team for shape in shapes)
         self._shapes = [replace(shape, team=self._team) for shape in shapes]
-        self._wanted: list[frozenset[str] | None] = [None] * len(shapes)
-        if plain.wanted is not None:
+        self._inputs_requiring_grad: list[frozenset[str] | None] = [None] * len(shapes)
+        if plain.input_gradient is not None:
             first = graph.inputs[0].name
-            self._wanted = [frozenset([first] if n or plain.wanted else []) for n in range(len(shapes))]
+            self._inputs_requiring_grad = [
+                frozenset([first] if n or plain.input_gradient else []) for n in range(len(shapes))
+            ]
         self._widths = {state.name: resolve(state.size, shapes[0].size_of) for state in graph.states}
         self._output = graph.states[0].name
         self._input = ArrayKey("input", graph.inputs[0].name)
@@ -103,9 +105,9 @@ class Stack:
         finals = [(len(shapes), rows, width) for width in self._widths.values()]
         self._kept, numbers = self._keep()
         output = (steps, rows, self._widths[self._output])
-        self.has_history = plain.wanted is not None or _bytes(history, plain.dtype) > _SMALL
+        self.has_history = plain.input_gradient is not None or _bytes(history, plain.dtype) > _SMALL
         self.made: list[tuple[int, ...]] = [history if self.has_history else output, *finals]
-        if plain.wanted is not None:
+        if plain.input_gradient is not None:
             self.made += [(numbers,), output]
         self._make = [_maker(shape, plain.dtype) for shape in self.made]
         self._parameters = [
@@ -116,21 +118,23 @@ class Stack:
         self._backward: dict[tuple[bool, ...], _Call] = {}
 
     def _keep(self) -> tuple[list[dict[ArrayKey, Address]], int]:
-        """Where each layer's histories and saved streams stand in one array, and its size."""
-        found, numbers = [], 0
-        for number, (shape, wanted) in enumerate(zip(self._shapes, self._wanted, strict=True)):
+        """Where each layer's histories and saved arrays stand in one array, and its size."""
+        places_by_layer, numbers = [], 0
+        for number, (shape, inputs_requiring_grad) in enumerate(
+            zip(self._shapes, self._inputs_requiring_grad, strict=True)
+        ):
             places: dict[ArrayKey, Address] = {}
             for name, width in self._widths.items():
                 if number == len(self._shapes) - 1 and name == self._output:
                     places[ArrayKey("history", name)] = Address(ArrayKey("history", name))
-                elif wanted is not None:
+                elif inputs_requiring_grad is not None:
                     places[ArrayKey("history", name)] = Address(KEPT, numbers)
                     numbers += (self.plain.steps + 1) * self.plain.rows * width
-            if wanted is not None:
+            if inputs_requiring_grad is not None:
                 places[KEPT] = Address(KEPT, numbers)
-                numbers += known_number(kept(shape, wanted).size, shape.extent)
-            found.append(places)
-        return found, numbers
+                numbers += known_number(kept(shape, inputs_requiring_grad).size, shape.extent)
+            places_by_layer.append(places)
+        return places_by_layer, numbers
 
     def _layer_place(self, number: int, key: ArrayKey) -> Address:
         """A state's part of an array of all layers."""
@@ -145,7 +149,9 @@ class Stack:
         work = self._work_list(self._shapes)
         below = Address(self._input)
         history = ArrayKey("history", self._output)
-        for number, (shape, wanted) in enumerate(zip(self._shapes, self._wanted, strict=True)):
+        for number, (shape, inputs_requiring_grad) in enumerate(
+            zip(self._shapes, self._inputs_requiring_grad, strict=True)
+        ):
             places = dict(self._kept[number])
             if history not in places or not self.has_history:
                 places[history] = work.scratch((self.plain.steps + 1) * rows * width)
@@ -162,15 +168,15 @@ class Stack:
                     return None
                 return places[key] if key in places else self._layer_place(number, key)
 
-            add_forward(work, shape, wanted, at, number)
+            add_forward(work, shape, inputs_requiring_grad, at, number)
             work.barrier()
             below = places[history].at(rows * width)
         made: list[Base] = [history if self.has_history else _OUTPUT]
         made += [ArrayKey("final", name) for name in self._widths]
-        if self.plain.wanted is not None or not self.has_history:
+        if self.plain.input_gradient is not None or not self.has_history:
             # The caller may write into the output: backward reads the history, of which the output is a copy.
             work.copy(below, Address(_OUTPUT), width, rows * self.plain.steps)
-        if self.plain.wanted is not None:
+        if self.plain.input_gradient is not None:
             made += [KEPT, _OUTPUT]
         states = self._states if self.plain.given else []
         return _Call(work.finish(), [self._input, *self._layer_parameters(), *states, *made], self._team)
@@ -189,13 +195,13 @@ class Stack:
         weights = [weights for _, weights in self.plain.sizes]
         shapes = [backward_shape(shape, count) for shape, count in zip(self._shapes, weights, strict=True)]
         work = self._work_list(shapes)
-        there = dict(zip(widths, finals, strict=True))
+        has_gradient = dict(zip(widths, finals, strict=True))
         first = self._input.name
         history, of_output = ArrayKey("history", self._output), ArrayKey("output_gradient", self._output)
         above = Address(of_output)
         for number in reversed(range(len(shapes))):
-            wanted = self._wanted[number]
-            assert wanted is not None
+            inputs_requiring_grad = self._inputs_requiring_grad[number]
+            assert inputs_requiring_grad is not None
             below = Address(self._input)
             if number:
                 below = self._kept[number - 1][history].at(rows * widths[self._output])
@@ -203,7 +209,7 @@ class Stack:
             if number:
                 width = widths[self._output]
                 of_input = work.scratch(steps * rows * width)
-            both = self._made_twice(wanted)
+            both = self._made_twice(inputs_requiring_grad)
             of_outer = work.scratch(steps * rows * width) if both else of_input
             places = {
                 of_output: above,
@@ -222,27 +228,27 @@ class Stack:
                 if key in places:
                     return places[key]
                 if key.kind == "final_gradient":
-                    return self._layer_place(number, key) if there[key.name] else None
+                    return self._layer_place(number, key) if has_gradient[key.name] else None
                 if key.kind == "state_gradient":
                     return self._layer_place(number, key)
                 return Address(LayerArray(number, key))
 
-            add_backward(work, shapes[number], wanted, at, number)
+            add_backward(work, shapes[number], inputs_requiring_grad, at, number)
             work.barrier()
             if both:
                 work.outer(Address(UNIT), (0, 0), of_outer, 0, 1, 1, steps * rows * width, of_input)
                 work.barrier()
             above = of_input
         bases: list[Base] = [self._input, *self._layer_parameters(), history, KEPT, of_output]
-        bases += [ArrayKey("final_gradient", name) for name in widths if there[name]]
+        bases += [ArrayKey("final_gradient", name) for name in widths if has_gradient[name]]
         bases += [LayerArray(layer, key.gradient) for layer, key in self._parameters]
         bases += [key.gradient for key in self._states] if self.plain.given else []
-        bases += [self._input.gradient] if self.plain.wanted else []
+        bases += [self._input.gradient] if self.plain.input_gradient else []
         return _Call(work.finish(), bases, self._team)
 
-    def _made_twice(self, wanted: frozenset[str]) -> bool:
+    def _made_twice(self, inputs_requiring_grad: frozenset[str]) -> bool:
         """Whether the loop and the hoisted program both make a gradient of the input, which are then added."""
-        programs = training_programs_of(self.plain.graph, wanted)
+        programs = training_programs_of(self.plain.graph, inputs_requiring_grad)
         parts = (programs.loop, programs.hoisted)
         key, sizes = self._input.gradient, self._shapes[0].size_of
         return all(part is not None and key in given_at_steps(part.loop, sizes) for part in parts)
@@ -262,21 +268,23 @@ class Stack:
             history, saved: made by `forward`.
             output, finals: gradients of the output and of the final states.
         """
-        there = tuple(final is not None for final in finals)
-        if there not in self._backward:
+        has_gradient = tuple(final is not None for final in finals)
+        if has_gradient not in self._backward:
             with LOCK:  # by one thread
-                if there not in self._backward:
-                    self._backward[there] = self._prepare_backward(there)
+                if has_gradient not in self._backward:
+                    self._backward[has_gradient] = self._prepare_backward(has_gradient)
         dtype = self.plain.dtype
         gradients = [_empty_like(value) for value in parameters]
         shape = (len(self._shapes), self.plain.rows)
         states = (
             [result_pool.empty((*shape, w), dtype) for w in self._widths.values()] if self.plain.given else []
         )
-        of_input = _empty_like(x) if self.plain.wanted else None
-        given = [final.contiguous() for final in finals if final is not None]
+        of_input = _empty_like(x) if self.plain.input_gradient else None
+        final_gradients = [final.contiguous() for final in finals if final is not None]
         written = [*gradients, *states, *([] if of_input is None else [of_input])]
-        self._backward[there]([x, *parameters, history, saved, output.contiguous(), *given, *written])
+        self._backward[has_gradient](
+            [x, *parameters, history, saved, output.contiguous(), *final_gradients, *written]
+        )
         return of_input, gradients, states
 
 
@@ -380,15 +388,15 @@ def saved_size(
     first, output = graph.inputs[0].name, graph.states[0].name
     total: Any = 0
     for index, (sizes, weights) in enumerate(layers):
-        wanted = frozenset([first] if index or input_gradient else [])
+        inputs_requiring_grad = frozenset([first] if index or input_gradient else [])
         one_row = shape_for(graph, dtype, sizes, weights, 1, 1, 1, target.host())
         for state in graph.states:
             if (
                 index < len(layers) - 1 or state.name != output
             ):  # the last layer's output is the history itself
                 total += (steps + 1) * rows * resolve(state.size, dict(sizes))
-        saved = kept(one_row, wanted)
-        width = sum(stream.width for stream in (*saved.loop.values(), *saved.hoisted.values()))
+        saved = kept(one_row, inputs_requiring_grad)
+        width = sum(array.width for array in (*saved.loop.values(), *saved.hoisted.values()))
         total += width * steps * rows + known_number(saved.size, one_row.extent) - width
     return total
 

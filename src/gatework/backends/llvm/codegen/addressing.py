@@ -63,7 +63,7 @@ class Addressing:
         return self.e.i64(width) if isinstance(width, int) else self.scalar(ScalarKey("size", width))
 
     def time(self, step: Value) -> Value:
-        """The position of a step in its streams."""
+        """The position of a step in arrays over time."""
         return self.e.b.add(self.scalar(BEGIN), self.e.b.mul(step, self.scalar(DIRECTION)))
 
     def row(self, key: ArrayKey, width: Width, step: Value, row: Value, *, new: bool = False) -> Value:
