@@ -154,7 +154,7 @@ def evaluate(
     device: Device = "cpu",
     settings: Settings = [],  # noqa: B006
 ) -> None:
-    """Figures of a run, or of several as one, on data, beside those of naive baselines."""
+    """Figures of a run, or several as one, beside naive baselines."""
     from gatework import tasks
     from gatework.cli import printing
     from gatework.cli.settings import read_columns, read_settings, split_runs
