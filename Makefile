@@ -1,7 +1,10 @@
 # Every target makes .venv by itself, through constraints.txt, from Python 3.11 and make alone.
 PYTHON ?= python3.11
+# A further package index, for torch's build: https://download.pytorch.org/whl/cpu has the one for CPUs.
+TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 READY := $(VENV)/.ready
 # Processes that run the tests, each on one thread.
 WORKERS ?= 2
@@ -9,8 +12,8 @@ WORKERS ?= 2
 .PHONY: help install demo test check bench docs clean
 
 help:
-	@echo "make install   .venv with gatework and every tool of its development"
-	@echo "make demo      train a translator of dates in about a minute, and show what it attends to"
+	@echo "make install   .venv with gatework and every tool of its development; TORCH_INDEX=URL for a build of torch"
+	@echo "make demo      train a translator of dates until it is right, and show what it attends to"
 	@echo "make test      the whole test suite"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     the benchmarks' short suite"
@@ -20,8 +23,8 @@ install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt pip setuptools
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) pip setuptools
+	$(PIP) --editable '.[dev]'
 	@touch $(READY)
 
 demo: $(READY)

@@ -1,9 +1,8 @@
 """The code in README.md and in the tutorials runs, and prints what the page says it prints.
 
-The Python blocks of one page run in order, in one namespace and an empty folder. A ```text block that
-directly follows a Python block is that block's exact output. The `gatework` commands of ```sh blocks run in order as
-well, on small files of the names that they mention and with a few steps of training; `make` targets must be
-in the Makefile.
+The blocks of one page run in order, as they are read, in one folder: the Python blocks in one namespace, the `gatework`
+commands of ```sh blocks on small files of the names that they mention and with a few steps of training. A ```text block
+that directly follows a Python block is that block's exact output. `make` targets must be in the Makefile.
 """
 
 from __future__ import annotations
@@ -12,14 +11,19 @@ import contextlib
 import io
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from gatework import tasks
 from gatework.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "docs"))
+import tasks_page  # noqa: E402
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -46,38 +50,72 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
-def run_page(page: str, name: str) -> int:
-    """Runs the Python blocks of a page in one namespace; how many there were."""
+def run_page(page: str, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Runs the blocks of a page in order; how many of each language there were.
+
+    The files that the commands name and that are not there yet are the reader's own: the page must leave them alone.
+    """
     namespace: dict[str, object] = {"__name__": "__page__"}
-    count = 0
+    count = {"python": 0, "sh": 0}
+    theirs: dict[Path, str] = {}
     for block in blocks(page):
-        if block.language != "python":
-            continue
-        count += 1
-        printed = io.StringIO()
-        code = compile("\n" * block.line + block.text, name, "exec")  # errors name the page's own line
-        with contextlib.redirect_stdout(printed):
-            exec(code, namespace)
-        if block.output is not None:
-            assert printed.getvalue().rstrip() == block.output.rstrip(), f"{name}, line {block.line}"
+        if block.language == "sh":
+            for given, words in gatework_commands(block):
+                theirs |= run_command(given, words, monkeypatch)
+                count["sh"] += 1
+        elif block.language == "yaml":
+            Path(block.text.splitlines()[0].removeprefix("# ")).write_text(block.text)
+        elif block.language == "python":
+            count["python"] += 1
+            file = re.match(r"# (\w+\.py)\n", block.text)
+            if file:
+                Path(file[1]).write_text(block.text)  # a file that the page shows and then uses
+            printed = io.StringIO()
+            code = compile("\n" * block.line + block.text, name, "exec")  # errors name the page's own line
+            with contextlib.redirect_stdout(printed):
+                exec(code, namespace)
+            if block.output is not None:
+                assert printed.getvalue().rstrip() == block.output.rstrip(), f"{name}, line {block.line}"
+        for path, text in theirs.items():
+            assert path.read_text() == text, f"{name}, line {block.line}, overwrites the reader's {path}"
     return count
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_runs_as_it_is_read(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run_page(page.read_text("utf-8"), str(page)) > 0, "a page without code has nothing to show"
+    count = run_page(page.read_text("utf-8"), str(page), monkeypatch)
+    assert count["python"] > 0, "a page without code has nothing to show"
+    assert count["sh"] > 0 or page.stem in ("layers",)
 
 
-def test_a_page_that_lies_is_found() -> None:
+def test_a_page_that_lies_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(AssertionError):
-        run_page("```python\nprint(1)\n```\n\n```text\n2\n```\n", "planted")
+        run_page("```python\nprint(1)\n```\n\n```text\n2\n```\n", "planted", monkeypatch)
     with pytest.raises(NameError):
-        run_page("```python\nnonsense\n```\n", "planted")
-    assert (
-        run_page("```python\nx = 1\n```\nwords\n```python\nprint(x)\n```\n\n```text\n1\n```\n", "planted")
-        == 2
-    )
+        run_page("```python\nnonsense\n```\n", "planted", monkeypatch)
+    with pytest.raises(AssertionError, match="nonsense"):
+        run_page("```sh\ngatework cells nonsense\n```\n", "planted", monkeypatch)
+    page = "```sh\ngatework predict nothing book.txt\n```\n```python\nopen('book.txt', 'w').close()\n```\n"
+    with monkeypatch.context() as quiet:
+        quiet.setitem(globals(), "main", lambda words: 0)
+        with pytest.raises(AssertionError, match="line 4, overwrites the reader's book"):
+            run_page(page, "planted", monkeypatch)
+    good = "```python\nx = 1\n```\nwords\n```python\nprint(x)\n```\n\n```text\n1\n```\n"
+    good += "```sh\ngatework cells lstm --latex   # the equations\n```\n"
+    assert run_page(good, "planted", monkeypatch) == {"python": 2, "sh": 1}
+
+
+def test_pages_that_are_read_one_after_another_train_into_folders_of_their_own() -> None:
+    """Who reads the README and then a tutorial is not told that the folder is there already."""
+    folders = [
+        folder
+        for page in PAGES
+        for folder in re.findall(r"(?:--out |\bout=\")(runs/[\w-]+)", page.read_text("utf-8"))
+    ]
+    assert len(folders) > 8
+    assert sorted(folders) == sorted(set(folders))
 
 
 # What a page trains in a quarter of an hour, the tests train for three steps.
@@ -102,49 +140,30 @@ SMALL_FILES = {
 }
 
 
-def gatework_commands(page: str) -> list[tuple[str, list[str]]]:
-    """The `gatework` commands of a page, each with the text that `echo` pipes into it."""
+def gatework_commands(block: Block) -> list[tuple[str, list[str]]]:
+    """The `gatework` commands of a shell block, each with the text that `echo` pipes into it."""
     found = []
-    for block in blocks(page):
-        for line in block.text.replace("\\\n", " ").splitlines() if block.language == "sh" else ():
-            before, _, command = line.rpartition(" | ")
-            words = shlex.split(command, comments=True)
-            if words[:1] == ["gatework"]:
-                assert not before or before.startswith("echo "), f"the tests cannot run: {line}"
-                found.append((" ".join(shlex.split(before)[1:]), words[1:]))
+    for line in block.text.replace("\\\n", " ").splitlines():
+        before, _, command = line.rpartition(" | ")
+        words = shlex.split(command, comments=True)
+        if words[:1] == ["gatework"] and words[1:2] not in (["demo"], ["bench"]):
+            assert not before or before.startswith("echo "), f"the tests cannot run: {line}"
+            found.append((" ".join(shlex.split(before)[1:]), words[1:]))
     return found
 
 
-def run_commands(page: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Runs the commands of a page in this process; how many there were."""
-    commands = [
-        (given, words) for given, words in gatework_commands(page) if words[:1] not in (["demo"], ["bench"])
-    ]
-    for given, words in commands:
-        for name, kind in re.findall(rf"(\S+\.({'|'.join(SMALL_FILES)}))\b", " ".join(words)):
-            if not Path(name).exists():
-                Path(name).write_text(SMALL_FILES[kind])
-        if words[0] == "train":
-            words = [*words, *(part for option in BRIEF[words[1]] for part in ("--set", option))]
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{given}\n".encode())))
-        assert main(words) == 0, f"gatework {' '.join(words)}"
-    return len(commands)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_commands_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    text = page.read_text("utf-8")
-    for name, code in re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        Path(name).write_text(code)  # a file that the page shows and then uses
-    count = run_commands(text, monkeypatch)
-    assert count > 0 or page.stem in ("layers",)
-
-
-def test_a_command_that_does_not_exist_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(AssertionError, match="nonsense"):
-        run_commands("```sh\ngatework cells nonsense\n```\n", monkeypatch)
-    assert run_commands("```sh\ngatework cells lstm --latex   # the equations\n```\n", monkeypatch) == 1
+def run_command(given: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[Path, str]:
+    """Runs a command in this process; the files that were made for it, with their text."""
+    made = {}
+    for name, kind in re.findall(rf"(\S+\.({'|'.join(SMALL_FILES)}))\b", " ".join(words)):
+        if not Path(name).exists():
+            Path(name).write_text(SMALL_FILES[kind])
+            made[Path(name)] = SMALL_FILES[kind]
+    if words[0] == "train":
+        words = [*words, *(part for option in BRIEF[words[1]] for part in ("--set", option))]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{given}\n".encode())))
+    assert main(words) == 0, f"gatework {' '.join(words)}"
+    return made
 
 
 def test_the_makefile_has_every_target_that_pages_name() -> None:
@@ -159,6 +178,15 @@ def commands(page: str) -> str:
     """What a page writes as code, inline or in a shell block."""
     inline = re.findall(r"`([^`\n]+)`", page)
     return "\n".join([*inline, *(block.text for block in blocks(page) if block.language == "sh")])
+
+
+def test_the_page_of_the_tasks_is_what_they_declare() -> None:
+    text = (ROOT / "docs" / "tasks.md").read_text("utf-8")
+    assert text == tasks_page.page(), "docs/tasks.md is stale: run python docs/tasks_page.py"
+    for name in tasks.names():
+        assert f"\n## {name}\n" in text
+    assert "| `beam` | integer | 5 |" in text
+    assert "| `batch_tokens` | integer | auto |" in text
 
 
 def test_recipes_name_files_that_exist() -> None:

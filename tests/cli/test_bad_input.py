@@ -242,7 +242,7 @@ def test_interrupting_saves_and_resuming_gives_the_same_weights(gatework, corpus
     assert process.returncode == 130, complaint
     assert "Interrupted and saved at step" in complaint
     command = complaint.strip().splitlines()[-1]
-    assert command.strip().startswith("gatework train")
+    assert command.strip().startswith(f"{sys.executable} -m gatework train")
     assert command.endswith("--resume")
     assert "'" in command  # the folder's name has a space
     assert any((broken / "checkpoints").iterdir())

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from gatework import cells
+from gatework.cli.invocation import program
 from gatework.cli.streaming import write_record
 from gatework.tasks.language_model.options import CompletionSettings, LanguageModelOptions
 from tests.tolerances import PREDICTIONS, close_to
@@ -33,10 +34,16 @@ def test_evaluate_gives_one_json_object(gatework, run, corpus):
     done = gatework("evaluate", run, corpus, "--json")
     figures = json.loads(done.out)
     assert done.code == 0
-    assert set(figures) == {"model", "baseline", "baselines", "examples", "unknown"}
+    compared = {"model", "baseline", "baselines", "headline", "strongest", "below_baseline"}
+    assert set(figures) == compared | {"examples", "unit", "unknown"}
     assert set(figures["model"]) == set(figures["baseline"]) == {"loss", "perplexity", "bits_per_character"}
     assert figures["examples"] == len(corpus.read_text())
-    assert "perplexity" in gatework("evaluate", run, corpus).out
+    shown = gatework("evaluate", run, corpus).out
+    assert "perplexity" in shown
+    assert f"({figures['examples']:,} tokens):" in shown
+    assert figures["below_baseline"]  # three steps teach little
+    worse = "The model is below its strongest baseline, ngram, in loss: "
+    assert f"{worse}{figures['model']['loss']:.4f} against {figures['baseline']['loss']:.4f}." in shown
 
 
 def test_predict_writes_a_json_line_for_each_line(gatework, run, tmp_path):
@@ -273,6 +280,7 @@ def test_the_language_model_demo_twice(gatework, tmp_path, monkeypatch):
         "tokenizer": "bpe",
         "vocabulary_size": 300,
         "max_steps": 3,
+        "max_minutes": 5,
         "hidden_size": 8,
         "embedding_size": 8,
     }
@@ -283,6 +291,8 @@ def test_the_language_model_demo_twice(gatework, tmp_path, monkeypatch):
         assert (tmp_path / folder / "COMPLETE").exists()
         assert all(sentence in done.out for sentence in demo.SENTENCES)
         assert "ngram" in done.out
+        assert "FELL SHORT" in done.err
+        assert done.out.splitlines()[-1] == f"  echo 'The statement' | {program()} predict {folder}"
 
 
 @pytest.mark.slow
@@ -290,7 +300,7 @@ def test_the_dates_demo(gatework, tmp_path, monkeypatch):
     from gatework.cli.demos import dates
 
     monkeypatch.chdir(tmp_path)
-    small = {**dates.OPTIONS, "max_minutes": None, "max_steps": 3, "hidden_size": 8}
+    small = {**dates.OPTIONS, "max_steps": 3, "hidden_size": 8}
     monkeypatch.setattr(dates, "OPTIONS", small)
     monkeypatch.setattr(dates, "TRAINING", 300)
     monkeypatch.setattr(dates, "UNSEEN", 20)
@@ -318,11 +328,44 @@ def test_the_dates_demo(gatework, tmp_path, monkeypatch):
         assert not one & other
     assert "exact match" in done.out
     assert "copy" in done.out
-    assert "Only 3 steps fitted into the minute" in done.err
+    assert "IT FELL SHORT: the translator gets 0% of them right, and was to reach 97% of the 20" in done.err
+    assert "It made 3 steps in " in done.err
+    # The last line is a command that a shell finds.
+    command = done.out.splitlines()[-1]
+    assert command == f"  echo 'fr 14 juillet 1989' | {program()} predict runs/demo"
+    answer = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout)["input"] == dates.YOURS
+    monkeypatch.setattr(dates, "OPTIONS", {**small, "target": 0.0})
+    done = gatework("demo")
+    assert done.code == 0
+    assert "FELL SHORT" not in done.err
     assert (tmp_path / "runs/demo/alignment.png").stat().st_size > 1000
     refused = gatework("demo", "date")
     assert refused.code == 2
     assert "Did you mean 'dates'" in refused.err
+
+
+def test_a_command_that_is_named_can_be_typed(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / ".venv" / "bin" / "gatework"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program() == ".venv/bin/gatework"  # as after make install, when nothing is activated
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert program() == "gatework"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "gatework").write_text("#!/bin/sh\n")
+    (other / "gatework").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{other}:{script.parent}")
+    assert program() == ".venv/bin/gatework"  # another gatework comes first
+    monkeypatch.chdir(other)
+    assert program() == str(script)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "gatework" / "__main__.py")])
+    assert program() == f"{sys.executable} -m gatework"
 
 
 def test_dates_are_what_people_write_and_none_is_seen_twice():

@@ -33,6 +33,7 @@ from gatework import tasks
 from gatework.errors import InputError, MissingExtraError, RunError
 from gatework.tasks.base import Task
 from gatework.training import RunFolder
+from gatework.training.options import options_with
 from tests.contracts.damage import damaged
 from tests.contracts.task_examples import TaskExample
 from tests.tolerances import PREDICTIONS, close_to
@@ -194,7 +195,12 @@ def gives_figures(case: Case) -> None:
     model = case.model
     figures = model.evaluate(case.example.valid)
     assert figures == model.metrics_ == json.loads((model.run_.path / "metrics.json").read_text())
-    assert {"model", "baseline", "baselines", "examples"} <= set(figures)
+    assert {"model", "baseline", "baselines", "examples", "unit"} <= set(figures)
+    name = figures["headline"]
+    assert figures["baseline"] == figures["baselines"][figures["strongest"]]
+    sign = 1 if model.headline.higher else -1
+    assert figures["below_baseline"] == (sign * figures["model"][name] < sign * figures["baseline"][name])
+    assert case.kind.noun == figures["unit"]
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     assert type(figures["examples"]) is int
     assert figures["examples"] > 0
@@ -432,6 +438,24 @@ def resumes_to_the_bit(case: Case) -> None:
         assert resumed.metrics_ == case.model.metrics_
 
 
+def follows_the_datas_size(case: Case) -> None:
+    """What is not given is chosen by the data's size and recorded; a run that goes on has the same."""
+    auto = options_with(case.kind.Options, auto=True)
+    options = {name: value for name, value in case.example.options.items() if name not in auto}
+    small = case.kind(**options).fit(case.example.rows, valid=case.example.valid, out=case.folder / "sized")
+    assert small.options_.step_tokens < case.kind.Options().step_tokens
+    assert small.options_.learning_rate > case.kind.Options().learning_rate
+    config = json.loads((small.run_.path / "config.json").read_text())
+    assert all(config["options"][name] == getattr(small.options_, name) for name in auto)
+    begun = case.folder / "begun"  # killed before its data was read
+    begun.mkdir()
+    open_options = config["options"] | dict.fromkeys(auto, "auto")
+    (begun / "config.json").write_text(json.dumps({**config, "options": open_options, "data": {}}))
+    again = case.kind().fit(case.example.rows, valid=case.example.valid, out=begun, resume=True)
+    assert json.loads((begun / "config.json").read_text())["options"] == config["options"]
+    assert_same_weights(again, small)
+
+
 def is_trained_by_one_at_a_time(case: Case) -> None:
     """A run that is being trained is refused to others, whole as it was; a finished one is read meanwhile."""
     run = RunFolder(case.copy("busy"))
@@ -666,6 +690,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     loads_what_was_stopped,
     refuses_a_wrong_resume,
     resumes_to_the_bit,
+    follows_the_datas_size,
     is_trained_by_one_at_a_time,
     calls_back,
     starts_from_a_run,

@@ -24,6 +24,7 @@ from tests.contracts.task_contract import (
     asks_for_packages_first,
     calls_back,
     declares,
+    follows_the_datas_size,
     gives_figures,
     holds_back,
     is_trained_by_one_at_a_time,
@@ -156,6 +157,10 @@ def resumes_with_other_noise(method: Callable[..., Any]) -> Callable[..., Any]:
     return fit
 
 
+def always_counts_many(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self: 10**9
+
+
 def starts_from_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, *data, from_run=None, **given: method(self, *data, **given)
 
@@ -217,6 +222,7 @@ FAULTS = {
     loads_what_was_stopped: ("restore", takes_the_end_for_a_checkpoint),
     refuses_a_wrong_resume: ("_whole_run", resumes_without_a_look),
     resumes_to_the_bit: ("fit", resumes_with_other_noise),
+    follows_the_datas_size: ("_training_tokens", always_counts_many),
     is_trained_by_one_at_a_time: ("fit", begins_before_it_looks),
     asks_for_packages_first: ("_check_packages", asks_for_nothing),
     calls_back: ("fit", calls_nobody),

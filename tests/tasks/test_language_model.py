@@ -24,7 +24,9 @@ from .conftest import SMALL, sentences
 
 def test_it_learns_and_stands_beside_the_baseline(trained):
     figures = trained.metrics_
-    assert set(figures) == {"model", "baseline", "baselines", "examples", "unknown"}
+    compared = {"model", "baseline", "baselines", "headline", "strongest", "below_baseline"}
+    assert set(figures) == compared | {"examples", "unit", "unknown"}
+    assert (figures["headline"], figures["strongest"], figures["unit"]) == ("loss", "ngram", "tokens")
     assert figures["baseline"] == figures["baselines"]["ngram"]
     assert figures["model"]["loss"] < 1.5 < math.log(trained.tokenizer_.vocabulary_size)
     for side in (figures["model"], figures["baseline"]):

@@ -52,7 +52,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Translator:
 
 def test_it_learns_and_stands_beside_the_copy(trained: Translator) -> None:
     figures = trained.metrics_
-    assert set(figures) == {"model", "baseline", "baselines", "examples", "signatures", "unknown"}
+    compared = {"model", "baseline", "baselines", "headline", "strongest", "below_baseline"}
+    assert set(figures) == compared | {"examples", "unit", "search", "signatures", "unknown"}
+    assert not figures["below_baseline"]
+    # The figures of the training's validations are of another search, and both say of which.
+    assert figures["search"] == "beam search, 5 hypotheses"
+    validations = [record for record in trained.result_.history if record["kind"] == "validation"]
+    assert {record["search"] for record in validations} == {"greedy search"}
     assert figures["baseline"] == figures["baselines"]["copy"]
     assert figures["baseline"]["exact_match"] == 0.0
     assert figures["model"]["exact_match"] > 0.9

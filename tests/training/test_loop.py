@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import pickle
 import random
@@ -15,7 +16,9 @@ import torch
 from torch.nn import functional
 
 from gatework.errors import InputError, RunError
+from gatework.metrics.figure import Figure
 from gatework.training import DivergedError, Result, RunFolder, StepLoss, TrainingOptions, files, fit
+from gatework.training.divergence import is_explosion
 from gatework.training.progress import SilentProgress
 from tests.tolerances import MEANS, close_to
 from tests.training.problems import TinyProblem
@@ -254,6 +257,34 @@ def test_early_stopping(tmp_path: Path) -> None:
     assert (result.stopped, result.steps, result.best_at) == ("early", 40, 20)
 
 
+def test_a_target_ends_the_training_at_the_first_validation_that_reaches_it(tmp_path: Path) -> None:
+    result, problem = train(tmp_path / "run", losses_of(3, 1.9, 1), validate_every=10, target=2)
+    assert (result.stopped, result.steps, result.best_at) == ("target", 20, 20)
+    best = validated(tmp_path / "run", 20)
+    assert all(torch.equal(best[name], weights(problem)[name]) for name in best)
+    last, _ = train(tmp_path / "last", losses_of(3, 1.9), validate_every=10, max_steps=20, target=2)
+    assert last.stopped == "target"
+    missed, _ = train(tmp_path / "missed", losses_of(3, 2.1), validate_every=10, max_steps=20, target=2)
+    assert missed.stopped == "finished"
+
+
+def test_the_headline_picks_the_checkpoint_and_meets_the_target(tmp_path: Path) -> None:
+    def of(*figures: float | None) -> TinyProblem:
+        problem, left = TinyProblem(), list(figures)
+        problem.headline = lambda: Figure("bleu", higher=True)  # type: ignore[attr-defined]
+        problem.validate = lambda model: {"loss": 1.0 + len(left), "bleu": left.pop(0)}  # type: ignore[assignment,method-assign]
+        return problem
+
+    result, _ = train(tmp_path / "best", of(3, 8, math.nan, 7), validate_every=10, max_steps=40)
+    assert (result.best_at, result.best["bleu"]) == (20, 8)
+    result, _ = train(tmp_path / "target", of(3, 8, 9), validate_every=10, target=7.5)
+    assert (result.stopped, result.steps) == ("target", 20)
+    problem = of(1)
+    problem.headline = lambda: Figure("chrf", higher=True)  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="must give a 'chrf'"):
+        train(tmp_path / "none", problem, validate_every=10)
+
+
 def test_plateau_lowers_the_rate(tmp_path: Path) -> None:
     result, _ = train(
         tmp_path / "run",
@@ -365,6 +396,13 @@ def test_an_exploding_gradient_is_said_once(tmp_path: Path) -> None:
     [record] = kinds(result, "warning")
     assert record["step"] == 45
     assert record["gradient_norm"] > 100 * record["usual_norm"]
+
+
+def test_a_norm_below_the_clipping_is_no_explosion() -> None:
+    assert not is_explosion(0.93, 0.09, clip_norm=1.0)
+    assert is_explosion(0.93, 0.09, clip_norm=0.5)
+    assert is_explosion(0.93, 0.09, clip_norm=0.0)  # never scaled down
+    assert not is_explosion(0.93, 0.5, clip_norm=0.5)
 
 
 def test_ordinary_gradients_are_not_called_exploding(tmp_path: Path) -> None:

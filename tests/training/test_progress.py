@@ -63,9 +63,11 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     progress.tick(0.625, 20)
     progress.bar.refresh()
     progress.record(VALIDATION)
+    progress.record({**VALIDATION, "best": False, "search": "greedy search"})
     progress.say("warning: [not] markup")
     progress.end()
     shown = terminal.getvalue()
     for part in ("step 20", "50%", "loss 1.2500", "12,346/s", "left", "warning: [not] markup"):
         assert part in shown, part
     assert "epoch 1.00, step 40: validation loss 1.5000  (best so far)" in shown
+    assert "epoch 1.00, step 40: validation loss 1.5000  (greedy search)" in shown

@@ -296,7 +296,7 @@ def demo(
         str, typer.Argument(metavar="[NAME]", help="dates (a translator), or language-model")
     ] = "dates",
 ) -> int:
-    """Train on data that needs no download, in about a minute, and show what was learned."""
+    """Train on data that needs no download, a minute or a few, and show what was learned."""
     from gatework.cli.demos import run_demo
 
     return run_demo(name)

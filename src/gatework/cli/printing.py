@@ -36,10 +36,16 @@ def figures(values: Mapping[str, Any], *, title: str) -> None:
         cells = (_number(baseline.get(figure)) for baseline in baselines.values())
         table.add_row(figure.replace("_", " "), _number(value), *cells)
     console = _console()
+    # Runs of earlier versions say less.
+    facts = [f"{values['examples']:,} {values.get('unit', 'examples')}", values.get("search", "")]
     console.print(
-        f"{title} ({values['examples']:,} examples):", markup=False, highlight=False, soft_wrap=True
+        f"{title} ({', '.join(filter(None, facts))}):", markup=False, highlight=False, soft_wrap=True
     )
     console.print(table)
+    if values.get("below_baseline"):
+        what = f"The model is below its strongest baseline, {values['strongest']}, in {values['headline']}"
+        numbers = (_number(values[whose][values["headline"]]) for whose in ("model", "baseline"))
+        console.print(f"{what}: {' against '.join(numbers)}.", markup=False, highlight=False, soft_wrap=True)
     unknown = {part: share for part, share in values.get("unknown", {}).items() if share > 0}
     if unknown:
         shares = ", ".join(f"{share:.1%} of the {part}" for part, share in unknown.items())

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
+from gatework.cli.invocation import program
 from gatework.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -145,4 +146,4 @@ def open_output(path: Path | None) -> AbstractContextManager[TextIO]:
 def resume_command() -> str:
     """The command that goes on with the training that this one began."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--resume"]
-    return shlex.join(["gatework", *arguments, "--resume"])
+    return f"{program()} {shlex.join([*arguments, '--resume'])}"

@@ -5,32 +5,21 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from pydantic import BaseModel
 
 from gatework.data import Row, while_pipes_are_kept
 from gatework.errors import InputError
+from gatework.metrics.figure import Figure
 from gatework.tasks.ensemble import EnsembleLifecycle
 from gatework.tasks.inputs import InputReader
 from gatework.tasks.options import PredictionSettings
 from gatework.tasks.windows import windows
 from gatework.training import parse_options
 
-__all__ = ["Figure", "Task"]
-
-
-class Figure(NamedTuple):
-    """A figure's name, and whether a higher one is better."""
-
-    name: str
-    higher: bool
-
-    def strongest(self, figures: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
-        """The figures of the best of several predictors, by name; the first of equals; none where there is none."""
-        sign = 1.0 if self.higher else -1.0
-        return max(figures.values(), key=lambda each: sign * each[self.name], default={})
+__all__ = ["Task"]
 
 
 class Task(EnsembleLifecycle):
@@ -48,7 +37,8 @@ class Task(EnsembleLifecycle):
         input_columns: which of `columns` make an input, where `predict` reads a table: alternatives, of which the
             first that a row has is taken. One column is the input itself, several are a dict.
         cells: options that name a cell, and the run's file that keeps each one's graph.
-        headline: the figure by which the strongest baseline is found.
+        headline: the figure by which the strongest baseline is found, and the model compared with it.
+        noun: what its examples are called.
         ensemble_options: options that the runs of an ensemble have in common: they say how an input is read.
         options: the options as they were given.
         options_: the options in force: those given, and this task's defaults for the rest.
@@ -65,6 +55,7 @@ class Task(EnsembleLifecycle):
     Output: ClassVar[type[BaseModel]]
     input_columns: ClassVar[tuple[tuple[str, ...], ...]]
     headline: ClassVar[Figure]
+    noun: ClassVar[str] = "examples"
 
     @classmethod
     def input_schema(cls) -> dict[str, Any]:
@@ -105,7 +96,9 @@ class Task(EnsembleLifecycle):
 
         Returns:
             The figures under `model`, those of each baseline by name under `baselines`, the strongest of them
-            again under `baseline`, and the number of `examples`.
+            again under `baseline` and its name under `strongest`, by the figure named under `headline`; whether the
+            model is `below_baseline` in it; the number of `examples`, what they are (`unit`), and how the model's
+            outputs were found (`search`), where they are searched for.
         """
         self._check_fitted()
         chosen = parse_options(self.evaluation_settings(), settings, f"evaluate with {self.name}")
@@ -206,6 +199,26 @@ class Task(EnsembleLifecycle):
         """For each input the parts of its answer. A task that knows a part of the text sooner gives it."""
         for record in self._records(inputs, settings):
             yield iter((record,))
+
+    def _search_words(self, settings: Any) -> str:
+        """How outputs are found with these settings, for people; empty where they are not searched for."""
+        return ""
+
+    # How figures are compared
+
+    def _compared(
+        self, model: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]
+    ) -> dict[str, Any]:
+        """The figures of the model and of its baselines, and whether it is below the strongest by the headline."""
+        strongest = self.headline.strongest(baselines)
+        return {
+            "model": dict(model),
+            "baseline": baselines.get(strongest, {}),
+            "baselines": baselines,
+            "headline": self.headline.name,
+            "strongest": strongest,
+            "below_baseline": bool(strongest) and self.headline.better(baselines[strongest], model),
+        }
 
     # How predictions are made
 

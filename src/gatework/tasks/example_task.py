@@ -13,6 +13,7 @@ from torch import nn
 from gatework.baselines import Baseline
 from gatework.data import Fields, Packed
 from gatework.errors import InputError
+from gatework.metrics.figure import Figure
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.base import Task
 from gatework.tasks.batches import answer_in_batches
@@ -21,6 +22,7 @@ from gatework.tasks.options import ExampleOptions
 from gatework.tasks.tokens import warn_of_unknown
 from gatework.training import ExampleProblem, ParameterGroup, Problem, StepLoss, total_loss
 from gatework.training.nested import to_device
+from gatework.training.problem import LOSS
 
 __all__ = ["Example", "ExampleTask"]
 
@@ -39,11 +41,9 @@ class ExampleTask(Task):
     """A task whose data is examples and whose network answers a batch of inputs.
 
     Attributes:
-        noun: what its examples are called in messages.
         fields: of an encoded example, those whose lengths say which examples share a batch.
     """
 
-    noun: ClassVar[str] = "examples"
     fields: ClassVar[tuple[str, ...]]
 
     options_: ExampleOptions
@@ -91,8 +91,16 @@ class ExampleTask(Task):
         return {"loss": total / count}
 
     def _quick_figures(self, examples: Sequence[Example]) -> dict[str, float]:
-        """What the training's validations look at beside the loss; `objective` decides the checkpoint."""
+        """What the training's validations look at beside the loss."""
         return {}
+
+    def _quick_search(self) -> str:
+        """How the outputs of `_quick_figures` are found, in words; empty where there is no search."""
+        return ""
+
+    def _picks_checkpoint(self) -> Figure:
+        """The figure of the training's validations that picks the checkpoint: the loss, or one of `_quick_figures`."""
+        return LOSS
 
     def _remarks(self, outputs: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:
         """What `evaluate` gives beside the figures."""
@@ -122,6 +130,9 @@ class ExampleTask(Task):
             raise InputError("data", f"holds no {self.noun}", "Give some.")
         return examples
 
+    def _training_tokens(self) -> int:
+        return sum(max(lengths) for lengths in self._train_rows.lengths(*self.fields))
+
     def _problem(self) -> Problem:
         return ExampleProblem(
             self.network_,
@@ -133,6 +144,8 @@ class ExampleTask(Task):
             seed=self.options_.seed,
             loss=self._loss,
             validation=lambda: self._quick_figures(self._valid),
+            headline=self._picks_checkpoint(),
+            search=self._quick_search(),
             groups=self._groups(),
         )
 
@@ -194,10 +207,10 @@ class ExampleTask(Task):
             for name, baseline in self._baselines().items()
         }
         return {
-            "model": model,
-            "baseline": self.headline.strongest(baselines),
-            "baselines": baselines,
+            **self._compared(model, baselines),
             "examples": len(examples),
+            "unit": self.noun,
+            "search": self._search_words(self.settings()),
             "unknown": unknown,
             **self._remarks(outputs, references),
         }

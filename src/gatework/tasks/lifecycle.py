@@ -27,7 +27,7 @@ from gatework.tasks.run_cells import cell_of_run
 from gatework.training import Callback, Problem, Result, RunFolder, TrainingOptions, parse_options
 from gatework.training import fit as train
 from gatework.training.memory import check_memory
-from gatework.training.options import changed_options, option_rules
+from gatework.training.options import AUTO, changed_options, option_rules
 from gatework.training.processes import Processes
 from gatework.training.provenance import Sources, parent_record, parent_to_start_from
 from gatework.training.run_folder import (
@@ -39,6 +39,7 @@ from gatework.training.run_folder import (
     is_passing,
     launched,
 )
+from gatework.training.sizing import not_chosen, sized
 from gatework.training.tensorboard import summary_writer
 from gatework.training.whole_run import WholeRun
 
@@ -66,8 +67,8 @@ class Lifecycle(ABC):
     """The part of a task that knows about runs. `Task` says what the attributes are.
 
     A task of its own kind writes the hooks at the end. Their order in `fit` is `_prepare` (which calls `_learn`),
-    `_network`, `_problem`, the training, `_validation_figures`, `_clear`; in `restore` it is `_learn`, with nothing
-    to learn from, and `_network`.
+    `_training_tokens`, `_network`, `_problem`, the training, `_validation_figures`, `_clear`; in `restore` it is
+    `_learn`, with nothing to learn from, and `_network`.
     """
 
     name: ClassVar[str]
@@ -182,6 +183,7 @@ class Lifecycle(ABC):
             sources = Sources(run, recorded, training=data, validation=valid)
             self._choose_cells(keep)
             self._prepare(TrainingData(data, valid, columns, sources), keep)
+            self._choose_by_size()
             self.learned_ = self._shared(keep)
             with torch.device("meta"):
                 check_memory(self._new_network())
@@ -286,6 +288,10 @@ class Lifecycle(ABC):
         """Read the data for `_problem`, and call `_learn`."""
 
     @abstractmethod
+    def _training_tokens(self) -> int:
+        """What an epoch of the prepared training data reads, in tokens of its longer side: options follow it."""
+
+    @abstractmethod
     def _learn(self, train: Any, keep: Artifacts) -> None:
         """What is taken from the training data before there is a network: `self.labels_ = keep.get(…)`.
 
@@ -329,8 +335,18 @@ class Lifecycle(ABC):
             raise InputError("option unfreeze_every", what, "Give from_run=RUN, or leave the option out.")
         return options
 
+    def _choose_by_size(self) -> None:
+        """Choose the options that follow the data's size and are still open. A run that goes on has none."""
+        open_options = not_chosen(self.options_)
+        if open_options:
+            tokens = self._training_tokens()
+            self.options_ = sized(self.options_, tokens)
+            values = {name: getattr(self.options_, name) for name in open_options}
+            chosen = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
+            self._say(f"For {tokens:,} tokens of training data: {chosen}.")
+
     def _config(self, parent: ParentRecord | None, data: dict[str, DataRecord]) -> RunConfig:
-        options = self.options_.model_dump(mode="json")
+        options = self.options_.model_dump(mode="json") | dict.fromkeys(not_chosen(self.options_), AUTO)
         return RunConfig(task=self.name, options=options, parent=parent, data=data)
 
     def _forget_data(self) -> None:

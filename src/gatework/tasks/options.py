@@ -14,7 +14,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializ
 from gatework.errors import InputError
 from gatework.graph import Cell
 from gatework.training import TrainingOptions
-from gatework.training.options import CommandLine, Inherited, OptionRules, options_with, with_new_names
+from gatework.training.options import (
+    AUTO,
+    CommandLine,
+    FollowsData,
+    Inherited,
+    OptionRules,
+    option_rules,
+    options_with,
+    with_new_names,
+)
 
 # What a single prediction may ask for: a service answers strangers.
 MOST_HYPOTHESES = 1000
@@ -75,10 +84,21 @@ class ExampleOptions(TrainingOptions):
         description="which examples are held back: with the same one, runs of other seeds too",
     )
 
-    batch_tokens: int = Field(3000, ge=1, description="tokens of a batch at most, padding included")
+    batch_tokens: FollowsData[int] = Field(
+        3000,
+        ge=1,
+        description="tokens of a batch at most, padding included (auto: 3000, fewer for small data)",
+    )
     max_length: int = Field(
         200, ge=1, description="tokens of an example; longer ones are left out of the training"
     )
+
+    @property
+    def step_tokens(self) -> int:
+        return self.batch_tokens
+
+    def batch_for(self, tokens: float) -> dict[str, int]:
+        return {"batch_tokens": round(tokens)}
 
 
 class OptionHelp(NamedTuple):
@@ -137,6 +157,7 @@ def describe_options(model: type[BaseModel]) -> list[OptionHelp]:
     helps = []
     for name, field in fields.items():
         default = None if field.is_required() else field.get_default(call_default_factory=True)
+        default = AUTO if option_rules(model, name).auto else default
         text = "" if field.is_required() else _text(default)
         shown = json.dumps(default, ensure_ascii=False)  # JSON is YAML
         helps.append(OptionHelp(name, _kind(field.annotation), text, field.description or "", shown))

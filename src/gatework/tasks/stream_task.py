@@ -14,15 +14,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gatework.data import Tokenizer, TokenStream, read_texts, text_sha256
+from gatework.metrics.figure import Figure
 from gatework.metrics.text import bits_per_character, likelihood_figures
 from gatework.tasks.artifacts import Artifacts
-from gatework.tasks.base import Figure, Task
+from gatework.tasks.base import Task
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.stream_loss import stream_loss
 from gatework.tasks.stream_network import StreamEnsemble, StreamNetwork
 from gatework.tasks.tokens import TokenOptions, train_tokenizer, unknown_share, warn_of_unknown
 from gatework.training import ParameterGroup, StepLoss, StreamProblem
-from gatework.training.options import OptionRules
+from gatework.training.options import FollowsData, OptionRules
 
 __all__ = ["StreamOptions", "StreamTask"]
 
@@ -36,10 +37,21 @@ PARTS = {"training": "train", "validation": "valid"}  # their files there
 class StreamOptions(TokenOptions):
     """How a stream is read in training."""
 
-    batch_size: int = Field(32, ge=1, description="places at which the text is read side by side")
+    batch_size: FollowsData[int] = Field(
+        32,
+        ge=1,
+        description="places at which the text is read side by side (auto: 32, fewer for small data)",
+    )
     bptt: Annotated[int, OptionRules(old_names=("steps",))] = Field(
         128, ge=1, description="tokens that the gradient goes back through"
     )
+
+    @property
+    def step_tokens(self) -> int:
+        return self.batch_size * self.bptt
+
+    def batch_for(self, tokens: float) -> dict[str, int]:
+        return {"batch_size": max(round(tokens / self.bptt), 1)}
 
 
 class StreamTask(Task):
@@ -55,6 +67,7 @@ class StreamTask(Task):
     columns: ClassVar[tuple[str, ...]] = ("text",)
     input_columns = (("text",),)
     headline: ClassVar[Figure] = Figure("loss", higher=False)
+    noun: ClassVar[str] = "tokens"
 
     options_: StreamOptions
     tokenizer_: Tokenizer
@@ -86,6 +99,9 @@ class StreamTask(Task):
             self._valid = self._stream(data, keep, "validation", data.valid)
         for stream, whose in ((self._train, "the training"), (self._valid, "the validation")):
             warn_of_unknown(self._say, self._unknown(stream), whose)
+
+    def _training_tokens(self) -> int:
+        return len(self._train)
 
     def _learn(self, train: Iterable[str], keep: Artifacts) -> None:
         self.tokenizer_ = keep.get(TOKENIZER, Tokenizer, lambda: train_tokenizer(self.options_, train))
@@ -168,10 +184,9 @@ class StreamTask(Task):
 
         baselines = {name: figures(total) for name, total in self._baseline_losses(stream).items()}
         return {
-            "model": figures(self._loss_of(stream)),
-            "baseline": self.headline.strongest(baselines),
-            "baselines": baselines,
+            **self._compared(figures(self._loss_of(stream)), baselines),
             "examples": count,
+            "unit": self.noun,
             "unknown": self._unknown(stream),
         }
 

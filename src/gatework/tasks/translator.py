@@ -9,6 +9,7 @@ from pydantic import Field, RootModel
 
 from gatework.baselines import Baseline, Copy
 from gatework.data import read_pairs
+from gatework.metrics.figure import Figure
 from gatework.metrics.text import corpus_figures, scorers, signatures
 from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions, SearchRecord, SearchSettings
 from gatework.tasks.encoder_decoder.task import EncoderDecoderTask
@@ -23,7 +24,10 @@ class TranslatorOptions(EncoderDecoderOptions):
     bleu_tokenize: Literal["13a", "intl", "char", "zh", "ja-mecab", "none"] | None = Field(
         None, description="sacrebleu's tokenizer for BLEU (none given: 13a, or none where tokens are words)"
     )
-    select_by: Literal["bleu", "loss"] = Field("bleu", description="what the kept checkpoint is best in")
+    select_by: Literal["bleu", "chrf", "exact_match", "loss"] = Field(
+        "bleu",
+        description="the figure of the validations that picks the checkpoint and is compared with `target`",
+    )
     validation_sentences: int = Field(
         500, ge=1, description="of the validation data are translated each time"
     )
@@ -82,8 +86,14 @@ class Translator(EncoderDecoderTask):
             return {}
         some = examples[: self.options_.validation_sentences]
         records = self._records([each.input for each in some], self.settings(beam=1))
-        figures = self._score([record["output"] for record in records], [each.output for each in some])
-        return {**figures, "objective": -figures["bleu"]}
+        return self._score([record["output"] for record in records], [each.output for each in some])
+
+    def _quick_search(self) -> str:
+        return "" if self.options_.select_by == "loss" else self._search_words(self.settings(beam=1))
+
+    def _picks_checkpoint(self) -> Figure:
+        name = self.options_.select_by
+        return Figure(name, higher=name != "loss")
 
     def _score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
         return corpus_figures(outputs, references, self.options_.bleu_tokenizer)

@@ -49,6 +49,6 @@ def usual_norm(recent: Sequence[float]) -> float | None:
     return statistics.median(recent) if len(recent) >= MIN_NORMS else None
 
 
-def is_explosion(norm: float, usual: float | None) -> bool:
-    """Whether `norm` is many times the usual one."""
-    return usual is not None and norm > EXPLOSION * usual > 0
+def is_explosion(norm: float, usual: float | None, clip_norm: float) -> bool:
+    """Whether `norm` is many times the usual one, and above the norm from which gradients are scaled down (0: none)."""
+    return usual is not None and norm > EXPLOSION * usual > 0 and norm > clip_norm

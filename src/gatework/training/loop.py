@@ -79,6 +79,7 @@ def fit(
         )
         carry: Any = session.begin(resume)
         with session:
+            session.say_how_long(model)
             stopped = session.pause(carry)
             if stopped is not None:
                 session.say_nothing_is_left(stopped)

@@ -31,6 +31,8 @@ class OptionRules:
         Python file, which is run, is named on the command line or in the constructor.
     old_names: names of earlier versions, read wherever the option may be given, for ever.
     once: the option whose value a run that does not know this one had for it: an earlier version wrote it.
+    auto: where the option is not given, or given as the text `auto`, a task takes what fits its data's size
+        (`training/sizing.py`); the default is what large data gets.
     """
 
     resume: Literal["may change", "new run", "never"] = "new run"
@@ -38,11 +40,14 @@ class OptionRules:
     where: Literal["anywhere", "command line"] = "anywhere"
     old_names: tuple[str, ...] = ()
     once: str = ""
+    auto: bool = False
 
 
+AUTO = "auto"
 MayChange = Annotated[T, OptionRules(resume="may change")]
 NeverChanges = Annotated[T, OptionRules(resume="never")]
 Inherited = Annotated[T, OptionRules(inherited=True)]
+FollowsData = Annotated[T, OptionRules(auto=True)]
 CommandLine = Annotated[T, OptionRules(where="command line")]
 
 
@@ -120,8 +125,20 @@ class TrainingOptions(BaseModel):
     def _read_old_names(cls, values: Any) -> Any:
         return with_new_names(cls, values) if isinstance(values, Mapping) else values
 
-    epochs: MayChange[int | None] = Field(
-        default=None, ge=1, description=f"passes over the data ({DEFAULT_EPOCHS} when no budget is given)"
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_open(cls, values: Any) -> Any:
+        """An option given as `auto` is one that is not given."""
+        if not isinstance(values, Mapping):
+            return values
+        auto = options_with(cls, auto=True)
+        return {name: value for name, value in values.items() if name not in auto or value != AUTO}
+
+    epochs: FollowsData[MayChange[int | None]] = Field(
+        default=None,
+        ge=1,
+        description=f"passes over the data (auto: none where there is another budget, else at least {DEFAULT_EPOCHS}, "
+        "more for small data)",
     )
     max_steps: MayChange[int | None] = Field(default=None, ge=1, description="optimiser steps at most")
     max_minutes: MayChange[float | None] = Field(
@@ -132,8 +149,11 @@ class TrainingOptions(BaseModel):
     )
 
     optimizer: NeverChanges[Literal["adamw", "sgd"]] = Field(default="adamw", description="optimiser")
-    learning_rate: MayChange[float] = Field(
-        default=2e-3, gt=0, allow_inf_nan=False, description="highest learning rate"
+    learning_rate: FollowsData[MayChange[float]] = Field(
+        default=2e-3,
+        gt=0,
+        allow_inf_nan=False,
+        description="highest learning rate (auto: 0.002, up to twice as much for small batches)",
     )
     weight_decay: float = Field(
         default=0.0,
@@ -203,7 +223,13 @@ class TrainingOptions(BaseModel):
     patience: int = Field(
         default=0,
         ge=0,
-        description="validations without a better loss before the training stops; 0: never stops",
+        description="validations without a better one before the training stops; 0: never stops",
+    )
+    target: MayChange[float | None] = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="the training ends at the first validation whose figure, the one that picks the checkpoint, is at "
+        "least this (a loss: at most); none: never",
     )
     average_last: int = Field(
         default=0,
@@ -229,6 +255,15 @@ class TrainingOptions(BaseModel):
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must lie in [0, 1), got {self.betas}")
         return self
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of one step's batch, roughly. A task's options say what their batch is."""
+        return 1
+
+    def batch_for(self, tokens: float) -> dict[str, int]:
+        """The options of a batch of so many tokens."""
+        return {}
 
     @property
     def epoch_budget(self) -> int | None:
@@ -284,7 +319,8 @@ def parse_options(model: type[Options], values: Mapping[str, Any], where: str) -
 def _fix(model: type[BaseModel], name: str) -> str:
     """What an option is, for an error that refuses its value."""
     field = model.model_fields[name]
-    default = "" if field.is_required() else f" (default {field.get_default(call_default_factory=True)!r})"
+    value = AUTO if option_rules(model, name).auto else field.get_default(call_default_factory=True)
+    default = "" if field.is_required() else f" (default {value!r})"
     return f"{name}: {field.description or 'see the documentation'}{default}."
 
 

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from gatework.data import Fields, Packed, ParallelStreams, TokenStream, length_batches
 from gatework.errors import InputError
+from gatework.metrics.figure import Figure
 from gatework.training import nested
 
 _NO_PARTS: Mapping[str, Tensor] = MappingProxyType({})
 _EVALUATION_BUDGET = 4000
+LOSS = Figure("loss", higher=False)
 
 Batch = TypeVar("Batch")
 
@@ -91,10 +93,32 @@ class Problem(Protocol):
     def validate(self, model: torch.nn.Module) -> dict[str, float]:
         """Figures of the model (in eval mode, without gradients), with at least `loss`.
 
-        The checkpoint that is kept is the one whose `objective` is lowest, or its loss where there is none.
-
         Called on the main process only. Finite numbers, and the same for the same weights.
         """
+
+    def headline(self) -> Figure:
+        """The figure of the validation that picks the checkpoint and is compared with `target`.
+
+        A problem may leave this method out: then it is the loss.
+        """
+        return LOSS
+
+    def search(self) -> str:
+        """How the outputs were found that the validation's figures are of, for people: `greedy search`.
+
+        A problem whose figures are of no search may leave this method out.
+        """
+        return ""
+
+
+def search_of(problem: Problem) -> str:
+    """How the outputs of the problem's validations are found; empty where it says nothing of it."""
+    return problem.search() if hasattr(problem, "search") else ""
+
+
+def headline_of(problem: Problem) -> Figure:
+    """The figure that picks the problem's checkpoint; the loss where it says nothing of it."""
+    return problem.headline() if hasattr(problem, "headline") else LOSS
 
 
 def groups_of(problem: Problem) -> Sequence[ParameterGroup]:
@@ -167,7 +191,9 @@ class ExampleProblem(Generic[Batch]):
         by: the fields whose lengths decide which examples share a batch.
         seed: of the batches' order.
         loss: of a batch on the model's device; in training mode and in eval mode, as `network.training` says.
-        validation: figures beside the validation data's loss, which decide the checkpoint with `objective`.
+        validation: figures beside the validation data's loss.
+        headline: the figure that picks the checkpoint (`Problem.headline`).
+        search: how the outputs were found that these figures are of (`Problem.search`).
         groups: of the parameters (`Problem.groups`).
 
     Raises:
@@ -186,6 +212,8 @@ class ExampleProblem(Generic[Batch]):
         seed: int,
         loss: Callable[[nn.Module, Batch], StepLoss],
         validation: Callable[[], dict[str, float]] = dict,
+        headline: Figure = LOSS,
+        search: str = "",
         groups: Sequence[ParameterGroup] = (),
     ) -> None:
         for what, examples in (("training", train), ("validation", valid)):
@@ -194,6 +222,7 @@ class ExampleProblem(Generic[Batch]):
         self._network, self._train, self._valid, self._collate = network, train, valid, collate
         self._budget, self._by, self._seed = budget, tuple(by), seed
         self._loss, self._validation, self._groups = loss, validation, tuple(groups)
+        self._headline, self._search = headline, search
 
     @property
     def model(self) -> nn.Module:
@@ -201,6 +230,12 @@ class ExampleProblem(Generic[Batch]):
 
     def groups(self) -> Sequence[ParameterGroup]:
         return self._groups
+
+    def headline(self) -> Figure:
+        return self._headline
+
+    def search(self) -> str:
+        return self._search
 
     def batches(self, epoch: int, rank: int, world: int) -> Sequence[Batch]:
         seed = self._seed * 1_000_003 + epoch
@@ -261,6 +296,12 @@ class StreamProblem:
 
     def groups(self) -> Sequence[ParameterGroup]:
         return self._groups
+
+    def headline(self) -> Figure:
+        return LOSS
+
+    def search(self) -> str:
+        return ""
 
     def batches(self, epoch: int, rank: int, world: int) -> Sequence[tuple[Tensor, Tensor]]:
         return ParallelStreams(self._train, self._streams, self._steps, rank, world)

@@ -134,13 +134,15 @@ def training_figures(record: dict[str, Any]) -> str:
 
 
 def validation_line(record: dict[str, Any]) -> str:
-    """A validation's figures, and whether they are the best so far."""
+    """A validation's figures, how the outputs were found that they are of, and whether they are the best so far."""
     figures = "  ".join(
         f"{name} {value:.4f}"
         for name, value in record.items()
         if isinstance(value, float) and name not in ("epoch", "seconds")
     )
-    mark = "  (best so far)" if record["best"] else ""
+    notes = [record["search"]] if "search" in record else []
+    notes += ["best so far"] if record["best"] else []
+    mark = f"  ({', '.join(notes)})" if notes else ""
     return f"epoch {record['epoch']:.2f}, step {record['step']}: validation {figures}{mark}"
 
 

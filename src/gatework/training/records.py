@@ -54,9 +54,10 @@ class Recorder:
         checkpoints: Checkpoints,
         progress: Progress,
         listeners: Listeners,
+        clip_norm: float,
     ) -> None:
         self.run, self.state, self.checkpoints, self.progress = run, state, checkpoints, progress
-        self.listeners = listeners
+        self.listeners, self.clip_norm = listeners, clip_norm
         self.tensorboard: TensorBoard | None = None
         # Steps whose loss and norm still lie on the device: read all at once, at the next record.
         self._pending: list[PendingStep] = []
@@ -84,7 +85,7 @@ class Recorder:
             loss = total / count
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise self.diverged(number, loss, norm, step.learning_rate)
-            if is_explosion(norm, state.usual_norm):
+            if is_explosion(norm, state.usual_norm, self.clip_norm):
                 self._warn(number, norm)
             state.norms.append(norm)
             window.steps += 1

@@ -14,6 +14,7 @@ import torch
 from gatework.errors import RunError
 from gatework.training.callbacks import Listeners
 from gatework.training.checkpoint import Checkpoint, Checkpoints, NonFiniteError, load, pack_rank
+from gatework.training.estimate import seconds_a_step
 from gatework.training.interruption import Interruption
 from gatework.training.options import TrainingOptions, changed_options, with_new_names
 from gatework.training.problem import Problem
@@ -22,18 +23,29 @@ from gatework.training.progress import Progress
 from gatework.training.records import PendingStep, Recorder
 from gatework.training.run_folder import RunFolder
 from gatework.training.state import TrainingState
-from gatework.training.stopping import Stopped, budget_done, budget_share, epochs_done, out_of_patience, spent
+from gatework.training.stopping import (
+    Stopped,
+    budget_done,
+    budget_share,
+    epochs_done,
+    on_target,
+    out_of_patience,
+    spent,
+    steps_left,
+)
 from gatework.training.tensorboard import TensorBoard
 from gatework.training.validation import Validator, next_learning_rate, validation_due
+
+WORTH_A_WORD = 100  # steps of a training whose time is estimated before it begins
 
 
 @dataclass(frozen=True)
 class Result:
     """How a training ended.
 
-    stopped: its budget of epochs or steps is done, its minutes are over, the loss stopped falling, a callback
-        asked for the end, or someone asked it to stop (then the weights are the current ones, and it goes on with
-        resume).
+    stopped: its budget of epochs or steps is done, its minutes are over, a validation reached the target, the
+        validations stopped getting better, a callback asked for the end, or someone asked it to stop (then the
+        weights are the current ones, and it goes on with resume).
     best: the figures of the weights that the run keeps; empty where nothing was validated yet.
     best_at: the step they are from; with `averaged`, the last step of the mean.
     history: the records of history.jsonl.
@@ -68,7 +80,7 @@ class TrainingSession:
         self.interruption, self.listeners = interruption, listeners
         self.state = TrainingState(world=processes.world)
         self.checkpoints = Checkpoints(run, options.keep_checkpoints)
-        self.recorder = Recorder(run, self.state, self.checkpoints, progress, listeners)
+        self.recorder = Recorder(run, self.state, self.checkpoints, progress, listeners, options.clip_norm)
         self.validator = Validator(problem, options, self.state, processes, self.recorder)
         self.started = time.monotonic()
         self.saved: tuple[int, int | None] | None = None  # step and last validation of the last checkpoint
@@ -90,6 +102,17 @@ class TrainingSession:
             self.recorder.tensorboard.close()
 
     # -- steps
+
+    def say_how_long(self, model: torch.nn.Module) -> None:
+        """Say how many steps are left and about how many minutes they take, where that is worth a word."""
+        batches = self.problem.batches(self.state.epoch, self.processes.rank, self.processes.world)
+        steps = steps_left(self.options, self.state, len(batches))
+        if steps is None or steps < WORTH_A_WORD:
+            return
+        minutes = steps * seconds_a_step(self.problem, model, batches, self.processes) / 60
+        limit = self.options.max_minutes
+        bound = "" if limit is None else f", {limit:g} minutes at most"
+        self.progress.say(f"{steps:,} steps, about {_minutes(minutes)} without validations{bound}")
 
     def epoch_batches(self) -> Sequence[Any]:
         """The batches of the current epoch."""
@@ -152,6 +175,8 @@ class TrainingSession:
             stopped = stopped or self._asked()
         elif checkpoint_due or state.seconds - self.saved_seconds >= 60 * options.checkpoint_minutes:
             self.save(carry)
+        if on_target(options, self.validator.headline, state):
+            return "target"
         if stopped is not None:
             return stopped
         if out_of_patience(options, state):
@@ -275,3 +300,9 @@ class TrainingSession:
             averaged=averaged,
             history=self.run.read_history() if self.processes.is_main else [],
         )
+
+
+def _minutes(minutes: float) -> str:
+    if minutes < 1:
+        return "a minute or less"
+    return f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute"

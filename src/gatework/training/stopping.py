@@ -1,13 +1,14 @@
-"""When a training ends: its budgets, the patience with its validations, and somebody's request."""
+"""When a training ends: its budgets, its target, the patience with its validations, and somebody's request."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+from gatework.metrics.figure import Figure
 from gatework.training.options import TrainingOptions
 from gatework.training.state import TrainingState
 
-Stopped = Literal["finished", "max_minutes", "early", "callback", "interrupted"]
+Stopped = Literal["finished", "max_minutes", "target", "early", "callback", "interrupted"]
 
 
 def epochs_done(state: TrainingState) -> float:
@@ -37,6 +38,29 @@ def budget_done(options: TrainingOptions, state: TrainingState) -> Stopped | Non
     if options.max_minutes is not None and state.seconds >= 60 * options.max_minutes and state.step > 0:
         return "max_minutes"
     return None
+
+
+def steps_left(options: TrainingOptions, state: TrainingState, batches: int) -> int | None:
+    """Steps until the budgets of epochs and steps are done; None where only minutes count.
+
+    Args:
+        batches: steps of an epoch.
+    """
+    ends = []
+    if options.epoch_budget is not None:
+        ends.append((options.epoch_budget - state.epoch) * batches - state.batch)
+    if options.max_steps is not None:
+        ends.append(options.max_steps - state.step)
+    return max(min(ends), 0) if ends else None
+
+
+def on_target(options: TrainingOptions, headline: Figure, state: TrainingState) -> bool:
+    """Whether the best validation so far is as good as was asked for."""
+    return (
+        options.target is not None
+        and state.best_at is not None
+        and headline.reaches(state.best, options.target)
+    )
 
 
 def out_of_patience(options: TrainingOptions, state: TrainingState) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 
 from gatework.training import averaging, files, random_state
 from gatework.training.checkpoint import Checkpoints, validated_name
 from gatework.training.options import TrainingOptions
-from gatework.training.problem import Problem
+from gatework.training.problem import Problem, headline_of, search_of
 from gatework.training.processes import Processes
 from gatework.training.records import Recorder
 from gatework.training.schedules import learning_rate
@@ -30,17 +29,13 @@ def next_learning_rate(options: TrainingOptions, state: TrainingState) -> float:
     return learning_rate(options, budget_share(options, state, steps=1), state.plateau_share)
 
 
-def objective(figures: Mapping[str, float | None]) -> float:
-    """What is to be lowest: the problem's objective, or the loss where it has none."""
-    value = figures.get("objective", figures.get("loss"))
-    return math.inf if value is None else value
-
-
 class Validator:
     """The validations of one training, on one process.
 
     Attributes:
         state: the training's, in which the best validation is kept.
+        headline: the figure that picks the checkpoint.
+        notes: what each validation's record says beside its figures.
     """
 
     def __init__(
@@ -53,6 +48,9 @@ class Validator:
     ) -> None:
         self.problem, self.options, self.state = problem, options, state
         self.processes, self.recorder = processes, recorder
+        self.headline = headline_of(problem)
+        search = search_of(problem)
+        self.notes = {"search": search} if search else {}
 
     def validate(self) -> None:
         """Validate the current weights, and note whether they are the best so far.
@@ -62,7 +60,7 @@ class Validator:
         """
         state, options = self.state, self.options
         figures = self._figures()
-        improved = state.best_at is None or objective(figures) < objective(state.best)
+        improved = state.best_at is None or self.headline.better(figures, state.best)
         state.validated_at = state.step
         if improved:
             state.best_at, state.best = state.step, {name: files.finite(x) for name, x in figures.items()}
@@ -76,7 +74,7 @@ class Validator:
                 state.since_plateau = 0
         if options.average_last >= 2:
             state.validated = [*state.validated, state.step][-options.average_last :]
-        self.recorder.add_figures("validation", figures, best=improved)
+        self.recorder.add_figures("validation", figures, best=improved, **self.notes)
 
     def keep_best(self, checkpoints: Checkpoints) -> bool:
         """Load the best validated weights, or the mean of the last ones where that is better; which?"""
@@ -89,8 +87,10 @@ class Validator:
                 # Not strict: of tied weights the file, and so the mean, holds one name only.
                 model.load_state_dict(averaging.mean_of_models(paths), strict=False)
             figures = self._figures()
-            averaged = objective(figures) < objective(state.best)
-            self.recorder.add_figures("average", figures, states=len(state.validated), best=averaged)
+            averaged = self.headline.better(figures, state.best)
+            self.recorder.add_figures(
+                "average", figures, states=len(state.validated), best=averaged, **self.notes
+            )
             if averaged:
                 state.best = {name: files.finite(value) for name, value in figures.items()}
                 state.best_at = state.step
@@ -100,8 +100,9 @@ class Validator:
         return averaged
 
     def _figures(self) -> dict[str, float]:
-        """The problem's figures. The main process validates; the others wait for its loss."""
-        figures = {"loss": math.nan}
+        """The problem's figures. The main process validates; the others wait for its loss and headline."""
+        figures: dict[str, float] = {}
+        names = tuple(dict.fromkeys(("loss", self.headline.name)))
         with self.recorder.untimed():
             if self.processes.is_main:
                 model = self.problem.model
@@ -110,11 +111,12 @@ class Validator:
                 with random_state.preserved(), torch.no_grad(), self.processes.accelerator.autocast():
                     figures = {name: float(x) for name, x in self.problem.validate(model).items()}
                 model.train()
-                if "loss" not in figures:
-                    raise ValueError(f"validate() must give a 'loss', it gave {sorted(figures)}")
-            loss, value = self.processes.from_main([figures["loss"], objective(figures)])
+                for name in names:
+                    if name not in figures:
+                        raise ValueError(f"validate() must give a {name!r}, it gave {sorted(figures)}")
+            values = self.processes.from_main([figures.get(name, math.nan) for name in names])
             if not self.processes.is_main:
-                figures = {"loss": loss, "objective": value}
+                figures = dict(zip(names, values, strict=True))
         if not math.isfinite(figures["loss"]):
             norm = self.state.norms[-1] if self.state.norms else math.nan
             rate = next_learning_rate(self.options, self.state)

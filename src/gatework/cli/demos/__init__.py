@@ -1,4 +1,4 @@
-"""The demonstrations: each trains for about a minute on data that needs no download. One file each, with `run`."""
+"""The demonstrations: each trains until it has learned data that needs no download. One file each, with `run`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEMONSTRATIONS = {"dates": "gatework.cli.demos.dates", "language-model": "gatewo
 
 
 def run_demo(name: str) -> int:
-    """Train for about a minute and show what was learned; the exit code.
+    """Train and show what was learned; the exit code.
 
     Raises:
         InputError: there is no such demonstration.

@@ -84,6 +84,12 @@ class SearchSettings(DecodingSettings):
     )
     alignment: bool = Field(False, description="also give the attention weights of each token")
 
+    def in_words(self) -> str:
+        """The search, for people."""
+        if self.temperature > 0:
+            return f"drawn at temperature {self.temperature:g}"
+        return "greedy search" if self.beam == 1 else f"beam search, {self.beam} hypotheses"
+
     @model_validator(mode="after")
     def _check_draws(self) -> SearchSettings:
         if self.temperature > 0 and self.beam > 1:

@@ -12,10 +12,10 @@ from torch import nn
 
 from gatework.data import Fields, Packed, Tokenizer
 from gatework.errors import InputError
+from gatework.metrics.figure import Figure
 from gatework.metrics.text import likelihood_figures
 from gatework.seq2seq import EncoderDecoder, EncoderDecoderEnsemble, Hypothesis
 from gatework.tasks.artifacts import Artifacts, JsonArtifact
-from gatework.tasks.base import Figure
 from gatework.tasks.encoder_decoder.batch import PairBatch, collate
 from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions, SearchSettings
 from gatework.tasks.encoder_decoder.predictor import SequencePredictor
@@ -168,6 +168,9 @@ class EncoderDecoderTask(ExampleTask):
         self, output: list[Hypothesis], row: Fields, input: Any, settings: SearchSettings
     ) -> dict[str, Any]:
         return self._predictor.record(output, row, self._source_text(input), settings)
+
+    def _search_words(self, settings: SearchSettings) -> str:
+        return settings.in_words()
 
     def _parts(
         self, inputs: Sequence[Any], settings: SearchSettings
