@@ -9,9 +9,8 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.backends import BACKENDS, SequenceInput, SequenceOutput, eager, selection
-from gatework.backends.llvm import command_builder, forward_backward, stack, teams
-from gatework.backends.llvm.runtime import threads
+from gatework.backends import BACKENDS, SequenceInput, SequenceOutput, eager, selection, teams, threads
+from gatework.backends.llvm import command_builder, forward_backward, stack
 from gatework.graph.expand import expand
 from gatework.graph.ops import OPS
 from tests.contracts.backend_contract import check_backend

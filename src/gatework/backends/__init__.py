@@ -22,6 +22,7 @@ from gatework.backends.selection import (
     linear_choice,
     result_memory,
 )
+from gatework.backends.teams import by_size
 
 __all__ = [
     "BACKENDS",
@@ -38,6 +39,7 @@ __all__ = [
     "Stepper",
     "asked",
     "backend",
+    "by_size",
     "choose",
     "linear_choice",
     "result_memory",

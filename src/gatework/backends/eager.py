@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatework.backends import attention_reference
+from gatework.backends import attention_reference, teams
 from gatework.backends.program import MemoryValue, Request, SequenceInput, SequenceOutput
 from gatework.graph import Graph, Node
 from gatework.graph.node import Attribute, Width, resolve
@@ -276,6 +276,14 @@ def run(
     graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool = False
 ) -> SequenceOutput:
     """One layer over a dense batch; see `gatework.backends.program.Backend.run`."""
+    weights = sum(value.numel() for value in parameters.values())
+    with teams.by_size("product", weights * sequence.rows):  # of one step
+        return _run(graph, parameters, sequence, record)
+
+
+def _run(
+    graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, record: bool
+) -> SequenceOutput:
     evaluator = _Evaluator(graph, parameters, sequence)
     plan = evaluator.plan
     fixed = list(evaluator.values)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gatework import cells
+from gatework.backends import teams
 from gatework.backends.program import Request, SequenceInput, SequenceOutput, StackCall, StepOperator
 from gatework.graph import Graph, Node
 from gatework.graph.language import relu
@@ -164,7 +165,9 @@ def run_stack(
     ]
     hx = list(states) if kind == "lstm" else states[0]
     options = len(call.layers), call.dropout, call.training, call.bidirectional, False
-    result = _OPERATORS[kind](x, hx, weights, call.bias, *options)
+    work = sum(numbers for _, numbers in call.layers) * call.steps * call.rows
+    with teams.by_size("sequence", work):
+        result = _OPERATORS[kind](x, hx, weights, call.bias, *options)
     return result[0], tuple(result[1:])
 
 
@@ -179,7 +182,12 @@ def run(
     graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool = False
 ) -> SequenceOutput:
     """One layer over a dense batch; see `gatework.backends.program.Backend.run`."""
-    kind = _kind(graph)
+    weights = sum(value.numel() for value in parameters.values())
+    with teams.by_size("sequence", weights * sequence.steps * sequence.rows):
+        return _run(_kind(graph), parameters, sequence)
+
+
+def _run(kind: Kind, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
     x = next(iter(sequence.inputs.values()))
     if sequence.steps == 1 and "weight_hr" not in parameters:
         weights = flat_weights(parameters)

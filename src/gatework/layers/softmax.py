@@ -14,12 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gatework.backends import DenseBackend, linear_choice
+from gatework.backends import DenseBackend, by_size, linear_choice
 from gatework.layers.linear import linear
 
 __all__ = ["AdaptiveSoftmax", "Softmax", "default_cutoffs"]
 
 INITIAL_RANGE = 0.1
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    with by_size("elementwise", logits.numel()):
+        return F.log_softmax(logits, dim=-1)
 
 
 class Softmax(nn.Module):
@@ -74,7 +79,7 @@ class Softmax(nn.Module):
 
     def log_prob(self, hidden: Tensor) -> Tensor:
         """Log-probability of every token: hidden (N, input_size) -> (N, V)."""
-        return F.log_softmax(linear(hidden, self.weight, self.bias), dim=-1)
+        return _log_softmax(linear(hidden, self.weight, self.bias))
 
     def best(self, hidden: Tensor, count: int, forbidden: Collection[int] = ()) -> tuple[Tensor, Tensor]:
         """The log-probabilities of each row's likeliest tokens, falling, and the tokens: (N, count) each.
@@ -158,10 +163,10 @@ class AdaptiveSoftmax(Softmax):
     def log_prob(self, hidden: Tensor) -> Tensor:
         head, tails = self._clusters()
         first = self.cutoffs[0]
-        of_head = F.log_softmax(linear(hidden, *head), dim=-1)
+        of_head = _log_softmax(linear(hidden, *head))
         parts = [of_head[:, :first]]
         for number, tail in enumerate(tails):
-            inside = F.log_softmax(linear(hidden, *tail), dim=-1)
+            inside = _log_softmax(linear(hidden, *tail))
             parts.append(of_head[:, first + number, None] + inside)
         return torch.cat(parts, dim=1)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from gatework.backends import by_size
 from gatework.graph import Cell
 from gatework.graph.node import Width, resolve
 from gatework.layers import Linear, Memories, Recurrent, reorder_state
@@ -221,12 +222,12 @@ class EncoderDecoder(nn.Module):
         start = self.decoder.initial_state(rows, None if memory is None else memory.steps)
         states = list(start if isinstance(start, tuple) else (start,))
         for index, layer in enumerate(self.bridge):
-            states[index] = torch.tanh(layer(summary)).unsqueeze(0)
+            states[index] = _tanh(layer(summary)).unsqueeze(0)
         upper: States = ()
         if self.upper is not None:
             first = self.upper.initial_state(rows)
             upper = first if isinstance(first, tuple) else (first,)
-        context = None if self.summary is None else torch.tanh(self.summary(summary))
+        context = None if self.summary is None else _tanh(self.summary(summary))
         return DecoderState(tuple(states), upper, memory, context, torch.arange(rows, device=source.device))
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
@@ -312,12 +313,17 @@ class EncoderDecoder(nn.Module):
             )
             parts[0] = parts[0] + above
             upper = new if isinstance(new, tuple) else (new,)
-        hidden = torch.tanh(self.readout(torch.cat([*parts, embedded], dim=-1)))
+        hidden = _tanh(self.readout(torch.cat([*parts, embedded], dim=-1)))
         own_states = states if isinstance(states, tuple) else (states,)
         return self._dropped(hidden), replace(state, states=own_states, upper=upper, alignment=weights)
 
     def _dropped(self, value: Tensor) -> Tensor:
         return dropout(value, self.dropout, self.training)
+
+
+def _tanh(value: Tensor) -> Tensor:
+    with by_size("elementwise", value.numel()):
+        return torch.tanh(value)
 
 
 def _input_size(cell: Cell, name: str) -> Width:

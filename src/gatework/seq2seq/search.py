@@ -16,6 +16,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from gatework.backends import by_size
+
 __all__ = ["Decoder", "Draw", "Ensemble", "Hypothesis", "beam_search", "generate"]
 
 
@@ -57,7 +59,9 @@ class Ensemble:
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         steps = [decoder.step(tokens, one) for decoder, one in zip(self.decoders, state, strict=True)]
-        log_probs = torch.stack([each for each, _ in steps]).logsumexp(0) - math.log(len(steps))
+        every = torch.stack([each for each, _ in steps])  # (decoders, N, V)
+        with by_size("elementwise", every.numel()):
+            log_probs = every.logsumexp(0) - math.log(len(steps))
         return log_probs, tuple(one for _, one in steps)
 
     def best(
@@ -232,7 +236,8 @@ def generate(
                 uniform = torch.stack(
                     [torch.rand((), generator=generators[row], dtype=torch.float64) for row in rows]
                 )
-                tokens = _draw(allowed, uniform.to(allowed.device), temperature, top_k, top_p)
+                with by_size("elementwise", allowed.numel()):
+                    tokens = _draw(allowed, uniform.to(allowed.device), temperature, top_k, top_p)
                 log_probs = all_log_probs.gather(1, tokens[:, None]).squeeze(1)
             weights = None if alignment is None else alignment(state)
             if not drawable.all():

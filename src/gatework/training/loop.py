@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+from gatework.backends import by_size
 from gatework.training.callbacks import Callback, Listeners
 from gatework.training.interruption import Interruption
 from gatework.training.nested import detach, to_device
@@ -71,6 +72,7 @@ def fit(
     problem.model.to(processes.device).train()
     optimizer = build_optimizer(problem.model, options, groups_of(problem))
     parameters = [parameter for parameter in problem.model.parameters() if parameter.requires_grad]
+    numbers = sum(parameter.numel() for parameter in parameters)
 
     with run.locked(), Interruption() as interruption, processes.wrapped(problem.model) as model:
         listeners = Listeners(callbacks if processes.is_main else ())
@@ -100,7 +102,8 @@ def fit(
                         processes.backward(step.total * (processes.world / count))
                         drop_frozen_gradients(optimizer, session.epochs_done())
                         norm = clip_gradients(parameters, options.clip_norm)
-                        optimizer.step()
+                        with by_size("update", numbers):
+                            optimizer.step()
                         optimizer.zero_grad()
                         carry = detach(step.carry)  # gradients end at the batch's first step
                         stopped = session.step_done(

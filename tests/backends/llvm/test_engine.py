@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import gatework as gw
+from gatework.backends import threads
 from gatework.backends.llvm import programs, sequence, stack
 from gatework.backends.llvm.codegen import target as engine_target
-from gatework.backends.llvm.runtime import native, result_pool, threads
+from gatework.backends.llvm.runtime import native, result_pool
 from gatework.layers.linear import Linear
 from gatework.layers.softmax import Softmax
 from tests.backends.llvm.test_mathematics import TARGETS, target

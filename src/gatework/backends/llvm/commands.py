@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from gatework.backends import threads
 from gatework.backends.llvm.codegen.command_layout import COPY, ROW, RUN, place
 from gatework.backends.llvm.codegen.driver import BARRIER_BYTES, DATA_FIELDS
-from gatework.backends.llvm.runtime import threads
 from gatework.backends.llvm.runtime.native import Driver, Native
 from gatework.backends.llvm.spans import (
     Form,
@@ -29,6 +29,7 @@ from gatework.backends.llvm.spans import (
     quantities,
 )
 from gatework.backends.program import Piece
+from gatework.backends.teams import Team
 from gatework.graph.keys import ArrayKey
 
 LINE = 128  # bytes: a pair of cache lines, as processors fetch them
@@ -149,7 +150,7 @@ class CommandList:
         commands[runs, place(RUN, "by_units")] = int(by_units)
         numbers[commands[runs, place(RUN, "scalars")]] = rows  # the first scalar of every program
 
-    def call(self, addresses: Mapping[Base, int], team: int) -> None:
+    def call(self, addresses: Mapping[Base, int], team: Team) -> None:
         """Does the work.
 
         Args:
@@ -223,7 +224,7 @@ class BoundCall:
     """
 
     def __init__(
-        self, work: CommandList, addresses: Mapping[Base, int], given: Sequence[Base], team: int
+        self, work: CommandList, addresses: Mapping[Base, int], given: Sequence[Base], team: Team
     ) -> None:
         self._work, self._team, self._alone = work, team, work._alone
         known: dict[Base, int] = {**addresses, UNIT: work._one}

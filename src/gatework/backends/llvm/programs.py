@@ -14,6 +14,7 @@ from gatework.backends.llvm.commands import Address
 from gatework.backends.llvm.runtime.once import made_once
 from gatework.backends.llvm.spans import ANY_EXTENT, Extent, Number, extent
 from gatework.backends.program import Piece
+from gatework.backends.teams import Team
 from gatework.graph import Graph
 from gatework.graph.backward import Backward, backward
 from gatework.graph.expand import expand
@@ -121,7 +122,7 @@ class Shape:
     sizes: tuple[tuple[str, int], ...]
     steps: int | None
     rows: int
-    team: int
+    team: Team
     units_up_to: int
 
     @property

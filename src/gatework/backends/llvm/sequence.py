@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatework.backends import eager
+from gatework.backends import eager, teams, threads
 from gatework.backends.admission import native_gradients, readable_saved
-from gatework.backends.llvm import attention_rows, teams
+from gatework.backends.llvm import attention_rows
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.llvm.commands import Base, CommandList, RaggedCommandList
 from gatework.backends.llvm.forward_backward import ATTENDED_ROWS, backward_work, forward_work
 from gatework.backends.llvm.programs import KEPT, Shape, kept, programs_of
-from gatework.backends.llvm.runtime import result_pool, threads
+from gatework.backends.llvm.runtime import result_pool
 from gatework.backends.llvm.runtime.once import made_once
 from gatework.backends.llvm.spans import extent, known_number
 from gatework.backends.pieces import run_pieces
@@ -95,7 +95,7 @@ def shape_for(
     if _has_row_numbers(graph):
         units_up_to = min(units_up_to, 1)
     if rows <= units_up_to and work < teams.WORTH_A_TEAM["sequence"] * _stages(graph):
-        team, units_up_to = 1, 0  # threads that share units meet at every stage
+        team, units_up_to = teams.CALLER, 0  # threads that share units meet at every stage
     return Shape(graph, dtype, on, sizes, steps, rows, team, units_up_to)
 
 

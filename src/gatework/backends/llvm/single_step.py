@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gatework.backends import teams, threads
 from gatework.backends.llvm import attention_rows
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.command_builder import CommandBuilder
@@ -23,7 +24,6 @@ from gatework.backends.llvm.commands import (
 )
 from gatework.backends.llvm.forward_backward import ATTENDED_ROWS
 from gatework.backends.llvm.programs import given_at_steps
-from gatework.backends.llvm.runtime import threads
 from gatework.backends.llvm.sequence import shape_for, shape_of
 from gatework.backends.llvm.stream_step import BoundLayer, bind_layer, run_layer
 from gatework.backends.program import SequenceInput, SequenceOutput
@@ -104,7 +104,8 @@ class Step:
             self._kept[ArrayKey("memory", name)] = value.values.detach().transpose(0, 1).contiguous()
             self._kept[ArrayKey("lengths", name)] = attention_rows.lengths(value)
         addresses = {base: value.data_ptr() for base, value in self._kept.items()}
-        setup.call({**addresses, WORKSPACE: workspace}, self._most)
+        packed = sum(value.numel() for value in self._kept.values())
+        setup.call({**addresses, WORKSPACE: workspace}, teams.team("copy", packed, self._most))
 
         self._inputs = [spec.key for spec in lowered.inputs if spec.kind != "memory"]
         states = [state.name for state in lowered.states]
@@ -112,7 +113,8 @@ class Step:
         given += [ATTENDED_ROWS, *self._emitted]
         self._work = self._step(work, layer)
         addresses |= {WORKSPACE: workspace, **dict.fromkeys(given, 0)}
-        self._calls = {team: BoundCall(self._work, addresses, given, team) for team in {1, self._most}}
+        sizes = {teams.CALLER, teams.Team(self._most)}
+        self._calls = {size: BoundCall(self._work, addresses, given, size) for size in sizes}
         self._resize(self.rows)
         self._lock = threading.Lock()
 

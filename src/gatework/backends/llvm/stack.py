@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatework.backends import eager
+from gatework.backends import eager, threads
 from gatework.backends.admission import native_gradients, readable_saved
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.codegen.target import Target
@@ -33,11 +33,12 @@ from gatework.backends.llvm.commands import (
 )
 from gatework.backends.llvm.forward_backward import add_backward, add_forward
 from gatework.backends.llvm.programs import KEPT, Shape, given_at_steps, kept, training_programs_of
-from gatework.backends.llvm.runtime import result_pool, threads
+from gatework.backends.llvm.runtime import result_pool
 from gatework.backends.llvm.runtime.once import LOCK, made_once
 from gatework.backends.llvm.sequence import backward_shape, differentiate, shape_for, with_gradients
 from gatework.backends.llvm.spans import known_number
 from gatework.backends.program import SequenceInput, StackCall
+from gatework.backends.teams import Team
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
@@ -310,7 +311,7 @@ def _empty_like(tensor: Tensor) -> Tensor:
 class _Call:
     """A command list that is called with addresses of the same bases again and again."""
 
-    def __init__(self, work: CommandList, bases: Sequence[Base], team: int) -> None:
+    def __init__(self, work: CommandList, bases: Sequence[Base], team: Team) -> None:
         self._work, self._bases, self._team = work, bases, team
         self._lock = threading.Lock()
         self._fixed: BoundCall | None = None

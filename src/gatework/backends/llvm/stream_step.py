@@ -9,7 +9,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from gatework.backends.llvm import attention_rows, teams
+from gatework.backends import teams
+from gatework.backends.llvm import attention_rows
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.command_builder import BoundProgram, CommandBuilder
 from gatework.backends.llvm.commands import (
@@ -25,7 +26,6 @@ from gatework.backends.llvm.commands import (
 )
 from gatework.backends.llvm.forward_backward import ATTENDED_ROWS
 from gatework.backends.llvm.programs import given_at_steps, programs_of
-from gatework.backends.llvm.runtime import threads
 from gatework.backends.llvm.runtime.native import native
 from gatework.backends.program import MemoryValue
 from gatework.graph import Graph
@@ -137,7 +137,7 @@ class Stepper:
         ]
         self._widths = {state.name: resolve(state.size, sizes[0]) for state in graph.states}
         weights = sum(value.numel() for layer in parameters for value in layer.values())
-        self._team = teams.team("step", weights * self._rows, threads.most())
+        self._team = teams.team("step", weights * self._rows)
         work = CommandBuilder(self._dtype, target.host(), self._team, self._team)
         layers = [
             bind_layer(work, graph, own, self._rows, self._dtype, number) for number, own in enumerate(sizes)
@@ -164,7 +164,7 @@ class Stepper:
         given = [spec.key for spec in graph.inputs if spec.kind != "memory"]
         addresses: dict[Base, int] = {WORKSPACE: workspace, **dict.fromkeys(given, 0)}
         addresses |= {base: value.data_ptr() for base, value in self._kept.items()}
-        setup.call(addresses, 1)
+        setup.call(addresses, teams.CALLER)
         self._lists = [BoundCall(each, addresses, given, self._team) for each in lists]
         self._turn = 0
         with torch.inference_mode(False):  # a stream that is made there may be used elsewhere

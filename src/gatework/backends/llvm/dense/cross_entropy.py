@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gatework.backends import teams
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.command_builder import CommandBuilder
 from gatework.backends.llvm.commands import Address, CommandList
-from gatework.backends.llvm.runtime import result_pool, threads
+from gatework.backends.llvm.runtime import result_pool
 from gatework.backends.llvm.runtime.once import made_once
 
 _TABLE = 1 << 21  # numbers of the table at a time
@@ -96,7 +97,7 @@ def _compute(
         aimed_at = table.gather(0, aims).squeeze(0) + bias[aims[0]]
         tensors = {"table": table, "bias": bias, "normaliser": input.new_empty(len(some))}
         tensors |= {"mean": input.new_empty(len(some)), "floor": floor}
-        _call(partial(_softmax_work, any(wanted)), tensors, units, len(some), width)
+        _call("logits", partial(_softmax_work, any(wanted)), tensors, units, len(some), width)
         losses = tensors["normaliser"] - (1 - smoothing) * aimed_at
         if smoothing:
             losses -= smoothing * tensors["mean"]
@@ -108,10 +109,10 @@ def _compute(
             of_bias += table.sum(1)
         if of_input is not None:
             tensors = {"table": table, "weight": weight, "result": of_input[begin : begin + block]}
-            _call(_of_input_work, tensors, units, len(some), width)
+            _call("product", _of_input_work, tensors, units, len(some), width)
         if of_weight is not None:
             tensors = {"table": table, "input": some, "result": of_weight}
-            _call(_of_weight_work, tensors, units, len(some), width)
+            _call("product", _of_weight_work, tensors, units, len(some), width)
     return total.to(input.dtype), (of_input, of_weight, of_bias)
 
 
@@ -123,12 +124,13 @@ def block_rows(units: int) -> int:
 def multiply_logits(weight: Tensor, input: Tensor, table: Tensor) -> None:
     """Fills a table, (V, N), with the products of a weight, (V, I), and an input, (N, I)."""
     tensors = {"result": table, "weight": weight, "input": input}
-    _call(_logits_work, tensors, table.shape[0], table.shape[1], weight.shape[1])
+    _call("product", _logits_work, tensors, table.shape[0], table.shape[1], weight.shape[1])
 
 
-def _call(make: Any, tensors: dict[str, Tensor], units: int, rows: int, width: int) -> None:
+def _call(kind: teams.Work, make: Any, tensors: dict[str, Tensor], units: int, rows: int, width: int) -> None:
     work: CommandList = make(next(iter(tensors.values())).dtype, target.host(), units, rows, width)
-    work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, threads.most())
+    size = units * rows * (width if kind == "product" else 1)
+    work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, teams.team(kind, size))
 
 
 @made_once(maxsize=256)

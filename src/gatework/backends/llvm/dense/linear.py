@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatework.backends import teams
 from gatework.backends.admission import native_gradients
-from gatework.backends.llvm import teams
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.command_builder import CommandBuilder
 from gatework.backends.llvm.commands import UNIT, Address, CommandList
-from gatework.backends.llvm.runtime import result_pool, threads
+from gatework.backends.llvm.runtime import result_pool
 from gatework.backends.llvm.runtime.once import made_once
 
 _FEW = 4
@@ -90,7 +90,7 @@ def _call(
     make: Any, tensors: dict[str, Tensor], dtype: torch.dtype, rows: int, columns: int, depth: int, kind: Any
 ) -> None:
     work: CommandList = make(dtype, target.host(), rows, columns, depth, kind)
-    team = teams.team("linear", rows * columns * depth, threads.most())
+    team = teams.team("product", rows * columns * depth)
     work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, team)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from gatework.backends import teams
 from gatework.backends.llvm.codegen import target
 from gatework.backends.llvm.command_builder import CommandBuilder
 from gatework.backends.llvm.commands import Address, CommandList
 from gatework.backends.llvm.dense.cross_entropy import block_rows, multiply_logits
-from gatework.backends.llvm.runtime import result_pool, threads
+from gatework.backends.llvm.runtime import result_pool
 from gatework.backends.llvm.runtime.once import made_once
 
 _EXACT = 1 << 24  # whole numbers up to here are float32 numbers
@@ -46,7 +47,8 @@ def best(
         found = {name: input.new_empty((count, len(some))) for name in ("values", "places")}
         tensors = {"table": table, "bias": bias, "allowed": allowed, **found}
         work = _work(input.dtype, target.host(), units, len(some), count)
-        work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, threads.most())
+        team = teams.team("logits", units * len(some))
+        work.call({name: tensor.data_ptr() for name, tensor in tensors.items()}, team)
         values.append(found["values"].t())
         places.append(found["places"].t())
     return torch.cat(values), torch.cat(places).long()

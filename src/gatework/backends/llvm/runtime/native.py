@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
+from gatework.backends import threads
 from gatework.backends.llvm.codegen.arguments import Layout
 from gatework.backends.llvm.codegen.target import Target
-from gatework.backends.llvm.runtime import threads
 from gatework.backends.llvm.runtime.once import made_once
 from gatework.graph.node import Graph
 

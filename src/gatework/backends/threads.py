@@ -10,11 +10,10 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import torch
-
-from gatework.backends.llvm.runtime.once import made_once
 
 _forked = False
 
@@ -28,7 +27,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@made_once()
+@cache  # two first calls at once find the same library
 def openmp() -> ctypes.CDLL | None:
     """The OpenMP library that torch has loaded, if it is GNU's."""
     folder = Path(torch.__file__).parent
@@ -69,3 +68,36 @@ def symbols() -> dict[str, int]:
         name: ctypes.cast(getattr(library, name) if library else stand_in, ctypes.c_void_p).value or 0
         for name, stand_in in _nobody.items()
     }
+
+
+class alone:
+    """A context in which torch's operators, called by this Python thread, take no team.
+
+    OpenMP and MKL each have a number of threads that is the calling thread's own; `torch.set_num_threads` would set
+    the whole process's.
+    """
+
+    def __enter__(self) -> None:
+        self._openmp, self._mkl = _limits()
+        self._before = torch.get_num_threads()  # torch sets up the thread at the first such call
+        self._openmp(1)
+        self._mkl_before = self._mkl(1)
+
+    def __exit__(self, *exception: object) -> None:
+        self._mkl(self._mkl_before)
+        self._openmp(self._before)
+
+
+_Limit = Callable[[int], int]
+
+
+@cache
+def _limits() -> tuple[_Limit, _Limit]:
+    """Functions that set the calling thread's number of threads, of OpenMP and of MKL; MKL's returns the one before."""
+    absent: _Limit = lambda number: 0  # noqa: E731
+    library = openmp()
+    torch_library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    mkl = ctypes.PyDLL(str(torch_library)) if torch_library.exists() else None
+    # PyDLL keeps the interpreter's lock: each call is shorter than giving it up.
+    own = absent if library is None else ctypes.PyDLL(library._name).omp_set_num_threads
+    return own, getattr(mkl, "MKL_Set_Num_Threads_Local", absent)
