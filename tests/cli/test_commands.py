@@ -181,10 +181,10 @@ def test_the_flags_are_those_of_the_contract(gatework):
     assert gatework().out == gatework("--help").out
     flags = {
         "train": "--out --valid --columns --config --cell --from --epochs --max-minutes --seed --device --resume --set "
-        "--print-config",
-        "evaluate": "--columns --json --device --set",
-        "predict": "--out --columns --device --set",
-        "chat": "--device",
+        "--print-config --threads",
+        "evaluate": "--columns --json --device --set --threads",
+        "predict": "--out --columns --device --set --threads",
+        "chat": "--device --threads",
         "cells": "--latex",
         "runs": "--json --plot",
         "bench": "",

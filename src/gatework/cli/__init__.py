@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from gatework.cli.streams import occupy_closed_streams
+from gatework.cli.threads import wait_without_spinning
 from gatework.errors import GateworkError
 
 __all__ = ["main"]
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What a terminal's encoding lacks is shown as an escape; nothing that was computed is lost to an exception.
         sys.stdout.reconfigure(errors="backslashreplace")
+    wait_without_spinning()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(args=given or ["--help"], prog_name="gatework", standalone_mode=False)

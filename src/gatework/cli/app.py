@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from gatework.cli.threads import set_threads
 from gatework.errors import InputError
 
 
@@ -46,6 +47,12 @@ Data = Annotated[list[Path], typer.Argument(metavar="DATA…", help="files to re
 Columns = Annotated[str, typer.Option(metavar="a=b,…", help="the data's own column names: text=review")]
 Settings = Annotated[
     list[str], typer.Option("--set", metavar="NAME=VALUE", help="an option; may be repeated")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, callback=set_threads, help="threads that share the work; else one a core"
+    ),
 ]
 
 Device = Annotated[str, typer.Option(help="where it runs: cpu, cuda, cuda:N, mps or auto")]
@@ -90,6 +97,7 @@ def train(
     max_minutes: Annotated[float | None, typer.Option(help="minutes at most")] = None,
     seed: Annotated[int | None, typer.Option(help="of every random number")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = None,
+    threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     settings: Settings = [],  # noqa: B006  # typer reads the default, nothing changes it
     print_config: Annotated[
@@ -152,6 +160,7 @@ def evaluate(
     columns: Columns = "",
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
     device: Device = "cpu",
+    threads: Threads = None,
     settings: Settings = [],  # noqa: B006
 ) -> None:
     """Figures of a run, or several as one, beside naive baselines."""
@@ -190,6 +199,7 @@ def predict(
     ] = None,
     columns: Columns = "",
     device: Device = "cpu",
+    threads: Threads = None,
     settings: Settings = [],  # noqa: B006
 ) -> None:
     """An input in, a JSON line out, as they come; or a table in, and out with the answers as a column more."""
@@ -222,7 +232,7 @@ def predict(
 
 
 @app.command()
-def chat(run: Run, device: Device = "cpu") -> None:
+def chat(run: Run, device: Device = "cpu", threads: Threads = None) -> None:
     """A conversation with a trained chat bot."""
     from gatework import tasks
     from gatework.cli.chat import converse
