@@ -231,3 +231,35 @@ def test_the_operators_keep_torchs_rules() -> None:
         (x, parameters, [], describe(layer.stack, (0,)), 1),
         test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
     )
+
+
+def test_a_compiled_call_is_explained_as_it_runs() -> None:
+    torch._dynamo.reset()
+    layer, x = gw.GRU(4, 5), torch.randn(1, 3, 4)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    assert gw.explain(layer, x).name == "torch"  # one step
+    for choice in (gw.explain(compiled, x), gw.explain(layer, x, compiled=True)):
+        assert choice.name == "llvm"
+        assert "compiled graph" in choice.reason
+    assert gw.explain(compiled, x, compiled=False) == gw.explain(layer, x)
+    with gw.backend("eager"):
+        assert gw.explain(compiled, x).name == "eager"
+    within = gw.GRU(4, 5)
+    within.compile(backend="aot_eager")
+    assert gw.explain(within, x).name == "llvm"
+    broken = gw.GRU(4, 5, zoneout=0.2)  # its graph breaks, and the call runs as it does outside
+    assert gw.explain(broken, x, compiled=True) == gw.explain(broken, x)
+
+
+def test_a_cell_that_the_engine_refuses_compiles_with_a_break() -> None:
+    """The plan is asked before the operator is put into the graph."""
+    torch._dynamo.reset()
+
+    @gw.cell
+    def shared(x: Any, h: Any) -> Any:
+        return gw.tanh(gw.linear("candidate", x, h) + gw.linear("fixed", own=gw.vector("start")))
+
+    layer = gw.Recurrent(shared, 3, 3)
+    assert gw.explain(layer, compiled=True).name == "eager"
+    x = torch.randn(4, 2, 3)
+    torch.testing.assert_close(torch.compile(layer, backend="aot_eager")(x)[0], layer(x)[0])

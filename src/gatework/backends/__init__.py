@@ -3,6 +3,7 @@
 from gatework.backends.pieces import run_pieces
 from gatework.backends.program import (
     Backend,
+    ChainOperator,
     DenseBackend,
     MemoryValue,
     Request,
@@ -28,6 +29,7 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "BackendError",
+    "ChainOperator",
     "Choice",
     "DenseBackend",
     "MemoryValue",

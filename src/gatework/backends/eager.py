@@ -41,6 +41,10 @@ def step_operator(graph: Graph) -> None:
     """None: a step is a sequence of one step."""
 
 
+def chain_operator() -> None:
+    """None: torch.compile would see each of torch's operators, in a loop over the steps."""
+
+
 def dense_backend() -> None:
     """None: linear maps are torch's."""
 

@@ -153,6 +153,7 @@ class Request(NamedTuple):
         autocast: the dtype to which autocast changes a CPU operator's input; None where autocast is off or does not
             touch the input.
         onednn: torch may use oneDNN.
+        compiled: torch.compile is making a graph that is to hold the call.
     """
 
     asked: str
@@ -167,6 +168,7 @@ class Request(NamedTuple):
     transform: bool = False
     autocast: torch.dtype | None = None
     onednn: bool = True
+    compiled: bool = False
 
     @classmethod
     def of(
@@ -200,6 +202,14 @@ StepOperator = Callable[..., Tensor | tuple[Tensor, ...]]
 """The new states from an input, (B, I), the states, (B, size) each, and each parameter in torch.nn's order.
 
 Given and new states are a tensor for a graph of one state, and a tuple for one of several.
+"""
+
+
+ChainOperator = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
+"""Layers of a stack, one after the other, as one operator of a graph of torch.compile's.
+
+It takes the stack, the layers' numbers, the input, (T, B, I), the layers' parameters in order, and (layers, B, size) of
+each state or none where all begin at zero; and gives (T, B, H) and (layers, B, size) of each state.
 """
 
 
@@ -296,6 +306,10 @@ class Backend(Protocol):
 
     def step_operator(self, graph: Graph) -> StepOperator | None:
         """A graph's single step as one operator for tensors of every kind; None where `run` serves."""
+        ...
+
+    def chain_operator(self) -> ChainOperator | None:
+        """What a compiled graph holds of this backend; None where the graph breaks."""
         ...
 
     def dense_backend(self) -> DenseBackend | None:

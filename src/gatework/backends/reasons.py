@@ -38,6 +38,7 @@ SENTENCES = {
     "tape": "the backend {0!r} keeps no gates, and a tape is recording",
     "by name": "it was asked for by name",
     "other linear": "another backend was asked for by name, and none but the engine has a linear map",
+    "compiled": "a compiled graph holds its operator whole, and would take torch's apart into steps",
     "linear": "it runs linear maps wherever it can",
     "own equations": "the engine runs every cell's own equations, and {0}",
     "neither": "{0}, and {1}",

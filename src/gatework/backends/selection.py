@@ -164,6 +164,8 @@ def _automatic(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Reques
     no_operator = torch_fused.refusal(graph, sizes, request)
     if no_engine is None and request.autocast is not None:
         no_engine = Reason("autocast")
+    if no_engine is None and request.compiled:
+        return Choice("llvm", Reason("compiled"))
     if no_engine is None and request.one_step and not graph.inputs_of_kind("memory"):
         no_engine = Reason("one step")
     if no_operator is not None:

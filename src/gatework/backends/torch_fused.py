@@ -48,6 +48,10 @@ def step_operator(graph: Graph) -> StepOperator | None:
     return _STEPS[_kind(graph)] if len(graph.slots()) == 2 else None
 
 
+def chain_operator() -> None:
+    """None: torch.compile would see each of torch's operators, in a loop over the steps."""
+
+
 def dense_backend() -> None:
     """None: linear maps are torch's."""
 

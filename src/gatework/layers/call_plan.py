@@ -57,6 +57,31 @@ def plan_call(stack: LayerStack, request: Request, training: bool, emitted: tupl
     return CallPlan(choice, graph, whole and not request.record)
 
 
+def plan_compiled_call(stack: LayerStack, request: Request, training: bool) -> CallPlan | None:
+    """The plan of a call inside a graph of torch.compile's; None where the graph breaks and runs the call as ever.
+
+    Args:
+        request: of a dense call.
+    """
+    graph = stack.graph
+    if request.asked != "auto" or request.empty or request.record or request.autocast is not None:
+        return None
+    if stack.recurrent_dropout or stack.zoneout or len(graph.inputs) > 1 or graph.emits():
+        return None
+    plan = plan_call(stack, request._replace(compiled=True, rows=1, one_step=False), training)
+    return None if plan.choice.backend.chain_operator() is None else plan
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def plan_chain(stack: LayerStack, dtype: torch.dtype, grad: bool, training: bool) -> str:
+    """The name of the backend whose chain operator runs a compiled call of plain CPU tensors of one dtype: text, which
+    torch.compile holds as a constant. Empty where the graph breaks. No size is asked for: sizes are symbols while torch
+    traces.
+    """
+    plan = plan_compiled_call(stack, Request("auto", training=grad, dtype=dtype), training)
+    return "" if plan is None else plan.choice.name
+
+
 def request_of(
     tensors: Sequence[Tensor], *, rows: int, steps: int, empty: bool = False, record: bool = False
 ) -> Request:

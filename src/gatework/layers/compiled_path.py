@@ -4,10 +4,10 @@ Only what the operator takes goes this way: dense batches of float32 or float64 
 residual connections and dropout are. Everything else breaks the graph once and runs as ever, by `plan_call`, wrong
 arguments among it, to their error.
 
-What is decided here is not decided by `plan_call`. That function reads sizes, which are symbols while torch traces, and
-the thread's own backend, which is a context variable, and a graph must not be guarded by either. So a compiled graph
-runs the engine, without asking the cost table, unless some thread has named a backend: then all graphs that are
-traced from there on break. `gatework.explain` tells what a call outside of a compiled graph takes.
+`plan_chain` decides while torch traces, once for a graph: it asks for no size, since sizes are symbols then, and the
+cost table is about torch's fused operators, which a graph does not hold whole. The thread's own backend is a context
+variable, which no graph can be guarded by: where some thread has named a backend, all graphs that are traced from there
+on break.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatework.backends import selection
+from gatework.backends import BACKENDS, selection
+from gatework.layers.call_plan import plan_chain
 from gatework.layers.structure import LayerStack, State, Weights
 
 
@@ -30,14 +31,14 @@ def compiled_path(
     Args:
         training: the module's mode.
     """
-    from gatework.backends.llvm.operator import chain
-
     if selection.named_somewhere or torch.is_autocast_enabled("cpu") or not isinstance(x, Tensor):
         return None  # a thread's own choice is a context variable, which no trace can ask for
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or x.dim() not in (2, 3):
         return None
-    if stack.recurrent_dropout or stack.zoneout or len(stack.graph.inputs) > 1 or stack.graph.emits():
+    backend = plan_chain(stack, x.dtype, torch.is_grad_enabled(), training)
+    if not backend:
         return None
+    chain = BACKENDS[backend].chain_operator()
     batched = x.dim() == 3
     if not batched:
         x = x.unsqueeze(1)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from gatework.backends import Choice
+from gatework.backends import Choice, selection
 from gatework.cells import get
 from gatework.graph import Cell
 from gatework.layers.arguments import LayerArguments, Output, check_shapes
-from gatework.layers.call_plan import CallPlan, plan_call, request_of, stack_call
+from gatework.layers.call_plan import CallPlan, plan_call, plan_compiled_call, request_of, stack_call
 from gatework.layers.compiled_path import compiled_path
 from gatework.layers.fast_path import fast_path
 from gatework.layers.layer_by_layer import run_layers
@@ -306,8 +306,13 @@ class Recurrent(nn.Module):
         """
         return Stream(self.stack, self._weights, batch_size, memory, memory_lengths)
 
-    def explain(self, input: Tensor | None = None) -> Choice:
-        """The backend that a call would take now, and why."""
+    def explain(self, input: Tensor | None = None, *, compiled: bool | None = None) -> Choice:
+        """The backend that a call would take now, and why.
+
+        Args:
+            compiled: whether the call stands in a graph of torch.compile's; if left out, whether this layer itself is
+                compiled (`layer.compile()`).
+        """
         like = input if input is not None else next(self.parameters())
         rows, steps = 1, 2  # of a call that nobody has described: a sequence
         if input is not None and input.dim() == 3:
@@ -319,7 +324,12 @@ class Recurrent(nn.Module):
             empty=input is not None and input.numel() == 0,
             record=bool(tapes_of(self)),
         )
-        return plan_call(self.stack, request, self.training).choice
+        if compiled is None:
+            compiled = self._compiled_call_impl is not None
+        plan = None
+        if compiled and not selection.named_somewhere:
+            plan = plan_compiled_call(self.stack, request, self.training)
+        return (plan or plan_call(self.stack, request, self.training)).choice
 
     def extra_repr(self) -> str:
         parts = [self.cell.name, str(self.input_size), str(self.hidden_size)]
@@ -371,10 +381,16 @@ class Recurrent(nn.Module):
         store_layout(destination, prefix, self.stack.graph)
 
 
-def explain(layer: Recurrent, input: Tensor | None = None) -> Choice:
+def explain(layer: Recurrent, input: Tensor | None = None, *, compiled: bool | None = None) -> Choice:
     """The backend that a call of a layer would take now, and why.
 
     Args:
+        layer: a layer, or `torch.compile` of one.
         input: what the layer would be called with.
+        compiled: whether the call stands in a graph of torch.compile's, such as that of a model around the layer; if
+            left out, whether `layer` itself is compiled.
     """
-    return layer.explain(input)
+    own = getattr(layer, "_orig_mod", None)  # of what torch.compile gives for a module
+    if own is not None:
+        return explain(own, input, compiled=True if compiled is None else compiled)
+    return layer.explain(input, compiled=compiled)

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends.program import (
+    ChainOperator,
     DenseBackend,
     MemoryValue,
     Request,
@@ -115,6 +116,13 @@ def _run_stack() -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
 
 def step_operator(graph: Graph) -> None:
     """None: native code takes plain tensors only, so that a plan must look at them."""
+
+
+def chain_operator() -> ChainOperator:
+    """Layers as one operator of a compiled graph."""
+    from gatework.backends.llvm.operator import chain
+
+    return chain
 
 
 def prepare_stepper(
