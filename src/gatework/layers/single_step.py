@@ -115,10 +115,13 @@ class RecurrentCell(nn.Module):
         if hx is not None and not in_a_mode():  # the plain call of a loop, which costs what torch.nn's does
             stack = self._stack
             operator = plan_step(stack, asked(), torch.is_grad_enabled())
-            if operator is not None and _fit(stack, input, hx):
+            if operator is not None and _of_rows(input, hx, len(stack.state_widths)):
                 weights = self._plain_weights()
                 if input.dtype is weights[0].dtype:
-                    return operator(input, hx, *weights)
+                    try:
+                        return operator(input, hx, *weights)
+                    except RuntimeError:  # sizes: the check below says which
+                        pass
         batched = input.dim() == 2
         if (not batched and input.dim() != 1) or input.shape[-1] != self.input_size:
             raise ValueError(
@@ -181,18 +184,16 @@ class RecurrentCell(nn.Module):
         store_layout(destination, prefix, self._stack.graph)
 
 
-def _fit(stack: LayerStack, input: Tensor, hx: Tensor | tuple[Tensor, ...]) -> bool:
-    """Whether these are (B, I) and (B, size) of every state, as a tensor or a tuple of several."""
-    shape, widths = input.shape, stack.state_widths
-    if len(shape) != 2 or shape[1] != stack.input_size:
+def _of_rows(input: Tensor, hx: Tensor | tuple[Tensor, ...], states: int) -> bool:
+    """Whether the input and so many states have two dimensions; the operator compares their sizes."""
+    if input.dim() != 2:
         return False
-    rows = shape[0]
-    if len(widths) == 1:
-        return isinstance(hx, Tensor) and hx.shape == (rows, widths[0])
-    if type(hx) is not tuple or len(hx) != len(widths):
+    if states == 1:
+        return isinstance(hx, Tensor) and hx.dim() == 2
+    if type(hx) is not tuple or len(hx) != states:
         return False
-    for state, width in zip(hx, widths, strict=True):  # noqa: SIM110  (a generator costs as much as the rest)
-        if state.shape != (rows, width):
+    for state in hx:  # noqa: SIM110  (a generator costs as much as the rest)
+        if not isinstance(state, Tensor) or state.dim() != 2:
             return False
     return True
 
