@@ -163,3 +163,20 @@ def test_every_backend_records_and_says_what_ran(backend: str) -> None:
         layer(torch.randn(T, B, INPUT))
     assert tape.calls[0].backend.startswith("eager")
     assert tape["reset"].shape == (T, B, H)
+
+
+@pytest.mark.parametrize("names", [["nosuch"], ["forget", "forgt"], "forgt"])
+def test_names_that_no_layer_has_are_refused(names: list[str] | str) -> None:
+    model = torch.nn.Sequential(gw.LSTM(3, 4))
+    with pytest.raises(ValueError, match="no gate and no state") as caught, gw.record(model, names):
+        pass
+    assert "forget" in str(caught.value)
+    with pytest.raises(ValueError, match="no recurrent layer"), gw.record(torch.nn.Linear(2, 2), ["h"]):
+        pass
+
+
+def test_one_name_may_be_given_by_itself() -> None:
+    layer = gw.LSTM(3, 4)
+    with gw.record(layer, "forget") as tape:
+        layer(torch.zeros(2, 1, 3))
+    assert tape.names() == ["l0.forget"]

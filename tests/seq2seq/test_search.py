@@ -5,7 +5,9 @@ import itertools
 import pytest
 import torch
 
+import gatework as gw
 from gatework.seq2seq import beam_search, generate
+from gatework.seq2seq.network import EncoderDecoder
 from gatework.seq2seq.search import length_divisor
 from tests.tolerances import close_to, of_draws
 
@@ -262,3 +264,20 @@ def test_a_coverage_penalty_without_attention_is_refused():
     toy = Toy()
     with pytest.raises(ValueError, match=r"coverage_penalty=0\.2 needs attention weights"):
         beam_search(toy, *toy.start(0), length=2, beam=2, coverage_penalty=0.2)
+
+
+@pytest.mark.parametrize("attends", [False, True])
+@pytest.mark.parametrize(
+    "options", [{"beam": 3}, {"beam": 2, "no_repeat": 2}, {}, {"temperature": 1.0, "top_k": 2}]
+)
+def test_a_model_whose_weights_are_no_numbers_is_refused(attends, options):
+    encoder, decoder = gw.cells.get("gru"), gw.cells.get("bahdanau_gru" if attends else "cho_gru")
+    sizes = {"source_vocabulary": 9, "target_vocabulary": 9, "embedding_size": 8, "hidden_size": 8}
+    network = EncoderDecoder(encoder, decoder, **sizes).eval()
+    with torch.no_grad():
+        network.softmax.weight[4, 2] = torch.nan
+    with torch.inference_mode():
+        state = network.start(torch.randint(3, 9, (5, 2)), torch.tensor([5, 5]))
+        search = beam_search if "beam" in options else generate
+        with pytest.raises(gw.InputError, match="no numbers"):
+            list(search(network, torch.tensor([1, 1]), state, length=6, **options))

@@ -10,6 +10,7 @@ from gatework.backends.program import (
     SequenceInput,
     SequenceOutput,
     StackCall,
+    StackSnapshot,
     StepOperator,
     Stepper,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "SequenceInput",
     "SequenceOutput",
     "StackCall",
+    "StackSnapshot",
     "StepOperator",
     "Stepper",
     "asked",

@@ -45,7 +45,12 @@ _MODES = ("Tracer", "Python", "PreDispatch", "FuncTorchDynamicLayerFrontMode", "
 
 def is_plain(tensor: Tensor) -> bool:
     """Whether a tensor is its memory: dense and strided on the CPU, of no subclass and with no pending operation."""
-    return type(tensor) in _TYPES and _keys_of(tensor).raw_repr() in _PLAIN
+    return type(tensor) in _TYPES and _keys_of(tensor).raw_repr() in _PLAIN and has_memory(tensor)
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether the numbers of a tensor on the CPU are anywhere: FSDP frees the memory of weights that are not in use."""
+    return tensor.data_ptr() != 0 or tensor.numel() == 0
 
 
 def all_plain(tensors: Iterable[Tensor], parameters: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
@@ -66,6 +71,8 @@ def all_plain(tensors: Iterable[Tensor], parameters: Iterable[Tensor | None], dt
         if parameter.dtype is not dtype or not parameter.is_cpu or parameter.layout is not torch.strided:
             return False
         if parameter.is_neg() or parameter._is_zerotensor() or not parameter.is_contiguous():
+            return False
+        if parameter.data_ptr() == 0:
             return False
     return True
 

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from operator import attrgetter
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gatework.backends import attention_reference, teams
-from gatework.backends.program import MemoryValue, Request, SequenceInput, SequenceOutput
-from gatework.graph import Graph, Node
+from gatework.backends.program import MemoryValue, Request, SequenceInput, SequenceOutput, StackSnapshot
+from gatework.graph import Graph, GraphError, Node
 from gatework.graph.node import Attribute, Width, resolve
 from gatework.graph.ops import OPS, depends_on_step
 from gatework.graph.parameters import gate_rows, named_sizes
@@ -49,7 +48,7 @@ def dense_backend() -> None:
     """None: linear maps are torch's."""
 
 
-def prepare_stepper(*layers: Any) -> None:
+def prepare_stepper(stack: StackSnapshot) -> None:
     """None: the reference runs a sequence of one step for every step."""
 
 
@@ -223,7 +222,7 @@ class _Evaluator:
             case "masked_softmax":
                 return attention_reference.alignment(args[0], self.memory(node.args[1]).mask)
             case _:
-                raise NotImplementedError(f"the table of operations has no torch function for {node.op}")
+                raise GraphError(f"the table of operations has no torch function for {node.op}")
 
     def product(self, index: int, cache: _Cache) -> Tensor:
         """A gate's product: its share of the one product of all gates of its slot and operand."""

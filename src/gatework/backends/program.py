@@ -213,6 +213,25 @@ each state or none where all begin at zero; and gives (T, B, H) and (layers, B, 
 """
 
 
+@dataclass(frozen=True)
+class StackSnapshot:
+    """A stack as a stream runs it: layers of one cell, with their weights as they are now.
+
+    Attributes:
+        graph: of the cell, in eval mode.
+        parameters: of each layer, by name.
+        sizes: of each layer.
+        states: (L, B, size) of each state before the first step.
+        memories: of each layer.
+    """
+
+    graph: Graph
+    parameters: Sequence[Mapping[str, Tensor]]
+    sizes: Sequence[Mapping[str, int]]
+    states: tuple[Tensor, ...]
+    memories: Sequence[Mapping[str, MemoryValue]]
+
+
 class Stepper(Protocol):
     """A stack a step at a time, on a snapshot of its weights; made by `Backend.prepare_stepper`.
 
@@ -316,13 +335,6 @@ class Backend(Protocol):
         """Its linear maps; None where they are torch's."""
         ...
 
-    def prepare_stepper(
-        self,
-        graph: Graph,
-        parameters: Sequence[Mapping[str, Tensor]],
-        sizes: Sequence[Mapping[str, int]],
-        states: tuple[Tensor, ...],
-        memories: Sequence[Mapping[str, MemoryValue]],
-    ) -> Stepper | None:
+    def prepare_stepper(self, stack: StackSnapshot) -> Stepper | None:
         """A stack prepared for a step at a time; None where `run` is called for every step."""
         ...

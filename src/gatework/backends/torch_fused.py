@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gatework import cells
 from gatework.backends import teams
-from gatework.backends.program import Request, SequenceInput, SequenceOutput, StackCall, StepOperator
+from gatework.backends.program import (
+    Request,
+    SequenceInput,
+    SequenceOutput,
+    StackCall,
+    StackSnapshot,
+    StepOperator,
+)
 from gatework.graph import Graph, Node
 from gatework.graph.language import relu
 from gatework.graph.variants import without_bias
@@ -56,7 +63,7 @@ def dense_backend() -> None:
     """None: linear maps are torch's."""
 
 
-def prepare_stepper(*layers: Any) -> None:
+def prepare_stepper(stack: StackSnapshot) -> None:
     """None: a step is a call of torch's operator for one step."""
 
 

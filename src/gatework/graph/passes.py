@@ -46,7 +46,10 @@ def show(cell: Cell, stage: str = "trace") -> str:
 
     Raises:
         ValueError: there is no such pass.
+        TypeError: `cell` is no cell, such as its name.
     """
+    if not isinstance(cell, Cell):
+        raise TypeError(f"show takes a cell, and was given {cell!r}: give gw.lstm, or gw.cells.load('lstm').")
     if stage not in ("hoist", "backward"):
         return printing.text(lower(cell.graph, cast(PassName, stage)))
     parts = hoist(lower(cell.graph, "expand"))

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from gatework.backends.admission import has_memory
 from gatework.errors import nearest
 from gatework.graph.node import resolve
 from gatework.layers.lengths import check_lengths
@@ -17,6 +18,18 @@ from gatework.layers.ragged import Packed, pack_like, unpack
 from gatework.layers.structure import LayerStack, State, Weights
 
 Output = Tensor | PackedSequence | dict[str, Tensor] | dict[str, PackedSequence]
+
+
+def check_is_tensor(name: str, state: Any) -> None:
+    """Refuses a state in hx that is no tensor.
+
+    Raises:
+        TypeError: what it is instead.
+    """
+    if not isinstance(state, Tensor):
+        raise TypeError(
+            f"The state {name} in hx is {state!r}; it must be a tensor. Leave hx out for the cell's own start."
+        )
 
 
 class LayerArguments:
@@ -91,6 +104,7 @@ class LayerArguments:
             )
         states = []
         for name, value, initial in zip(names, values, expected, strict=True):
+            check_is_tensor(name, value)
             shape = tuple(initial.shape) if self.batched else (initial.shape[0], initial.shape[2])
             if tuple(value.shape) != shape:
                 raise ValueError(f"The state {name} in hx has shape {tuple(value.shape)}; expected {shape}.")
@@ -111,7 +125,7 @@ class LayerArguments:
             if name not in inputs:
                 raise ValueError(f"{self.stack.cell.name} reads {name!r}: give inputs={{{name!r}: …}}.")
             value = inputs[name]
-            size = resolve(spec.size, self.stack.sizes)
+            size = resolve(spec.size, self.stack.layer_sizes(0))
             if spec.kind == "input":
                 value = self._time_major(value, name)
                 expected: tuple[int, ...] = (steps, rows, size)
@@ -225,12 +239,17 @@ def check_shapes(stack: LayerStack, parameters: Sequence[Tensor]) -> None:
         parameters: of all layers, in the order of `stack.module_names`.
 
     Raises:
-        ValueError: a parameter of another shape, named.
+        ValueError: a parameter of another shape, or without memory, named.
     """
     for name, parameter, expected in zip(stack.module_names, parameters, stack.module_shapes, strict=True):
         if parameter.shape != expected:
             raise ValueError(
                 f"The parameter {name} has shape {tuple(parameter.shape)}; a layer of these sizes has {expected}."
+            )
+        if type(parameter) is nn.Parameter and parameter.device.type == "cpu" and not has_memory(parameter):
+            raise ValueError(
+                f"The parameter {name} has no memory: its storage was resized to 0, as FSDP does with weights that "
+                "are not in use. Call the module that FSDP wraps."
             )
 
 

@@ -92,6 +92,8 @@ def _states(stack: LayerStack, x: Tensor, hx: State | None, batched: bool) -> li
     if hx is None:
         return [] if stack.starts_at_zero else list(stack.initial_states(rows, x, {}))
     states = list(hx) if isinstance(hx, tuple | list) else [hx]
+    if not all(isinstance(state, Tensor) for state in states):
+        return None
     if not batched:
         states = [state.unsqueeze(1) for state in states]
     if len(states) != len(stack.state_widths):

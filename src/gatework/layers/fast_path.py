@@ -40,7 +40,7 @@ def fast_path(
         if len(states) != len(stack.state_widths):
             return None
         for state, width in zip(states, stack.state_widths, strict=True):
-            if state.shape != (stack.num_layers, shape[1], width):
+            if not isinstance(state, Tensor) or state.shape != (stack.num_layers, shape[1], width):
                 return None
     elif not stack.starts_at_zero:
         return None

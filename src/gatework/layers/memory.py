@@ -138,7 +138,7 @@ def read_memories(
             value = value.unsqueeze(1)
         elif stack.batch_first:
             value = value.transpose(0, 1)
-        size = resolve(specs[name].size, stack.sizes)
+        size = resolve(specs[name].size, stack.layer_sizes(0))
         if value.dim() != 3 or value.shape[2] != size or rows not in (None, value.shape[1]):
             raise ValueError(
                 f"The memory {name} has shape {tuple(memories[name].shape)}; "

@@ -25,7 +25,7 @@ from gatework.layers.layer_by_layer import run_layers
 from gatework.layers.memory import Lengths, Memories, read_memories
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
 from gatework.layers.stream import Stream
-from gatework.layers.structure import LayerStack, State, shared, suffix, zoneout_rates
+from gatework.layers.structure import FixedSize, LayerStack, State, shared, suffix, zoneout_rates
 from gatework.layers.tape import RecordedLayer, recording, tapes_of
 
 
@@ -73,6 +73,7 @@ class Recurrent(nn.Module):
     """
 
     input_size = _OfStack()
+    hidden_size = FixedSize("stack")
     num_layers = _OfStack()
     bias = _OfStack()
     batch_first = _OfStack()
@@ -109,7 +110,6 @@ class Recurrent(nn.Module):
         named = {"hidden_size": hidden_size, **dict(sizes or {})}
         if proj_size:
             named["proj_size"] = proj_size
-        self.hidden_size = hidden_size
         self.proj_size = proj_size
         self._zoneout = zoneout
         self.init = init

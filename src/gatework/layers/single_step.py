@@ -13,10 +13,10 @@ from gatework.backends import SequenceInput, asked
 from gatework.backends.admission import in_a_mode
 from gatework.cells import get
 from gatework.graph import Cell, TraceError
-from gatework.layers.arguments import check_dtypes, check_shapes
+from gatework.layers.arguments import check_dtypes, check_is_tensor, check_shapes
 from gatework.layers.call_plan import plan_call, plan_step, request_of
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
-from gatework.layers.structure import LayerStack, shared
+from gatework.layers.structure import FixedSize, LayerStack, shared
 from gatework.layers.torch_like import elman_cell
 
 
@@ -37,6 +37,9 @@ class RecurrentCell(nn.Module):
         TraceError: a learned vector has the name of an attribute that modules have.
     """
 
+    input_size = FixedSize("_stack")
+    hidden_size = FixedSize("_stack")
+
     def __init__(
         self,
         cell: Cell | str,
@@ -52,8 +55,6 @@ class RecurrentCell(nn.Module):
     ) -> None:
         super().__init__()
         self.cell = get(cell) if isinstance(cell, str) else cell
-        self.input_size = input_size
-        self.hidden_size = hidden_size
         self.bias = bias
         self.init = init
         self.forget_bias = forget_bias
@@ -159,6 +160,8 @@ class RecurrentCell(nn.Module):
         values = hx if isinstance(hx, tuple | list) else (hx,)
         if len(values) != len(specs):
             raise ValueError(f"hx has {len(values)} states; {self.cell.name} has {len(specs)}.")
+        for value, spec in zip(values, specs, strict=True):
+            check_is_tensor(spec.name, value)
         states = tuple(values) if batched else tuple(value.unsqueeze(0) for value in values)
         for value, width, spec in zip(states, widths, specs, strict=True):
             if value.shape != (x.shape[0], width):

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from gatework.backends import SequenceInput
+from gatework.backends import SequenceInput, StackSnapshot
 from gatework.backends.admission import readable
 from gatework.graph.node import resolve
-from gatework.layers.arguments import check_shapes
+from gatework.layers.arguments import check_is_tensor, check_shapes
 from gatework.layers.call_plan import plan_call, request_of
 from gatework.layers.memory import Memories, read_memories
 from gatework.layers.state import map_state
@@ -50,7 +50,7 @@ class Stream:
         self._residual = stack.residual
         self._x_shape = batch_size, stack.input_size
         self._extra = {
-            spec.name: resolve(spec.size, stack.sizes)
+            spec.name: resolve(spec.size, stack.layer_sizes(0))
             for spec in self._graph.inputs[1:]
             if spec.kind != "memory"
         }
@@ -67,9 +67,8 @@ class Stream:
         if not (stack.residual and stack.num_layers > 1):
             sizes = [stack.layer_sizes(layer) for layer in range(stack.num_layers)]
             memories = [self._memories.of(layer) for layer in range(stack.num_layers)]
-            self._stepper = self._backend.prepare_stepper(
-                self._graph, self._parameters, sizes, self._start, memories
-            )
+            snapshot = StackSnapshot(self._graph, self._parameters, sizes, self._start, memories)
+            self._stepper = self._backend.prepare_stepper(snapshot)
         # What a step reads, looked up once: a step takes microseconds.
         self._step_alone = self._stepper.step if self._stepper and not self._extra else None
         self._results = self._result(self._stepper.results if self._stepper else {"output": self._buffer})
@@ -83,6 +82,8 @@ class Stream:
     @state.setter
     def state(self, state: State) -> None:
         states = state if isinstance(state, tuple | list) else (state,)
+        for spec, value in zip(self._graph.states, states, strict=False):
+            check_is_tensor(spec.name, value)
         if [tuple(value.shape) for value in states] != [tuple(start.shape) for start in self._start]:
             raise ValueError(
                 f"The state has shapes {[tuple(value.shape) for value in states]}; expected "
@@ -106,8 +107,8 @@ class Stream:
             inputs: further inputs, (B, size), by name.
 
         Returns:
-            (B, H); a dict with the key `output` for a cell that emits. The tensor is the stream's own: the next
-            step overwrites it.
+            (B, H); a dict with the key `output` for a cell that emits. The tensors are the stream's own, the same at
+            every step, and the next step overwrites them: `stream.step(x).clone()` is a copy to keep.
 
         Raises:
             ValueError: a shape that does not fit.

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatework.errors import nearest
 from gatework.graph import Graph
-from gatework.graph.node import declared_fields, resolve
+from gatework.graph.node import InputSpec, StateSpec, declared_fields, resolve
 from gatework.graph.parameters import parameter_shapes
 from gatework.graph.variants import variant
 
@@ -65,6 +66,7 @@ class LayerStack:
         check_rate("dropout", self.dropout)
         check_rate("recurrent_dropout", self.recurrent_dropout)
         self._check_named_sizes()
+        self._check_inputs_of_upper_layers()
 
     def _check_named_sizes(self) -> None:
         cell = self.cell
@@ -79,6 +81,19 @@ class LayerStack:
         for size in self.sizes:
             if size not in needed and size != "hidden_size":
                 raise ValueError(f"The cell {cell.name} has no size {size!r}. {nearest(size, needed)}")
+
+    def _check_inputs_of_upper_layers(self) -> None:
+        """Refuses arrays as wide as the input where the layers' inputs differ in width: a call has one of each."""
+        upper = self.layer_sizes(1)["input_size"] if self.num_layers > 1 else self.input_size
+        if upper == self.input_size:
+            return
+        specs: list[InputSpec | StateSpec] = [*self.cell.inputs[1:], *self.cell.states]
+        for spec in specs:
+            if spec.size == "input_size":
+                raise ValueError(
+                    f"{spec.name} of {self.cell.name} has the input's size, which is {self.input_size} in the first "
+                    f"layer and {upper} above it: give it a size of its own, or num_layers=1."
+                )
 
     @cached_property
     def _hash(self) -> int:
@@ -130,7 +145,7 @@ class LayerStack:
     @cached_property
     def output_size(self) -> int:
         """Units of one direction's output."""
-        return resolve(self.graph.states[0].size, self.sizes)
+        return resolve(self.graph.states[0].size, {**self.sizes, "input_size": self.input_size})
 
     def layer_sizes(self, layer: int) -> dict[str, int]:
         """The sizes of one layer, the width of its input among them."""
@@ -170,7 +185,7 @@ class LayerStack:
     def state_widths(self) -> tuple[int, ...]:
         """Units of each state; 0 for an alignment, which is as wide as its memory has steps."""
         return tuple(
-            self.sizes.get(state.size, 0) if isinstance(state.size, str) else state.size
+            self.layer_sizes(0).get(state.size, 0) if isinstance(state.size, str) else state.size
             for state in self.graph.states
         )
 
@@ -213,7 +228,7 @@ class LayerStack:
             memory_steps: S of each memory by name.
         """
         count = self.num_layers * self.directions
-        sizes = {**self.sizes, **{f"{name}_steps": steps for name, steps in memory_steps.items()}}
+        sizes = {**self.layer_sizes(0), **{f"{name}_steps": steps for name, steps in memory_steps.items()}}
         states = []
         for state in self.graph.states:
             if state.size not in sizes and isinstance(state.size, str):
@@ -222,6 +237,33 @@ class LayerStack:
                 )
             states.append(like.new_full((count, rows, resolve(state.size, sizes)), state.init))
         return tuple(states)
+
+
+class FixedSize:
+    """A size of a module's `LayerStack`, which cannot be set: the module's weights are made for it.
+
+    Args:
+        stack: the module's attribute that holds the stack.
+    """
+
+    def __init__(self, stack: str) -> None:
+        self._stack = stack
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, module: nn.Module | None, owner: type) -> Any:
+        if module is None:
+            return self
+        stack: LayerStack = getattr(module, self._stack)
+        return stack.layer_sizes(0)[self._name]
+
+    def __set__(self, module: nn.Module, value: int) -> None:
+        now = self.__get__(module, type(module))
+        raise AttributeError(
+            f"{self._name}={value!r}: the weights of this {type(module).__name__} are made for {self._name}={now}. "
+            "Make another one."
+        )
 
 
 @lru_cache(maxsize=1024)

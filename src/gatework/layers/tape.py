@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gatework.errors import nearest
+from gatework.layers.structure import LayerStack
 
 Align = Callable[[Tensor], Tensor]
 
@@ -159,15 +160,32 @@ def record(module: nn.Module, names: Iterable[str] | None = None) -> Iterator[Ta
 
     Raises:
         TypeError: `module` is no torch module.
+        ValueError: `names` holds what no recurrent layer inside the module has; the message lists what there is.
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"record takes a torch.nn.Module, and was given {type(module).__name__}.")
+    if names is not None:
+        names = [names] if isinstance(names, str) else list(names)
+        _check_names(module, names)
     tape = Tape(module, names)
     token = _tapes.set((*_tapes.get(), tape))
     try:
         yield tape
     finally:
         _tapes.reset(token)
+
+
+def _check_names(module: nn.Module, names: Iterable[str]) -> None:
+    """Refuses names that are no gate and no state of a recurrent layer inside a module."""
+    known: set[str] = set()
+    for inner in module.modules():
+        stack: object = getattr(inner, "stack", None)
+        if isinstance(stack, LayerStack):
+            known |= {name for name, _ in stack.graph.gates} | {state.name for state in stack.graph.states}
+    for name in names:
+        if name not in known:
+            hint = nearest(name, sorted(known)) if known else "There is no recurrent layer in it."
+            raise ValueError(f"{type(module).__name__} has no gate and no state {name!r}. {hint}")
 
 
 def recording() -> bool:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends import by_size
+from gatework.errors import InputError
 
 __all__ = ["Decoder", "Draw", "Ensemble", "Hypothesis", "beam_search", "generate"]
 
@@ -215,6 +216,7 @@ def generate(
 
     Raises:
         ValueError: `length` is not one number for all rows or for each, or one is below 1.
+        InputError: a log-probability is NaN.
     """
     rules = _Rules(frozenset(ends), frozenset(banned), minimum, no_repeat)
     limits = _limits(length, len(tokens))
@@ -241,6 +243,7 @@ def generate(
                 log_probs = all_log_probs.gather(1, tokens[:, None]).squeeze(1)
             weights = None if alignment is None else alignment(state)
             if not drawable.all():
+                _refuse_nan(log_probs if temperature == 0 else allowed.amax(1))
                 index = drawable.nonzero().squeeze(1)
                 rows = [rows[place] for place in index.tolist()]
                 tokens, log_probs, state = tokens[index], log_probs[index], decoder.reorder(state, index)
@@ -263,6 +266,19 @@ def generate(
             with torch.inference_mode():
                 index = torch.tensor(unfinished, device=tokens.device)
                 tokens, state = tokens[index], decoder.reorder(state, index)
+
+
+def _refuse_nan(log_probs: Tensor) -> None:
+    """Refuses log-probabilities that are no numbers, whatever their shape.
+
+    Raises:
+        InputError: one is NaN.
+    """
+    if log_probs.isnan().any():
+        what = (
+            "gives probabilities that are no numbers (NaN): its weights are damaged, or its training diverged"
+        )
+        raise InputError("the model", what, "Load an earlier checkpoint, or train it again.")
 
 
 def _limits(length: int | Sequence[int], rows: int) -> list[int]:
@@ -372,6 +388,7 @@ def beam_search(
     Raises:
         ValueError: `alternatives` is not between 1 and `beam`, there is a coverage penalty and no `alignment`, or
             `length` is wrong.
+        InputError: a log-probability is NaN.
     """
     if not 1 <= alternatives <= beam:
         raise ValueError(f"alternatives is between 1 and beam = {beam}, received {alternatives}")
@@ -402,6 +419,7 @@ def beam_search(
             totals = torch.tensor([path.total for path in paths], dtype=torch.float64, device=tokens.device)
             for path, most in zip(paths, values[:, 0].tolist(), strict=True):
                 if not most > -torch.inf:
+                    _refuse_nan(values)
                     close(path, abandoned)
             kept: list[tuple[int, _Path]] = []
             for row, token, total in _best(values, candidates, totals, paths, finished, beam):

@@ -128,3 +128,30 @@ def test_the_name_of_a_file_depends_on_every_source_of_its_code() -> None:
     assert {"gatework.graph.ops", "gatework.backends.llvm.codegen.mathematics"} <= set(known)
     left_out = {module for module, path in known.items() if path not in native.sources()}
     assert left_out <= {"gatework.errors"}  # of which no code is made
+
+
+def test_what_a_killed_process_left_in_the_cache_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWORK_CACHE", str(tmp_path))
+    old, new = (tmp_path / f"{tempfile.gettempprefix()}{name}" for name in ("old", "new"))
+    kept = tmp_path / ("0" * 64)
+    for path in (old, new, kept):
+        path.write_bytes(b"half a prog")
+    for path in (old, kept):
+        os.utime(path, (0, 0))
+    native._tidy.cache_clear()
+    assert native._write(tmp_path / ("1" * 64), "", b"code")
+    assert not old.exists()
+    assert new.exists()  # another process may be writing it
+    assert kept.exists()
+    assert sorted(path.name[0] for path in tmp_path.iterdir()) == ["0", "1", "t"]
+
+
+def test_a_failed_write_leaves_nothing_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: Path, target: Path) -> None:
+        raise OSError("no space is left")
+
+    monkeypatch.setattr(Path, "replace", fails)
+    assert not native._write(tmp_path / "program", "", b"code")
+    assert list(tmp_path.iterdir()) == []

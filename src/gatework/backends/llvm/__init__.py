@@ -27,11 +27,11 @@ from torch import Tensor
 from gatework.backends.program import (
     ChainOperator,
     DenseBackend,
-    MemoryValue,
     Request,
     SequenceInput,
     SequenceOutput,
     StackCall,
+    StackSnapshot,
     Stepper,
 )
 from gatework.backends.reasons import Reason
@@ -125,17 +125,11 @@ def chain_operator() -> ChainOperator:
     return chain
 
 
-def prepare_stepper(
-    graph: Graph,
-    parameters: Sequence[Mapping[str, Tensor]],
-    sizes: Sequence[Mapping[str, int]],
-    states: tuple[Tensor, ...],
-    memories: Sequence[Mapping[str, MemoryValue]],
-) -> Stepper:
+def prepare_stepper(stack: StackSnapshot) -> Stepper:
     """A stack's step on weights packed once; see `gatework.backends.program.Backend.prepare_stepper`."""
     from gatework.backends.llvm import stream_step
 
-    return stream_step.Stepper(graph, parameters, sizes, states, memories)
+    return stream_step.Stepper(stack)
 
 
 def dense_backend() -> DenseBackend:

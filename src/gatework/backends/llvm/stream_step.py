@@ -27,7 +27,7 @@ from gatework.backends.llvm.commands import (
 from gatework.backends.llvm.forward_backward import ATTENDED_ROWS
 from gatework.backends.llvm.programs import given_at_steps, programs_of
 from gatework.backends.llvm.runtime.native import native
-from gatework.backends.program import MemoryValue
+from gatework.backends.program import StackSnapshot
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
@@ -105,35 +105,24 @@ def _memory_keys(name: str) -> tuple[ArrayKey, ArrayKey]:
 
 
 class Stepper:
-    """A stack of layers, all of one cell, a step at a time.
-
-    Args:
-        parameters: of each layer, by name.
-        sizes: of each layer.
-        states: (L, B, size) of each state before the first step.
-        memories: of each layer.
+    """A stack of layers a step at a time; see `gatework.backends.program.Stepper`.
 
     Attributes:
         results: (B, size) of the output and of each emitted value; every step writes them.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        parameters: Sequence[Mapping[str, Tensor]],
-        sizes: Sequence[Mapping[str, int]],
-        states: tuple[Tensor, ...],
-        memories: Sequence[Mapping[str, MemoryValue]],
-    ) -> None:
+    def __init__(self, stack: StackSnapshot) -> None:
+        states, memories = stack.states, stack.memories
         self._dtype, self._rows = states[0].dtype, states[0].shape[1]
         given_layers = [
-            attention_rows.by_rows(graph, own, known) for own, known in zip(parameters, memories, strict=True)
+            attention_rows.by_rows(stack.graph, own, known)
+            for own, known in zip(stack.parameters, memories, strict=True)
         ]
-        self._graph, parameters = attention_rows.lowered_graph(graph), [own for _, own, _ in given_layers]
-        graph = self._graph
+        self._graph = graph = attention_rows.lowered_graph(stack.graph)
+        parameters = [own for _, own, _ in given_layers]
         sizes = [
             {**own, **{f"{name}_steps": len(memory.values) for name, memory in known.items()}}
-            for own, (_, _, known) in zip(sizes, given_layers, strict=True)
+            for own, (_, _, known) in zip(stack.sizes, given_layers, strict=True)
         ]
         self._widths = {state.name: resolve(state.size, sizes[0]) for state in graph.states}
         weights = sum(value.numel() for layer in parameters for value in layer.values())

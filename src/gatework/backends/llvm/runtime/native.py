@@ -7,7 +7,9 @@ import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -229,8 +231,22 @@ def _read(path: Path) -> tuple[str, bytes] | None:
         return None
 
 
+_STALE = 3600
+"""Seconds after which an unfinished file is nobody's any more: writing one takes milliseconds."""
+
+
+@made_once()
+def _tidy(folder: Path) -> None:
+    """Removes what killed processes have left unfinished; such names begin unlike a program's, which is a hash."""
+    for left in folder.glob(f"{tempfile.gettempprefix()}*"):
+        with suppress(OSError):  # another process removed it first
+            if time.time() - left.stat().st_mtime > _STALE:
+                left.unlink()
+
+
 def _write(path: Path, layout: str, code: bytes) -> bool:
     """Writes a file whole, or not at all; whether it could."""
+    _tidy(path.parent)
     head = json.dumps({"sha256": _digest(layout, code), "layout": layout}).encode()
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
