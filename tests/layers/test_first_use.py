@@ -35,6 +35,34 @@ def test_the_first_layer_loads_no_compiler_of_torchs(use: str) -> None:
         assert took < 0.3, f"the first layer took {took:.2f} s of processor time beside torch's own import"
 
 
+@pytest.mark.parametrize(
+    ("use", "packages", "most"),
+    [
+        ("import gatework as gw; gw.LSTM(8, 8)", "gatework", 120),
+        (
+            "from gatework.cli import main; main(['train', 'translator', 'nosuch'])",
+            "gatework rich pydantic pydantic_core typer typing_inspection filelock safetensors shellingham "
+            "annotated_doc annotated_types click",
+            420,
+        ),
+    ],
+)
+def test_a_first_use_imports_little_beside_torch(use: str, packages: str, most: int) -> None:
+    """Both take less than half a second of processor time over `import torch` on a machine that is idle."""
+    code = (
+        "import sys, json, torch\n"
+        "before = set(sys.modules)\n"
+        f"{use}\n"
+        "new = set(sys.modules) - before\n"
+        "print(json.dumps([len(new), sorted({name.split('.')[0] for name in new} - sys.stdlib_module_names)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    count, found = json.loads(done.stdout.splitlines()[-1])
+    # What CPython names after the platform is no package.
+    assert {name for name in found if not name.startswith("_")} <= set(packages.split())
+    assert count <= most
+
+
 @pytest.mark.parametrize("cell", ["lstm", "layer_norm_lstm"])
 def test_a_loaded_layer_may_be_called_from_several_threads(cell: str) -> None:
     """Every thread gets the bits that it would get alone, and its own choice of a backend."""

@@ -97,7 +97,7 @@ def _limits() -> tuple[_Limit, _Limit]:
     absent: _Limit = lambda number: 0  # noqa: E731
     library = openmp()
     torch_library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    # PyDLL keeps the interpreter's lock: the call is shorter than giving it up.
     mkl = ctypes.PyDLL(str(torch_library)) if torch_library.exists() else None
-    # PyDLL keeps the interpreter's lock: each call is shorter than giving it up.
-    own = absent if library is None else ctypes.PyDLL(library._name).omp_set_num_threads
+    own = absent if library is None else library.omp_set_num_threads
     return own, getattr(mkl, "MKL_Set_Num_Threads_Local", absent)

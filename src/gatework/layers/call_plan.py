@@ -72,16 +72,6 @@ def plan_compiled_call(stack: LayerStack, request: Request, training: bool) -> C
     return None if plan.choice.backend.chain_operator() is None else plan
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def plan_chain(stack: LayerStack, dtype: torch.dtype, grad: bool, training: bool) -> str:
-    """The name of the backend whose chain operator runs a compiled call of plain CPU tensors of one dtype: text, which
-    torch.compile holds as a constant. Empty where the graph breaks. No size is asked for: sizes are symbols while torch
-    traces.
-    """
-    plan = plan_compiled_call(stack, Request("auto", training=grad, dtype=dtype), training)
-    return "" if plan is None else plan.choice.name
-
-
 def request_of(
     tensors: Sequence[Tensor], *, rows: int, steps: int, empty: bool = False, record: bool = False
 ) -> Request:

@@ -4,10 +4,10 @@ Only what the operator takes goes this way: dense batches of float32 or float64 
 residual connections and dropout are. Everything else breaks the graph once and runs as ever, by `plan_call`, wrong
 arguments among it, to their error.
 
-`plan_chain` decides while torch traces, once for a graph: it asks for no size, since sizes are symbols then, and the
-cost table is about torch's fused operators, which a graph does not hold whole. The thread's own backend is a context
-variable, which no graph can be guarded by: where some thread has named a backend, all graphs that are traced from there
-on break.
+`_chain_backend` decides while torch traces, once for a graph: it asks for no size, since sizes are symbols then, and
+the cost table is about torch's fused operators, which a graph does not hold whole. The thread's own backend is a
+context variable, which no graph can be guarded by: where some thread has named a backend, all graphs that are traced
+from there on break.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gatework.backends import BACKENDS, selection
-from gatework.layers.call_plan import plan_chain
+from gatework.backends import BACKENDS, Request, selection
+from gatework.layers.call_plan import plan_compiled_call
 from gatework.layers.structure import LayerStack, State, Weights
 
 
@@ -35,7 +35,7 @@ def compiled_path(
         return None  # a thread's own choice is a context variable, which no trace can ask for
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or x.dim() not in (2, 3):
         return None
-    backend = plan_chain(stack, x.dtype, torch.is_grad_enabled(), training)
+    backend = _chain_backend(stack, x.dtype, torch.is_grad_enabled(), training)
     if not backend:
         return None
     chain = BACKENDS[backend].chain_operator()
@@ -77,6 +77,16 @@ def compiled_path(
     elif stack.batch_first:
         x = x.transpose(0, 1)
     return x, final_states if len(final_states) > 1 else final_states[0]
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _chain_backend(stack: LayerStack, dtype: torch.dtype, grad: bool, training: bool) -> str:
+    """The name of the backend whose chain operator runs a compiled call of plain CPU tensors of one dtype: text, which
+    torch.compile holds as a constant. Empty where the graph breaks. No size is asked for: sizes are symbols while torch
+    traces.
+    """
+    plan = plan_compiled_call(stack, Request("auto", training=grad, dtype=dtype), training)
+    return "" if plan is None else plan.choice.name
 
 
 def _chains(stack: LayerStack) -> list[tuple[int, ...]]:

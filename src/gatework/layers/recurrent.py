@@ -19,7 +19,6 @@ from gatework.cells import get
 from gatework.graph import Cell
 from gatework.layers.arguments import LayerArguments, Output, check_shapes
 from gatework.layers.call_plan import CallPlan, plan_call, plan_compiled_call, request_of, stack_call
-from gatework.layers.compiled_path import compiled_path
 from gatework.layers.fast_path import fast_path
 from gatework.layers.layer_by_layer import run_layers
 from gatework.layers.memory import Lengths, Memories, read_memories
@@ -207,7 +206,9 @@ class Recurrent(nn.Module):
         stack, training = self.stack, self.training
         compiling = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
         if lengths is None and memory is None and inputs is None and not emit:
-            if compiling:
+            if compiling:  # the decorator of what torch.compile holds as a constant imports all of dynamo
+                from gatework.layers.compiled_path import compiled_path
+
                 result = compiled_path(stack, self._weights, input, hx, training)
             else:
                 own = list(map(self._parameters.get, stack.module_names))
