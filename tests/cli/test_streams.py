@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,9 +17,11 @@ from gatework.tasks.base import Task
 
 def test_a_closed_standard_input(gatework, run, monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
-    done = gatework("predict", run)
-    assert done.code == 2
-    assert done.err == "gatework: standard input: is closed. Give a file of inputs, or a pipe.\n"
+    bot = Path(__file__).parents[1] / "tasks" / "golden" / "chatbot"
+    for command in (["predict", run], ["chat", bot]):
+        done = gatework(*command)
+        assert done.code == 2
+        assert done.err == "gatework: standard input: is closed. Give a file, a pipe or a terminal.\n"
 
 
 def test_a_closed_standard_output(capsys, monkeypatch):

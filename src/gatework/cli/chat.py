@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from gatework.cli.streams import standard_input
 from gatework.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ HELP = """/reset            forget what was said
 def converse(bot: ChatBot) -> None:
     """Reads lines, prints replies, until the input ends, Ctrl-C, or /quit."""
     conversation = bot.conversation()
-    terminal = sys.stdin.isatty()
-    if isinstance(
-        sys.stdin, io.TextIOWrapper
-    ):  # as predict reads it, whatever the environment says; -sig: without a mark
-        sys.stdin.reconfigure(encoding="utf-8-sig")
+    lines = standard_input()
+    terminal = lines.isatty()
+    if isinstance(lines, io.TextIOWrapper):
+        # As predict reads it, whatever the environment says; -sig: without a mark.
+        lines.reconfigure(encoding="utf-8-sig")
     if terminal:
         with contextlib.suppress(ImportError):  # a Python that was built without it
             import readline  # noqa: F401  # from now on a line of `input` can be edited, and called back

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from gatework.cli.invocation import program
+from gatework.cli.streams import standard_input
 from gatework.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -125,12 +126,11 @@ def _standard_input() -> BinaryIO:
     A thread may still wait for a line when the program ends; Python then dies of the lock that this thread holds on
     `sys.stdin.buffer`.
     """
-    if sys.stdin is None:
-        raise InputError("standard input", "is closed", "Give a file of inputs, or a pipe.")
+    text = standard_input()
     try:
-        return open(sys.stdin.fileno(), "rb", closefd=False)  # read to the end of the program
+        return open(text.fileno(), "rb", closefd=False)  # read to the end of the program
     except OSError:  # no file: a test's, or a notebook's
-        return sys.stdin.buffer
+        return text.buffer
 
 
 def open_output(path: Path | None) -> AbstractContextManager[TextIO]:

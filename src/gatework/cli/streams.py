@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
 
-__all__ = ["occupy_closed_streams"]
+from gatework.errors import InputError
+
+__all__ = ["occupy_closed_streams", "standard_input"]
+
+
+def standard_input() -> TextIO:
+    """The standard input; a closed one is refused."""
+    if sys.stdin is None:
+        raise InputError("standard input", "is closed", "Give a file, a pipe or a terminal.")
+    return sys.stdin
 
 
 def occupy_closed_streams() -> None:
