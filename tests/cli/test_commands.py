@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from gatework import cells
+from gatework.cli import printing
 from gatework.cli.invocation import program
 from gatework.cli.streaming import write_record
 from gatework.tasks.language_model.options import CompletionSettings, LanguageModelOptions
@@ -343,6 +344,16 @@ def test_the_dates_demo(gatework, tmp_path, monkeypatch):
     refused = gatework("demo", "date")
     assert refused.code == 2
     assert "Did you mean 'dates'" in refused.err
+
+
+def test_large_figures_are_short(capsys):
+    model = {"loss": 94.7, "perplexity": 1.35e41, "bleu": 100.0}
+    figures = {"model": model, "baseline": {}, "baselines": {}, "examples": 1234567, "unit": "tokens"}
+    printing.figures(figures, title="run")
+    shown = capsys.readouterr().out
+    assert "1.35e+41" in shown
+    assert "run (1,234,567 tokens):" in shown
+    assert max(map(len, shown.split())) < 20
 
 
 def test_a_command_that_is_named_can_be_typed(monkeypatch, tmp_path):

@@ -18,8 +18,8 @@ def identity(size: int) -> list[list[float]]:
 def test_text_has_a_row_a_target_token_and_a_column_a_source_token() -> None:
     text = alignment_text(["ab", "c"], ["x", "long"], [[1.0, 0.0], [0.5, 0.25]])
     assert text.splitlines() == [
-        "     a c",
-        "     b",
+        "     a",
+        "     b c",
         "   x █",
         "long ▒ ░",
     ]
@@ -33,11 +33,16 @@ def test_more_weight_is_darker() -> None:
 def test_letters_of_two_columns_and_signs_of_several_characters_keep_the_columns() -> None:
     source = ["日本", "e\u0301", "👩\u200d👧", "q\u0307", "x"]
     lines = alignment_text(source, ["日", "b", "c", "d", "e"], identity(5)).splitlines()
-    assert lines[0].split() == ["日", "é", "👩\u200d👧", "q\u0307", "x"]
-    assert lines[1].split() == ["本"]
-    # The darkest cell of target token n stands where the first line has source token n.
-    for sign, line in zip(lines[0].split(), lines[2:], strict=True):
-        assert cell_len(lines[0][: lines[0].index(sign)]) == cell_len(line[: line.index("█")])
+    assert lines[0].split() == ["日"]
+    assert lines[1].split() == ["本", "é", "👩\u200d👧", "q\u0307", "x"]
+    # The darkest cell of target token n stands right below the end of source token n.
+    for sign, line in zip(lines[1].split(), lines[2:], strict=True):
+        assert cell_len(lines[1][: lines[1].index(sign)]) == cell_len(line[: line.index("█")])
+
+
+def test_a_long_token_ends_where_the_short_ones_stand() -> None:
+    lines = alignment_text(["a", "b", "</s>"], ["x"], [[0.0, 0.0, 1.0]]).splitlines()
+    assert lines == ["      <", "      /", "      s", "  a b >", "x     █"]
 
 
 def test_what_cannot_be_seen_has_a_sign() -> None:

@@ -49,3 +49,9 @@ def test_likelihood_by_hand() -> None:
     assert text.likelihood_figures(6.0, 4) == {"loss": 1.5, "perplexity": math.exp(1.5)}
     assert math.isfinite(text.likelihood_figures(1e6, 1)["perplexity"])
     assert text.bits_per_character(math.log(2) * 12, 4) == pytest.approx(3.0)
+
+
+def test_a_perfect_score_is_100() -> None:
+    texts = ["one two three four five", "a b c d e f g", "the cat sat on the mat today"]
+    figures = text.corpus_figures(texts, texts, "13a")
+    assert (figures["bleu"], figures["chrf"]) == (100.0, 100.0)

@@ -138,4 +138,6 @@ def _console() -> Console:
 def _number(value: Any) -> str:
     if value is None:
         return "-"
+    if abs(value) >= 1e6:
+        return f"{value:.2e}"
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4f}"

@@ -38,8 +38,9 @@ def alignment_text(source: Sequence[str], target: Sequence[str], weights: Sequen
     columns = [_signs(_visible(token)) for token in source]
     wide = [max(map(cell_len, column)) for column in columns]
     lines = []
-    for row in range(max(map(len, columns), default=0)):
-        signs = [column[row] if row < len(column) else "" for column in columns]
+    height = max(map(len, columns), default=0)
+    for row in range(height):  # each token ends right above its column
+        signs = [column[row - height] if height - row <= len(column) else "" for column in columns]
         lines.append(" " * (width + 1) + " ".join(map(_padded, signs, wide)))
     for label, values in zip(labels, table, strict=True):
         shades = [_SHADES[round(value * (len(_SHADES) - 1))] for value in values]
@@ -98,6 +99,7 @@ def draw_alignment(
         set_ticks(range(0, len(side), step), side[::step], family=fonts, **style)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
+    axes.xaxis.set_label_position("top")
     axes.set_xlabel("source")
     axes.set_ylabel("target")
     if title:
