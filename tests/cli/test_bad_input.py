@@ -297,4 +297,6 @@ def test_messages_name_flags_here_and_arguments_in_python(gatework, run, corpus,
         model.fit([{"txt": "a"}], out=tmp_path / "out")
     assert "columns={'text': 'COLUMN'}" in str(caught.value)
     assert "--columns text=COLUMN" in with_flags(str(caught.value))
+    assert with_flags("Name it again: cell=a.py:b.") == "Name it again: --cell a.py:b."
+    assert with_flags("Name it again: other_cell=a.py:b.") == "Name it again: --set other_cell=a.py:b."
     assert with_flags("out=3 valid=FILE from_run=RUN") == "out=3 --valid FILE --from RUN"

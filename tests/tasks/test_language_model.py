@@ -315,7 +315,7 @@ def test_a_strangers_run_names_a_file_that_is_not_run(corpus, tmp_path):
     loaded.fit(corpus, out=tmp_path / "again")
     LanguageModel().fit(corpus, out=tmp_path / "from", from_run=run)
     (run / "cell.json").unlink()
-    with pytest.raises(RunError, match="lacks the graph of its cell"):
+    with pytest.raises(RunError, match=r"lacks the graph of its cell .* Name it again: cell=\S+\.py:\w+"):
         LanguageModel().fit(corpus, out=run, resume=True)
     assert not owned.exists()
 

@@ -80,6 +80,8 @@ _FLAGS = (
     (r"from_run=RUN", "--from RUN"),
     (r"\b(out|valid)=(RUN|FILE)", r"--\1 \2"),
     (r"columns=\{'(\w+)': 'COLUMN'\}", r"--columns \1=COLUMN"),
+    (r"Name it again: cell=", "Name it again: --cell "),
+    (r"Name it again: (\w+)=", r"Name it again: --set \1="),
 )
 
 

@@ -112,7 +112,8 @@ class Lifecycle(ABC):
         """Train on data and keep the run in a folder.
 
         Args:
-            data: a path or several, an iterable, a pandas DataFrame or a `datasets.Dataset`.
+            data: a path or several, an iterable of dicts or of texts, a dict of columns, a pandas DataFrame or a
+                `datasets.Dataset`.
             valid: validation data of the same kinds; without it a part of `data` is held back.
             out: the run's folder, new or empty; without it a temporary one that goes with this object.
             columns: the data's own names of this task's columns, such as `{"text": "review"}`.

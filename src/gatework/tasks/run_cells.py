@@ -48,9 +48,8 @@ def cell_of_run(keep: Artifacts, file: str, option: str, value: Cell | str, *, n
         if not isinstance(value, str):
             return RunCell(value)
         if value not in gatework.cells.names() and not named:
-            flag = "--cell" if option == "cell" else f"--set {option}="
             what = f"lacks the graph of its cell {value}"
-            raise RunError(keep.where, what, f"Name it again: {flag} {value}.")
+            raise RunError(keep.where, what, f"Name it again: {option}={value}.")
         return RunCell(gatework.cells.load(value))
 
     return keep.get(file, RunCell, make).cell
