@@ -19,12 +19,15 @@ def pairs(tmp_path):
 
 def test_settings_say_how_outputs_are_found(gatework, pairs):
     command = ["evaluate", GOLDEN / "translator", pairs, "--json"]
-    greedy, long = (
-        json.loads(gatework(*command, *settings).out)["model"]
+    greedy, short = (
+        json.loads(gatework(*command, *settings).out)
         for settings in (["--set", "beam=1"], ["--set", "beam=1", "--set", "length=1"])
     )
-    assert greedy["loss"] == long["loss"]  # of the references
-    assert greedy["chrf"] != long["chrf"]
+    assert greedy["model"]["loss"] == short["model"]["loss"]  # of the references
+    assert greedy["model"]["chrf"] != short["model"]["chrf"]
+    beam = json.loads(gatework(*command, "--set", "beam=3").out)
+    assert greedy["search"] != beam["search"]
+    assert "3" in beam["search"]
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ class ExampleTask(Task):
             **self._compared(model, baselines),
             "examples": len(examples),
             "unit": self.noun,
-            "search": self._search_words(self.settings()),
+            "search": self._search_words(settings),
             "unknown": unknown,
             **self._remarks(outputs, references),
         }
