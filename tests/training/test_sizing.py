@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+
+import gatework as gw
 from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions
 from gatework.tasks.language_model.options import LanguageModelOptions
 from gatework.training import TrainingOptions, parse_options
@@ -55,3 +58,17 @@ def test_auto_says_that_an_option_is_left_open() -> None:
     assert set(not_chosen(options)) == {"learning_rate", "epochs", "batch_tokens"}
     assert (options.learning_rate, options.batch_tokens) == (0.002, 3000)  # what the loop itself takes
     assert TrainingOptions(learning_rate="auto").learning_rate == 0.002
+
+
+def test_what_was_chosen_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"source": f"a {n}", "target": f"b {n}"} for n in range(20)]
+    given = {"tokenizer": "word", "hidden_size": 4, "embedding_size": 4, "max_steps": 1}
+    gw.Translator(**given).fit(rows, valid=rows[:2])
+    # An epoch is the two words and the end of each pair.
+    assert "For 60 tokens of training data: learning_rate=0.004, batch_tokens=375." in said(capsys)
+    gw.Translator(**given, learning_rate=0.1, batch_tokens=9).fit(rows, valid=rows[:2])
+    assert "tokens of training data" not in said(capsys)  # the steps are given, and nothing is left to choose
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err

@@ -344,7 +344,8 @@ class Lifecycle(ABC):
             self.options_ = sized(self.options_, tokens)
             values = {name: getattr(self.options_, name) for name in open_options}
             chosen = ", ".join(f"{name}={value}" for name, value in values.items() if value is not None)
-            self._say(f"For {tokens:,} tokens of training data: {chosen}.")
+            if chosen:
+                self._say(f"For {tokens:,} tokens of training data: {chosen}.")
 
     def _config(self, parent: ParentRecord | None, data: dict[str, DataRecord]) -> RunConfig:
         options = self.options_.model_dump(mode="json") | dict.fromkeys(not_chosen(self.options_), AUTO)

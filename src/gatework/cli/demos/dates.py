@@ -37,7 +37,7 @@ OPTIONS: dict[str, Any] = {
     "target": LEARNED,
     "validate_every": 50,
     "max_steps": 600,
-    "max_minutes": 8,
+    "max_minutes": 10,
 }
 
 
