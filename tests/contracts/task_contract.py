@@ -1,6 +1,7 @@
 """What every task keeps: `check_task` runs these checks on a task's class and one small example of its data.
 
-Each check is a function of a `Case`; `test_tasks.py` runs them one by one over everything registered.
+Each check is a function of a `Case`; `test_tasks.py` runs them one by one over everything registered. They stand in one
+file, longer than others, because it is the whole list of what is asked of a new task.
 """
 
 from __future__ import annotations
