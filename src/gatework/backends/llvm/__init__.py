@@ -9,8 +9,8 @@ In the order in which a call goes through it:
 - `codegen/` writes LLVM IR: `lower.py` a scheduled step, over `placement.py` (what stands where), `addressing.py`,
   `matmul.py` (tiles of products), `elementwise.py`, `attention_code.py` and `mathematics.py`; `driver.py` what walks
   through a list, whose fields `command_layout.py` names; `softmax.py` logits; `target.py` the vector unit;
-- `runtime/`: `native.py` compiles and keeps code on disk, `once.py` has the lock under which it does, `threads.py` are
-  torch's own, `result_pool.py` keeps memory for results;
+- `runtime/`: `native.py` compiles and keeps code on disk, `once.py` has the lock under which it does, `result_pool.py`
+  keeps memory for results; threads are torch's own (`backends/threads.py`), `backends/teams.py` says for which work;
 - `sequence.py` is a layer in torch's autograd, `stack.py` a whole stack in one call, `operator.py` that stack for
   torch.compile, `stream_step.py` a stream's step and `single_step.py` a search's; `dense/` has linear maps and
   softmaxes over them.
