@@ -19,6 +19,12 @@ class Outcome(NamedTuple):
     err: str
 
 
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are not cut to the width of the terminal in which the tests were started."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def gatework(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run a command in this process: exit code, what it printed, what it complained of."""

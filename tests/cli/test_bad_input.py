@@ -24,7 +24,9 @@ def refused(outcome, *parts):
     """The outcome is one line and exit code 2, and the line holds every part."""
     assert outcome.code == 2, outcome
     lines = [
-        line for line in outcome.err.splitlines() if not re.search("held back|^epoch [0-9.]+, step", line)
+        line
+        for line in outcome.err.splitlines()
+        if not re.search("held back|^For [0-9,]+ tokens|^epoch [0-9.]+, step", line)
     ]
     assert len(lines) == 1, outcome.err
     for part in parts:
@@ -157,7 +159,7 @@ def test_standard_input(gatework, run, monkeypatch, given, parts):
 def test_ctrl_c_before_there_is_anything_to_save(gatework, run, corpus, tmp_path, monkeypatch, command):
     from gatework import tasks
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tasks, "load", interrupted)

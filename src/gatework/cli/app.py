@@ -118,20 +118,26 @@ def train(
                 f"\nTasks: {', '.join(tasks.names())}. `gatework train TASK --help` lists a task's options."
             )
         return 0
-    from gatework.cli.settings import read_columns, read_config, resume_command
-    from gatework.tasks.options import split_settings
-    from gatework.training.options import by_new_names
+    from gatework.data import check_exists
 
     if not task:
         raise InputError("TASK", "is missing", f"Name one: {', '.join(tasks.names())}.")
-    kind = tasks.get(task)
+    tasks.check_name(task)
     if print_config:
-        printing.configuration(kind)
+        printing.configuration(tasks.get(task))
         return 0
+    # Before the imports, which take seconds.
     if not data:
         raise InputError("DATA", "is missing", "Give at least one file to train on.")
     if out is None:
         raise InputError("--out", "is missing", "Name the folder of the new run: --out runs/NAME.")
+    for file in [*data, *(valid or [])]:
+        check_exists(file)
+    from gatework.cli.settings import read_columns, read_config, resume_command
+    from gatework.tasks.options import split_settings
+    from gatework.training.options import by_new_names
+
+    kind = tasks.get(task)
     flags = {"cell": cell, "epochs": epochs, "max_minutes": max_minutes, "seed": seed, "device": device}
     options: dict[str, Any] = read_config(config, kind) if config else {}
     options |= by_new_names(kind.Options, split_settings(settings), "--set")

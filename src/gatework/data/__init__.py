@@ -3,7 +3,7 @@
 from .detokenizers import Detokenizer
 from .dialogues import context_text, read_dialogues
 from .examples import Fields, Packed
-from .files import read_lines, while_pipes_are_kept
+from .files import check_exists, read_lines, while_pipes_are_kept
 from .length_batches import length_batches
 from .pairs import Pair, read_pairs
 from .table_writer import write_table, writes_table
@@ -40,6 +40,7 @@ __all__ = [
     "Tokenizer",
     "cell_of",
     "check_columns",
+    "check_exists",
     "context_text",
     "describe_source",
     "file_format",

@@ -50,18 +50,27 @@ _MAGIC_BYTES = 8
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+def check_exists(path: Path) -> None:
+    """Refuse a path that leads nowhere.
+
+    Raises:
+        InputError: there is no such file or folder.
+    """
+    if not os.path.exists(path):  # unlike Path.exists, os.path answers for names that no file can have
+        text = len(str(path)) > 100 or any(map(str.isspace, str(path)))
+        fix = "Give a text itself as a row: [{'text': ...}]" if text else "Check the path"
+        raise InputError(f"{str(path)[:100]!r}" if text else str(path), "no such file", fix)
+
+
 def check_file(path: Path) -> None:
     """Refuse a path that cannot be read as a file, before any work is spent on the ones beside it.
 
     Raises:
         InputError: the path does not exist, is a folder, or may not be read.
     """
-    if os.path.isdir(path):  # unlike Path.is_dir, os.path answers for names that no file can have
+    if os.path.isdir(path):
         raise InputError(str(path), "is a folder", "Name the files in it")
-    if not os.path.exists(path):
-        text = len(str(path)) > 100 or any(map(str.isspace, str(path)))
-        fix = "Give a text itself as a row: [{'text': ...}]" if text else "Check the path"
-        raise InputError(f"{str(path)[:100]!r}" if text else str(path), "no such file", fix)
+    check_exists(path)
     if not os.access(path, os.R_OK):
         raise InputError(str(path), "may not be read", "Check its permissions")
 

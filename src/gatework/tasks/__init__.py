@@ -1,5 +1,5 @@
 """The applications. Tasks are found by name, and imported when they are used."""
 
-from gatework.tasks.registry import TASKS, get, load, names
+from gatework.tasks.registry import TASKS, check_name, get, load, names
 
-__all__ = ["TASKS", "get", "load", "names"]
+__all__ = ["TASKS", "check_name", "get", "load", "names"]

@@ -11,7 +11,7 @@ from gatework.errors import InputError, RunError, nearest
 if TYPE_CHECKING:
     from gatework.tasks.base import Task
 
-__all__ = ["TASKS", "get", "load", "names"]
+__all__ = ["TASKS", "check_name", "get", "load", "names"]
 
 # name on the command line and in config.json -> where its class is
 TASKS = {
@@ -26,14 +26,23 @@ def names() -> list[str]:
     return list(TASKS)
 
 
-def get(name: str) -> type[Task]:
-    """The class of a task.
+def check_name(name: str) -> None:
+    """Refuse the name of no task, without importing one.
 
     Raises:
         InputError: no task has this name; the nearest one is given.
     """
     if name not in TASKS:
         raise InputError("task", f"there is no task {name!r}", nearest(name, TASKS))
+
+
+def get(name: str) -> type[Task]:
+    """The class of a task.
+
+    Raises:
+        InputError: no task has this name; the nearest one is given.
+    """
+    check_name(name)
     module, _, attribute = TASKS[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
