@@ -375,6 +375,9 @@ def test_a_command_that_is_named_can_be_typed(monkeypatch, tmp_path):
     assert program() == ".venv/bin/gatework"  # another gatework comes first
     monkeypatch.chdir(other)
     assert program() == str(script)
+    spaced = tmp_path / "my folder" / "gatework"
+    monkeypatch.setattr(sys, "argv", [str(spaced)])
+    assert program() == f"'{spaced}'"
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "gatework" / "__main__.py")])
     assert program() == f"{sys.executable} -m gatework"
 

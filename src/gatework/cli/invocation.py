@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -22,6 +23,9 @@ def program() -> str:
 
 
 def _short(file: Path) -> str:
-    """A file as seen from here, where it is below, else whole; links are kept, an environment's Python is one."""
+    """A file as a shell reads it, seen from here where it is below, else whole.
+
+    Links are kept: an environment's Python is one.
+    """
     path, here = Path(os.path.abspath(file)), Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
