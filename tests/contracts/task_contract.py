@@ -545,6 +545,8 @@ def answers_as_an_ensemble(case: Case) -> None:
         one.ensemble(few)
     with pytest.raises(InputError, match="not trained"):
         one.ensemble(case.kind())
+    with pytest.raises(InputError, match=rf"^ensemble: one is 3, not a {case.kind.name}\."):
+        one.ensemble(3)
     (case.folder / "ensemble/1/config.json").write_text("{}")
     with pytest.raises(RunError, match=r"1/config\.json"):
         gw.load(case.folder / "ensemble")

@@ -146,6 +146,7 @@ def test_constructor_shows_checks_and_keeps_its_options():
     model = LanguageModel(hidden_size=100, epochs=2)
     assert (model.options.hidden_size, model.options.epochs) == (100, 2)
     assert repr(model) == "LanguageModel(epochs=2, hidden_size=100)"
+    assert repr(LanguageModel(seed=0, epochs=2)) == "LanguageModel(epochs=2)"  # a loaded run has every option
     with pytest.raises(InputError, match="Did you mean 'hidden_size'"):
         LanguageModel(hiden_size=3)
     with pytest.raises(InputError, match="not trained"):

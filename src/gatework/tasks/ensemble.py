@@ -35,6 +35,8 @@ class EnsembleLifecycle(Lifecycle):
             InputError: one is of another task, has other tokens or labels, or is on another device.
         """
         self._check_fitted()
+        for other in others:
+            self._check_kind(other)
         members = [member for run in (self, *others) for member in run.members_ or (run,)]
         for member in members:
             self._check_alike(member)
@@ -85,9 +87,12 @@ class EnsembleLifecycle(Lifecycle):
         """Where the network is."""
         return next(self.network_.parameters()).device
 
-    def _check_alike(self, other: Self) -> None:
+    def _check_kind(self, other: object) -> None:
         if type(other) is not type(self):
-            raise InputError("ensemble", f"{other!r} is no {self.name}", "Give runs of one task.")
+            kind = f"a {other.name}" if isinstance(other, Lifecycle) else f"{other!r:.40}"
+            raise InputError("ensemble", f"one is {kind}, not a {self.name}", "Give runs of one task.")
+
+    def _check_alike(self, other: Self) -> None:
         other._check_fitted()
         paths = f"{other.run_.path} and {self.run_.path}"
         for file, learned in self.learned_.items():

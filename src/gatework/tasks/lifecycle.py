@@ -95,8 +95,9 @@ class Lifecycle(ABC):
         self.options = parse_options(self.Options, options, self.name)
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name}={getattr(self.options, name)!r}" for name in self._given())
-        return f"{type(self).__name__}({given})"
+        fields = self.Options.model_fields
+        changed = {name: value for name, value in self._given().items() if value != fields[name].default}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
     def fit(
         self,
