@@ -13,7 +13,7 @@ from gatework.backends import BACKENDS, SequenceInput, SequenceOutput, eager, se
 from gatework.backends.llvm import command_builder, forward_backward, stack
 from gatework.graph.expand import expand
 from gatework.graph.ops import OPS
-from tests.contracts.backend_contract import check_backend
+from tests.contracts.backend_contract import check_backend, check_resets, check_states_of_all_steps
 from tests.contracts.test_cells import users_own
 from tests.tolerances import GRADIENTS, assert_close
 
@@ -105,6 +105,29 @@ def test_a_backend_equals_the_reference(backend: str, name: str, dtype: torch.dt
                 layer.explain()
             continue
         check_backend(backend, layer, dtype)
+
+
+# Of every cell one direction in float64; of these few both directions of two layers, and float32.
+WHOLE = ("lstm", "projected_lstm", "gru_original", "slstm", "bahdanau_gru")
+
+
+RUNS = [(backend, name) for backend in ("eager", "llvm") for name in TAKES.get(backend, CELLS)]
+
+
+@pytest.mark.parametrize(("backend", "name"), RUNS)
+def test_a_sequence_that_is_reset_equals_its_pieces(backend: str, name: str) -> None:
+    check_resets(backend, layer_of(name), torch.float64)
+    if name in WHOLE:
+        check_resets(backend, layer_of(name, **OPTIONS[1]), torch.float64)
+        check_resets(backend, layer_of(name), torch.float32)
+
+
+@pytest.mark.parametrize(("backend", "name"), RUNS)
+def test_the_states_of_all_steps_equal_a_tape(backend: str, name: str) -> None:
+    check_states_of_all_steps(backend, layer_of(name), torch.float64)
+    if name in WHOLE:
+        check_states_of_all_steps(backend, layer_of(name, **OPTIONS[1]), torch.float64)
+        check_states_of_all_steps(backend, layer_of(name), torch.float32)
 
 
 @pytest.fixture(params=["rows", "units"])

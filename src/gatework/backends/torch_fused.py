@@ -25,7 +25,7 @@ from gatework.backends.program import (
 )
 from gatework.graph import Graph, Node
 from gatework.graph.language import relu
-from gatework.graph.variants import without_bias
+from gatework.graph.variants import RESET, without_bias
 
 Kind = Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
 name = "torch"
@@ -37,6 +37,8 @@ whole_stack = "any"
 
 def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -> str | None:
     """Why torch's operators cannot run a graph; None where they can."""
+    if any(spec.name == RESET for spec in graph.inputs):
+        return "torch's fused operators reset no states inside a sequence"
     if fused_kind(graph) is None:
         return f"torch has no fused operator for the equations of {graph.name}"
     known = dict(sizes)

@@ -18,7 +18,7 @@ Width = str | int
 """The number of units of a node: a literal, or the name of a size that the layer knows (`hidden_size`)."""
 
 Attribute = str | int | float
-MASK_PREFIXES = ("dropout_mask_", "zoneout_mask_")
+MASK_PREFIXES = ("dropout_mask_", "zoneout_mask_", "reset_mask_")
 """What names of the inputs begin with that a variant of a cell adds (`graph/variants.py`); no cell's own does."""
 
 

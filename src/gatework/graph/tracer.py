@@ -412,8 +412,8 @@ def _declare(tracer: Tracer, parameter: inspect.Parameter) -> InputSpec | StateS
         for prefix in MASK_PREFIXES:
             if parameter.name.startswith(prefix):
                 raise TraceError(
-                    f"The input {parameter.name!r} begins with {prefix!r}: recurrent dropout and zoneout give their "
-                    "masks to a cell under such names.",
+                    f"The input {parameter.name!r} begins with {prefix!r}: recurrent dropout, zoneout and reset give "
+                    "their masks to a cell under such names.",
                     f"def my_cell(x, h, {parameter.name}: gw.{type(annotation).__name__}): …",
                     f"def my_cell(x, h, own_{parameter.name}: gw.{type(annotation).__name__}): …",
                 )

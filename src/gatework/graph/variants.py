@@ -1,4 +1,4 @@
-"""Variants of a cell, as graphs: without biases, with recurrent dropout, with zoneout.
+"""Variants of a cell, as graphs: without biases, with recurrent dropout, with zoneout, with states that begin anew.
 
 The layer draws the masks and passes them in as further inputs, so that a kernel never draws a random number
 and a run repeats.
@@ -17,7 +17,9 @@ from gatework.graph.node import MASK_PREFIXES, Graph, InputSpec, Node
 from gatework.graph.rewrite import drop_dead, rebuild
 from gatework.graph.simplify import simplify
 
-DROPOUT, ZONEOUT = MASK_PREFIXES
+DROPOUT, ZONEOUT, _RESET = MASK_PREFIXES
+RESET = f"{_RESET}states"
+"""The input of a graph with resets: 1 where a row's states are those of the cell's start, (T, B, 1)."""
 
 
 @lru_cache(maxsize=256)
@@ -29,40 +31,63 @@ def variant(
     zoneout: tuple[tuple[str, float], ...] = (),
     training: bool = False,
     emitted: tuple[str, ...] = (),
+    reset: bool = False,
 ) -> Graph:
     """The graph that a layer runs in its present mode.
 
     Args:
         zoneout: states and their rates.
         training: draw zoneout's masks rather than take its expected value.
-        emitted: gates that are outputs too.
+        emitted: gates and states that are outputs too.
+        reset: states may begin anew inside a sequence.
 
     Raises:
-        ValueError: there is no such gate, or the cell emits its name already.
+        ValueError: there is no such gate or state, or the cell emits its name already.
     """
-    if emitted:
-        graph = with_emitted(graph, emitted)
     if not bias:
         graph = without_bias(graph)
     if recurrent_dropout:
         graph = with_recurrent_dropout(graph)
     if zoneout:
         graph = with_zoneout(graph, dict(zoneout), training=training)
+    if emitted:
+        graph = with_emitted(graph, emitted)
+    if reset:
+        graph = with_reset(graph)
     return graph
 
 
-def with_emitted(graph: Graph, gates: Sequence[str]) -> Graph:
-    """The cell with some gates among its outputs."""
-    known = dict(graph.gates)
-    for name in gates:
+def with_emitted(graph: Graph, names: Sequence[str]) -> Graph:
+    """The cell with some gates, and new values of states, among its outputs; a state is meant before a gate."""
+    known = {**dict(graph.gates), **{state.name: graph.next_state(state.name) for state in graph.states}}
+    for name in names:
         if name not in known:
-            raise ValueError(f"{graph.name} has no gate {name!r} to emit. {nearest(name, known)}")
+            raise ValueError(f"{graph.name} has no gate or state {name!r} to emit. {nearest(name, known)}")
         if name == "output" or name in graph.emits():
             raise ValueError(
                 f"{graph.name} gives another value by the name of its gate {name!r} already: record it on a tape."
             )
-    new = tuple((ArrayKey("emit", name), known[name]) for name in dict.fromkeys(gates))
+    new = tuple((ArrayKey("emit", name), known[name]) for name in dict.fromkeys(names))
     return replace(graph, outputs=graph.outputs + new)
+
+
+def with_reset(graph: Graph) -> Graph:
+    """The cell with states that begin anew where an input says so (`RESET`): it reads the start in place of a state.
+
+    The start is selected, not multiplied in: what stands in the old state, infinity and NaN too, has no effect, and
+    no gradient flows to it.
+    """
+    starts = {state.name: state.init for state in graph.states}
+
+    def rule(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
+        if node.op != "state":
+            return None
+        begins = builder.leaf("input", 1, name=RESET)
+        return builder.apply(
+            "where", begins, builder.constant(starts[node.text("name")]), builder.intern(node)
+        )
+
+    return replace(rebuild(graph, rule), inputs=(*graph.inputs, InputSpec(RESET, "input", 1)))
 
 
 def without_bias(graph: Graph) -> Graph:

@@ -15,6 +15,7 @@ from gatework.graph.node import resolve
 from gatework.layers.lengths import check_lengths
 from gatework.layers.memory import Lengths, Memories, read_memories
 from gatework.layers.ragged import Packed, pack_like, unpack
+from gatework.layers.resets import check_reset, reset_masks
 from gatework.layers.structure import LayerStack, State, Weights
 
 Output = Tensor | PackedSequence | dict[str, Tensor] | dict[str, PackedSequence]
@@ -45,6 +46,7 @@ class LayerArguments:
         memory: Tensor | Mapping[str, Tensor] | Memories | None,
         memory_lengths: Lengths,
         inputs: Mapping[str, Tensor] | None,
+        reset: Tensor | None,
     ) -> None:
         self.stack = stack
         self.packed = input if isinstance(input, PackedSequence) else None
@@ -75,7 +77,10 @@ class LayerArguments:
         check_dtypes(x, [*self.sequence_inputs.items(), *self.statics.items(), *self.memories.values.items()])
         self.ragged: Packed | None = None
         if lengths is not None:
-            self._pack(check_lengths(lengths, steps, rows))
+            lengths = check_lengths(lengths, steps, rows)
+        self.resets = () if reset is None else self._resets(reset, steps, rows, lengths)
+        if lengths is not None:
+            self._pack(lengths)
 
     def _time_major(self, value: Tensor | PackedSequence, label: str) -> Tensor:
         if not isinstance(value, Tensor):
@@ -139,6 +144,17 @@ class LayerArguments:
             (sequence_inputs if spec.kind == "input" else statics)[name] = value
         return sequence_inputs, statics
 
+    def _resets(self, reset: Tensor, steps: int, rows: int, lengths: Tensor | None) -> tuple[Tensor, ...]:
+        """A mask for each direction, (T, B, 1)."""
+        turned = self.batched and self.stack.batch_first
+        shape: tuple[int, ...] = (rows, steps) if turned else (steps, rows)
+        axes = "(B, T)" if turned else "(T, B)"
+        if not self.batched:
+            axes, shape = "(T,)", (steps,)
+        check_reset(reset, shape, axes, self.x.device)
+        reset = reset.t() if turned else reset.reshape(steps, rows)
+        return reset_masks(reset, self.x, self.stack.directions, lengths)
+
     def _pack(self, lengths: Tensor) -> None:
         ragged = Packed.of(lengths, self.x.shape[0], self.x.device)
         if ragged.dense:
@@ -147,6 +163,7 @@ class LayerArguments:
         self.x = ragged.pack(self.x)
         self.states = tuple(ragged.sorted(state) for state in self.states)
         self.sequence_inputs = {name: ragged.pack(value) for name, value in self.sequence_inputs.items()}
+        self.resets = tuple(ragged.pack(mask) for mask in self.resets)
         self.statics = {name: ragged.sorted(value, 0) for name, value in self.statics.items()}
         self.memories = self.memories.rows(ragged.sorted)
 
@@ -164,6 +181,7 @@ class LayerArguments:
             self.x,
             *self.states,
             *self.sequence_inputs.values(),
+            *self.resets,
             *self.statics.values(),
             *memories,
             *keys,

@@ -24,37 +24,56 @@ class CallPlan:
 
     Attributes:
         choice: the backend, and why.
-        graph: of the present mode.
+        graphs: of the present mode, one a layer.
+        emitted: of each value that the call asks for its name, its layer, and its name there.
         whole_stack: whether the backend takes the whole stack in one call, where the batch is dense.
     """
 
     choice: Choice
-    graph: Graph
+    graphs: tuple[Graph, ...]
+    emitted: tuple[tuple[str, int, str], ...]
     whole_stack: bool
+
+    @property
+    def graph(self) -> Graph:
+        """The top layer's; every layer's where the call asks for no further value."""
+        return self.graphs[-1]
 
 
 @lru_cache(maxsize=4096)
-def plan_call(stack: LayerStack, request: Request, training: bool, emitted: tuple[str, ...] = ()) -> CallPlan:
+def plan_call(
+    stack: LayerStack,
+    request: Request,
+    training: bool,
+    emitted: tuple[str, ...] = (),
+    reset: bool = False,
+) -> CallPlan:
     """The plan of a call.
 
     Args:
         request: all that the choice of a backend reads of the call.
         training: the module's mode.
-        emitted: gates that the call gives beside the output.
+        emitted: gates and states that the call gives beside the output.
+        reset: the call resets states inside its sequences.
 
     Raises:
         BackendError: the backend asked for by name cannot serve.
     """
-    graph = stack.mode_graph(training, emitted)
+    values = stack.emitted_values(emitted)
+    graphs = tuple(
+        stack.mode_graph(training, tuple(name for _, own, name in values if own == layer), reset)
+        for layer in range(stack.num_layers)
+    )
+    graph = graphs[-1]
     choice = choose(graph, stack.named_sizes, request)
     backend = choice.backend
     whole = False
-    if not request.empty and len(graph.inputs) == 1 and not graph.emits():
+    if not request.empty and len(graph.inputs) == 1 and not values and not graph.emits():
         if backend.whole_stack == "any":
             whole = not (stack.residual and stack.num_layers > 1)
         elif backend.whole_stack == "one direction":
             whole = stack.simple and not (training and stack.dropout and stack.num_layers > 1)
-    return CallPlan(choice, graph, whole and not request.record)
+    return CallPlan(choice, graphs, values, whole and not request.record)
 
 
 def plan_compiled_call(stack: LayerStack, request: Request, training: bool) -> CallPlan | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends import SequenceInput, SequenceOutput, run_pieces
+from gatework.graph.variants import RESET
 from gatework.layers.arguments import LayerArguments
 from gatework.layers.call_plan import CallPlan
 from gatework.layers.dropout import dropout
@@ -36,6 +37,7 @@ def run_layers(
     x = call.x
     finals: list[tuple[Tensor, ...]] = []
     emits: dict[str, Tensor] = {}
+    asked: dict[str, Tensor] = {}
     for layer in range(stack.num_layers):
         results = []
         for direction in range(stack.directions):
@@ -50,12 +52,15 @@ def run_layers(
         emits = {
             name: torch.cat([result.emits[name] for result in results], dim=-1) for name in results[0].emits
         }
+        asked |= {name: emits[own] for name, number, own in plan.emitted if number == layer}
         x = joined
         if stack.dropout and layer < stack.num_layers - 1:
             x = dropout(x, stack.dropout, training)
+    own = {name: emits[name] for name in stack.graph.emits()}
+    outputs = {"output": x, **own, **{name: asked[name] for name, *_ in plan.emitted}}
     if len(finals) == 1:
-        return {"output": x, **emits}, tuple(state.unsqueeze(0) for state in finals[0])
-    return {"output": x, **emits}, tuple(torch.stack(states) for states in zip(*finals, strict=True))
+        return outputs, tuple(state.unsqueeze(0) for state in finals[0])
+    return outputs, tuple(torch.stack(states) for states in zip(*finals, strict=True))
 
 
 def _run_layer(
@@ -69,7 +74,7 @@ def _run_layer(
     record: Record | None,
 ) -> SequenceOutput:
     """One layer in one direction; its output's steps are in the order of the input's."""
-    graph, backend = plan.graph, plan.choice.backend
+    graph, backend = plan.graphs[layer], plan.choice.backend
     reverse = call.reversed if direction else call.unchanged
     masks = sequence_masks(graph, x, call.rows, stack.recurrent_dropout, stack.sizes)
     inputs = {
@@ -77,6 +82,8 @@ def _run_layer(
         **call.sequence_inputs,
         **step_masks(graph, x, dict(stack.zoneout), stack.sizes),
     }
+    if call.resets:
+        inputs[RESET] = call.resets[direction]
     index = layer * stack.directions + direction
     sequence = SequenceInput(
         inputs={name: reverse(value) for name, value in inputs.items()},

@@ -177,6 +177,7 @@ class Recurrent(nn.Module):
         memory_lengths: Lengths = None,
         inputs: Mapping[str, Tensor] | None = None,
         emit: Sequence[str] = (),
+        reset: Tensor | None = None,
     ) -> tuple[Output, State]:
         """Runs the sequences through the stack.
 
@@ -190,22 +191,30 @@ class Recurrent(nn.Module):
                 what `attend_to` made of it.
             memory_lengths: (B,) steps of each memory.
             inputs: further sequence inputs, shaped as `input`, and static vectors, (B, size), by name.
-            emit: gates of the top layer to give beside the output, such as the weights of an attention.
+            emit: what to give beside the output at every step, (T, B, directions * size): gates and states of the top
+                layer by name, such as the weights of an attention or an LSTM's "c"; those of another layer as a tape
+                names them, "l0.c". They are differentiable, and zero past a sequence's length.
+            reset: (T, B) booleans, (B, T) if batch_first, (T,) for one sequence: true where a row's sequence is cut
+                before a step, as where another episode or document begins. The states before the step are those of the
+                cell's start (`initial_state`), whatever they were, and no gradient flows across. The second direction
+                is cut at the same places. What `hx` holds is for the first piece, which there is unless reset[0] is
+                true; the final state is that of the last piece in each direction's own order. For a PackedSequence as
+                for what `pad_packed_sequence` gives of it.
 
         Returns:
-            The output, (T, B, directions * H), shaped as `input` (for a cell that emits a dict with the key
-            `output` and one key for each emitted value), and the state after each sequence's last step, shaped
-            as `hx`.
+            The output, (T, B, directions * H), shaped as `input` (for a cell that emits, and with `emit`, a dict with
+            the key `output` and one key for each further value), and the state after each sequence's last step,
+            shaped as `hx`.
 
         Raises:
-            ValueError: a shape or length that does not fit; the message has the one received. A gate that the cell
-                does not have.
+            ValueError: a shape or length that does not fit; the message has the one received. A gate or state that the
+                cell does not have, a layer that the stack does not have.
         """
         if isinstance(emit, str):
-            raise ValueError(f"emit={emit!r}: give a list of gates, emit=[{emit!r}].")
+            raise ValueError(f"emit={emit!r}: give a list of gates and states, emit=[{emit!r}].")
         stack, training = self.stack, self.training
         compiling = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
-        if lengths is None and memory is None and inputs is None and not emit:
+        if lengths is None and memory is None and inputs is None and reset is None and not emit:
             if compiling:  # the decorator of what torch.compile holds as a constant imports all of dynamo
                 from gatework.layers.compiled_path import compiled_path
 
@@ -220,9 +229,9 @@ class Recurrent(nn.Module):
         ):  # the graph breaks here, once; decorated here, since the decorator imports all of dynamo
             further = {"memory": memory, "memory_lengths": memory_lengths, "inputs": inputs, "emit": emit}
             uncompiled = torch.compiler.disable(type(self).forward)
-            result = uncompiled(self, input, hx, lengths=lengths, **further)
+            result = uncompiled(self, input, hx, lengths=lengths, reset=reset, **further)
             return result
-        call = LayerArguments(stack, self._weights, input, hx, lengths, memory, memory_lengths, inputs)
+        call = LayerArguments(stack, self._weights, input, hx, lengths, memory, memory_lengths, inputs, reset)
         return call.finish(*self._run(call, tuple(emit)))
 
     def _run(
@@ -239,7 +248,7 @@ class Recurrent(nn.Module):
             empty=call.empty,
             record=bool(tapes),
         )
-        plan = plan_call(stack, request, training, emitted)
+        plan = plan_call(stack, request, training, emitted, bool(call.resets))
         backend = plan.choice.backend
         if not backend.gathers:
             call.memories = call.memories.whole
@@ -307,12 +316,21 @@ class Recurrent(nn.Module):
         """
         return Stream(self.stack, self._weights, batch_size, memory, memory_lengths)
 
-    def explain(self, input: Tensor | None = None, *, compiled: bool | None = None) -> Choice:
+    def explain(
+        self,
+        input: Tensor | None = None,
+        *,
+        compiled: bool | None = None,
+        emit: Sequence[str] = (),
+        reset: bool = False,
+    ) -> Choice:
         """The backend that a call would take now, and why.
 
         Args:
             compiled: whether the call stands in a graph of torch.compile's; if left out, whether this layer itself is
                 compiled (`layer.compile()`).
+            emit: what the call gives beside the output.
+            reset: whether the call has a `reset`.
         """
         like = input if input is not None else next(self.parameters())
         rows, steps = 1, 2  # of a call that nobody has described: a sequence
@@ -328,9 +346,9 @@ class Recurrent(nn.Module):
         if compiled is None:
             compiled = self._compiled_call_impl is not None
         plan = None
-        if compiled and not selection.named_somewhere:
+        if compiled and not selection.named_somewhere and not emit and not reset:
             plan = plan_compiled_call(self.stack, request, self.training)
-        return (plan or plan_call(self.stack, request, self.training)).choice
+        return (plan or plan_call(self.stack, request, self.training, tuple(emit), reset)).choice
 
     def extra_repr(self) -> str:
         parts = [self.cell.name, str(self.input_size), str(self.hidden_size)]
@@ -382,7 +400,14 @@ class Recurrent(nn.Module):
         store_layout(destination, prefix, self.stack.graph)
 
 
-def explain(layer: Recurrent, input: Tensor | None = None, *, compiled: bool | None = None) -> Choice:
+def explain(
+    layer: Recurrent,
+    input: Tensor | None = None,
+    *,
+    compiled: bool | None = None,
+    emit: Sequence[str] = (),
+    reset: bool = False,
+) -> Choice:
     """The backend that a call of a layer would take now, and why.
 
     Args:
@@ -390,8 +415,10 @@ def explain(layer: Recurrent, input: Tensor | None = None, *, compiled: bool | N
         input: what the layer would be called with.
         compiled: whether the call stands in a graph of torch.compile's, such as that of a model around the layer; if
             left out, whether `layer` itself is compiled.
+        emit: what the call gives beside the output.
+        reset: whether the call has a `reset`.
     """
     own = getattr(layer, "_orig_mod", None)  # of what torch.compile gives for a module
     if own is not None:
-        return explain(own, input, compiled=True if compiled is None else compiled)
-    return layer.explain(input, compiled=compiled)
+        return explain(own, input, compiled=True if compiled is None else compiled, emit=emit, reset=reset)
+    return layer.explain(input, compiled=compiled, emit=emit, reset=reset)

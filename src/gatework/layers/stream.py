@@ -13,7 +13,8 @@ from gatework.graph.node import resolve
 from gatework.layers.arguments import check_is_tensor, check_shapes
 from gatework.layers.call_plan import plan_call, request_of
 from gatework.layers.memory import Memories, read_memories
-from gatework.layers.state import map_state
+from gatework.layers.resets import check_reset
+from gatework.layers.state import map_state, reset_state
 from gatework.layers.structure import LayerStack, State, Weights
 
 
@@ -76,8 +77,7 @@ class Stream:
     @property
     def state(self) -> State:
         """The states after the last step, (L, B, size) each: a copy, in the shape of the layer's `hx`."""
-        states = self._stepper.states() if self._stepper else tuple(state.clone() for state in self._states)
-        return states if len(states) > 1 else states[0]
+        return _as_state(self._stepper.states() if self._stepper else tuple(map(Tensor.clone, self._states)))
 
     @state.setter
     def state(self, state: State) -> None:
@@ -99,12 +99,15 @@ class Stream:
             self._stepper.set_states(self._start)
         self._states = self._start
 
-    def step(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor | dict[str, Tensor]:
+    def step(
+        self, x: Tensor, inputs: Mapping[str, Tensor] | None = None, reset: Tensor | None = None
+    ) -> Tensor | dict[str, Tensor]:
         """One step.
 
         Args:
             x: (B, I)
             inputs: further inputs, (B, size), by name.
+            reset: (B,) booleans: true where a row is back at the cell's start before the step.
 
         Returns:
             (B, H); a dict with the key `output` for a cell that emits. The tensors are the stream's own, the same at
@@ -116,6 +119,10 @@ class Stream:
         """
         if x.shape != self._x_shape:
             raise ValueError(f"x has shape {tuple(x.shape)}; expected {self._x_shape}.")
+        if reset is not None:
+            check_reset(reset, (self.batch_size,), "(B,)", self._buffer.device)
+            if reset.any():
+                self.state = reset_state(self.state, _as_state(self._start), reset)
         if self._native:
             x = readable("x", x, self._dtype)
         if self._step_alone is not None and not inputs:
@@ -165,3 +172,7 @@ class Stream:
         self._states = tuple(torch.stack(parts) for parts in zip(*states, strict=True))
         self._buffer.copy_(value[0])
         return self._result({"output": self._buffer, **{name: value[0] for name, value in emits.items()}})
+
+
+def _as_state(states: tuple[Tensor, ...]) -> State:
+    return states if len(states) > 1 else states[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
@@ -15,6 +16,8 @@ from gatework.graph import Graph
 from gatework.graph.node import InputSpec, StateSpec, declared_fields, resolve
 from gatework.graph.parameters import parameter_shapes
 from gatework.graph.variants import variant
+
+_OF_A_LAYER = re.compile(r"l(\d+)\.(.+)")  # as a tape names what is in a layer
 
 State = Tensor | tuple[Tensor, ...]
 Weights = Callable[[int, int], Mapping[str, Tensor]]
@@ -205,11 +208,12 @@ class LayerStack:
         """Whether a call in training draws masks."""
         return bool(self.dropout or self.recurrent_dropout or self.zoneout)
 
-    def mode_graph(self, training: bool, emitted: tuple[str, ...] = ()) -> Graph:
+    def mode_graph(self, training: bool, emitted: tuple[str, ...] = (), reset: bool = False) -> Graph:
         """The graph of a mode: with masks while training, with zoneout's expected value otherwise.
 
         Args:
-            emitted: gates that are outputs too.
+            emitted: gates and states that are outputs too.
+            reset: states may begin anew inside a sequence.
         """
         return variant(
             self.cell,
@@ -218,7 +222,23 @@ class LayerStack:
             zoneout=self.zoneout,
             training=training,
             emitted=emitted,
+            reset=reset,
         )
+
+    def emitted_values(self, names: Sequence[str]) -> tuple[tuple[str, int, str], ...]:
+        """Of each name in a call's `emit` itself, the layer, and the gate or state: of the top layer, or `l0.c`.
+
+        Raises:
+            ValueError: there is no such layer.
+        """
+        values = []
+        for name in dict.fromkeys(names):
+            match = _OF_A_LAYER.fullmatch(name)
+            layer = int(match[1]) if match else self.num_layers - 1
+            if layer >= self.num_layers:
+                raise ValueError(f"emit names {name!r}; the layers are l0 to l{self.num_layers - 1}.")
+            values.append((name, layer, match[2] if match else name))
+        return tuple(values)
 
     def initial_states(self, rows: int, like: Tensor, memory_steps: Mapping[str, int]) -> tuple[Tensor, ...]:
         """The cell's own start, (L * directions, rows, size) of each state.
