@@ -10,35 +10,32 @@ import time
 import torch
 from llvmlite import binding as llvm
 
+from gatework.backends.llvm.codegen.target import Target
+
 CHAINS = 12  # independent sums: enough to hide the latency of one, and with their operand in 16 registers
 TYPES = {"float32": ("float", "f32", 4), "float64": ("double", "f64", 8)}
 
 
-def peak_gflops(
-    dtype: str, vector_bytes: int, fma: bool, *, turns: int = 4_000_000, repeats: int = 5
-) -> float:
+def peak_gflops(dtype: str, target: Target, *, turns: int = 4_000_000, repeats: int = 5) -> float:
     """GFLOP/s, 2 for each multiply-add, of `torch.get_num_threads()` threads together.
 
     Args:
         dtype: `float32` or `float64`.
-        vector_bytes: width of a register.
-        fma: whether a multiply-add is one instruction here; else it is a product and a sum.
+        target: whose registers; without a multiply-add of one instruction it is a product and a sum.
         turns: of the loop, in each of which every chain has one multiply-add.
         repeats: of the measurement, of which the quickest counts.
     """
-    lanes = vector_bytes // TYPES[dtype][2]
+    lanes = target.lanes(TYPES[dtype][2])
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        features=llvm.get_host_cpu_features().flatten(), opt=3
-    )
-    module = llvm.parse_assembly(_loop(dtype, lanes, fma))
+    machine = llvm.Target.from_default_triple().create_target_machine(features=target.features, opt=3)
+    module = llvm.parse_assembly(_loop(dtype, lanes, target.fma))
     module.triple = llvm.get_process_triple()
     code = llvm.create_mcjit_compiler(module, machine)
     code.finalize_object()
     run = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(code.get_function_address("peak"))
     threads = torch.get_num_threads()
-    arrays = [torch.zeros(vector_bytes, dtype=torch.uint8) for _ in range(threads)]
+    arrays = [torch.zeros(target.vector_bytes, dtype=torch.uint8) for _ in range(threads)]
     best = math.inf
     for _ in range(repeats):
         team = [threading.Thread(target=run, args=(turns, array.data_ptr())) for array in arrays]

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from gatework.backends.llvm.codegen import target
+
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 PROCESSOR = {"vendor", "family", "model", "stepping", "features", "vector_bytes", "peak_gflops"}
 
@@ -18,7 +20,7 @@ PROCESSOR = {"vendor", "family", "model", "stepping", "features", "vector_bytes"
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(FOLDER))
-    for name in ("machine", "peak"):
+    for name in ("machine", "peak", "isa"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return importlib.import_module("machine")
 
@@ -35,6 +37,7 @@ def test_this_machine_is_told_from_another_of_its_name(machine: ModuleType) -> N
     here = machine.machine()
     assert here.keys() >= PROCESSOR
     assert here["vector_bytes"] in (16, 32, 64)
+    assert here["isa"] == target.host().isa
     assert all(type(feature) is str for feature in here["features"])
     if sys.platform == "linux" and "avx2" in here["features"]:
         assert here["family"] is not None

@@ -10,7 +10,7 @@ import torch
 
 import gatework as gw
 from gatework import linear, sigmoid, tanh
-from gatework.backends import choose, costs
+from gatework.backends import choose, costs, selection
 from gatework.layers import call_plan
 from tests.tolerances import FINITE_DIFFERENCES, assert_close
 
@@ -53,8 +53,10 @@ def forget_decisions() -> None:
 
 
 def test_the_cost_table_decides_between_the_engine_and_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [(1, 32, 2.0, 3.0), (64, 512, 0.5, 2.0)]
-    monkeypatch.setattr(costs, "_table", lambda: {"lstm": rows})
+    rows = ((1, 32, 2.0, 3.0), (64, 512, 0.5, 2.0))
+    table = costs.CostTable("a table", {"lstm": rows})
+    for reader in (costs, selection):
+        monkeypatch.setattr(reader, "cost_table", lambda: table)
     forget_decisions()
     try:
         small, large = torch.zeros(3, 2, 40), torch.zeros(3, 60, 40)
@@ -62,6 +64,7 @@ def test_the_cost_table_decides_between_the_engine_and_torch(monkeypatch: pytest
         with torch.no_grad():
             choice = gw.explain(gw.LSTM(40, 400), large)
         assert str(choice).startswith("torch: its operator was measured 2.00 times as fast")
+        assert choice.reason.endswith("forward, in a table")
         assert gw.explain(gw.LSTM(40, 400), large).name == "llvm"  # training
     finally:
         forget_decisions()

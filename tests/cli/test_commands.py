@@ -217,8 +217,27 @@ def test_bench_runs_a_suite_of_the_checkout(gatework, tmp_path, monkeypatch):
     (tmp_path / "benchmarks" / "part.py").touch()
     (tmp_path / "benchmarks" / "three.py").write_text('if __name__ == "__main__":\n    raise SystemExit(3)\n')
     assert gatework("bench", "three").code == 3
+    (tmp_path / "benchmarks" / "layers.py").write_text(
+        'import sys\nif __name__ == "__main__":\n    raise SystemExit(40 + len(sys.argv[1:]))\n'
+    )
+    assert gatework("bench").code == 40
+    assert gatework("bench", "layers", "--isa", "avx2", "--random=3").code == 43
+    assert gatework("bench", "--isa", "avx2").code == 42
     assert "Did you mean 'three'" in gatework("bench", "thre").err
-    assert "Known: three." in gatework("bench", "part").err
+    assert "Known: layers, three, tune." in gatework("bench", "part").err
+
+
+def test_bench_tune_keeps_a_table_for_auto(gatework, tmp_path, monkeypatch):
+    from gatework.layers import tuning
+
+    monkeypatch.setenv("GATEWORK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tuning, "SHAPES", ((1, 3),))
+    done = gatework("bench", "tune")
+    (table,) = (tmp_path / "cache").glob("costs-*.json")
+    assert done.code == 0
+    assert done.out.startswith(f"{table}: ")
+    assert f"about {tuning.MINUTES} minutes" in done.err
+    assert "takes no options" in gatework("bench", "tune", "--isa", "avx2").err
 
 
 def test_help_imports_no_task():

@@ -44,6 +44,6 @@ SENTENCES = {
     "neither": "{0}, and {1}",
     "fused": "{0}, and torch has a fused operator for {1}",
     "transform": "{0}, nor into torch's fused operator",
-    "torch is quicker": "its operator was measured {0:.2f} times as fast at about this shape, {1}",
-    "engine is quicker": "it was measured {0:.2f} times as fast as torch's operator at about this shape, {1}",
+    "torch is quicker": "its operator was measured {0:.2f} times as fast at about this shape, {1}, in {2}",
+    "engine is quicker": "it was measured {0:.2f} times as fast as torch's operator at about this shape, {1}, in {2}",
 }

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gatework.backends import eager, llvm, torch_fused
 from gatework.backends.admission import mode_refusal, tensor_refusal
-from gatework.backends.costs import SLOWER, advantage
+from gatework.backends.costs import SLOWER, advantage, cost_table
 from gatework.backends.program import Backend, DenseBackend, Request
 from gatework.backends.reasons import Reason
 from gatework.errors import GateworkError, nearest
@@ -45,7 +45,9 @@ class backend:
     Args:
         name: `auto` takes the engine, `llvm`, wherever it can run and the cost table (`backends/costs.py`) does not
             say that torch's fused operator is quicker; else that operator, and for cells that it does not know the
-            eager reference. A backend named outright raises BackendError where it cannot serve.
+            eager reference. The table is the committed one of the processor's instruction set, or one of this machine's
+            own (`gatework bench tune`), with which `auto` may choose otherwise than elsewhere until it is tuned
+            again. A backend named outright raises BackendError where it cannot serve.
 
     Raises:
         ValueError: there is no such backend.
@@ -178,10 +180,10 @@ def _automatic(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Reques
     if no_engine is not None or kind is None:
         return Choice("torch", Reason("fused", (no_engine, graph.name)))
     ratio = advantage(kind, request.rows, dict(sizes).get("hidden_size", 1), request.training)
-    what = "training" if request.training else "forward"
+    what, table = "training" if request.training else "forward", cost_table().called
     if ratio < SLOWER:
-        return Choice("torch", Reason("torch is quicker", (1 / ratio, what)))
-    return Choice("llvm", Reason("engine is quicker", (ratio, what)))
+        return Choice("torch", Reason("torch is quicker", (1 / ratio, what, table)))
+    return Choice("llvm", Reason("engine is quicker", (ratio, what, table)))
 
 
 def _backend(name: str) -> Backend:

@@ -294,16 +294,30 @@ def cells(
     printing.cells({each: catalogue.get(each).doc for each in catalogue.names()})
 
 
-@app.command()
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    short_help="Run a benchmark suite, or tune `auto` to this machine.",
+)
 def bench(
-    suite: Annotated[
-        str, typer.Argument(metavar="[SUITE]", help="a file of benchmarks/, by its name")
-    ] = "layers",
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SUITE] [OPTION…]",
+            help="a file of benchmarks/, by its name, and its own options; or tune",
+        ),
+    ] = None,
 ) -> int:
-    """Run a benchmark suite of the project's checkout."""
-    from gatework.cli.benchmarks import run_suite
+    """Run a benchmark suite of the project's checkout, layers by default, with its own options:
 
-    return run_suite(suite)
+    gatework bench layers --isa avx2 --random 20 --seed 1, or gatework bench layers --help.
+
+    gatework bench tune measures, in minutes, by which backend auto is quickest on this machine.
+    """
+    from gatework.cli.benchmarks import run_suite, tune
+
+    given = arguments or []
+    suite, options = ("layers", given) if not given or given[0].startswith("-") else (given[0], given[1:])
+    return tune(options) if suite == "tune" else run_suite(suite, options)
 
 
 @app.command(short_help="Train on data that needs no download, and show the result.")

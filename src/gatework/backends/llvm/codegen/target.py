@@ -5,8 +5,10 @@ Features are asked for one by one rather than by the CPU's name: virtual machine
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
+from gatework.backends.llvm.codegen import isa
 from gatework.backends.llvm.runtime.once import made_once
 
 
@@ -33,6 +35,11 @@ class Target:
         """Short, for the symbols of what is compiled for it."""
         return f"v{self.vector_bytes}r{self.registers}" + ("f" if self.fma else "")
 
+    @property
+    def isa(self) -> str:
+        """The name of its instruction set: what `GATEWORK_ISA` calls it."""
+        return isa.runnable(self.triple, self.features)[0]
+
     def lanes(self, item_bytes: int) -> int:
         """Numbers of a size in one register."""
         return self.vector_bytes // item_bytes
@@ -57,9 +64,25 @@ def target_of(triple: str, features: str) -> Target:
 
 @made_once()
 def host() -> Target:
-    """The target of the machine that this runs on."""
+    """The target of the machine that this runs on, at the instruction set that GATEWORK_ISA names or at its widest.
+
+    Raises:
+        InputError: GATEWORK_ISA names what the machine cannot run.
+    """
+    triple, features = _machine()
+    name = os.environ.get(isa.VARIABLE)
+    return target_of(triple, isa.limited(triple, features, name) if name else features)
+
+
+def runnable() -> tuple[str, ...]:
+    """The instruction sets that the machine can run, the widest first, whatever GATEWORK_ISA names."""
+    return isa.runnable(*_machine())
+
+
+def _machine() -> tuple[str, str]:
+    """The triple and the features of the machine that this runs on."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    return target_of(llvm.get_process_triple(), llvm.get_host_cpu_features().flatten())
+    return llvm.get_process_triple(), llvm.get_host_cpu_features().flatten()

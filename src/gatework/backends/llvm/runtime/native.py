@@ -245,14 +245,19 @@ def _tidy(folder: Path) -> None:
 
 
 def _write(path: Path, layout: str, code: bytes) -> bool:
+    """Writes a program's file; whether it could."""
+    head = json.dumps({"sha256": _digest(layout, code), "layout": layout}).encode()
+    return write_whole(path, head + b"\n" + code)
+
+
+def write_whole(path: Path, content: bytes) -> bool:
     """Writes a file whole, or not at all; whether it could."""
     _tidy(path.parent)
-    head = json.dumps({"sha256": _digest(layout, code), "layout": layout}).encode()
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             part = Path(file.name)
             try:
-                file.write(head + b"\n" + code)
+                file.write(content)
                 file.close()
                 part.replace(path)
             finally:
