@@ -184,7 +184,7 @@ def further(layer: gw.Recurrent, steps: int, rows: int, generator: torch.Generat
     (S, B, size) with NaN past `memory_lengths`."""
     found: dict[str, Tensor] = {}
     for spec in layer.cell.graph.inputs[1:]:
-        size = resolve(spec.size, layer.stack.sizes)
+        size = resolve(spec.size, layer.stack.layer_sizes(0))
         first = {"memory": (MEMORY_STEPS,), "input": (steps,)}.get(spec.kind, ())
         found[spec.name] = torch.randn(*first, rows, size, generator=generator, dtype=torch.float64)
         if spec.kind == "memory":

@@ -42,7 +42,7 @@ def test_it_goes_on_from_a_state_and_starts_again() -> None:
     stream.reset()
     again = torch.stack([stream.step(step).clone() for step in x])
     torch.testing.assert_close(again, layer(x)[0])
-    with pytest.raises(ValueError, match="shapes"):
+    with pytest.raises(ValueError, match=r"state c in hx has shape"):
         stream.state = (state[0], state[1][..., :2])
 
 

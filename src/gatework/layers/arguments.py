@@ -16,6 +16,7 @@ from gatework.layers.lengths import check_lengths
 from gatework.layers.memory import Lengths, Memories, read_memories
 from gatework.layers.ragged import Packed, pack_like, unpack
 from gatework.layers.resets import check_reset, reset_masks
+from gatework.layers.state import map_state
 from gatework.layers.structure import LayerStack, State, Weights
 
 Output = Tensor | PackedSequence | dict[str, Tensor] | dict[str, PackedSequence]
@@ -31,6 +32,48 @@ def check_is_tensor(name: str, state: Any) -> None:
         raise TypeError(
             f"The state {name} in hx is {state!r}; it must be a tensor. Leave hx out for the cell's own start."
         )
+
+
+def check_states(
+    stack: LayerStack, hx: Any, expected: tuple[Any, ...], batched: bool = True
+) -> tuple[Any, ...]:
+    """The states in hx, each with a dimension of rows.
+
+    Args:
+        expected: states of the right shapes.
+        batched: hx has a dimension of rows.
+
+    Raises:
+        TypeError: a state that is no tensor.
+        ValueError: another number of states or layers, or another shape; the message has the one received.
+    """
+    names = [state.name for state in stack.graph.states]
+    several = isinstance(hx, tuple | list) and (len(names) > 1 or not stack.by_layer)
+    values = hx if several else (hx,)
+    if len(values) != len(names):
+        raise ValueError(
+            f"hx has {len(values)} states; {stack.graph.name} has {len(names)}: ({', '.join(names)})."
+        )
+
+    def check(name: str, value: Any, initial: State) -> State:
+        if isinstance(initial, tuple):
+            if not isinstance(value, tuple | list) or len(value) != len(initial):
+                got = (
+                    f"{len(value)} values" if isinstance(value, tuple | list) else f"a {type(value).__name__}"
+                )
+                raise ValueError(
+                    f"The state {name} in hx is {got}; where layers have sizes of their own it is a tuple of "
+                    f"{len(initial)} tensors, one a layer."
+                )
+            return tuple(map(check, [f"{name} of l{layer}" for layer in range(len(initial))], value, initial))
+        check_is_tensor(name, value)
+        shape = tuple(initial.shape) if batched else (initial.shape[0], initial.shape[2])
+        if tuple(value.shape) != shape:
+            raise ValueError(f"The state {name} in hx has shape {tuple(value.shape)}; expected {shape}.")
+        checked: Tensor = value if batched else value.unsqueeze(1)
+        return checked
+
+    return tuple(map(check, names, values, expected))
 
 
 class LayerArguments:
@@ -67,13 +110,12 @@ class LayerArguments:
         self.x: Tensor = x
         check_dtypes(x, weights(0, 0).items())
         steps, rows = x.shape[:2]
-        self.steps = steps
+        self.steps, self.rows = steps, rows
         self.memories = read_memories(stack, weights, memory, memory_lengths, rows)
         self.at_zero = hx is None and stack.starts_at_zero
         self.states = self._states(hx, rows)
         self.sequence_inputs, self.statics = self._further(inputs or {}, steps, rows)
-        names = (state.name for state in stack.graph.states)
-        check_dtypes(x, zip(names, self.states, strict=True))
+        check_dtypes(x, self._named_states())
         check_dtypes(x, [*self.sequence_inputs.items(), *self.statics.items(), *self.memories.values.items()])
         self.ragged: Packed | None = None
         if lengths is not None:
@@ -96,25 +138,16 @@ class LayerArguments:
             return value.unsqueeze(1)
         return value.transpose(0, 1) if self.stack.batch_first else value
 
-    def _states(self, hx: State | None, rows: int) -> tuple[Tensor, ...]:
-        graph = self.stack.graph
+    def _states(self, hx: State | None, rows: int) -> tuple[Any, ...]:
         expected = self.stack.initial_states(rows, self.x, self.memories.steps)
-        if hx is None:
-            return expected
-        names = [state.name for state in graph.states]
-        values = hx if isinstance(hx, tuple | list) else (hx,)
-        if len(values) != len(names):
-            raise ValueError(
-                f"hx has {len(values)} states; {graph.name} has {len(names)}: ({', '.join(names)})."
-            )
-        states = []
-        for name, value, initial in zip(names, values, expected, strict=True):
-            check_is_tensor(name, value)
-            shape = tuple(initial.shape) if self.batched else (initial.shape[0], initial.shape[2])
-            if tuple(value.shape) != shape:
-                raise ValueError(f"The state {name} in hx has shape {tuple(value.shape)}; expected {shape}.")
-            states.append(value if self.batched else value.unsqueeze(1))
-        return tuple(states)
+        return expected if hx is None else check_states(self.stack, hx, expected, self.batched)
+
+    def _named_states(self) -> list[tuple[str, Tensor]]:
+        """Every tensor of the states, with the name of its state."""
+        found: list[tuple[str, Tensor]] = []
+        for spec, state in zip(self.stack.graph.states, self.states, strict=True):
+            found += [(spec.name, part) for part in (state if isinstance(state, tuple) else (state,))]
+        return found
 
     def _further(
         self, inputs: Mapping[str, Tensor], steps: int, rows: int
@@ -161,16 +194,11 @@ class LayerArguments:
             return
         self.ragged = ragged
         self.x = ragged.pack(self.x)
-        self.states = tuple(ragged.sorted(state) for state in self.states)
+        self.states = map_state(ragged.sorted, self.states)
         self.sequence_inputs = {name: ragged.pack(value) for name, value in self.sequence_inputs.items()}
         self.resets = tuple(ragged.pack(mask) for mask in self.resets)
         self.statics = {name: ragged.sorted(value, 0) for name, value in self.statics.items()}
         self.memories = self.memories.rows(ragged.sorted)
-
-    @property
-    def rows(self) -> int:
-        """B"""
-        return self.states[0].shape[1]
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -179,7 +207,7 @@ class LayerArguments:
         memories = self.memories.values.values()
         return [
             self.x,
-            *self.states,
+            *(state for _, state in self._named_states()),
             *self.sequence_inputs.values(),
             *self.resets,
             *self.statics.values(),
@@ -205,7 +233,7 @@ class LayerArguments:
         """What has steps, as (T, B, size) in the caller's rows."""
         return value if self.ragged is None else self.ragged.unpack(value)
 
-    def finish(self, outputs: dict[str, Tensor], states: tuple[Tensor, ...]) -> tuple[Output, State]:
+    def finish(self, outputs: dict[str, Tensor], states: tuple[Any, ...]) -> tuple[Output, State]:
         """Outputs and states in the shape in which the caller gave theirs."""
         shaped: dict[str, Any] = {}
         for name, value in outputs.items():
@@ -217,9 +245,9 @@ class LayerArguments:
             else:
                 shaped[name] = value.transpose(0, 1) if self.stack.batch_first else value
         if self.ragged is not None:
-            states = tuple(self.ragged.unsorted(state) for state in states)
+            states = map_state(self.ragged.unsorted, states)
         if not self.batched:
-            states = tuple(state.squeeze(1) for state in states)
+            states = map_state(lambda state: state.squeeze(1), states)
         output = shaped if len(shaped) > 1 else shaped["output"]
         return output, states if len(states) > 1 else states[0]
 

@@ -65,15 +65,35 @@ def plan_call(
         for layer in range(stack.num_layers)
     )
     graph = graphs[-1]
-    choice = choose(graph, stack.named_sizes, request)
+    choice = _choose(stack, graph, request)
     backend = choice.backend
     whole = False
-    if not request.empty and len(graph.inputs) == 1 and not values and not graph.emits():
+    if (
+        not request.empty
+        and not stack.by_layer
+        and len(graph.inputs) == 1
+        and not values
+        and not graph.emits()
+    ):
         if backend.whole_stack == "any":
             whole = not (stack.residual and stack.num_layers > 1)
         elif backend.whole_stack == "one direction":
             whole = stack.simple and not (training and stack.dropout and stack.num_layers > 1)
     return CallPlan(choice, graphs, values, whole and not request.record)
+
+
+def _choose(stack: LayerStack, graph: Graph, request: Request) -> Choice:
+    """The backend of all layers: where sizes differ from layer to layer, the one that serves every layer.
+
+    torch's operators serve fewest and the reference all.
+    """
+    sizes = {stack.own_sizes(layer): None for layer in range(stack.num_layers)}
+    choices = {choice.name: choice for choice in (choose(graph, own, request) for own in sizes)}
+    return next(
+        choices[name]
+        for name in ("eager", *choices)
+        if name in choices and (name != "torch" or len(choices) == 1)
+    )
 
 
 def plan_compiled_call(stack: LayerStack, request: Request, training: bool) -> CallPlan | None:

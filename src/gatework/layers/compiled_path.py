@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gatework.backends import BACKENDS, Request, selection
 from gatework.layers.call_plan import plan_compiled_call
+from gatework.layers.state import map_state
 from gatework.layers.structure import LayerStack, State, Weights
 
 
@@ -57,13 +58,12 @@ def compiled_path(
     for layers in _chains(stack):
         outputs = []
         for direction in range(stack.directions):
-            first = layers[0] * stack.directions + direction
             own = [
                 value
                 for layer in layers
                 for value in parameters[layer * stack.directions + direction].values()
             ]
-            start = [state[first : first + len(layers)] for state in states]
+            start = [_part(stack, state, layers, direction) for state in states]
             output, final = chain(stack, layers, x.flip(0) if direction else x, own, start)
             outputs.append(output.flip(0) if direction else output)
             finals.append(final)
@@ -71,9 +71,17 @@ def compiled_path(
         x = joined + x if stack.residual and layers[0] > 0 else joined
         if stack.dropout and layers[-1] < stack.num_layers - 1:
             x = F.dropout(x, stack.dropout, training)
-    final_states = tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
+    by_state, ways = zip(*finals, strict=True), stack.directions
+    final_states: tuple[State, ...]
+    if stack.by_layer:
+        final_states = tuple(
+            tuple(torch.cat(parts[first : first + ways]) for first in range(0, len(parts), ways))
+            for parts in by_state
+        )
+    else:
+        final_states = tuple(torch.cat(parts) for parts in by_state)
     if not batched:
-        x, final_states = x.squeeze(1), tuple(state.squeeze(1) for state in final_states)
+        x, final_states = x.squeeze(1), map_state(lambda state: state.squeeze(1), final_states)
     elif stack.batch_first:
         x = x.transpose(0, 1)
     return x, final_states if len(final_states) > 1 else final_states[0]
@@ -92,17 +100,28 @@ def _chain_backend(stack: LayerStack, dtype: torch.dtype, grad: bool, training: 
 def _chains(stack: LayerStack) -> list[tuple[int, ...]]:
     """Layers that run in one operator: all of them where nothing stands between, else each one."""
     every = tuple(range(stack.num_layers))
-    between = stack.bidirectional or stack.residual or stack.dropout > 0
+    between = stack.bidirectional or stack.residual or stack.dropout > 0 or stack.by_layer
     return [(layer,) for layer in every] if between else [every]
 
 
-def _states(stack: LayerStack, x: Tensor, hx: State | None, batched: bool) -> list[Tensor] | None:
-    """(L * directions, B, size) of each state, none where all begin at zero; None where one does not fit."""
+def _part(stack: LayerStack, state: Any, layers: tuple[int, ...], direction: int) -> Tensor:
+    """(layers, B, size) of a state, of some layers in one direction."""
+    if stack.by_layer:
+        own: Tensor = state[layers[0]][direction : direction + 1]
+        return own
+    first = layers[0] * stack.directions + direction
+    part: Tensor = state[first : first + len(layers)]
+    return part
+
+
+def _states(stack: LayerStack, x: Tensor, hx: State | None, batched: bool) -> list[Any] | None:
+    """(L * directions, B, size) of each state, none where all begin at zero; None where one does not fit, or where each
+    layer has its own."""
     rows = x.shape[1]
     if hx is None:
         return [] if stack.starts_at_zero else list(stack.initial_states(rows, x, {}))
-    states = list(hx) if isinstance(hx, tuple | list) else [hx]
-    if not all(isinstance(state, Tensor) for state in states):
+    states: list[Any] = list(hx) if isinstance(hx, tuple | list) else [hx]
+    if stack.by_layer or not all(isinstance(state, Tensor) for state in states):
         return None
     if not batched:
         states = [state.unsqueeze(1) for state in states]

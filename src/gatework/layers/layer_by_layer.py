@@ -15,7 +15,7 @@ from gatework.layers.arguments import LayerArguments
 from gatework.layers.call_plan import CallPlan
 from gatework.layers.dropout import dropout
 from gatework.layers.masks import sequence_masks, step_masks
-from gatework.layers.structure import LayerStack, Weights, suffix
+from gatework.layers.structure import LayerStack, State, Weights, suffix
 from gatework.layers.tape import RecordedLayer
 
 Record = Callable[[str, RecordedLayer], None]
@@ -28,8 +28,8 @@ def run_layers(
     call: LayerArguments,
     training: bool,
     record: Record | None = None,
-) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    """The outputs by name, (T, B, ·) or packed, and the final states, (L * directions, B, size) each.
+) -> tuple[dict[str, Tensor], tuple[State, ...]]:
+    """The outputs by name, (T, B, ·) or packed, and the final states.
 
     Args:
         record: takes what a tape keeps of each layer; None where no tape records.
@@ -58,9 +58,7 @@ def run_layers(
             x = dropout(x, stack.dropout, training)
     own = {name: emits[name] for name in stack.graph.emits()}
     outputs = {"output": x, **own, **{name: asked[name] for name, *_ in plan.emitted}}
-    if len(finals) == 1:
-        return outputs, tuple(state.unsqueeze(0) for state in finals[0])
-    return outputs, tuple(torch.stack(states) for states in zip(*finals, strict=True))
+    return outputs, stack.joined_states(finals)
 
 
 def _run_layer(
@@ -76,20 +74,20 @@ def _run_layer(
     """One layer in one direction; its output's steps are in the order of the input's."""
     graph, backend = plan.graphs[layer], plan.choice.backend
     reverse = call.reversed if direction else call.unchanged
-    masks = sequence_masks(graph, x, call.rows, stack.recurrent_dropout, stack.sizes)
+    sizes = stack.layer_sizes(layer)
+    masks = sequence_masks(graph, x, call.rows, stack.recurrent_dropout, sizes)
     inputs = {
         graph.inputs[0].name: x,
         **call.sequence_inputs,
-        **step_masks(graph, x, dict(stack.zoneout), stack.sizes),
+        **step_masks(graph, x, dict(stack.zoneout), sizes),
     }
     if call.resets:
         inputs[RESET] = call.resets[direction]
-    index = layer * stack.directions + direction
     sequence = SequenceInput(
         inputs={name: reverse(value) for name, value in inputs.items()},
         statics={**call.statics, **masks},
-        states=tuple(state[index] for state in call.states),
-        memories=call.memories.of(index),
+        states=tuple(stack.state_of(state, layer, direction) for state in call.states),
+        memories=call.memories.of(layer * stack.directions + direction),
         pieces=None if call.ragged is None else call.ragged.pieces,
     )
     run = partial(backend.run, graph, weights(layer, direction), record=record is not None)

@@ -51,18 +51,21 @@ class Recurrent(nn.Module):
     Args:
         cell: a `gatework.Cell`, or the name of one of the catalogue.
         input_size: I, units of the input.
-        hidden_size: H, units of the states that the cell does not annotate otherwise.
-        num_layers: L, layers of the stack; each one reads the output of the one below.
+        hidden_size: H, units of the states that the cell does not annotate otherwise: a number, or a list of one for
+            each layer. With a list each state of `hx`, and each final state, is a tuple of L tensors,
+            (directions, B, H of the layer), since they have no common shape.
+        num_layers: L, layers of the stack; each one reads the output of the one below. It follows from a list of sizes.
         bias: biases in the cell's linear maps.
         batch_first: input and output are (B, T, ·) instead of (T, B, ·). States are not affected.
         dropout: rate of dropout on the output of every layer but the last.
         bidirectional: a second network per layer reads each sequence from its own end; outputs are joined.
-        proj_size: size of the states that the cell annotates with "proj_size".
+        proj_size: size of the states that the cell annotates with "proj_size", or a list of L.
         recurrent_dropout: rate of variational dropout: one mask a sequence on what enters the recurrent products
             (Gal & Ghahramani 2016).
         zoneout: rate at which units keep their previous state (Krueger et al. 2016): one for all states, or
             by state, `{"h": 0.05, "c": 0.5}`.
-        residual: every layer but the first adds its input to its output (Wu et al. 2016, section 3.1).
+        residual: every layer but the first adds its input to its output (Wu et al. 2016, section 3.1); both must be of
+            one size.
         init: `torch` draws as torch.nn does, in the same order; `keras` as Keras: Glorot, orthogonal, forget bias 1.
         forget_bias: start of the forget gate's bias; by default that of `init`.
         sizes: values of further sizes that the cell names, such as `memory_size`.
@@ -85,13 +88,13 @@ class Recurrent(nn.Module):
         self,
         cell: Cell | str,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        proj_size: int = 0,
+        proj_size: int | Sequence[int] = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -106,10 +109,13 @@ class Recurrent(nn.Module):
         self.cell = get(cell) if isinstance(cell, str) else cell
         if not isinstance(self.cell, Cell):
             raise TypeError(f"cell is {cell!r}: give a gatework.Cell or the name of one of the catalogue.")
-        named = {"hidden_size": hidden_size, **dict(sizes or {})}
+        named: dict[str, Any] = {"hidden_size": hidden_size, **dict(sizes or {})}
         if proj_size:
             named["proj_size"] = proj_size
-        self.proj_size = proj_size
+        own = {name: tuple(size) if isinstance(size, list | tuple) else size for name, size in named.items()}
+        if num_layers == 1:
+            num_layers = next((len(size) for size in own.values() if isinstance(size, tuple)), 1) or 1
+        self.proj_size = own.get("proj_size", proj_size)
         self._zoneout = zoneout
         self.init = init
         self.forget_bias = forget_bias
@@ -117,7 +123,7 @@ class Recurrent(nn.Module):
             LayerStack(
                 self.cell.graph,
                 input_size,
-                tuple(named.items()),
+                tuple(own.items()),
                 num_layers,
                 bidirectional,
                 bias,
@@ -150,7 +156,7 @@ class Recurrent(nn.Module):
 
     @property
     def output_size(self) -> int:
-        """Units of one direction's output."""
+        """Units of one direction's output, that of the top layer."""
         return self.stack.output_size
 
     @property
@@ -184,7 +190,8 @@ class Recurrent(nn.Module):
         Args:
             input: (T, B, I), (B, T, I) if batch_first, (T, I) for one sequence, or a PackedSequence.
             hx: states before the first step, (L * directions, B, size) each: a tensor for a cell of one state,
-                a tuple for several. By default the cell's own start.
+                a tuple for several. Where layers have sizes of their own, a tuple of L tensors, (directions, B, size),
+                for each state. By default the cell's own start.
             lengths: (B,) steps of each sequence, in any order, on any device, zeros allowed. Past its length
                 a sequence's output is zero, and its final state is that at its last step.
             memory: (S, B, M), or (B, S, M) if batch_first, for a cell that attends; by name for several memories; or
@@ -236,7 +243,7 @@ class Recurrent(nn.Module):
 
     def _run(
         self, call: LayerArguments, emitted: tuple[str, ...]
-    ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    ) -> tuple[dict[str, Tensor], tuple[Any, ...]]:
         """A call whose arguments are checked, as its plan says."""
         stack, training, tapes = self.stack, self.training, tapes_of(self)
         parameters = self._flat_weights()
@@ -293,7 +300,7 @@ class Recurrent(nn.Module):
         return read_memories(self.stack, self._weights, memory, lengths, kept=True)
 
     def initial_state(self, batch_size: int, memory_steps: Mapping[str, int] | None = None) -> State:
-        """The states before the first step: the cell's start, (L * directions, batch_size, size) each.
+        """The states before the first step: the cell's start, in the shape of `hx`.
 
         Args:
             memory_steps: S of each memory by name, needed by a cell that carries an alignment.
@@ -351,9 +358,12 @@ class Recurrent(nn.Module):
         return (plan or plan_call(self.stack, request, self.training, tuple(emit), reset)).choice
 
     def extra_repr(self) -> str:
-        parts = [self.cell.name, str(self.input_size), str(self.hidden_size)]
+        sizes = {
+            name: list(size) if isinstance(size, tuple) else size for name, size in self.stack.named_sizes
+        }
+        parts = [self.cell.name, str(self.input_size), str(sizes["hidden_size"])]
         defaults: dict[str, Any] = {
-            "num_layers": 1,
+            "num_layers": self.num_layers if self.stack.by_layer else 1,
             "bias": True,
             "batch_first": False,
             "dropout": 0.0,
@@ -366,7 +376,9 @@ class Recurrent(nn.Module):
             "forget_bias": None,
         }
         parts += [
-            f"{key}={getattr(self, key)}" for key, value in defaults.items() if getattr(self, key) != value
+            f"{key}={sizes.get(key, getattr(self, key))}"
+            for key, value in defaults.items()
+            if getattr(self, key) != value
         ]
         return ", ".join(parts)
 

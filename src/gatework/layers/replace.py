@@ -159,6 +159,11 @@ def _swap(name: str, module: nn.Module, other: type[nn.Module]) -> nn.Module:
     if hasattr(module, "nonlinearity"):
         options["nonlinearity"] = module.nonlinearity
     if isinstance(module, Recurrent):
+        if module.stack.by_layer:
+            raise ValueError(
+                f"The layer {where!r} has layers of sizes of their own, hidden_size={list(module.hidden_size)}, which "
+                "torch.nn lacks: build a module for each layer."
+            )
         for option in ("recurrent_dropout", "zoneout", "residual"):
             if getattr(module, option):
                 raise ValueError(

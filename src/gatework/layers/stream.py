@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gatework.backends import SequenceInput, StackSnapshot
+from gatework.backends import SequenceInput, StackSnapshot, Stepper
 from gatework.backends.admission import readable
 from gatework.graph.node import resolve
-from gatework.layers.arguments import check_is_tensor, check_shapes
+from gatework.layers.arguments import check_shapes, check_states
 from gatework.layers.call_plan import plan_call, request_of
 from gatework.layers.memory import Memories, read_memories
 from gatework.layers.resets import check_reset
@@ -48,7 +49,7 @@ class Stream:
         check_shapes(stack, tensors)
         plan = plan_call(stack, request_of(tensors, rows=batch_size, steps=2), training=False)
         self._graph, self._backend = plan.graph, plan.choice.backend
-        self._residual = stack.residual
+        self._stack, self._residual = stack, stack.residual
         self._x_shape = batch_size, stack.input_size
         self._extra = {
             spec.name: resolve(spec.size, stack.layer_sizes(0))
@@ -66,32 +67,42 @@ class Stream:
         self._buffer = like.new_empty((batch_size, stack.output_size))
         self._stepper = None
         if not (stack.residual and stack.num_layers > 1):
-            sizes = [stack.layer_sizes(layer) for layer in range(stack.num_layers)]
-            memories = [self._memories.of(layer) for layer in range(stack.num_layers)]
-            snapshot = StackSnapshot(self._graph, self._parameters, sizes, self._start, memories)
-            self._stepper = self._backend.prepare_stepper(snapshot)
+            self._stepper = self._prepare_stepper()
         # What a step reads, looked up once: a step takes microseconds.
         self._step_alone = self._stepper.step if self._stepper and not self._extra else None
         self._results = self._result(self._stepper.results if self._stepper else {"output": self._buffer})
 
+    def _prepare_stepper(self) -> Stepper | None:
+        """Of the whole stack, or of each layer where they have sizes of their own; None where the backend has none."""
+        stack, every = self._stack, range(self._stack.num_layers)
+        sizes = [stack.layer_sizes(layer) for layer in every]
+        memories = [self._memories.of(layer) for layer in every]
+        if not stack.by_layer:
+            return self._backend.prepare_stepper(
+                StackSnapshot(self._graph, self._parameters, sizes, self._start, memories)
+            )
+        steppers = []
+        for layer in every:
+            start, part = tuple(state[layer] for state in self._start), slice(layer, layer + 1)
+            steppers.append(
+                self._backend.prepare_stepper(
+                    StackSnapshot(self._graph, self._parameters[part], sizes[part], start, memories[part])
+                )
+            )
+        made = [stepper for stepper in steppers if stepper is not None]
+        return _LayerByLayer(made) if len(made) == len(steppers) else None
+
     @property
     def state(self) -> State:
         """The states after the last step, (L, B, size) each: a copy, in the shape of the layer's `hx`."""
-        return _as_state(self._stepper.states() if self._stepper else tuple(map(Tensor.clone, self._states)))
+        return _as_state(self._stepper.states() if self._stepper else map_state(Tensor.clone, self._states))
 
     @state.setter
     def state(self, state: State) -> None:
-        states = state if isinstance(state, tuple | list) else (state,)
-        for spec, value in zip(self._graph.states, states, strict=False):
-            check_is_tensor(spec.name, value)
-        if [tuple(value.shape) for value in states] != [tuple(start.shape) for start in self._start]:
-            raise ValueError(
-                f"The state has shapes {[tuple(value.shape) for value in states]}; expected "
-                f"{[tuple(start.shape) for start in self._start]}."
-            )
+        states = check_states(self._stack, state, self._start)
         if self._stepper:
-            self._stepper.set_states(tuple(states))
-        self._states = map_state(lambda value: value.detach().clone(), tuple(states))
+            self._stepper.set_states(states)
+        self._states = map_state(lambda value: value.detach().clone(), states)
 
     def reset(self) -> None:
         """Back to the cell's start."""
@@ -162,17 +173,39 @@ class Stream:
             sequence = SequenceInput(
                 {self._graph.inputs[0].name: value, **sequence_inputs},
                 statics,
-                tuple(state[number] for state in self._states),
+                tuple(self._stack.state_of(state, number, 0) for state in self._states),
                 self._memories.of(number),
             )
             result = self._backend.run(self._graph, parameters, sequence, record=False)
             states.append(result.states)
             value = result.output + value if self._residual and number else result.output
             emits = result.emits
-        self._states = tuple(torch.stack(parts) for parts in zip(*states, strict=True))
+        self._states = self._stack.joined_states(states)
         self._buffer.copy_(value[0])
         return self._result({"output": self._buffer, **{name: value[0] for name, value in emits.items()}})
 
 
-def _as_state(states: tuple[Tensor, ...]) -> State:
+class _LayerByLayer:
+    """Steppers of one layer each, for layers of sizes of their own; see `gatework.backends.program.Stepper`."""
+
+    def __init__(self, steppers: Sequence[Stepper]) -> None:
+        self._steppers = steppers
+        self.results = steppers[-1].results
+
+    def step(self, x: Tensor, *further: Tensor) -> None:
+        for stepper in self._steppers:
+            stepper.step(x, *further)
+            x = stepper.results["output"]
+
+    def states(self) -> tuple[Any, ...]:
+        """Of each state a copy, a tuple of the layers' (1, B, size)."""
+        return tuple(zip(*(stepper.states() for stepper in self._steppers), strict=True))
+
+    def set_states(self, states: tuple[Any, ...]) -> None:
+        """Goes on from other states, a tuple of the layers' (1, B, size) each."""
+        for layer, stepper in enumerate(self._steppers):
+            stepper.set_states(tuple(state[layer] for state in states))
+
+
+def _as_state(states: tuple[Any, ...]) -> State:
     return states if len(states) > 1 else states[0]

@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gatework.errors import nearest
@@ -19,7 +20,9 @@ from gatework.graph.variants import variant
 
 _OF_A_LAYER = re.compile(r"l(\d+)\.(.+)")  # as a tape names what is in a layer
 
-State = Tensor | tuple[Tensor, ...]
+State = Tensor | tuple[Any, ...]
+"""A tensor, (L * directions, B, size), for a cell of one state, and a tuple of them for several. Where layers have
+sizes of their own, a tuple of L tensors, (directions, B, size of the layer), stands for each such tensor."""
 Weights = Callable[[int, int], Mapping[str, Tensor]]
 """The parameters of a layer and direction, by their names in the graph: `weight_SLOT`, `bias_SLOT` and vectors."""
 
@@ -31,7 +34,7 @@ class LayerStack:
     Attributes:
         cell: the graph of the cell as its author wrote it.
         input_size: I
-        named_sizes: the sizes that the cell names, but for the input's, as pairs.
+        named_sizes: the sizes that the cell names, but for the input's, as pairs: a number, or one for each layer.
         num_layers: L
         bidirectional: every layer has a second direction, which reads each sequence from its own end.
         bias: the cell's linear maps have biases.
@@ -47,7 +50,7 @@ class LayerStack:
 
     cell: Graph
     input_size: int
-    named_sizes: tuple[tuple[str, int], ...]
+    named_sizes: tuple[tuple[str, int | tuple[int, ...]], ...]
     num_layers: int = 1
     bidirectional: bool = False
     bias: bool = True
@@ -58,44 +61,57 @@ class LayerStack:
     residual: bool = False
 
     def __post_init__(self) -> None:
-        hidden_size = self.sizes.get("hidden_size")
-        for label, size in (
-            ("input_size", self.input_size),
-            ("hidden_size", hidden_size),
-            ("num_layers", self.num_layers),
-        ):
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"{label}={size!r}: it must be a whole number, 1 or more.")
+        check_size("input_size", self.input_size)
+        check_size("num_layers", self.num_layers)
+        for name, size in self.named_sizes:
+            if isinstance(size, tuple) and len(size) != self.num_layers:
+                raise ValueError(
+                    f"{name}={list(size)} has a size for each of {len(size)} layers, and num_layers={self.num_layers}."
+                )
+        check_size("hidden_size", dict(self.named_sizes).get("hidden_size"))
         check_rate("dropout", self.dropout)
         check_rate("recurrent_dropout", self.recurrent_dropout)
         self._check_named_sizes()
-        self._check_inputs_of_upper_layers()
+        self._check_sizes_of_upper_layers()
 
     def _check_named_sizes(self) -> None:
         cell = self.cell
         needed = [size for size in cell.sizes() if size != "input_size" and not cell.counts_steps(size)]
         for size in needed:
-            value = self.sizes.get(size)
+            value = dict(self.named_sizes).get(size)
             if value is None:
                 how = "proj_size=…" if size == "proj_size" else f"sizes={{{size!r}: …}}"
                 raise ValueError(f"The cell {cell.name} needs a value of {size}: give {how}.")
-            if value < 1:
-                raise ValueError(f"{size}={value}: it must be 1 or more.")
-        for size in self.sizes:
+            check_size(size, value)
+        for size, _ in self.named_sizes:
             if size not in needed and size != "hidden_size":
                 raise ValueError(f"The cell {cell.name} has no size {size!r}. {nearest(size, needed)}")
 
-    def _check_inputs_of_upper_layers(self) -> None:
-        """Refuses arrays as wide as the input where the layers' inputs differ in width: a call has one of each."""
-        upper = self.layer_sizes(1)["input_size"] if self.num_layers > 1 else self.input_size
-        if upper == self.input_size:
-            return
-        specs: list[InputSpec | StateSpec] = [*self.cell.inputs[1:], *self.cell.states]
+    def _check_sizes_of_upper_layers(self) -> None:
+        """Refuses arrays of a size that differs from layer to layer where a call has one for all layers."""
+        specs: list[InputSpec | StateSpec] = [*self.cell.inputs[1:]]
+        specs += [] if self.by_layer else self.cell.states
+        every = [self.layer_sizes(layer) for layer in range(self.num_layers)]
         for spec in specs:
-            if spec.size == "input_size":
+            if self.cell.counts_steps(spec.size):
+                continue
+            found = [resolve(spec.size, sizes) for sizes in every]
+            if len(set(found)) > 1 and spec.size == "input_size":
                 raise ValueError(
-                    f"{spec.name} of {self.cell.name} has the input's size, which is {self.input_size} in the first "
-                    f"layer and {upper} above it: give it a size of its own, or num_layers=1."
+                    f"{spec.name} of {self.cell.name} has the input's size, which is {found[0]} in the first "
+                    f"layer and {found[1]} above it: give it a size of its own, or num_layers=1."
+                )
+            if len(set(found)) > 1:
+                raise ValueError(
+                    f"{spec.name} of {self.cell.name} has the size {spec.size}, which differs from layer to layer "
+                    f"({found}): give it a size of its own."
+                )
+        for layer, sizes in enumerate(every[1:], 1) if self.residual and self.by_layer else ():
+            given = self._output_size(layer) * self.directions
+            if given != sizes["input_size"]:
+                raise ValueError(
+                    f"residual=True adds what a layer reads to what it gives: l{layer} reads {sizes['input_size']} "
+                    f"units and gives {given}. Give the layers equal sizes, or residual=False."
                 )
 
     @cached_property
@@ -125,10 +141,10 @@ class LayerStack:
     def __deepcopy__(self, memo: object) -> LayerStack:
         return self  # it never changes, and what is looked up by it is found quickest by the same object
 
-    @cached_property
-    def sizes(self) -> dict[str, int]:
-        """The sizes that the cell names, but for the input's."""
-        return dict(self.named_sizes)
+    @property
+    def by_layer(self) -> bool:
+        """Whether a size is given for each layer, so that the states are tuples of the layers' (`State`)."""
+        return any(isinstance(size, tuple) for _, size in self.named_sizes)
 
     @cached_property
     def graph(self) -> Graph:
@@ -148,12 +164,21 @@ class LayerStack:
     @cached_property
     def output_size(self) -> int:
         """Units of one direction's output."""
-        return resolve(self.graph.states[0].size, {**self.sizes, "input_size": self.input_size})
+        return self._output_size(self.num_layers - 1)
+
+    def _output_size(self, layer: int) -> int:
+        return resolve(self.cell.states[0].size, self.layer_sizes(layer))
 
     def layer_sizes(self, layer: int) -> dict[str, int]:
         """The sizes of one layer, the width of its input among them."""
-        width = self.input_size if layer == 0 else self.output_size * self.directions
-        return {**self.sizes, "input_size": width}
+        width = self.input_size if layer == 0 else self._output_size(layer - 1) * self.directions
+        return {**dict(self.own_sizes(layer)), "input_size": width}
+
+    def own_sizes(self, layer: int) -> tuple[tuple[str, int], ...]:
+        """The sizes that the cell names in one layer, but for the input's, as pairs."""
+        return tuple(
+            (name, size[layer] if isinstance(size, tuple) else size) for name, size in self.named_sizes
+        )
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -186,9 +211,10 @@ class LayerStack:
 
     @cached_property
     def state_widths(self) -> tuple[int, ...]:
-        """Units of each state; 0 for an alignment, which is as wide as its memory has steps."""
+        """Units of each state in the first layer; 0 for an alignment, which is as wide as its memory has steps."""
+        sizes = self.layer_sizes(0)
         return tuple(
-            self.layer_sizes(0).get(state.size, 0) if isinstance(state.size, str) else state.size
+            sizes.get(state.size, 0) if isinstance(state.size, str) else state.size
             for state in self.graph.states
         )
 
@@ -240,23 +266,48 @@ class LayerStack:
             values.append((name, layer, match[2] if match else name))
         return tuple(values)
 
-    def initial_states(self, rows: int, like: Tensor, memory_steps: Mapping[str, int]) -> tuple[Tensor, ...]:
-        """The cell's own start, (L * directions, rows, size) of each state.
+    def initial_states(self, rows: int, like: Tensor, memory_steps: Mapping[str, int]) -> tuple[Any, ...]:
+        """The cell's own start of each state: (L * directions, rows, size), or of each layer (directions, rows, size).
 
         Args:
             like: a tensor of their device and dtype.
             memory_steps: S of each memory by name.
         """
-        count = self.num_layers * self.directions
-        sizes = {**self.layer_sizes(0), **{f"{name}_steps": steps for name, steps in memory_steps.items()}}
-        states = []
-        for state in self.graph.states:
+        steps = {f"{name}_steps": count for name, count in memory_steps.items()}
+
+        def start(state: StateSpec, layer: int, count: int) -> Tensor:
+            sizes = {**self.layer_sizes(layer), **steps}
             if state.size not in sizes and isinstance(state.size, str):
                 raise ValueError(
                     f"The state {state.name} is an alignment: give memory_steps, the steps of its memory."
                 )
-            states.append(like.new_full((count, rows, resolve(state.size, sizes)), state.init))
-        return tuple(states)
+            return like.new_full((count, rows, resolve(state.size, sizes)), state.init)
+
+        states, ways = self.graph.states, self.directions
+        if self.by_layer:
+            return tuple(
+                tuple(start(state, layer, ways) for layer in range(self.num_layers)) for state in states
+            )
+        return tuple(start(state, 0, self.num_layers * ways) for state in states)
+
+    def state_of(self, state: State, layer: int, direction: int) -> Tensor:
+        """(B, size) of one layer and direction, from a state of the stack."""
+        part: Tensor = (
+            state[layer][direction] if self.by_layer else state[layer * self.directions + direction]
+        )
+        return part
+
+    def joined_states(self, states: Sequence[tuple[Tensor, ...]]) -> tuple[Any, ...]:
+        """The states of the stack from those of each layer and direction, (B, size) each, in the order of `pairs`."""
+        if len(states) == 1 and not self.by_layer:
+            return tuple(state.unsqueeze(0) for state in states[0])
+        by_state, ways = zip(*states, strict=True), self.directions
+        if not self.by_layer:
+            return tuple(torch.stack(parts) for parts in by_state)
+        return tuple(
+            tuple(torch.stack(parts[first : first + ways]) for first in range(0, len(parts), ways))
+            for parts in by_state
+        )
 
 
 class FixedSize:
@@ -276,7 +327,7 @@ class FixedSize:
         if module is None:
             return self
         stack: LayerStack = getattr(module, self._stack)
-        return stack.layer_sizes(0)[self._name]
+        return {**stack.layer_sizes(0), **dict(stack.named_sizes)}[self._name]
 
     def __set__(self, module: nn.Module, value: int) -> None:
         now = self.__get__(module, type(module))
@@ -302,6 +353,14 @@ def shared(stack: LayerStack) -> LayerStack:
 def suffix(layer: int, direction: int) -> str:
     """What the names of one layer's and direction's parameters end in."""
     return f"_l{layer}" + ("_reverse" if direction else "")
+
+
+def check_size(label: str, size: Any) -> None:
+    """Refuses what is no whole number, 1 or more, and no tuple of such numbers."""
+    for each in size if isinstance(size, tuple) else (size,):
+        if isinstance(each, bool) or not isinstance(each, int) or each < 1:
+            of = f" in {list(size)}" if isinstance(size, tuple) else ""
+            raise ValueError(f"{label}={each!r}{of}: it must be a whole number, 1 or more.")
 
 
 def check_rate(label: str, rate: float) -> None:

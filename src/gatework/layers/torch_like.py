@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -28,7 +28,7 @@ class RNN(Recurrent):
     def __init__(
         self,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         nonlinearity: str = "tanh",
         bias: bool = True,
@@ -68,7 +68,7 @@ class LSTM(Recurrent):
     """Long short-term memory (Hochreiter & Schmidhuber 1997), in place of torch.nn.LSTM.
 
     Args:
-        proj_size: width of the projected output (Sak et al. 2014); 0 for none.
+        proj_size: width of the projected output (Sak et al. 2014), or a list of one for each layer; 0 for none.
 
     The other arguments are those of `Recurrent`.
     """
@@ -76,13 +76,13 @@ class LSTM(Recurrent):
     def __init__(
         self,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        proj_size: int = 0,
+        proj_size: int | Sequence[int] = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -92,10 +92,15 @@ class LSTM(Recurrent):
         init: Initialisation = "torch",
         forget_bias: float | None = None,
     ) -> None:
-        if proj_size < 0 or proj_size >= hidden_size > 0:
-            raise ValueError(
-                f"proj_size={proj_size}: it must be 0 or more and smaller than hidden_size={hidden_size}."
-            )
+        given = [[size] if isinstance(size, int) else [*size] for size in (proj_size, hidden_size)]
+        most = max(map(len, given))
+        for projected, units in zip(
+            *(sizes * most if len(sizes) == 1 else sizes for sizes in given), strict=False
+        ):
+            if projected < 0 or projected >= units > 0:
+                raise ValueError(
+                    f"proj_size={proj_size}: it must be 0 or more and smaller than hidden_size={hidden_size}."
+                )
         super().__init__(
             cells.projected_lstm if proj_size else cells.lstm,
             input_size,
@@ -125,7 +130,7 @@ class GRU(Recurrent):
     def __init__(
         self,
         input_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
