@@ -10,7 +10,8 @@ import torch
 
 import gatework as gw
 from gatework.backends import BACKENDS, SequenceInput, SequenceOutput, eager, selection, teams, threads
-from gatework.backends.llvm import command_builder, forward_backward, stack
+from gatework.backends.compiled import forward_backward, stack
+from gatework.backends.llvm.machine import CpuMachine
 from gatework.graph.expand import expand
 from gatework.graph.ops import OPS
 from tests.contracts.backend_contract import check_backend, check_resets, check_states_of_all_steps
@@ -144,15 +145,17 @@ def two_threads(
     monkeypatch.setattr(teams, "BACKWARD_ROWS", 16 if by_units else 0)
     monkeypatch.setattr(teams, "BACKWARD_WEIGHTS", 0)
     shared: list[tuple[int, bool]] = []
-    init = command_builder.CommandBuilder.__init__
 
-    def spied(self: Any, dtype: Any, target: Any, *sharing: int) -> None:
-        if sharing:  # a list of a layer's
-            team, parts = sharing
-            shared.append((team, parts > 1))
-        init(self, dtype, target, *sharing)
+    def spied(method: Any) -> Any:
+        def prepare(self: Any, *lists: Any, **sharing: int) -> Any:
+            if sharing:  # a list of a layer's
+                shared.append((sharing["team"], sharing["parts"] > 1))
+            return method(self, *lists, **sharing)
 
-    monkeypatch.setattr(command_builder.CommandBuilder, "__init__", spied)
+        return prepare
+
+    for name in ("prepare", "prepare_ragged"):
+        monkeypatch.setattr(CpuMachine, name, spied(getattr(CpuMachine, name)))
     caches = (stack._prepared, forward_backward.forward_work, forward_backward.backward_work)
     before = torch.get_num_threads()
     torch.set_num_threads(2)

@@ -10,8 +10,9 @@ import torch
 
 import gatework as gw
 from gatework.backends import StackCall
+from gatework.backends.compiled.stack import prepared, saved_size
+from gatework.backends.llvm import machine
 from gatework.backends.llvm.operator import describe
-from gatework.backends.llvm.stack import prepared, saved_size
 from tests.tolerances import assert_close
 
 
@@ -105,8 +106,10 @@ def test_what_training_saves_is_as_large_as_the_formula_says() -> None:
             call = StackCall(
                 stack.graph, torch.float32, stack.names, stack.layers, steps, rows, True, gradient
             )
-            expected = saved_size(stack.graph, stack.layers, torch.float32, gradient, steps, rows)
-            assert prepared(call).made[-2] == (expected,)
+            expected = saved_size(
+                machine.host(), stack.graph, stack.layers, torch.float32, gradient, steps, rows
+            )
+            assert prepared(machine.host(), call).made[-2] == (expected,)
 
 
 def test_an_output_of_a_compiled_layer_may_be_changed_in_place() -> None:

@@ -113,7 +113,7 @@ def test_default_cutoffs_are_legal(size):
 def test_the_summed_loss_is_torchs_block_by_block(
     smoothing: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gatework.backends.llvm.dense import cross_entropy
+    from gatework.backends.compiled.dense import cross_entropy
 
     monkeypatch.setattr(cross_entropy, "_TABLE", 64 * 101)  # 150 rows are three blocks
     torch.manual_seed(0)
@@ -147,9 +147,10 @@ def test_the_summed_loss_has_second_derivatives() -> None:
 def _loss_of(
     softmax: Softmax, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    from gatework.backends.llvm.dense.cross_entropy import cross_entropy
+    from gatework.backends.compiled.dense.cross_entropy import cross_entropy
+    from gatework.backends.llvm import machine
 
-    return cross_entropy(hidden, weight, softmax.bias, targets, 0.1)
+    return cross_entropy(machine.host(), hidden, weight, softmax.bias, targets, 0.1)
 
 
 def test_gradients_of_the_summed_loss_go_only_where_they_are_wanted() -> None:
@@ -167,7 +168,7 @@ def test_gradients_of_the_summed_loss_go_only_where_they_are_wanted() -> None:
 def test_the_best_tokens_are_those_of_the_whole_table(
     dtype: torch.dtype, count: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gatework.backends.llvm.dense import cross_entropy
+    from gatework.backends.compiled.dense import cross_entropy
 
     monkeypatch.setattr(cross_entropy, "_TABLE", 101)  # blocks of the fewest rows
     torch.manual_seed(0)

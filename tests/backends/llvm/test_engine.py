@@ -13,7 +13,7 @@ import torch
 
 import gatework as gw
 from gatework.backends import threads
-from gatework.backends.llvm import programs, sequence, stack
+from gatework.backends.compiled import programs, sequence, stack
 from gatework.backends.llvm.codegen import target as engine_target
 from gatework.backends.llvm.runtime import native, result_pool
 from gatework.layers.linear import Linear

@@ -12,7 +12,7 @@ from time import sleep
 
 import pytest
 
-from gatework.backends.llvm.runtime.once import made_once
+from gatework.backends.compiled.once import made_once
 from tests.conftest import ROOT
 
 

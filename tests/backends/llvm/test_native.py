@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.backends.llvm import programs
+from gatework.backends.compiled import programs
 from gatework.backends.llvm.codegen import target as engine_target
 from gatework.backends.llvm.runtime import native
 from tests.conftest import ROOT

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gatework as gw
-from gatework.backends.llvm import command_builder, forward_backward
-from gatework.backends.llvm.spans import (
+from gatework.backends.compiled import forward_backward
+from gatework.backends.compiled.spans import (
     ANY_CHUNK,
     ANY_EXTENT,
     Affine,
@@ -23,6 +23,7 @@ from gatework.backends.llvm.spans import (
     known_number,
     quantities,
 )
+from gatework.backends.llvm.encoder import Encoder
 
 WHOLE = st.integers(-9, 9)
 
@@ -41,13 +42,13 @@ def test_new_lengths_write_no_command_in_python(cell: str, monkeypatch: pytest.M
     layer, x = gw.Recurrent(cell, 5, 6, num_layers=2, bidirectional=True, sizes=further), torch.randn(9, 4, 5)
     memory = torch.randn(3, 4, 4) if further else None
     written: list[int] = []
-    add = command_builder.CommandBuilder._add
+    add = Encoder._add
 
     def counted(self: Any, kind: int, **fields: Any) -> None:
         written.append(kind)
         add(self, kind, **fields)
 
-    monkeypatch.setattr(command_builder.CommandBuilder, "_add", counted)
+    monkeypatch.setattr(Encoder, "_add", counted)
 
     def train(lengths: list[int]) -> int:
         written.clear()

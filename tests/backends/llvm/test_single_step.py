@@ -10,7 +10,7 @@ import torch
 
 import gatework as gw
 from gatework.backends import threads
-from gatework.backends.llvm import single_step
+from gatework.backends.compiled import single_step
 from gatework.layers import Memories, reorder_state
 from tests.contracts.cell_contract import flat
 from tests.tolerances import GRADIENTS, assert_close

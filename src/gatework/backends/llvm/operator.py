@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from gatework.backends.admission import readable_in_an_operator
-from gatework.backends.llvm.runtime.once import made_once
-from gatework.backends.llvm.stack import Stack, prepared, saved_size
+from gatework.backends.compiled.once import made_once
+from gatework.backends.compiled.stack import Stack, prepared, saved_size
+from gatework.backends.llvm import machine
 from gatework.backends.program import StackCall
 from gatework.graph import Graph
 from gatework.graph.node import resolve
@@ -134,7 +135,7 @@ def _call(known: _Chain, x: Tensor, given: bool, gradients: int) -> StackCall:
 
 
 def _prepared(known: _Chain, x: Tensor, given: bool, gradients: int) -> Stack:
-    return prepared(_call(known, x, given, gradients))
+    return prepared(machine.host(), _call(known, x, given, gradients))
 
 
 @torch.library.custom_op("gatework::stack", mutates_args=(), device_types="cpu")
@@ -175,7 +176,7 @@ def _(x: Tensor, parameters: list[Tensor], states: list[Tensor], layer: str, gra
     shapes += [(len(known.layers), rows, width) for width in widths]
     if gradients != INFERENCE:
         gradient = gradients == TRAINING_WITH_INPUT
-        saved = saved_size(known.graph, known.layers, x.dtype, gradient, steps, rows)
+        saved = saved_size(machine.host(), known.graph, known.layers, x.dtype, gradient, steps, rows)
         shapes += [(saved,), (steps, rows, widths[0])]
     return [x.new_empty(shape) for shape in shapes]
 

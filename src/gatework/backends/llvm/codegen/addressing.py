@@ -6,7 +6,7 @@ from llvmlite import ir
 
 from gatework.backends.llvm.codegen.arguments import BEGIN, DIRECTION, ROWS, ScalarKey
 from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value
-from gatework.backends.llvm.codegen.placement import Placement
+from gatework.backends.llvm.codegen.placement import NativePlacement
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Node, Width
 from gatework.graph.ops import OPS
@@ -23,7 +23,7 @@ class Addressing:
     """The argument arrays as one function sees them: each entry is read once, where it is first needed."""
 
     def __init__(
-        self, placement: Placement, e: Emitter, pointers: Value, scalars: Value, scratch_offset: Value
+        self, placement: NativePlacement, e: Emitter, pointers: Value, scalars: Value, scratch_offset: Value
     ) -> None:
         self.placement = placement
         self.e = e

@@ -13,7 +13,7 @@ from gatework.backends.llvm.codegen import mathematics
 from gatework.backends.llvm.codegen.addressing import Addressing
 from gatework.backends.llvm.codegen.elementwise import across
 from gatework.backends.llvm.codegen.emitter import I64, Emitter, Value
-from gatework.backends.llvm.codegen.placement import Placement
+from gatework.backends.llvm.codegen.placement import NativePlacement
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Node, Width
 from gatework.graph.ops import OPS
@@ -27,7 +27,7 @@ class AttentionCode:
     """The operations of a stage on memories, for one row of the batch at a step."""
 
     def __init__(
-        self, placement: Placement, e: Emitter, addressing: Addressing, step: Value, row: Value
+        self, placement: NativePlacement, e: Emitter, addressing: Addressing, step: Value, row: Value
     ) -> None:
         self.placement, self.e, self.addressing, self.step, self.row = placement, e, addressing, step, row
         self.own = e.b.fptosi(e.load(e.at(addressing.pointer(ArrayKey("attended_rows", "")), row)), I64)

@@ -10,7 +10,7 @@ from gatework.backends.llvm.codegen import mathematics
 from gatework.backends.llvm.codegen.addressing import Addressing
 from gatework.backends.llvm.codegen.arguments import ROW_ALIGNMENT
 from gatework.backends.llvm.codegen.emitter import Emitter, Value
-from gatework.backends.llvm.codegen.placement import Placement
+from gatework.backends.llvm.codegen.placement import NativePlacement
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Node, Width
 from gatework.graph.ops import OPS
@@ -22,7 +22,7 @@ class ElementwiseCode:
 
     def __init__(
         self,
-        placement: Placement,
+        placement: NativePlacement,
         e: Emitter,
         addressing: Addressing,
         kernel: Kernel,

@@ -26,7 +26,7 @@ from gatework.backends.llvm.codegen.driver import BARRIER, BARRIER_TYPE, RUN_ARG
 from gatework.backends.llvm.codegen.elementwise import ElementwiseCode
 from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value, function
 from gatework.backends.llvm.codegen.matmul import BLOCK_TYPE, linked_name
-from gatework.backends.llvm.codegen.placement import Placement
+from gatework.backends.llvm.codegen.placement import NativePlacement
 from gatework.backends.llvm.codegen.target import Target
 from gatework.graph.schedule import Kernel, Schedule
 
@@ -54,7 +54,7 @@ class Program:
 
     def __init__(self, module: ir.Module, schedule: Schedule, target: Target, dtype: str) -> None:
         self.module, self.schedule, self.target, self.dtype = module, schedule, target, dtype
-        self.placement = Placement(schedule)
+        self.placement = NativePlacement(schedule)
 
     @property
     def layout(self) -> Layout:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from gatework.backends.compiled.once import made_once
 from gatework.backends.llvm.codegen import isa
-from gatework.backends.llvm.runtime.once import made_once
 
 
 @dataclass(frozen=True)

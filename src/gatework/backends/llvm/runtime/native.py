@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from gatework.backends import threads
+from gatework.backends.compiled.once import made_once
 from gatework.backends.llvm.codegen.arguments import Layout
 from gatework.backends.llvm.codegen.target import Target
-from gatework.backends.llvm.runtime.once import made_once
 from gatework.graph.node import Graph
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
@@ -188,7 +188,8 @@ def _private(folder: Path) -> bool:
 
 def sources() -> list[Path]:
     """Every file that machine code may depend on: the packages of graphs and of the engine, whole."""
-    found = [find_spec(package) for package in ("gatework.graph", "gatework.backends.llvm")]
+    packages = "gatework.graph", "gatework.backends.compiled", "gatework.backends.llvm"
+    found = [find_spec(package) for package in packages]
     folders = [Path(folder) for spec in found if spec for folder in spec.submodule_search_locations or ()]
     return sorted(path for folder in folders for path in folder.rglob("*.py"))
 

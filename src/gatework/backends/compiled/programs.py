@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 import torch
 
-from gatework.backends.llvm.codegen.target import Target
-from gatework.backends.llvm.command_builder import ARRAY_PADDING
-from gatework.backends.llvm.commands import Address
-from gatework.backends.llvm.runtime.once import made_once
-from gatework.backends.llvm.spans import ANY_EXTENT, Extent, Number, extent
+from gatework.backends.compiled.commands import Address
+from gatework.backends.compiled.machine import Machine, Sharing
+from gatework.backends.compiled.once import made_once
+from gatework.backends.compiled.spans import ANY_EXTENT, Extent, Number, extent
 from gatework.backends.program import Piece
-from gatework.backends.teams import Team
 from gatework.graph import Graph
 from gatework.graph.backward import Backward, backward
 from gatework.graph.expand import expand
@@ -25,7 +23,6 @@ from gatework.graph.rewrite import drop_dead
 from gatework.graph.simplify import differentiated, simplify
 
 KEPT = ArrayKey("kept", "")
-_CHUNK_BYTES = 1 << 21  # the most that a chunk hands on
 
 
 @dataclass(frozen=True)
@@ -112,18 +109,16 @@ class Shape:
     Attributes:
         steps: T; None for a ragged batch, of any lengths.
         rows: B
-        team: threads.
-        units_up_to: batches of at most this many rows are split over threads by unit; larger ones by row.
+        sharing: how the machine's workers share the pass.
     """
 
     graph: Graph
     dtype: torch.dtype
-    target: Target
+    machine: Machine
     sizes: tuple[tuple[str, int], ...]
     steps: int | None
     rows: int
-    team: Team
-    units_up_to: int
+    sharing: Sharing
 
     @property
     def size_of(self) -> dict[str, int]:
@@ -147,9 +142,9 @@ class Shape:
 
     @property
     def parts(self) -> int:
-        """The most threads that share units in some step."""
+        """The most workers that share units in some step."""
         fewest = 1 if self.steps is None else self.rows
-        return self.team if fewest <= self.units_up_to else 1
+        return self.sharing.team if fewest <= self.sharing.units_up_to else 1
 
     def chunk_rows(self, least: int, width: int) -> int:
         """Rows that the steps of a chunk may have; more where there are few steps to choose among.
@@ -158,7 +153,7 @@ class Shape:
             least: enough of them for a product.
             width: numbers of a row that the chunk hands to the next command.
         """
-        most = _CHUNK_BYTES // (max(width, 1) * (torch.finfo(self.dtype).bits // 8))
+        most = self.machine.chunk_bytes // (max(width, 1) * self.dtype.itemsize)
         most = min(most, -(-least // self.rows) * self.rows)
         return max(self.rows, most if self.steps is None else min(most, self.steps * self.rows))
 
@@ -195,7 +190,7 @@ class Kept:
 def kept(shape: Shape, inputs_requiring_grad: frozenset[str]) -> Kept:
     """Where saved arrays stand."""
     programs = training_programs_of(shape.graph, inputs_requiring_grad)
-    padding = ARRAY_PADDING // (torch.finfo(shape.dtype).bits // 8)
+    padding = shape.machine.padding // shape.dtype.itemsize
     loop_reads = {spec.key for spec in programs.loop.loop.inputs}
     parts: tuple[TimeArrays, TimeArrays] = ({}, {})
     numbers: Number = 0

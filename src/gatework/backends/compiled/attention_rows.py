@@ -1,4 +1,4 @@
-"""Memories as the engine takes them: with their keys beside them, and the parameters that are left."""
+"""Memories as a machine takes them: with their keys beside them, and the parameters that are left."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from gatework.backends.llvm.runtime.once import made_once
+from gatework.backends.compiled.once import made_once
 from gatework.backends.program import MemoryValue
 from gatework.graph import Graph
 from gatework.graph.lower_attention import attention_by_rows, keys_and_queries
@@ -41,7 +41,7 @@ def lowered_graph(graph: Graph) -> Graph:
 
 @made_once(maxsize=256)
 def every_row(rows: int, dtype: torch.dtype) -> Tensor:
-    """The rows in their order, as the engine reads which row of a memory belongs to a row of the call."""
+    """The rows in their order, as a program reads which row of a memory belongs to a row of the call."""
     with torch.inference_mode(False):
         return torch.arange(rows, dtype=dtype)
 

@@ -78,7 +78,7 @@ class Chunk(NamedTuple):
         all_rows: of all its steps together.
         turned_rows: rows, where the carried states after the chunk are in the second half of their double buffer; or 0.
         history_rows: last * rows.
-        by_units: 1 where threads share units rather than rows.
+        by_units: 1 where workers share units rather than rows.
         moved: row offset of the carried states inside their double buffer.
     """
 
@@ -138,7 +138,7 @@ def chunks(
     """The steps of a batch in order, at most `chunk_rows` rows at a time where that is possible.
 
     Args:
-        units_up_to: rows up to which threads share units.
+        units_up_to: rows up to which workers share units.
         backward: the pass runs from the last step to the first, and counts the turns of its states from there.
     """
     steps_all = pieces[-1][1]

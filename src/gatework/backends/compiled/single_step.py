@@ -9,23 +9,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gatework.backends import teams, threads
-from gatework.backends.llvm import attention_rows
-from gatework.backends.llvm.codegen import target
-from gatework.backends.llvm.command_builder import CommandBuilder
-from gatework.backends.llvm.commands import (
-    WORKSPACE,
-    Address,
-    Base,
-    BoundCall,
-    CommandList,
-    new_workspace,
-    parameter,
-)
-from gatework.backends.llvm.forward_backward import ATTENDED_ROWS
-from gatework.backends.llvm.programs import given_at_steps
-from gatework.backends.llvm.sequence import shape_for, shape_of
-from gatework.backends.llvm.stream_step import BoundLayer, bind_layer, run_layer
+from gatework.backends import teams
+from gatework.backends.compiled import attention_rows
+from gatework.backends.compiled.builder import CommandBuilder
+from gatework.backends.compiled.commands import Address, Base, CommandList, parameter
+from gatework.backends.compiled.forward_backward import ATTENDED_ROWS
+from gatework.backends.compiled.machine import Machine
+from gatework.backends.compiled.programs import given_at_steps
+from gatework.backends.compiled.sequence import shape_for, shape_of
+from gatework.backends.compiled.stream_step import BoundLayer, bind_layer, run_layer
 from gatework.backends.program import SequenceInput, SequenceOutput
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey, Kind
@@ -38,7 +30,7 @@ _BEFORE_AND_BOTH: tuple[Kind, Kind] = (
 
 
 def run_step(
-    graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput
+    machine: Machine, graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput
 ) -> SequenceOutput | None:
     """One step of a layer that attends, without autograd; None where the call is another kind.
 
@@ -57,10 +49,10 @@ def run_step(
         return None  # the sequence's own pass says what is wrong
     if any(parameter.is_inference() for parameter in parameters.values()):
         return None  # nothing says whether they have changed
-    made_for = threads.most(), tuple((p.data_ptr(), p._version) for p in parameters.values())
+    made_for = machine.workers(), tuple((p.data_ptr(), p._version) for p in parameters.values())
     known = prepared.get(graph)
     if known is None or known.made_for != made_for or known.rows < sequence.rows:
-        prepared[graph] = known = Step(graph, parameters, sequence, made_for)
+        prepared[graph] = known = Step(machine, graph, parameters, sequence, made_for)
     step: Step = known
     return step(sequence)
 
@@ -69,52 +61,51 @@ class Step:
     """A step on packed weights and a memory's rows in one piece.
 
     Attributes:
-        made_for: the threads there were, and the weights as they were.
+        made_for: the workers there were, and the weights as they were.
         rows: the most that a call may have.
     """
 
     def __init__(
         self,
+        machine: Machine,
         graph: Graph,
         parameters: Mapping[str, Tensor],
         sequence: SequenceInput,
         made_for: tuple[int, tuple[tuple[int, int], ...]],
     ) -> None:
         self.made_for, self.rows = made_for, sequence.rows
-        self._target = target.host()
+        self._machine = machine
         # Held, so that no other tensor takes their addresses.
         self._weights_as_given = tuple(parameters.values())
         self._dtype = sequence.states[0].dtype
         every = {name: replace(memory, rows=None) for name, memory in sequence.memories.items()}
         lowered, own, memories = attention_rows.by_rows(graph, parameters, every)
         self._graph = lowered
-        self._sizes = shape_of(lowered, own, replace(sequence, memories=memories)).size_of
+        self._sizes = shape_of(machine, lowered, own, replace(sequence, memories=memories)).size_of
         self._emitted = given_at_steps(lowered, self._sizes)
         self._weights = sum(value.numel() for name, value in own.items() if name.startswith("weight_"))
         self._most, _ = made_for
 
-        work = CommandBuilder(self._dtype, self._target, self._most, self._most)
-        layer = bind_layer(work, lowered, self._sizes, self.rows, self._dtype)
-        setup = work.finish()
-        self._memory, workspace = new_workspace(setup.workspace)
+        work = CommandBuilder(self._dtype)
+        layer = bind_layer(work, lowered, self._sizes, self.rows)
+        lists = work.finish(), self._step(work, layer)
+        setup, self._work = machine.prepare(*lists, team=self._most, parts=self._most)
+        memory = setup.memory()
         self._kept: dict[Base, Tensor] = {
             parameter(name, None): value.detach().contiguous() for name, value in own.items()
         }
         for name, value in memories.items():
             self._kept[ArrayKey("memory", name)] = value.values.detach().transpose(0, 1).contiguous()
             self._kept[ArrayKey("lengths", name)] = attention_rows.lengths(value)
-        addresses = {base: value.data_ptr() for base, value in self._kept.items()}
         packed = sum(value.numel() for value in self._kept.values())
-        setup.call({**addresses, WORKSPACE: workspace}, teams.team("copy", packed, self._most))
+        setup.call(self._kept, machine.team("copy", packed, self._most), memory)
 
         self._inputs = [spec.key for spec in lowered.inputs if spec.kind != "memory"]
         states = [state.name for state in lowered.states]
         given = [*self._inputs, *(ArrayKey(kind, name) for kind in _BEFORE_AND_BOTH for name in states)]
         given += [ATTENDED_ROWS, *self._emitted]
-        self._work = self._step(work, layer)
-        addresses |= {WORKSPACE: workspace, **dict.fromkeys(given, 0)}
         sizes = {teams.CALLER, teams.Team(self._most)}
-        self._calls = {size: BoundCall(self._work, addresses, given, size) for size in sizes}
+        self._calls = {size: self._work.fixed(self._kept, given, size, memory) for size in sizes}
         self._resize(self.rows)
         self._lock = threading.Lock()
 
@@ -139,10 +130,9 @@ class Step:
 
     def _resize(self, rows: int) -> None:
         sizes = tuple(self._sizes.items())
-        self._shape = shape_for(
-            self._graph, self._dtype, sizes, self._weights * rows, 1, rows, self._most, self._target
-        )
-        self._work.resize(rows, by_units=rows <= self._shape.units_up_to)
+        work = self._weights * rows
+        self._shape = shape_for(self._machine, self._graph, self._dtype, sizes, work, 1, rows, self._most)
+        self._work.resize(rows, by_units=rows <= self._shape.sharing.units_up_to)
 
     def __call__(self, sequence: SequenceInput) -> SequenceOutput:
         rows = sequence.rows
@@ -160,8 +150,7 @@ class Step:
         with self._lock:
             if rows != self._shape.rows:
                 self._resize(rows)
-            tensors = (*read, *old, *both, which, *emits.values())
-            self._calls[self._shape.team].call(*(tensor.data_ptr() for tensor in tensors))
+            self._calls[self._shape.sharing.team](*read, *old, *both, which, *emits.values())
         finals = tuple(state[1] for state in both)
         return SequenceOutput(finals[0].clone().unsqueeze(0), emits, finals)
 

@@ -16,27 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatework.backends import eager, threads
+from gatework.backends import eager
 from gatework.backends.admission import native_gradients, readable_saved
-from gatework.backends.llvm.codegen import target
-from gatework.backends.llvm.codegen.target import Target
-from gatework.backends.llvm.command_builder import CommandBuilder
-from gatework.backends.llvm.commands import (
-    UNIT,
-    WORKSPACE,
-    Address,
-    Base,
-    BoundCall,
-    CommandList,
-    LayerArray,
-    new_workspace,
-)
-from gatework.backends.llvm.forward_backward import add_backward, add_forward
-from gatework.backends.llvm.programs import KEPT, Shape, given_at_steps, kept, training_programs_of
-from gatework.backends.llvm.runtime import result_pool
-from gatework.backends.llvm.runtime.once import LOCK, made_once
-from gatework.backends.llvm.sequence import backward_shape, differentiate, shape_for, with_gradients
-from gatework.backends.llvm.spans import known_number
+from gatework.backends.compiled.builder import CommandBuilder
+from gatework.backends.compiled.commands import UNIT, Address, Base, LayerArray
+from gatework.backends.compiled.forward_backward import add_backward, add_forward
+from gatework.backends.compiled.machine import FixedCall, Machine, ReadyList
+from gatework.backends.compiled.once import LOCK, made_once
+from gatework.backends.compiled.programs import KEPT, Shape, given_at_steps, kept, training_programs_of
+from gatework.backends.compiled.sequence import backward_shape, differentiate, shape_for, with_gradients
+from gatework.backends.compiled.spans import known_number
 from gatework.backends.program import SequenceInput, StackCall
 from gatework.backends.teams import Team
 from gatework.graph import Graph
@@ -57,7 +46,7 @@ class StackSignature:
 
     Attributes:
         names: of a layer's parameters.
-        most: threads that may share the work.
+        most: workers that may share the work.
         given: whether states are given; else they begin at zero.
         input_gradient: in training, whether the gradient of the input is wanted; None for inference.
     """
@@ -83,15 +72,15 @@ class Stack:
         has_history: whether the history is among them.
     """
 
-    def __init__(self, plain: StackSignature, on: Target) -> None:
-        self.plain = plain
+    def __init__(self, plain: StackSignature, machine: Machine) -> None:
+        self.plain, self.machine = plain, machine
         graph, steps, rows = plain.graph, plain.steps, plain.rows
         shapes = [
-            shape_for(graph, plain.dtype, sizes, weights * steps * rows, steps, rows, plain.most, on)
+            shape_for(machine, graph, plain.dtype, sizes, weights * steps * rows, steps, rows, plain.most)
             for sizes, weights in plain.sizes
         ]
-        self._team = max(shape.team for shape in shapes)
-        self._shapes = [replace(shape, team=self._team) for shape in shapes]
+        self._team = max(shape.sharing.team for shape in shapes)
+        self._shapes = [replace(shape, sharing=replace(shape.sharing, team=self._team)) for shape in shapes]
         self._inputs_requiring_grad: list[frozenset[str] | None] = [None] * len(shapes)
         if plain.input_gradient is not None:
             first = graph.inputs[0].name
@@ -110,7 +99,7 @@ class Stack:
         self.made: list[tuple[int, ...]] = [history if self.has_history else output, *finals]
         if plain.input_gradient is not None:
             self.made += [(numbers,), output]
-        self._make = [_maker(shape, plain.dtype) for shape in self.made]
+        self._make = [_maker(machine, shape, plain.dtype) for shape in self.made]
         self._parameters = [
             (index, ArrayKey("parameter", name)) for index in range(len(shapes)) for name in plain.names
         ]
@@ -141,13 +130,15 @@ class Stack:
         """A state's part of an array of all layers."""
         return Address(key, number * self.plain.rows * self._widths[key.name])
 
-    def _work_list(self, shapes: Sequence[Shape]) -> CommandBuilder:
+    def _call(self, work: CommandBuilder, shapes: Sequence[Shape], bases: Sequence[Base]) -> _Call:
+        """What was written for the layers' shapes, as the machine runs it."""
         parts = max(shape.parts for shape in shapes)
-        return CommandBuilder(self.plain.dtype, shapes[0].target, self._team, parts)
+        ready = self.machine.prepare(work.finish(), team=self._team, parts=parts)[0]
+        return _Call(ready, bases, self._team)
 
     def _prepare_forward(self) -> _Call:
         rows, width = self.plain.rows, self._widths[self._output]
-        work = self._work_list(self._shapes)
+        work = CommandBuilder(self.plain.dtype)
         below = Address(self._input)
         history = ArrayKey("history", self._output)
         for number, (shape, inputs_requiring_grad) in enumerate(
@@ -180,7 +171,8 @@ class Stack:
         if self.plain.input_gradient is not None:
             made += [KEPT, _OUTPUT]
         states = self._states if self.plain.given else []
-        return _Call(work.finish(), [self._input, *self._layer_parameters(), *states, *made], self._team)
+        bases = [self._input, *self._layer_parameters(), *states, *made]
+        return self._call(work, self._shapes, bases)
 
     def _layer_parameters(self) -> list[Base]:
         return [LayerArray(layer, key) for layer, key in self._parameters]
@@ -195,7 +187,7 @@ class Stack:
         rows, steps, widths = self.plain.rows, self.plain.steps, self._widths
         weights = [weights for _, weights in self.plain.sizes]
         shapes = [backward_shape(shape, count) for shape, count in zip(self._shapes, weights, strict=True)]
-        work = self._work_list(shapes)
+        work = CommandBuilder(self.plain.dtype)
         has_gradient = dict(zip(widths, finals, strict=True))
         first = self._input.name
         history, of_output = ArrayKey("history", self._output), ArrayKey("output_gradient", self._output)
@@ -237,7 +229,7 @@ class Stack:
             add_backward(work, shapes[number], inputs_requiring_grad, at, number)
             work.barrier()
             if both:
-                work.outer(Address(UNIT), (0, 0), of_outer, 0, 1, 1, steps * rows * width, of_input)
+                work.outer(Address(UNIT), (0, 0), of_outer, (0, 1), 1, 1, steps * rows * width, of_input)
                 work.barrier()
             above = of_input
         bases: list[Base] = [self._input, *self._layer_parameters(), history, KEPT, of_output]
@@ -245,7 +237,7 @@ class Stack:
         bases += [LayerArray(layer, key.gradient) for layer, key in self._parameters]
         bases += [key.gradient for key in self._states] if self.plain.given else []
         bases += [self._input.gradient] if self.plain.input_gradient else []
-        return _Call(work.finish(), bases, self._team)
+        return self._call(work, shapes, bases)
 
     def _made_twice(self, inputs_requiring_grad: frozenset[str]) -> bool:
         """Whether the loop and the hoisted program both make a gradient of the input, which are then added."""
@@ -275,12 +267,14 @@ class Stack:
                 if has_gradient not in self._backward:
                     self._backward[has_gradient] = self._prepare_backward(has_gradient)
         dtype = self.plain.dtype
-        gradients = [_empty_like(value) for value in parameters]
+        gradients = [self._empty_like(value) for value in parameters]
         shape = (len(self._shapes), self.plain.rows)
         states = (
-            [result_pool.empty((*shape, w), dtype) for w in self._widths.values()] if self.plain.given else []
+            [self.machine.empty((*shape, w), dtype) for w in self._widths.values()]
+            if self.plain.given
+            else []
         )
-        of_input = _empty_like(x) if self.plain.input_gradient else None
+        of_input = self._empty_like(x) if self.plain.input_gradient else None
         final_gradients = [final.contiguous() for final in finals if final is not None]
         written = [*gradients, *states, *([] if of_input is None else [of_input])]
         self._backward[has_gradient](
@@ -288,46 +282,43 @@ class Stack:
         )
         return of_input, gradients, states
 
+    def _empty_like(self, tensor: Tensor) -> Tensor:
+        """A contiguous tensor of the shape of another, which is contiguous."""
+        if _bytes(tensor.shape, tensor.dtype) > _SMALL:
+            return self.machine.empty(tensor.shape, tensor.dtype)
+        return torch.empty_like(tensor)
+
 
 def _bytes(shape: Sequence[int], dtype: torch.dtype) -> int:
     return prod(shape) * dtype.itemsize
 
 
-def _maker(shape: tuple[int, ...], dtype: torch.dtype) -> Callable[[], Tensor]:
+def _maker(machine: Machine, shape: tuple[int, ...], dtype: torch.dtype) -> Callable[[], Tensor]:
     """What makes tensors of a shape: small ones as torch makes another of the same kind, which is quickest."""
     if _bytes(shape, dtype) > _SMALL:
-        return partial(result_pool.empty, shape, dtype)
+        return partial(machine.empty, shape, dtype)
     with torch.inference_mode(False):
-        return partial(torch.empty_like, torch.empty(shape, dtype=dtype, device="cpu"))
-
-
-def _empty_like(tensor: Tensor) -> Tensor:
-    """A contiguous tensor of the shape of another, which is contiguous."""
-    if _bytes(tensor.shape, tensor.dtype) > _SMALL:
-        return result_pool.empty(tensor.shape, tensor.dtype)
-    return torch.empty_like(tensor)
+        return partial(torch.empty_like, machine.empty(shape, dtype))
 
 
 class _Call:
-    """A command list that is called with addresses of the same bases again and again."""
+    """A command list that is called with tensors of the same bases again and again."""
 
-    def __init__(self, work: CommandList, bases: Sequence[Base], team: Team) -> None:
+    def __init__(self, work: ReadyList, bases: Sequence[Base], team: Team) -> None:
         self._work, self._bases, self._team = work, bases, team
         self._lock = threading.Lock()
-        self._fixed: BoundCall | None = None
+        self._fixed: FixedCall | None = None
         if work.workspace <= _MOST_WORKSPACE:
-            self._memory, workspace = new_workspace(work.workspace)
-            self._fixed = BoundCall(work, {WORKSPACE: workspace, **dict.fromkeys(bases, 0)}, bases, team)
+            self._fixed = work.fixed({}, bases, team, work.memory())
 
     def __call__(self, tensors: Sequence[Tensor]) -> None:
-        addresses = [tensor.data_ptr() for tensor in tensors]
         if self._fixed is not None and self._lock.acquire(blocking=False):  # else another thread is in it
             try:
-                self._fixed.call(*addresses)
+                self._fixed(*tensors)
             finally:
                 self._lock.release()
         else:
-            self._work.call(dict(zip(self._bases, addresses, strict=True)), self._team)
+            self._work.call(dict(zip(self._bases, tensors, strict=True)), self._team)
 
 
 class _Train(torch.autograd.Function):
@@ -383,14 +374,20 @@ def _by_the_reference(
 
 
 def saved_size(
-    graph: Graph, layers: Sizes, dtype: torch.dtype, input_gradient: bool, steps: Any, rows: Any
+    machine: Machine,
+    graph: Graph,
+    layers: Sizes,
+    dtype: torch.dtype,
+    input_gradient: bool,
+    steps: Any,
+    rows: Any,
 ) -> Any:
     """How many numbers a training call saves beside its history; steps and rows may be symbols of torch.compile."""
     first, output = graph.inputs[0].name, graph.states[0].name
     total: Any = 0
     for index, (sizes, weights) in enumerate(layers):
         inputs_requiring_grad = frozenset([first] if index or input_gradient else [])
-        one_row = shape_for(graph, dtype, sizes, weights, 1, 1, 1, target.host())
+        one_row = shape_for(machine, graph, dtype, sizes, weights, 1, 1, 1)
         for state in graph.states:
             if (
                 index < len(layers) - 1 or state.name != output
@@ -402,13 +399,13 @@ def saved_size(
     return total
 
 
-def prepared(call: StackCall) -> Stack:
-    """The prepared calls of a shape, for the machine that this runs on and the threads that there are."""
-    return _prepared(call, threads.most(), target.host())
+def prepared(machine: Machine, call: StackCall) -> Stack:
+    """The prepared calls of a shape, for a machine and the workers that there are."""
+    return _prepared(machine, call, machine.workers())
 
 
 @made_once(maxsize=64)
-def _prepared(call: StackCall, most: int, on: Target) -> Stack:
+def _prepared(machine: Machine, call: StackCall, most: int) -> Stack:
     return Stack(
         StackSignature(
             call.graph,
@@ -421,15 +418,15 @@ def _prepared(call: StackCall, most: int, on: Target) -> Stack:
             call.given,
             call.input_gradient,
         ),
-        on,
+        machine,
     )
 
 
 def run_stack(
-    call: StackCall, x: Tensor, parameters: Sequence[Tensor], states: tuple[Tensor, ...]
+    machine: Machine, call: StackCall, x: Tensor, parameters: Sequence[Tensor], states: tuple[Tensor, ...]
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Output (T, B, H) and final states (L, B, size)."""
-    stack = prepared(call)
+    stack = prepared(machine, call)
     if call.input_gradient is None:
         output, *finals = stack.forward(x, parameters, states)
         return output[1:] if stack.has_history else output, tuple(finals)

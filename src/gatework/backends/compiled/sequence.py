@@ -1,4 +1,4 @@
-"""One layer through native programs: forward, and its place in torch's autograd."""
+"""One layer on a machine: forward, and its place in torch's autograd."""
 
 from __future__ import annotations
 
@@ -6,33 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from gatework.backends import eager, teams, threads
+from gatework.backends import eager
 from gatework.backends.admission import native_gradients, readable_saved
-from gatework.backends.llvm import attention_rows
-from gatework.backends.llvm.codegen import target
-from gatework.backends.llvm.codegen.target import Target
-from gatework.backends.llvm.commands import Base, CommandList, RaggedCommandList
-from gatework.backends.llvm.forward_backward import ATTENDED_ROWS, backward_work, forward_work
-from gatework.backends.llvm.programs import KEPT, Shape, kept, programs_of
-from gatework.backends.llvm.runtime import result_pool
-from gatework.backends.llvm.runtime.once import made_once
-from gatework.backends.llvm.spans import extent, known_number
+from gatework.backends.compiled import attention_rows
+from gatework.backends.compiled.commands import Base
+from gatework.backends.compiled.forward_backward import ATTENDED_ROWS, backward_work, forward_work
+from gatework.backends.compiled.machine import Machine, ReadyList, ReadyRaggedList
+from gatework.backends.compiled.once import made_once
+from gatework.backends.compiled.programs import KEPT, Shape, kept
+from gatework.backends.compiled.spans import extent, known_number
 from gatework.backends.pieces import run_pieces
 from gatework.backends.program import MemoryValue, Piece, SequenceInput, SequenceOutput
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.node import resolve
-from gatework.graph.ops import OPS
 from gatework.graph.parameters import named_sizes
-from gatework.graph.schedule import schedule
 
 Tensors = dict[str, Tensor]
-Arrays = dict[ArrayKey, Tensor]
+Arrays = dict[Base, Tensor]
 
 _GRADIENTS_OF: dict[Kind, Kind] = {
     "input_gradient": "input",
@@ -43,7 +39,9 @@ _GRADIENTS_OF: dict[Kind, Kind] = {
 """Gradients that a command list writes only where they are wanted, and of what they are gradients."""
 
 
-def shape_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> Shape:
+def shape_of(
+    machine: Machine, graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput
+) -> Shape:
     """What decides the command lists of a call."""
     like = next(iter(sequence.inputs.values()))
     shapes = tuple((name, value.shape) for name, value in parameters.items())
@@ -56,7 +54,7 @@ def shape_of(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceI
     steps = None if sequence.pieces is not None else sequence.steps
     total = like.shape[0] if steps is None else steps * sequence.rows
     work = weights * total
-    return shape_for(graph, like.dtype, sizes, work, steps, sequence.rows, threads.most(), target.host())
+    return shape_for(machine, graph, like.dtype, sizes, work, steps, sequence.rows, machine.workers())
 
 
 @made_once(maxsize=1024)
@@ -73,6 +71,7 @@ def _sizes(
 
 
 def shape_for(
+    machine: Machine,
     graph: Graph,
     dtype: torch.dtype,
     sizes: tuple[tuple[str, int], ...],
@@ -80,41 +79,20 @@ def shape_for(
     steps: int | None,
     rows: int,
     most: int,
-    on: Target,
 ) -> Shape:
-    """The shape of a call, with the threads that share it and how.
+    """The shape of a call, with the workers that share it and how.
 
     Args:
         work: multiplications: the weights' number times the rows of all steps.
         steps: None for a ragged batch.
-        most: threads that may share it.
-        on: the target that its code is for.
+        most: workers that may share it.
     """
-    team = teams.team("sequence", work, most)
-    units_up_to = team * teams.FORWARD_ROWS if team > 1 else 0
-    if _has_row_numbers(graph):
-        units_up_to = min(units_up_to, 1)
-    if rows <= units_up_to and work < teams.WORTH_A_TEAM["sequence"] * _stages(graph):
-        team, units_up_to = teams.CALLER, 0  # threads that share units meet at every stage
-    return Shape(graph, dtype, on, sizes, steps, rows, team, units_up_to)
-
-
-@made_once(maxsize=256)
-def _has_row_numbers(graph: Graph) -> bool:
-    """Whether a step makes numbers of a whole row: threads that share units would all write them."""
-    return any(OPS[node.op].sort == "reduction" for node in programs_of(graph).loop.nodes)
-
-
-@made_once(maxsize=256)
-def _stages(graph: Graph) -> int:
-    return len(schedule(programs_of(graph).loop).stages)
+    return Shape(graph, dtype, machine, sizes, steps, rows, machine.sharing(graph, work, rows, most))
 
 
 def backward_shape(shape: Shape, weights: int) -> Shape:
-    """The same for backward, where units are shared less often."""
-    shared = shape.team > 1 and weights >= teams.BACKWARD_WEIGHTS
-    few = shape.team * teams.BACKWARD_ROWS if shared else 0
-    return replace(shape, units_up_to=few)
+    """The same for the backward pass of a layer with so many weights."""
+    return replace(shape, sharing=shape.machine.backward_sharing(shape.sharing, weights))
 
 
 class _Buffers:
@@ -135,11 +113,8 @@ class _Buffers:
 
     def write(self, key: ArrayKey, *shape: int) -> Tensor:
         """An array that the work writes."""
-        self.tensors[key] = tensor = result_pool.empty(shape, self.shape.dtype)
+        self.tensors[key] = tensor = self.shape.machine.empty(shape, self.shape.dtype)
         return tensor
-
-    def addresses(self) -> dict[Base, int]:
-        return {key: value.data_ptr() for key, value in self.tensors.items()}
 
 
 def _forward(
@@ -182,18 +157,19 @@ def _forward(
     output = buffers.tensors[ArrayKey("history", graph.states[0].name)][shape.rows :].view(*steps, -1)
     if inputs_requiring_grad is None:
         return SequenceOutput(output, emits, tuple(finals)), {}
-    saved = {key: value for key, value in buffers.tensors.items() if key.kind != "final"}
-    emits = {name: _copy(value) for name, value in emits.items()}
-    return SequenceOutput(_copy(output), emits, tuple(finals)), saved
+    not_kept = {ArrayKey("final", state.name) for state in graph.states}
+    saved = {key: value for key, value in buffers.tensors.items() if key not in not_kept}
+
+    def copied(value: Tensor) -> Tensor:
+        return shape.machine.empty(value.shape, value.dtype).copy_(value)
+
+    emits = {name: copied(value) for name, value in emits.items()}
+    return SequenceOutput(copied(output), emits, tuple(finals)), saved
 
 
-def _call(work: CommandList | RaggedCommandList, pieces: tuple[Piece, ...] | None, buffers: _Buffers) -> None:
-    ready = work.of(pieces or ()) if isinstance(work, RaggedCommandList) else work
-    ready.call(buffers.addresses(), buffers.shape.team)
-
-
-def _copy(value: Tensor) -> Tensor:
-    return result_pool.empty(value.shape, value.dtype).copy_(value)
+def _call(work: ReadyList | ReadyRaggedList, pieces: tuple[Piece, ...] | None, buffers: _Buffers) -> None:
+    ready = cast(ReadyList, work) if pieces is None else cast(ReadyRaggedList, work).of(pieces)
+    ready.call(buffers.tensors, buffers.shape.sharing.team)
 
 
 @dataclass(frozen=True)
@@ -371,12 +347,14 @@ def differentiate(
     return tuple(next(computed) if tensor.requires_grad else None for tensor in tensors)
 
 
-def run_sequence(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
-    """One layer over a batch, differentiable once natively and again through the reference."""
+def run_sequence(
+    machine: Machine, graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput
+) -> SequenceOutput:
+    """One layer over a batch, differentiable once on the machine and again through the reference."""
     if sequence.memories:
         graph, parameters, memories = attention_rows.by_rows(graph, parameters, sequence.memories)
         sequence = replace(sequence, memories=memories)
-    shape = shape_of(graph, parameters, sequence)
+    shape = shape_of(machine, graph, parameters, sequence)
     if not torch.is_grad_enabled():
         return _forward(shape, parameters, sequence, None)[0]
     operands = {**sequence.inputs, **sequence.statics}

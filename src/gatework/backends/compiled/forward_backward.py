@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
-from gatework.backends.llvm.command_builder import CommandBuilder
-from gatework.backends.llvm.commands import UNIT, Address, CommandList, RaggedCommandList
-from gatework.backends.llvm.programs import (
+from gatework.backends.compiled.builder import CommandBuilder
+from gatework.backends.compiled.commands import UNIT, Address
+from gatework.backends.compiled.machine import ReadyList, ReadyRaggedList
+from gatework.backends.compiled.once import made_once
+from gatework.backends.compiled.programs import (
     KEPT,
     Kept,
     Shape,
@@ -24,9 +26,7 @@ from gatework.backends.llvm.programs import (
     programs_of,
     training_programs_of,
 )
-from gatework.backends.llvm.runtime.native import native
-from gatework.backends.llvm.runtime.once import made_once
-from gatework.backends.llvm.spans import Chunk, Number
+from gatework.backends.compiled.spans import Chunk, Number
 from gatework.graph import Graph
 from gatework.graph.backward import Backward, carried
 from gatework.graph.keys import ArrayKey, Kind
@@ -38,23 +38,25 @@ Where = Callable[[ArrayKey], Address | None]
 
 ATTENDED_ROWS = ArrayKey("attended_rows", "")
 
-_FORWARD_ROWS = 192  # of a chunk: enough for the weights to be read from memory seldom
-_BACKWARD_ROWS = 384
-_FEW_ROWS = 6  # a thread's, below which rows of several steps are multiplied together
-
 
 @made_once(maxsize=256)
-def forward_work(
-    shape: Shape, inputs_requiring_grad: frozenset[str] | None
-) -> CommandList | RaggedCommandList:
+def forward_work(shape: Shape, inputs_requiring_grad: frozenset[str] | None) -> ReadyList | ReadyRaggedList:
     """The forward pass; for training where `inputs_requiring_grad` is given.
 
     Bases, by their kinds: `input`, `static`, `memory` with `lengths` and `attended_rows`, `state` and `parameter` are
     read; `emit`, `final`, `history` (of the first state; in training of all) and `kept` are written.
     """
-    work = CommandBuilder(shape.dtype, shape.target, shape.team, shape.parts)
+    work = CommandBuilder(shape.dtype)
     add_forward(work, shape, inputs_requiring_grad, Address)
-    return work.finish() if shape.pieces is not None else work.finish_ragged()
+    return _ready(work, shape)
+
+
+def _ready(work: CommandBuilder, shape: Shape) -> ReadyList | ReadyRaggedList:
+    """What was written for a shape, as its machine runs it."""
+    machine, team = shape.machine, shape.sharing.team
+    if shape.pieces is None:
+        return machine.prepare_ragged(work.finish(), team=team, parts=shape.parts)
+    return machine.prepare(work.finish(), team=team, parts=shape.parts)[0]
 
 
 def add_forward(
@@ -78,7 +80,7 @@ def add_forward(
         training = training_programs_of(graph, inputs_requiring_grad)
         hoisted_part = None if training.hoisted is None else training.hoisted.forward
         loop, saved = training.loop.forward, _kept(shape, inputs_requiring_grad, at)
-    bound = work.bind(native(loop, shape.dtype, shape.target), graph, sizes, rows_all, layer)
+    bound = work.bind(loop, graph, sizes, rows_all, layer)
     begun = shape.extent.begun
     waiting = rows_all - begun  # rows without a step end as they begin
     states, masks = {}, {}
@@ -102,14 +104,14 @@ def add_forward(
 
     handed = {} if hoisted_part is None else given_at_steps(hoisted_part, sizes)
     handed = {key: width for key, width in handed.items() if key not in saved.hoisted}
-    chunk_rows = shape.chunk_rows(_FORWARD_ROWS, sum(handed.values()))
+    chunk_rows = shape.chunk_rows(shape.machine.forward_rows, sum(handed.values()))
     buffers = {key: TimeArray(work.scratch(chunk_rows * width), width) for key, width in handed.items()}
     hoisted = None
     if hoisted_part is not None:
-        few = rows_all <= shape.units_up_to or rows_all < shape.team * _FEW_ROWS
+        few = shape.sharing.multiplied_together(rows_all)
         hoisted = _HoistedProgram(work, shape, hoisted_part, chunk_rows, batched=few, layer=layer)
     work.barrier()
-    for chunk in work.chunks(shape.pieces, chunk_rows, shape.units_up_to):
+    for chunk in work.chunks(shape.pieces, chunk_rows, shape.sharing.units_up_to):
         made = _moved(saved.hoisted, chunk.shift) | _moved(buffers, -chunk.before)
         if hoisted is not None:
             hoisted.run(_moved(inputs, chunk.shift) | made, chunk)
@@ -202,8 +204,7 @@ class _HoistedProgram:
         self.batched = batched and not static
         self.work, self.shape = work, shape
         rows = chunk_rows if self.batched else shape.rows
-        code = native(program, shape.dtype, shape.target)
-        self.bound = work.bind(code, shape.graph, shape.size_of, rows, layer)
+        self.bound = work.bind(program, shape.graph, shape.size_of, rows, layer)
 
     def run(self, time_arrays: TimeArrays, chunk: Chunk) -> None:
         """Runs the program for one chunk; arrays over time are addressed as if every earlier step had its row count."""
@@ -217,16 +218,16 @@ class _HoistedProgram:
 
 
 @made_once(maxsize=256)
-def backward_work(shape: Shape, inputs_requiring_grad: frozenset[str]) -> CommandList | RaggedCommandList:
+def backward_work(shape: Shape, inputs_requiring_grad: frozenset[str]) -> ReadyList | ReadyRaggedList:
     """The backward pass.
 
     Bases, by their kinds: those of forward, `output_gradient`, `emit_gradient` and `final_gradient` are read;
     `input_gradient` (by the loop), `hoisted_input_gradient` (by the hoisted program; the caller adds the two),
     `static_gradient`, `memory_gradient`, `state_gradient` and `parameter_gradient` are written.
     """
-    work = CommandBuilder(shape.dtype, shape.target, shape.team, shape.parts)
+    work = CommandBuilder(shape.dtype)
     add_backward(work, shape, inputs_requiring_grad, Address)
-    return work.finish() if shape.pieces is not None else work.finish_ragged()
+    return _ready(work, shape)
 
 
 def add_backward(
@@ -262,7 +263,7 @@ def add_backward(
     made = given_at_steps(training.loop, sizes)
     hoisted_made = {} if hoisted_part is None else given_at_steps(hoisted_part.loop, sizes)
     handed = [width for key, width in (*made.items(), *hoisted_made.items()) if key.kind != "input_gradient"]
-    chunk_rows = shape.chunk_rows(_BACKWARD_ROWS, sum(handed))
+    chunk_rows = shape.chunk_rows(shape.machine.backward_rows, sum(handed))
 
     def places(widths: Mapping[ArrayKey, int], kind: Kind) -> tuple[TimeArrays, TimeArrays]:
         """TimeArrays that a program writes: gradients of inputs, and what only the chunk needs."""
@@ -285,7 +286,7 @@ def add_backward(
                 buffers[key.gradient] = TimeArray(work.scratch(chunk_rows * width), width)
                 work.copy(None, buffers[key.gradient].place, width, chunk_rows)
 
-    bound = work.bind(native(training.loop, shape.dtype, shape.target), graph, sizes, rows_all, layer)
+    bound = work.bind(training.loop, graph, sizes, rows_all, layer)
     hoisted = None
     if hoisted_part is not None and hoisted_made:
         hoisted = _HoistedProgram(work, shape, hoisted_part.loop, chunk_rows, batched=True, layer=layer)
@@ -310,7 +311,7 @@ def add_backward(
     masks = {carried(name): 1 for name in flowing}
     steps_all = shape.extent.steps
     work.barrier()
-    for chunk in work.chunks(shape.pieces, chunk_rows, shape.units_up_to, backward=True):
+    for chunk in work.chunks(shape.pieces, chunk_rows, shape.sharing.units_up_to, backward=True):
         if chunk.ended:  # the gradient of the rows that end here is that of their final state
             for name, state in flowing.items():
                 final = at(ArrayKey("final_gradient", name))
@@ -344,7 +345,7 @@ def add_backward(
         work.barrier()
     for name, width in energies.items():
         place, result = gathered[ArrayKey("vector_gradient", name)], _address(at, _of_parameter(name))
-        work.outer(Address(UNIT), (0, 0), place, width, rows_all, 1, width, result)
+        work.outer(Address(UNIT), (0, 0), place, (width, 1), rows_all, 1, width, result)
     begun = shape.extent.begun
     for name, state in flowing.items():
         to = TimeArray(_address(at, ArrayKey("state_gradient", name)), state.width)
@@ -390,7 +391,7 @@ class _Sums:
             result = result.at((self.shape.rows - chunk.rows) * width)
             columns = chunk.rows * width
             self.work.outer(
-                Address(UNIT), (0, 0), place, columns, chunk.last - chunk.first, 1, columns, result
+                Address(UNIT), (0, 0), place, (columns, 1), chunk.last - chunk.first, 1, columns, result
             )
 
         for part in program.memories:
@@ -414,4 +415,4 @@ class _Sums:
         other, strides = Address(UNIT), (0, 0)
         if left is not None:
             other, strides = left.at(first).place, (1, left.width)
-        self.work.outer(other, strides, place, width, self.chunk.all_rows, rows, width, result)
+        self.work.outer(other, strides, place, (width, 1), self.chunk.all_rows, rows, width, result)

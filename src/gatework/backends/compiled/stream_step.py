@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
 
 from gatework.backends import teams
-from gatework.backends.llvm import attention_rows
-from gatework.backends.llvm.codegen import target
-from gatework.backends.llvm.command_builder import BoundProgram, CommandBuilder
-from gatework.backends.llvm.commands import (
-    WORKSPACE,
+from gatework.backends.compiled import attention_rows
+from gatework.backends.compiled.builder import CommandBuilder
+from gatework.backends.compiled.commands import (
     Address,
     Base,
-    BoundCall,
+    BoundProgram,
     CommandList,
     LayerArray,
-    aligned,
-    new_workspace,
     parameter,
 )
-from gatework.backends.llvm.forward_backward import ATTENDED_ROWS
-from gatework.backends.llvm.programs import given_at_steps, programs_of
-from gatework.backends.llvm.runtime.native import native
+from gatework.backends.compiled.forward_backward import ATTENDED_ROWS
+from gatework.backends.compiled.machine import Machine
+from gatework.backends.compiled.programs import given_at_steps, programs_of
 from gatework.backends.program import StackSnapshot
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey
@@ -55,21 +50,20 @@ def bind_layer(
     graph: Graph,
     sizes: Mapping[str, int],
     rows: int,
-    dtype: torch.dtype,
     layer: int | None = None,
 ) -> BoundLayer:
-    """A layer's programs with their weights packed, for so many rows at most.
+    """A layer's programs with its weights as they are now, for so many rows at most.
 
     Args:
         layer: its number in a stack; None where it is alone.
     """
-    programs, host = programs_of(graph), target.host()
+    programs = programs_of(graph)
     outer, hoisted = None, dict[ArrayKey, Address]()
     if programs.hoisted is not None:
-        outer = work.bind(native(programs.hoisted, dtype, host), graph, sizes, rows, layer)
+        outer = work.bind(programs.hoisted, graph, sizes, rows, layer)
         widths = given_at_steps(programs.hoisted, sizes)
         hoisted = {key: work.scratch(rows * width) for key, width in widths.items()}
-    loop = work.bind(native(programs.loop, dtype, host), graph, sizes, rows, layer)
+    loop = work.bind(programs.loop, graph, sizes, rows, layer)
     states = {state.name: work.scratch(2 * rows * resolve(state.size, sizes)) for state in graph.states}
     return BoundLayer(outer, loop, states, hoisted)
 
@@ -111,7 +105,7 @@ class Stepper:
         results: (B, size) of the output and of each emitted value; every step writes them.
     """
 
-    def __init__(self, stack: StackSnapshot) -> None:
+    def __init__(self, machine: Machine, stack: StackSnapshot) -> None:
         states, memories = stack.states, stack.memories
         self._dtype, self._rows = states[0].dtype, states[0].shape[1]
         given_layers = [
@@ -126,18 +120,17 @@ class Stepper:
         ]
         self._widths = {state.name: resolve(state.size, sizes[0]) for state in graph.states}
         weights = sum(value.numel() for layer in parameters for value in layer.values())
-        self._team = teams.team("step", weights * self._rows)
-        work = CommandBuilder(self._dtype, target.host(), self._team, self._team)
-        layers = [
-            bind_layer(work, graph, own, self._rows, self._dtype, number) for number, own in enumerate(sizes)
-        ]
+        self._team = machine.team("step", weights * self._rows)
+        work = CommandBuilder(self._dtype)
+        layers = [bind_layer(work, graph, own, self._rows, number) for number, own in enumerate(sizes)]
         setup = work.finish()
         result = {_OUTPUT: self._widths[graph.states[0].name], **given_at_steps(graph, sizes[-1])}
         places = {key: work.scratch(self._rows * width) for key, width in result.items()}
         # States change place at every step: one list for even steps, and one for odd ones.
         lists = [self._list(work, layers, places, turn) for turn in (0, 1)]
 
-        self._memory, workspace = new_workspace(lists[1].workspace)
+        ready, *steps = machine.prepare(setup, *lists, team=self._team, parts=self._team)
+        scratch = ready.memory()
         self._kept: dict[Base, Tensor] = {
             parameter(name, number): value.contiguous()
             for number, layer in enumerate(parameters)
@@ -151,18 +144,16 @@ class Stepper:
         if memories[0]:
             self._kept[ATTENDED_ROWS] = attention_rows.every_row(self._rows, self._dtype)
         given = [spec.key for spec in graph.inputs if spec.kind != "memory"]
-        addresses: dict[Base, int] = {WORKSPACE: workspace, **dict.fromkeys(given, 0)}
-        addresses |= {base: value.data_ptr() for base, value in self._kept.items()}
-        setup.call(addresses, teams.CALLER)
-        self._lists = [BoundCall(each, addresses, given, self._team) for each in lists]
+        ready.call(self._kept, teams.CALLER, scratch)
+        self._calls = [each.fixed(self._kept, given, self._team, scratch) for each in steps]
         self._turn = 0
         with torch.inference_mode(False):  # a stream that is made there may be used elsewhere
             self._states = [
-                [self._view(layer.states[name], (2, self._rows, width)) for layer in layers]
+                [scratch.view(layer.states[name], (2, self._rows, width)) for layer in layers]
                 for name, width in self._widths.items()
             ]
             self.results = {
-                key.name or key.kind: self._view(places[key], (self._rows, width))
+                key.name or key.kind: scratch.view(places[key], (self._rows, width))
                 for key, width in result.items()
             }
         self.set_states(states)
@@ -191,25 +182,14 @@ class Stepper:
         work.copy(below, results[_OUTPUT], self._widths[output], self._rows)
         return work.finish()
 
-    def _view(self, place: Address, shape: tuple[int, ...]) -> Tensor:
-        """A tensor over a part of the memory."""
-        item = torch.finfo(self._dtype).bits // 8
-        offset = aligned(self._memory) - self._memory.__array_interface__["data"][0] + place.offset * item
-        numbers = torch.frombuffer(self._memory, dtype=self._dtype, count=prod(shape), offset=offset)
-        return numbers.view(shape)
-
     def step(self, x: Tensor, *further: Tensor) -> None:
         """One step.
 
         Args:
             x, further: (B, size) of the input and of each further one, contiguous.
         """
-        turn = self._turn
-        if further:
-            self._lists[turn].call(x.data_ptr(), *[value.data_ptr() for value in further])
-        else:
-            self._lists[turn].call(x.data_ptr())
-        self._turn = 1 - turn
+        self._calls[self._turn](x, *further)
+        self._turn = 1 - self._turn
 
     def states(self) -> tuple[Tensor, ...]:
         """(L, B, size) of each state: copies."""
