@@ -121,7 +121,7 @@ class RecurrentCell(nn.Module):
                 if input.dtype is weights[0].dtype:
                     try:
                         return operator(input, hx, *weights)
-                    except RuntimeError:  # sizes: the check below says which
+                    except RuntimeError:  # sizes, which the checks below name; `_step` raises all else
                         pass
         batched = input.dim() == 2
         if (not batched and input.dim() != 1) or input.shape[-1] != self.input_size:

@@ -71,9 +71,7 @@ class Artifacts:
         self, run: RunFolder, *, first: First | None = None, parent: RunFolder | None = None
     ) -> None:
         self._run, self._parent, self._first = run, parent, first
-        self.shared: dict[
-            str, Artifact
-        ] = {}  # by file, those of `get`: what runs from one another have in common
+        self.shared: dict[str, Artifact] = {}  # of `get`, by file: what runs from one another have in common
 
     @property
     def finished(self) -> bool:
