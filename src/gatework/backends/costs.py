@@ -17,10 +17,10 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
+from gatework.backends.compiled.once import made_once
 from gatework.backends.llvm.codegen import target as engine_target
 from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.llvm.runtime.native import cache_folders
-from gatework.backends.llvm.runtime.once import made_once
 from gatework.backends.processor import identity, table_name
 
 SLOWER = 0.9  # below this the engine is left for torch
