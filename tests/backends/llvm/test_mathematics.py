@@ -16,6 +16,7 @@ from gatework.backends.llvm.codegen.emitter import I64, POINTER, function
 from gatework.backends.llvm.codegen.target import Target, host, target_of
 from tests.tolerances import MOST_ULP
 
+FUNCTIONS = ("exp", "expm1", "tanh", "sigmoid", "log", "softplus")
 TARGETS = {"host": "", "avx2": "+sse4.2,+avx,+avx2,+fma", "sse2": "+sse2"}
 
 
@@ -89,7 +90,7 @@ def error_in_ulp(got: np.ndarray, want: np.ndarray) -> np.ndarray:
 @pytest.mark.filterwarnings("ignore:overflow encountered", "ignore:invalid value", "ignore:divide by zero")
 @pytest.mark.parametrize("on", TARGETS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", ["exp", "expm1", "tanh", "sigmoid", "log", "softplus"])
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_is_right_to_the_last_places(name: str, dtype: Any, on: str) -> None:
     run, _engine = compiled(getattr(mathematics, name), dtype.__name__, target(on))
     x = arguments(dtype)
