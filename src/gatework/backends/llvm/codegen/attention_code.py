@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from llvmlite import ir
+
 from gatework.backends.llvm.codegen import mathematics
 from gatework.backends.llvm.codegen.addressing import Addressing
 from gatework.backends.llvm.codegen.elementwise import across
-from gatework.backends.llvm.codegen.emitter import I64, Emitter, Value
+from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value, function
 from gatework.backends.llvm.codegen.placement import NativePlacement
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Node, Width
@@ -40,7 +42,7 @@ class AttentionCode:
         CODE[OPS[node.op].code](self, node, to)
         for place in places[1:]:
             other = self.addressing.row(place, node.width, self.step, self.row, new=True)
-            self.over(self.addressing.width(node.width), [], self.copied(to, other))
+            over(self.e, self.addressing.width(node.width), [], self.copied(to, other))
 
     def operand(self, node: Node, place: int) -> Value:
         """The address of an argument's units."""
@@ -63,31 +65,6 @@ class AttentionCode:
         numbers = self.e.b.mul(self.addressing.width(steps), width)
         return self.e.at(self.addressing.pointer(array), self.e.b.mul(self.own, numbers))
 
-    def over(self, width: Value, carried: list[Value], body: Body) -> list[Value]:
-        """`body(at, mask, carried)` for the registers of so many numbers; the last one has a mask if it is not full."""
-        e = self.e
-        whole = e.b.sub(width, e.b.srem(width, e.i64(e.lanes)))
-        for start, stop, partial in ((e.i64(0), whole, False), (whole, width, True)):
-            with e.loop(start, stop, e.lanes, carried) as (at, turn):
-                mask = e.tail_mask(e.b.sub(width, at)) if partial else None
-                turn.next = body(at, mask, turn.values)
-            carried = turn.values
-        return carried
-
-    def by_columns(self, width: Value, columns: Callable[[list[Value], Value | None], None]) -> None:
-        """`columns(places, mask)` for several registers of a row side by side, then for one at a time."""
-        e = self.e
-        several = e.lanes * _TOGETHER
-        whole = e.b.sub(width, e.b.srem(width, e.i64(several)))
-        with e.loop(e.i64(0), whole, several) as (at, _):
-            columns([e.b.add(at, e.i64(i * e.lanes)) for i in range(_TOGETHER)], None)
-
-        def single(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
-            columns([e.b.add(whole, at)], mask)
-            return []
-
-        self.over(e.b.sub(width, whole), [], single)
-
     def copied(self, source: Value, to: Value) -> Body:
         e = self.e
 
@@ -100,7 +77,7 @@ class AttentionCode:
     def total(self, width: Value, term: Callable[[Value, Value | None], Value]) -> Value:
         """A sum over units, in every lane. Terms are 0 outside their mask."""
         e = self.e
-        (parts,) = self.over(width, [e.const(0.0)], lambda at, mask, old: [e.b.fadd(old[0], term(at, mask))])
+        (parts,) = over(e, width, [e.const(0.0)], lambda at, mask, old: [e.b.fadd(old[0], term(at, mask))])
         return e.splat(across(e, parts))
 
     def existing(self, length: Value, at: Value, mask: Value | None) -> Value:
@@ -112,22 +89,9 @@ class AttentionCode:
     # The operations
 
     def _dot_score(self, node: Node, to: Value) -> None:
-        e, query = self.e, self.operand(node, 0)
         memory, length, width = self.memory(node, 1, node.width)
-        with e.loop(e.i64(0), length, _TOGETHER) as (first, _):
-            last = e.b.sub(length, e.i64(1))
-            steps = [e.smaller(e.b.add(first, e.i64(i)), last) for i in range(_TOGETHER)]
-            rows = [e.at(memory, e.b.mul(step, width)) for step in steps]
-
-            def body(at: Value, mask: Value | None, totals: list[Value]) -> list[Value]:
-                own = e.load_vector(e.at(query, at), mask)
-                return [
-                    e.fma(own, e.load_vector(e.at(row, at), mask), total)
-                    for row, total in zip(rows, totals, strict=True)
-                ]
-
-            for step, total in zip(steps, self.over(width, [e.const(0.0)] * _TOGETHER, body), strict=True):
-                e.store(across(e, total), e.at(to, step))
+        arguments = [self.operand(node, 0), memory, length, width, to]
+        self.e.b.call(_of_module(self.e, "dot_score", _dot_score), arguments)
 
     def _additive_score(self, node: Node, to: Value) -> None:
         e, query, energy = self.e, self.operand(node, 0), self.operand(node, 2)
@@ -139,7 +103,7 @@ class AttentionCode:
                 own, other, weight = (e.load_vector(e.at(each, at), mask) for each in (query, key, energy))
                 return [e.fma(weight, mathematics.tanh(e, e.b.fadd(own, other)), totals[0])]
 
-            e.store(across(e, self.over(width, [e.const(0.0)], body)[0]), e.at(to, step))
+            e.store(across(e, over(e, width, [e.const(0.0)], body)[0]), e.at(to, step))
 
     def _masked_softmax(self, node: Node, to: Value) -> None:
         e, scores, lowest = self.e, self.operand(node, 0), self.e.const(float("-inf"))
@@ -150,7 +114,7 @@ class AttentionCode:
             value = value if mask is None else e.select(mask, value, lowest)
             return [e.intrinsic("maximum", old[0], value)]
 
-        top = e.splat(across(e, self.over(length, [lowest], largest)[0], largest=True))
+        top = e.splat(across(e, over(e, length, [lowest], largest)[0], largest=True))
 
         def weight(at: Value, mask: Value | None) -> Value:
             value = mathematics.exp(e, e.b.fsub(e.load_vector(e.at(scores, at), mask), top))
@@ -166,23 +130,12 @@ class AttentionCode:
             e.store_vector(e.select(exists, value, e.const(0.0)), e.at(to, at), mask)
             return []
 
-        self.over(self.addressing.width(node.width), [], share)
+        over(e, self.addressing.width(node.width), [], share)
 
     def _attention_context(self, node: Node, to: Value) -> None:
-        e, weights = self.e, self.operand(node, 0)
         memory, length, width = self.memory(node, 1, self.placement.node(node.args[0]).width)
-
-        def columns(places: list[Value], mask: Value | None) -> None:
-            with e.loop(e.i64(0), length, 1, [e.const(0.0)] * len(places)) as (step, turn):
-                weight, row = e.splat(e.load(e.at(weights, step))), e.at(memory, e.b.mul(step, width))
-                turn.next = [
-                    e.fma(weight, e.load_vector(e.at(row, place), mask), total)
-                    for place, total in zip(places, turn.values, strict=True)
-                ]
-            for place, total in zip(places, turn.values, strict=True):
-                e.store_vector(total, e.at(to, place), mask)
-
-        self.by_columns(width, columns)
+        arguments = [self.operand(node, 0), memory, length, width, to]
+        self.e.b.call(_of_module(self.e, "attention_context", _attention_context), arguments)
 
     def _masked_softmax_gradient(self, node: Node, to: Value) -> None:
         e, weights, gradient = self.e, self.operand(node, 0), self.operand(node, 1)
@@ -200,7 +153,7 @@ class AttentionCode:
             e.store_vector(e.select(exists, value, e.const(0.0)), e.at(to, at), mask)
             return []
 
-        self.over(self.addressing.width(node.width), [], body)
+        over(e, self.addressing.width(node.width), [], body)
 
     def _additive_score_gradient(self, node: Node, to: Value) -> None:
         e, flows, query, energy = self.e, self.operand(node, 0), self.operand(node, 1), self.operand(node, 3)
@@ -235,7 +188,84 @@ class AttentionCode:
                 e.store_vector(turn.values[number], e.at(to, at), mask)
                 e.store_vector(turn.values[len(places) + number], e.at(of_energy, at), mask)
 
-        self.by_columns(width, columns)
+        by_columns(e, width, columns)
+
+
+# Products with a memory are functions of their own: beside what else a stage does, their addresses would not all stay
+# in registers.
+
+_PRODUCT = [("own", POINTER), ("memory", POINTER), ("length", I64), ("width", I64), ("to", POINTER)]
+
+
+def _of_module(e: Emitter, name: str, write: Callable[[Emitter], None]) -> ir.Function:
+    """A product of a row with the steps of its memory, written once for a module."""
+    if name not in e.module.globals:
+        of_product = function(e.module, name, _PRODUCT, e.target, e.dtype)
+        of_product.function.linkage = "internal"
+        write(of_product)
+        of_product.b.ret_void()
+    return e.module.globals[name]
+
+
+def _dot_score(e: Emitter) -> None:
+    """to[s] is the sum over u of own[u] memory[s, u]."""
+    query, memory, length, width, to = e.function.args
+    with e.loop(e.i64(0), length, _TOGETHER) as (first, _):
+        last = e.b.sub(length, e.i64(1))
+        steps = [e.smaller(e.b.add(first, e.i64(i)), last) for i in range(_TOGETHER)]
+        rows = [e.at(memory, e.b.mul(step, width)) for step in steps]
+
+        def body(at: Value, mask: Value | None, totals: list[Value]) -> list[Value]:
+            own = e.load_vector(e.at(query, at), mask)
+            return [
+                e.fma(own, e.load_vector(e.at(row, at), mask), total)
+                for row, total in zip(rows, totals, strict=True)
+            ]
+
+        for step, total in zip(steps, over(e, width, [e.const(0.0)] * _TOGETHER, body), strict=True):
+            e.store(across(e, total), e.at(to, step))
+
+
+def _attention_context(e: Emitter) -> None:
+    """to[u] is the sum over s of own[s] memory[s, u]."""
+    weights, memory, length, width, to = e.function.args
+
+    def columns(places: list[Value], mask: Value | None) -> None:
+        with e.loop(e.i64(0), length, 1, [e.const(0.0)] * len(places)) as (step, turn):
+            weight, row = e.splat(e.load(e.at(weights, step))), e.at(memory, e.b.mul(step, width))
+            turn.next = [
+                e.fma(weight, e.load_vector(e.at(row, place), mask), total)
+                for place, total in zip(places, turn.values, strict=True)
+            ]
+        for place, total in zip(places, turn.values, strict=True):
+            e.store_vector(total, e.at(to, place), mask)
+
+    by_columns(e, width, columns)
+
+
+def over(e: Emitter, width: Value, carried: list[Value], body: Body) -> list[Value]:
+    """`body(at, mask, carried)` for the registers of so many numbers; the last one has a mask if it is not full."""
+    whole = e.b.sub(width, e.b.srem(width, e.i64(e.lanes)))
+    for start, stop, partial in ((e.i64(0), whole, False), (whole, width, True)):
+        with e.loop(start, stop, e.lanes, carried) as (at, turn):
+            mask = e.tail_mask(e.b.sub(width, at)) if partial else None
+            turn.next = body(at, mask, turn.values)
+        carried = turn.values
+    return carried
+
+
+def by_columns(e: Emitter, width: Value, columns: Callable[[list[Value], Value | None], None]) -> None:
+    """`columns(places, mask)` for several registers of a row side by side, then for one at a time."""
+    several = e.lanes * _TOGETHER
+    whole = e.b.sub(width, e.b.srem(width, e.i64(several)))
+    with e.loop(e.i64(0), whole, several) as (at, _):
+        columns([e.b.add(at, e.i64(i * e.lanes)) for i in range(_TOGETHER)], None)
+
+    def single(at: Value, mask: Value | None, _: list[Value]) -> list[Value]:
+        columns([e.b.add(whole, at)], mask)
+        return []
+
+    over(e, e.b.sub(width, whole), [], single)
 
 
 CODE: dict[str, Callable[[AttentionCode, Node, Value], None]] = {

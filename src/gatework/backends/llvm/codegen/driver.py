@@ -15,7 +15,8 @@ from llvmlite import ir
 
 from gatework.backends.llvm.codegen import command_layout as layout
 from gatework.backends.llvm.codegen.emitter import I64, POINTER, VOID, Emitter, Value, function
-from gatework.backends.llvm.codegen.matmul import COLUMNS, block_name, emit_products
+from gatework.backends.llvm.codegen.matmul import emit_products
+from gatework.backends.llvm.codegen.outer import emit_outer
 from gatework.backends.llvm.codegen.softmax import emit_best, emit_softmax
 from gatework.backends.llvm.codegen.target import Target
 
@@ -24,9 +25,7 @@ BARRIER_TYPE = ir.FunctionType(VOID, [POINTER, I64])
 BARRIER_BYTES = 128
 _SPINS = 2000  # between two offers of the processor to others
 
-_K_BLOCK = 384  # of an outer product: with the columns of a panel they stay in the second cache,
 _OUTER_SIZES = "right_k", "panel", "depth", "rows", "columns"
-_ROW_BLOCK = 120  # and so does this part of the result
 
 RUN_ARGUMENTS = [
     ("pointers", POINTER),
@@ -56,7 +55,7 @@ def emit_driver(module: ir.Module, target: Target, dtype: str) -> None:
     _emit_barrier(module, target, dtype)
     _emit_copy(module, target, dtype)
     _emit_pack(module, target, dtype)
-    _emit_outer(module, target, dtype)
+    emit_outer(module, target, dtype)
     emit_softmax(module, target, dtype)
     emit_best(module, target, dtype)
     walk = _emit_walk(module, target, dtype)
@@ -236,24 +235,59 @@ def _emit_pack(module: ir.Module, target: Target, dtype: str) -> None:
         unit = e.b.mul(block, e.i64(e.lanes))
         group = e.b.mul(e.b.sdiv(unit, size), e.b.mul(depth, columns))
         to = e.at(packed, e.b.add(group, e.b.srem(unit, size)))
-        exists = e.tail_mask(e.b.sub(units, unit))
+        existing = e.b.sub(units, unit)
+        all_units = e.b.icmp_signed(">=", existing, e.i64(e.lanes))
         with e.b.if_else(e.b.icmp_signed("==", k_stride, e.i64(1))) as (turned, straight):
-            with turned, e.loop(e.i64(0), depth, e.lanes) as (k, _):
-                inside = e.tail_mask(e.b.sub(depth, k))
-                rows = []
-                for lane in range(e.lanes):
-                    has_unit = e.b.icmp_signed("<", e.b.add(unit, e.i64(lane)), units)
-                    mask = e.select(has_unit, inside, ir.Constant(e.mask, [0] * e.lanes))
-                    row = e.b.mul(e.b.add(unit, e.i64(lane)), unit_stride)
-                    rows.append(e.load_vector(e.at(source, e.b.add(row, k)), mask))
-                for lane, row in enumerate(_transposed(e, rows)):
-                    at = e.b.add(k, e.i64(lane))
-                    with e.when(e.b.icmp_signed("<", at, depth)):
-                        e.store_vector(row, e.at(to, e.b.mul(at, columns)))
-            with straight, e.loop(e.i64(0), depth) as (k, _):
-                row = e.load_vector(e.at(source, e.b.add(e.b.mul(k, k_stride), unit)), exists)
-                e.store_vector(row, e.at(to, e.b.mul(k, columns)))
+            with turned:
+                first_unit = e.at(source, e.b.mul(unit, unit_stride))
+                whole = e.select(all_units, e.b.sub(depth, e.b.srem(depth, e.i64(e.lanes))), e.i64(0))
+                with e.loop(e.i64(0), whole, e.lanes) as (k, _):
+                    _turn_block(e, e.at(first_unit, k), unit_stride, e.at(to, e.b.mul(k, columns)), columns)
+                with e.loop(whole, depth, e.lanes) as (k, _):
+                    inside = existing, e.b.sub(depth, k)
+                    place = e.at(to, e.b.mul(k, columns))
+                    _turn_block(e, e.at(first_unit, k), unit_stride, place, columns, inside)
+            with straight:
+                for mask in (None, e.tail_mask(existing)):
+                    with (
+                        e.when(all_units if mask is None else e.b.not_(all_units)),
+                        e.loop(e.i64(0), depth) as (k, _),
+                    ):
+                        row = e.load_vector(e.at(source, e.b.add(e.b.mul(k, k_stride), unit)), mask)
+                        e.store_vector(row, e.at(to, e.b.mul(k, columns)))
     e.b.ret_void()
+
+
+def _turn_block(
+    e: Emitter,
+    source: Value,
+    stride: Value,
+    to: Value,
+    columns: Value,
+    inside: tuple[Value, Value] | None = None,
+) -> None:
+    """As many rows of `source` as a register has lanes, as columns of `to`.
+
+    Args:
+        stride, columns: numbers from a row to the next, of `source` and of `to`.
+        inside: rows of `source` and of `to` that exist, where not all do.
+    """
+    mask = None if inside is None else e.tail_mask(inside[1])
+    nothing = ir.Constant(e.mask, [0] * e.lanes)
+    rows = []
+    for lane in range(e.lanes):
+        if inside is not None:
+            exists = e.select(e.b.icmp_signed("<", e.i64(lane), inside[0]), mask, nothing)
+            rows.append(e.load_vector(e.at(source, e.b.mul(stride, e.i64(lane))), exists))
+        else:
+            rows.append(e.load_vector(e.at(source, e.b.mul(stride, e.i64(lane)))))
+    for lane, row in enumerate(_transposed(e, rows)):
+        place = e.at(to, e.b.mul(columns, e.i64(lane)))
+        if inside is None:
+            e.store_vector(row, place)
+            continue
+        with e.when(e.b.icmp_signed("<", e.i64(lane), inside[1])):
+            e.store_vector(row, place)
 
 
 def _transposed(e: Emitter, rows: list[Value]) -> list[Value]:
@@ -273,89 +307,3 @@ def _transposed(e: Emitter, rows: list[Value]) -> list[Value]:
         rows = new
         distance *= 2
     return rows
-
-
-def _emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
-    """`outer(…)`: result[m, n] is, or with `accumulate` grows by, the sum over k of
-    left[m, k] right[k, n], in that order.
-
-    The left operand is read at [m * left_m + k * left_k], the right one at [p * panel + k * right_k + n] in the p-th
-    panel of as many columns as the widest tile has. Threads share the rows of the result, or the panels where rows
-    are few.
-    """
-    args = [
-        ("left", POINTER), ("left_m", I64), ("left_k", I64), ("right", POINTER), ("right_k", I64),
-        ("panel", I64), ("depth", I64), ("rows", I64), ("columns", I64), ("result", POINTER), ("accumulate", I64),
-        ("thread", I64), ("threads", I64),
-    ]  # fmt: skip
-    e = function(module, "outer", args, target, dtype)
-    e.function.linkage = "internal"
-    left, left_m, left_k, right, right_k, panel, depth, rows, columns, result = e.function.args[:10]
-    accumulate, thread, threads = e.function.args[10:]
-    lanes = e.i64(e.lanes)
-    by_rows = e.b.icmp_signed(">=", rows, e.b.mul(threads, e.i64(4)))
-    first_row, last_row = e.share(rows, thread, threads)
-    first_row, last_row = e.select(by_rows, first_row, e.i64(0)), e.select(by_rows, last_row, rows)
-    widest = COLUMNS[-1]
-    wide = e.i64(widest * e.lanes)
-    first, last = e.share(e.ceil_div(columns, wide), thread, threads)
-    first = e.select(by_rows, e.i64(0), e.b.mul(first, wide))
-    last = e.select(by_rows, columns, e.smaller(columns, e.b.mul(last, wide)))
-
-    def block(
-        name: str,
-        row: Value,
-        count: Value,
-        k: Value,
-        block_depth: Value,
-        column: Value,
-        inside: Value,
-        tail: Value,
-    ) -> None:
-        source = e.at(left, e.b.add(e.b.mul(row, left_m), e.b.mul(k, left_k)))
-        start = e.b.add(e.b.mul(e.b.sdiv(column, wide), panel), inside)
-        other = e.at(right, e.b.add(e.b.mul(k, right_k), start))
-        to = e.at(result, e.b.add(e.b.mul(row, columns), e.b.add(column, inside)))
-        later = e.b.or_(accumulate, e.b.zext(e.b.icmp_signed(">", k, e.i64(0)), I64))
-        arguments = [
-            count,
-            source,
-            left_m,
-            left_k,
-            other,
-            right_k,
-            lanes,
-            block_depth,
-            to,
-            columns,
-            later,
-            tail,
-        ]
-        e.b.call(module.globals[name], arguments)
-
-    with (
-        e.loop(first_row, last_row, _ROW_BLOCK) as (row, _),
-        e.loop(e.i64(0), depth, _K_BLOCK) as (k, _),
-        e.loop(first, last, widest * e.lanes) as (column, _),
-    ):
-        count = e.smaller(e.i64(_ROW_BLOCK), e.b.sub(last_row, row))
-        block_depth = e.smaller(e.i64(_K_BLOCK), e.b.sub(depth, k))
-        left_over = e.b.sub(last, column)
-        registers = e.smaller(e.i64(widest), e.b.sdiv(left_over, lanes))
-        done = e.function.append_basic_block("whole")
-        switch = e.b.switch(registers, done)
-        for number in COLUMNS:
-            case = e.function.append_basic_block(f"columns_{number}")
-            switch.add_case(e.i64(number), case)
-            e.b.position_at_end(case)
-            block(block_name(number, False), row, count, k, block_depth, column, e.i64(0), lanes)
-            e.b.branch(done)
-        e.b.position_at_end(done)
-        at = e.b.mul(registers, lanes)
-        rest = e.b.sub(left_over, at)
-        partial = e.b.and_(
-            e.b.icmp_signed("<", registers, e.i64(widest)), e.b.icmp_signed(">", rest, e.i64(0))
-        )
-        with e.when(partial):
-            block(block_name(1, True), row, count, k, block_depth, column, at, rest)
-    e.b.ret_void()

@@ -60,6 +60,12 @@ class Emitter:
         """The address of a number."""
         return self.b.gep(base, [index], source_etype=self.number)
 
+    def room(self, kind: Any, count: int) -> Value:
+        """The address of memory on the stack for so many values of a type."""
+        made = self.b.alloca(ir.ArrayType(kind, count))
+        made.type = POINTER  # of any type, as all addresses here
+        return made
+
     def load(self, address: Value) -> Value:
         return self.b.load(address, typ=self.number, align=self.item)
 

@@ -97,8 +97,7 @@ class Program:
         for stage in self.schedule.stages:
             for kernel in stage.kernels:
                 most = max(most, len(kernel.accumulations) * MOST_COLUMNS)
-        kind = ir.ArrayType(e.vector, PANEL * most)
-        return e.b.alloca(kind)
+        return e.room(e.vector, PANEL * most)
 
     def emit_kernel(
         self,
@@ -177,8 +176,8 @@ class Program:
             left, depth = addressing.matrix(operand, step, first)
             right = e.at(addressing.pointer(packed), e.b.mul(block, e.b.mul(depth, columns)))
             args = [
-                rows, left, depth, e.i64(1), right, columns, e.i64(e.lanes), depth,
-                e.at(scratch, start), sums_row, e.i64(int(place > 0)), e.i64(e.lanes),
+                rows, left, depth, e.i64(1), right, columns, depth, e.at(scratch, start), sums_row,
+                e.i64(int(place > 0)),
             ]  # fmt: skip
             done = e.function.append_basic_block("multiplied")
             switch = e.b.switch(unit_blocks, done)

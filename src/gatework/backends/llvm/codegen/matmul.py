@@ -15,66 +15,72 @@ from gatework.backends.llvm.codegen.target import Target
 
 COLUMNS = (1, 2, 3, 4)
 _MOST_ROWS = 12
+_MOST_SUMS = 24  # more of them than hide the latency of a multiply-add: the rest is for what is read ahead
+_ROWS_OF_AN_ADDRESS = 3  # an address, and one or two strides from it, is what x86 adds as it reads
 
 ARGUMENTS = [
     ("left", POINTER),  # left[row * left_row + k * left_k]
     ("left_row", I64),
     ("left_k", I64),
-    ("right", POINTER),  # right[k * right_k + column register * right_register]
+    ("right", POINTER),  # right[k * right_k + column register * lanes]
     ("right_k", I64),
-    ("right_register", I64),
     ("count", I64),  # of k
     ("result", POINTER),  # result[row * result_row + column register * lanes]
     ("result_row", I64),
     ("accumulate", I64),  # 1: add to what the result holds, 0: begin at zero
-    ("tail", I64),  # numbers of the last column register that exist, where it is a tail; else the lanes
 ]
 
 
 def most_rows(target: Target, columns: int) -> int:
-    """Rows of the highest tile of so many column registers."""
-    return min(_MOST_ROWS, target.accumulators // columns)
+    """Rows of the highest tile of so many column registers: all that it holds fits the target's registers."""
+    fitting = (rows for rows in range(1, _MOST_ROWS + 1) if rows * columns <= _MOST_SUMS)
+    return max(rows for rows in fitting if target.tile_registers(rows, columns) <= target.registers)
 
 
-def emit_tile(
-    module: ir.Module, target: Target, dtype: str, rows: int, columns: int, *, tail: bool
-) -> ir.Function:
-    """One tile. With `tail` the right operand's last register is read under a mask, and so is the result's."""
-    e = function(module, tile_name(rows, columns, tail), ARGUMENTS, target, dtype)
-    left, left_row, left_k, right, right_k, right_register, count, result, result_row, accumulate, last = (
-        e.function.args
-    )
+def emit_tile(module: ir.Module, target: Target, dtype: str, rows: int, columns: int) -> ir.Function:
+    """One tile."""
+    e = function(module, tile_name(rows, columns), ARGUMENTS, target, dtype)
+    left, left_row, left_k, right, right_k, count, result, result_row, accumulate = e.function.args
     e.function.linkage = "internal"
-    mask = e.tail_mask(last) if tail else None
+    stride = e.b.mul(left_row, e.i64(e.item))
 
-    def masked(column: int) -> Value | None:
-        return mask if column == columns - 1 else None
+    def broadcast(row: int, bases: list[Value]) -> Value:
+        base, strides = bases[row // _ROWS_OF_AN_ADDRESS], row % _ROWS_OF_AN_ADDRESS
+        place = e.b.gep(base, [stride], source_etype=ir.IntType(8 * strides)) if strides else base
+        return e.splat(e.load(place))
 
-    offsets = [e.b.mul(left_row, e.i64(row)) for row in range(rows)]
-    places = [e.b.mul(right_register, e.i64(column)) for column in range(columns)]
+    def register(column: int, base: Value) -> Value:
+        return e.load_vector(e.at(base, e.i64(column * e.lanes)))
 
-    def step(k: Value, totals: list[Value]) -> list[Value]:
-        row_base = e.at(left, e.b.mul(k, left_k))
-        column_base = e.at(right, e.b.mul(k, right_k))
-        registers = [e.load_vector(e.at(column_base, place), masked(c)) for c, place in enumerate(places)]
-        new = []
-        for row in range(rows):
-            number = e.splat(e.load(e.at(row_base, offsets[row])))
+    def step(bases: list[Value], base: Value, totals: list[Value]) -> list[Value]:
+        """Holds the operand of which there is less and passes the other by."""
+        new: dict[tuple[int, int], Value] = {}
+        if rows < columns:
+            numbers = [broadcast(row, bases) for row in range(rows)]
             for column in range(columns):
-                new.append(e.fma(number, registers[column], totals[row * columns + column]))
-        return new
+                passing = register(column, base)
+                for row, number in enumerate(numbers):
+                    new[row, column] = e.fma(number, passing, totals[row * columns + column])
+        else:
+            registers = [register(column, base) for column in range(columns)]
+            for row in range(rows):
+                passing = broadcast(row, bases)
+                for column, value in enumerate(registers):
+                    new[row, column] = e.fma(passing, value, totals[row * columns + column])
+        return [new[place] for place in sorted(new)]
 
     addresses = [
         e.at(result, e.b.add(e.b.mul(result_row, e.i64(row)), e.i64(column * e.lanes)))
         for row in range(rows)
         for column in range(columns)
     ]
+    bases = [e.at(left, e.b.mul(left_row, e.i64(row))) for row in range(0, rows, _ROWS_OF_AN_ADDRESS)]
     entry = e.b.block
     resume = e.function.append_basic_block("resume")
     begin = e.function.append_basic_block("begin")
     e.b.cbranch(e.b.icmp_signed("!=", accumulate, e.i64(0)), resume, begin)
     e.b.position_at_end(resume)
-    held = [e.load_vector(address, masked(i % columns)) for i, address in enumerate(addresses)]
+    held = [e.load_vector(address) for address in addresses]
     e.b.branch(begin)
     e.b.position_at_end(begin)
     totals = []
@@ -85,28 +91,30 @@ def emit_tile(
         totals.append(phi)
     # One k a turn: the turn's multiply-adds fill the unit by themselves, and given several LLVM moves their loads
     # together until the accumulators no longer fit the registers.
-    with e.loop(e.i64(0), count, 1, totals) as (k, turn):
-        turn.next = step(k, turn.values)
-    for i, (address, value) in enumerate(zip(addresses, turn.values, strict=True)):
-        e.store_vector(value, address, masked(i % columns))
+    with e.loop(e.i64(0), count, 1, [right, *bases, *totals]) as (_, turn):
+        now, places, sums = turn.values[0], turn.values[1 : 1 + len(bases)], turn.values[1 + len(bases) :]
+        turn.next = [e.at(now, right_k), *(e.at(place, left_k) for place in places)]
+        turn.next += step(places, now, sums)
+    for address, value in zip(addresses, sums, strict=True):
+        e.store_vector(value, address)
     e.b.ret_void()
     return e.function
 
 
-def tile_name(rows: int, columns: int, tail: bool) -> str:
-    return f"tile_{rows}x{columns}" + ("_tail" if tail else "")
+def tile_name(rows: int, columns: int) -> str:
+    return f"tile_{rows}x{columns}"
 
 
-def emit_block(module: ir.Module, target: Target, dtype: str, columns: int, *, tail: bool) -> None:
+def emit_block(module: ir.Module, target: Target, dtype: str, columns: int) -> None:
     """`block_C`: rows cut into tiles of nearly equal height, each by the tile made for it.
 
     16 rows are 6, 5, 5 rather than 6, 6, 4: the lowest tile is the one that wastes most.
     """
     most = most_rows(target, columns)
-    tiles = [emit_tile(module, target, dtype, rows, columns, tail=tail) for rows in range(1, most + 1)]
-    e = function(module, block_name(columns, tail), [("rows", I64), *ARGUMENTS], target, dtype)
+    tiles = [emit_tile(module, target, dtype, rows, columns) for rows in range(1, most + 1)]
+    e = function(module, block_name(columns), [("rows", I64), *ARGUMENTS], target, dtype)
     rows, left, left_row, *rest = e.function.args
-    result, result_row = rest[5], rest[6]
+    result, result_row = rest[4], rest[5]
     parts = e.ceil_div(rows, e.i64(most))
     with e.when(e.b.icmp_signed(">", rows, e.i64(0))):
         height = e.b.sdiv(rows, parts)
@@ -116,7 +124,7 @@ def emit_block(module: ir.Module, target: Target, dtype: str, columns: int, *, t
             part_rows = e.b.add(height, extra)
             first = e.b.add(e.b.mul(part, height), e.smaller(part, higher))
             args = [e.at(left, e.b.mul(first, left_row)), left_row, *rest]
-            args[7] = e.at(result, e.b.mul(first, result_row))
+            args[6] = e.at(result, e.b.mul(first, result_row))
             done = e.function.append_basic_block("done")
             switch = e.b.switch(part_rows, done)
             for tile_rows, tile in enumerate(tiles, start=1):
@@ -129,13 +137,13 @@ def emit_block(module: ir.Module, target: Target, dtype: str, columns: int, *, t
     e.b.ret_void()
 
 
-def block_name(columns: int, tail: bool) -> str:
-    return f"block_{columns}" + ("_tail" if tail else "")
+def block_name(columns: int) -> str:
+    return f"block_{columns}"
 
 
 def linked_name(columns: int, dtype: str, target: Target) -> str:
     """The name by which programs call a block: several dtypes and targets live in one process."""
-    return f"{block_name(columns, False)}_{dtype}_{target.name}"
+    return f"{block_name(columns)}_{dtype}_{target.name}"
 
 
 BLOCK_TYPE = ir.FunctionType(ir.VoidType(), [I64, *(kind for _, kind in ARGUMENTS)])
@@ -144,5 +152,4 @@ BLOCK_TYPE = ir.FunctionType(ir.VoidType(), [I64, *(kind for _, kind in ARGUMENT
 def emit_products(module: ir.Module, target: Target, dtype: str) -> None:
     """Every block that lowered programs call."""
     for columns in COLUMNS:
-        emit_block(module, target, dtype, columns, tail=False)
-    emit_block(module, target, dtype, 1, tail=True)
+        emit_block(module, target, dtype, columns)

@@ -44,10 +44,13 @@ class Target:
         """Numbers of a size in one register."""
         return self.vector_bytes // item_bytes
 
-    @property
-    def accumulators(self) -> int:
-        """Registers that a tile of a product may hold; the rest is for its operands."""
-        return 24 if self.registers >= 32 else 12
+    def tile_registers(self, rows: int, columns: int) -> int:
+        """Registers that a tile of a product needs, of so many rows and column registers.
+
+        They are its sums; one operand whole, numbers of the rows or column registers, whichever are fewer; one
+        register through which the other passes; and where a multiply-add is two instructions, one for the product.
+        """
+        return rows * columns + min(rows, columns) + 1 + int(not self.fma)
 
 
 def target_of(triple: str, features: str) -> Target:

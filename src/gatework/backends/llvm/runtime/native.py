@@ -82,7 +82,7 @@ def driver(dtype: torch.dtype, target: Target) -> Driver:
     _, code = _cached(f"driver {number}", target, lambda: _compile_driver(target, number))
     engine = _load(code, target)
     for columns in matmul.COLUMNS:
-        name = matmul.block_name(columns, False)
+        name = matmul.block_name(columns)
         llvm.add_symbol(matmul.linked_name(columns, number, target), engine.get_function_address(name))
     llvm.add_symbol(driver.BARRIER, engine.get_function_address(driver.BARRIER))
     task, alone = engine.get_function_address("task"), engine.get_function_address("alone")
