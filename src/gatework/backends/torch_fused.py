@@ -171,17 +171,35 @@ def run_stack(
     """A whole stack in one call of torch's operator; see `gatework.backends.program.Backend.run_stack`."""
     kind = _kind(call.graph)
     count = len(call.names)
-    weights = [
-        weight
+    layers = [
+        flat_weights(dict(zip(call.names, parameters[first : first + count], strict=True)))
         for first in range(0, len(parameters), count)
-        for weight in flat_weights(dict(zip(call.names, parameters[first : first + count], strict=True)))
     ]
+    dropout = call.training and call.dropout and len(call.layers) > 1
+    if call.steps == 1 and not (call.bidirectional or dropout or "weight_hr" in call.names):
+        return _run_step(kind, x, layers, states)
+    weights = [weight for layer in layers for weight in layer]
     hx = list(states) if kind == "lstm" else states[0]
     options = len(call.layers), call.dropout, call.training, call.bidirectional, False
     work = sum(numbers for _, numbers in call.layers) * call.steps * call.rows
     with teams.by_size("sequence", work):
         result = _OPERATORS[kind](x, hx, weights, call.bias, *options)
     return result[0], tuple(result[1:])
+
+
+def _run_step(
+    kind: Kind, x: Tensor, layers: Sequence[Sequence[Tensor]], states: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One step of a whole stack, layer by layer."""
+    below, finals = x[0], []
+    for layer, weights in enumerate(layers):
+        hx = [state[layer] for state in states]
+        stepped = _STEPS[kind](below, hx if kind == "lstm" else hx[0], *weights)
+        finals.append(stepped if isinstance(stepped, tuple) else (stepped,))
+        below = finals[-1][0]
+    if len(layers) == 1:
+        return below.unsqueeze(0), tuple(state.unsqueeze(0) for state in finals[0])
+    return below.unsqueeze(0), tuple(torch.stack(state) for state in zip(*finals, strict=True))
 
 
 def _kind(graph: Graph) -> Kind:

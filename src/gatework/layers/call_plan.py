@@ -144,7 +144,7 @@ def plan_dense_call(
     """
     request = Request(asked, rows, one_step=steps == 1, training=grad, dtype=dtype)
     plan = plan_call(stack, request, training)
-    if not plan.whole_stack or not plan.choice.backend.plain_tensors:
+    if not plan.whole_stack:
         return None
     return plan, stack_call(stack, plan.graph, training, dtype, steps, rows, given, input_gradient)
 

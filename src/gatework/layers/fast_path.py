@@ -1,4 +1,4 @@
-"""The short way through a layer: a dense batch of plain tensors, one native call for the whole stack.
+"""The short way through a layer: a dense batch of plain tensors, one call of the backend for the whole stack.
 
 What is checked here only tells the plain call from all others: those, wrong arguments among them, take the long way,
 to the same numbers or to their error.
@@ -23,24 +23,28 @@ def fast_path(
 
     Args:
         parameters: of all layers, in the order of `stack.module_names`; None for one that is no parameter.
-        x: (T, B, I)
-        hx: (L, B, size) of each state.
+        x: (T, B, I), or (B, T, I) if batch_first.
+        hx: (L * directions, B, size) of each state.
         training: the module's mode.
     """
     if type(x) is not Tensor and type(x) is not nn.Parameter:
         return None
+    if x.dim() != 3:
+        return None
+    x = x.transpose(0, 1) if stack.batch_first else x
     shape = x.shape
-    if stack.batch_first or len(shape) != 3 or not shape[0] or not shape[1] or shape[2] != stack.input_size:
+    if not shape[0] or not shape[1] or shape[2] != stack.input_size:
         return None
     if training and stack.random_in_training:
         return None
     states: tuple[Tensor, ...] = ()
+    depth = stack.num_layers * stack.directions
     if hx is not None:
         states = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
         if len(states) != len(stack.state_widths):
             return None
         for state, width in zip(states, stack.state_widths, strict=True):
-            if not isinstance(state, Tensor) or state.shape != (stack.num_layers, shape[1], width):
+            if not isinstance(state, Tensor) or state.shape != (depth, shape[1], width):
                 return None
     elif not stack.starts_at_zero:
         return None
@@ -62,5 +66,11 @@ def fast_path(
     if planned is None:
         return None
     plan, call = planned
-    output, final = plan.choice.backend.run_stack(call, x, parameters, states)
+    backend = plan.choice.backend
+    if not backend.plain_tensors:  # torch's operator, which is always given its states
+        states = states or tuple(x.new_zeros(depth, shape[1], width) for width in stack.state_widths)
+    elif stack.batch_first:
+        x = x.contiguous()
+    output, final = backend.run_stack(call, x, parameters, states)
+    output = output.transpose(0, 1) if stack.batch_first else output
     return output, final if len(final) > 1 else final[0]
