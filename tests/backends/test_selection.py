@@ -34,7 +34,10 @@ def test_auto_leaves_the_engine_where_it_cannot_run() -> None:
         assert gw.explain(known).name == "torch"
     assert gw.explain(known.bfloat16()).name == "torch"
     assert "bfloat16" in gw.explain(other.bfloat16()).reason
-    assert gw.explain(gw.GRU(2, 3), torch.zeros(1, 5, 2)).name == "torch"  # one step
+    one = torch.zeros(1, 5, 256)
+    assert "a single step does not repay" in gw.explain(gw.GRU(256, 256), one).reason
+    assert gw.explain(gw.GRU(256, 256), one).name == "torch"
+    assert gw.explain(gw.GRU(256, 8), one).name == "llvm"  # few weights
     x, tangent = torch.randn(4, 1, 2), torch.randn(4, 1, 2)
     layer = gw.Recurrent("gru_original", 2, 3)
     _, got = torch.func.jvp(lambda x: layer(x)[0], (x,), (tangent,))

@@ -145,7 +145,7 @@ class Request(NamedTuple):
         rows: B
         record: gates are to be kept.
         empty: there are no steps or no rows.
-        one_step: the call is for a single step.
+        one_step: the call is for a single step, which does not repay the engine's call.
         training: gradients are enabled.
         device, dtype: of the input.
         obstacle: why native code cannot be called now, or not with the call's tensors; None where it can.

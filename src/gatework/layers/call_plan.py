@@ -111,16 +111,27 @@ def plan_compiled_call(stack: LayerStack, request: Request, training: bool) -> C
     return None if plan.choice.backend.chain_operator() is None else plan
 
 
+FEW_WEIGHTS = 65_536
+"""Weights of a layer up to which a single step repays the engine's call, which brings them into its own order."""
+
+
+@lru_cache(maxsize=1024)
+def lone_step(stack: LayerStack, steps: int) -> bool:
+    """Whether a call of so many steps is a single one, with too many weights to repay the engine's call."""
+    return steps == 1 and max(weights for _, weights in stack.layers) > FEW_WEIGHTS
+
+
 def request_of(
-    tensors: Sequence[Tensor], *, rows: int, steps: int, empty: bool = False, record: bool = False
+    tensors: Sequence[Tensor], *, rows: int, one_step: bool, empty: bool = False, record: bool = False
 ) -> Request:
     """What the choice of a backend reads of a call.
 
     Args:
         tensors: all that the call reads, its input first.
-        rows, steps: B and T
+        rows: B
+        one_step: whether it is a single step that does not repay the engine's call.
     """
-    return Request.of(asked(), tensors, rows=rows, one_step=steps == 1, empty=empty, record=record)
+    return Request.of(asked(), tensors, rows=rows, one_step=one_step, empty=empty, record=record)
 
 
 @lru_cache(maxsize=4096)
@@ -142,7 +153,7 @@ def plan_dense_call(
         given: states are given; else they begin at zero.
         input_gradient: whether the gradient of the input is wanted; None where no gradient is.
     """
-    request = Request(asked, rows, one_step=steps == 1, training=grad, dtype=dtype)
+    request = Request(asked, rows, one_step=lone_step(stack, steps), training=grad, dtype=dtype)
     plan = plan_call(stack, request, training)
     if not plan.whole_stack:
         return None

@@ -18,7 +18,14 @@ from gatework.backends import Choice, selection
 from gatework.cells import get
 from gatework.graph import Cell
 from gatework.layers.arguments import LayerArguments, Output, check_shapes
-from gatework.layers.call_plan import CallPlan, plan_call, plan_compiled_call, request_of, stack_call
+from gatework.layers.call_plan import (
+    CallPlan,
+    lone_step,
+    plan_call,
+    plan_compiled_call,
+    request_of,
+    stack_call,
+)
 from gatework.layers.fast_path import fast_path
 from gatework.layers.layer_by_layer import run_layers
 from gatework.layers.memory import Lengths, Memories, read_memories
@@ -251,7 +258,7 @@ class Recurrent(nn.Module):
         request = request_of(
             [*call.tensors, *parameters],
             rows=call.rows,
-            steps=call.steps,
+            one_step=lone_step(stack, call.steps),
             empty=call.empty,
             record=bool(tapes),
         )
@@ -346,7 +353,7 @@ class Recurrent(nn.Module):
         request = request_of(
             [like, *self._flat_weights()],
             rows=rows,
-            steps=steps,
+            one_step=lone_step(self.stack, steps),
             empty=input is not None and input.numel() == 0,
             record=bool(tapes_of(self)),
         )

@@ -146,7 +146,9 @@ class RecurrentCell(nn.Module):
             x, [*parameters.items(), *zip((s.name for s in self._stack.graph.states), states, strict=True)]
         )
         check_shapes(self._stack, weights)
-        request = request_of((x, *states, *parameters.values()), rows=len(x), steps=1, empty=x.numel() == 0)
+        request = request_of(
+            (x, *states, *parameters.values()), rows=len(x), one_step=True, empty=x.numel() == 0
+        )
         plan = plan_call(self._stack, request, training=False)
         sequence = SequenceInput({plan.graph.inputs[0].name: x.unsqueeze(0)}, {}, states)
         return plan.choice.backend.run(plan.graph, parameters, sequence, record=False).states

@@ -47,7 +47,7 @@ class Stream:
         ]
         tensors = [value for layer in self._parameters for value in layer.values()]
         check_shapes(stack, tensors)
-        plan = plan_call(stack, request_of(tensors, rows=batch_size, steps=2), training=False)
+        plan = plan_call(stack, request_of(tensors, rows=batch_size, one_step=False), training=False)
         self._graph, self._backend = plan.graph, plan.choice.backend
         self._stack, self._residual = stack, stack.residual
         self._x_shape = batch_size, stack.input_size
