@@ -68,16 +68,18 @@ def check(contestant: Contestant, output: np.ndarray, gradient: np.ndarray) -> N
             raise SystemExit(f"{contestant.name} is wrong: its {label} differs by {difference:.1e}")
 
 
-def timed(calls: dict[str, Callable[[], Any]], seconds: float, rounds: int = 5) -> dict[str, list[float]]:
+def timed(
+    calls: dict[str, Callable[[], Any]], seconds: float, rounds: int = 5, pause: float = _PAUSE
+) -> dict[str, list[float]]:
     """Milliseconds of every call, in turns of shuffled order, until the time is used and every call has its rounds.
 
     Before a sample the threads of the one before may still be spinning: there is a pause, and a call that is
-    not timed wakes this one's own.
+    not timed wakes this one's own. Where no threads take part there need not be a pause.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     repeat: dict[str, int] = {}
     for name, call in calls.items():
-        time.sleep(_PAUSE)
+        time.sleep(pause)
         call()
         tries = []
         for _ in range(3):
@@ -89,7 +91,7 @@ def timed(calls: dict[str, Callable[[], Any]], seconds: float, rounds: int = 5) 
     least = 3 if sum(repeat.values()) == len(calls) else rounds
     while turn < least or (time.perf_counter() - begin < seconds and turn < 50):
         for name in shuffle.sample(list(calls), len(calls)):
-            time.sleep(_PAUSE)
+            time.sleep(pause)
             calls[name]()
             start = time.perf_counter()
             for _ in range(repeat[name]):
