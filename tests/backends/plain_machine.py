@@ -47,6 +47,7 @@ from gatework.backends.compiled.machine import Sharing
 from gatework.backends.compiled.refusal import not_lowered
 from gatework.backends.compiled.spans import Affine, Number, chunks, extent
 from gatework.backends.program import Piece
+from gatework.backends.storage import stored
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import Graph, Node, resolve
 from gatework.graph.ops import OPS
@@ -239,8 +240,10 @@ class Pass:
 
     def _bind(self, command: Bind) -> None:
         bound = command.bound
+        found = {name: self.tensors[parameter(name, bound.layer)].clone() for name in parameters_of(bound)}
         self.memory.parameters[bound] = {
-            name: self.tensors[parameter(name, bound.layer)].clone() for name in parameters_of(bound)
+            name: stored(value, bound.storage) if name.startswith("weight_") else value
+            for name, value in found.items()
         }
 
     def _copy(self, command: Copy) -> None:

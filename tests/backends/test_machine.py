@@ -10,6 +10,7 @@ import torch
 import gatework as gw
 from gatework.backends import BACKENDS, selection
 from gatework.backends.compiled.dense.maps import Maps
+from gatework.backends.storage import Storage
 from gatework.layers import Linear
 from gatework.layers.softmax import Softmax
 from tests.backends.plain_machine import PlainBackend, PlainMachine
@@ -74,3 +75,14 @@ def test_a_second_machine_has_linear_maps_and_softmaxes() -> None:
         best = maps.likeliest(hidden.detach(), softmax.weight, softmax.bias, 3, ())
         assert best is not None
         assert torch.equal(best[1], torch.log_softmax(logits, 1).topk(3, dim=1)[1])
+
+
+@pytest.mark.parametrize("storage", ["bf16", "int8"])
+def test_a_second_machine_keeps_weights_in_fewer_bits(storage: Storage, plain: str) -> None:
+    layer, x = layer_of("lstm").double(), torch.randn(6, 2, 3).double()
+    found = []
+    for backend in (plain, "eager"):
+        with gw.backend(backend):
+            stream = layer.stream(2, weights=storage)
+            found.append(torch.stack([stream.step(each).clone() for each in x]))
+    assert_close(*found)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gatework.backends.admission import mode_refusal, tensor_refusal
 from gatework.backends.reasons import Reason
+from gatework.backends.storage import Storage
 from gatework.graph import Graph
 
 Piece = tuple[int, int, int]
@@ -223,6 +224,7 @@ class StackSnapshot:
         sizes: of each layer.
         states: (L, B, size) of each state before the first step.
         memories: of each layer.
+        storage: how weight matrices may be kept; the parameters are as they are read back from it.
     """
 
     graph: Graph
@@ -230,6 +232,7 @@ class StackSnapshot:
     sizes: Sequence[Mapping[str, int]]
     states: tuple[Tensor, ...]
     memories: Sequence[Mapping[str, MemoryValue]]
+    storage: Storage = "full"
 
 
 class Stepper(Protocol):

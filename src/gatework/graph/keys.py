@@ -54,6 +54,7 @@ Kind = Literal[
     "bias",
     "vector",
     "packed",  # weight blocks, as products read them
+    "scale",  # of each row of packed blocks of whole numbers
     "scratch",
     "sum",  # parts of a reduction over the units
     "scalar",  # a row's own number

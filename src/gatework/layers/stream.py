@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gatework.backends import SequenceInput, StackSnapshot, Stepper
 from gatework.backends.admission import readable
+from gatework.backends.storage import STORAGES, Storage, stored
 from gatework.graph.node import resolve
 from gatework.layers.arguments import check_shapes, check_states
 from gatework.layers.call_plan import plan_call, request_of
@@ -32,6 +33,7 @@ class Stream:
         batch_size: int = 1,
         memory: Tensor | Memories | None = None,
         memory_lengths: Tensor | None = None,
+        storage: Storage = "full",
     ) -> None:
         if stack.bidirectional:
             raise ValueError(
@@ -40,6 +42,12 @@ class Stream:
             )
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: it must be 1 or more.")
+        if storage not in STORAGES:
+            raise ValueError(f"weights={storage!r}: it must be one of {', '.join(map(repr, STORAGES))}.")
+        if storage != "full" and stack.graph.inputs_of_kind("memory"):
+            raise ValueError(
+                f"weights={storage!r} is for cells that attend to nothing; {stack.graph.name} attends."
+            )
         self.batch_size = batch_size
         self._parameters = [
             {name: value.detach().clone() for name, value in weights(layer, 0).items()}
@@ -47,6 +55,10 @@ class Stream:
         ]
         tensors = [value for layer in self._parameters for value in layer.values()]
         check_shapes(stack, tensors)
+        self._storage = storage
+        if storage != "full":
+            self._parameters = [_stored(layer, storage) for layer in self._parameters]
+            tensors = [value for layer in self._parameters for value in layer.values()]
         plan = plan_call(stack, request_of(tensors, rows=batch_size, one_step=False), training=False)
         self._graph, self._backend = plan.graph, plan.choice.backend
         self._stack, self._residual = stack, stack.residual
@@ -79,14 +91,16 @@ class Stream:
         memories = [self._memories.of(layer) for layer in every]
         if not stack.by_layer:
             return self._backend.prepare_stepper(
-                StackSnapshot(self._graph, self._parameters, sizes, self._start, memories)
+                StackSnapshot(self._graph, self._parameters, sizes, self._start, memories, self._storage)
             )
         steppers = []
         for layer in every:
             start, part = tuple(state[layer] for state in self._start), slice(layer, layer + 1)
             steppers.append(
                 self._backend.prepare_stepper(
-                    StackSnapshot(self._graph, self._parameters[part], sizes[part], start, memories[part])
+                    StackSnapshot(
+                        self._graph, self._parameters[part], sizes[part], start, memories[part], self._storage
+                    )
                 )
             )
         made = [stepper for stepper in steppers if stepper is not None]
@@ -209,3 +223,19 @@ class _LayerByLayer:
 
 def _as_state(states: tuple[Any, ...]) -> State:
     return states if len(states) > 1 else states[0]
+
+
+def _stored(parameters: Mapping[str, Tensor], storage: Storage) -> dict[str, Tensor]:
+    """A layer's parameters with its weight matrices as they are read back from a storage.
+
+    Raises:
+        ValueError: a weight is infinite or NaN, which has no place among whole multiples of a scale.
+    """
+    made = {}
+    for name, value in parameters.items():
+        if name.startswith("weight_"):
+            if not value.isfinite().all():
+                raise ValueError(f"weights={storage!r}: {name} has entries that are infinite or NaN.")
+            value = stored(value, storage)
+        made[name] = value
+    return made

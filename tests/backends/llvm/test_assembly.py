@@ -20,6 +20,7 @@ from gatework.backends.llvm.codegen import matmul
 from gatework.backends.llvm.codegen.driver import emit_driver
 from gatework.backends.llvm.codegen.lower import Program
 from gatework.backends.llvm.codegen.target import Target, target_of
+from gatework.backends.storage import STORAGES, Storage
 from gatework.graph import Graph
 from gatework.graph.schedule import schedule
 
@@ -95,6 +96,13 @@ def of_driver(on: Target, dtype: str) -> str:
     return assembly(module, on)
 
 
+def of_products(on: Target, storage: Storage) -> str:
+    module = ir.Module("products")
+    module.triple = on.triple
+    matmul.emit_products(module, on, "float32", storage)
+    return assembly(module, on)
+
+
 def of_program(graph: Graph, on: Target, dtype: str) -> str:
     module = ir.Module("program")
     module.triple = on.triple
@@ -113,7 +121,17 @@ def programs(cell: str) -> list[Graph]:
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_tile_keeps_anything_on_the_stack(name: str, dtype: str) -> None:
     on = TARGETS[name]
-    tiles = {loop.function: loop for loop in loops(of_driver(on, dtype)) if loop.function.startswith("tile_")}
+    check_tiles(of_driver(on, dtype), on)
+
+
+@pytest.mark.parametrize("storage", STORAGES[1:])
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_tile_with_weights_in_fewer_bits_keeps_anything_on_the_stack(name: str, storage: Storage) -> None:
+    check_tiles(of_products(TARGETS[name], storage), TARGETS[name])
+
+
+def check_tiles(text: str, on: Target) -> None:
+    tiles = {loop.function: loop for loop in loops(text) if loop.function.startswith("tile_")}
     expected = {
         matmul.tile_name(rows, columns)
         for columns in matmul.COLUMNS

@@ -24,6 +24,7 @@ from gatework.backends.compiled.commands import (
 )
 from gatework.backends.compiled.spans import ANY_CHUNK, Chunk, Number, chunks
 from gatework.backends.program import Piece
+from gatework.backends.storage import Storage
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey
 
@@ -72,10 +73,16 @@ class CommandBuilder:
         self._commands = self._last
 
     def bind(
-        self, program: Graph, graph: Graph, sizes: Mapping[str, int], rows: int, layer: int | None = None
+        self,
+        program: Graph,
+        graph: Graph,
+        sizes: Mapping[str, int],
+        rows: int,
+        layer: int | None = None,
+        storage: Storage = "full",
     ) -> BoundProgram:
         """A program with the parameters of a layer as they are when this command runs; see `BoundProgram`."""
-        bound = BoundProgram(program, graph, sizes, rows, layer)
+        bound = BoundProgram(program, graph, sizes, rows, layer, storage)
         self._commands.append(Bind(bound))
         return bound
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from gatework.backends.compiled.spans import Number
+from gatework.backends.storage import Storage
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey
 
@@ -76,6 +77,7 @@ class BoundProgram:
         sizes: values of the sizes that the graphs name.
         rows: the most that it runs for.
         layer: whose parameters they are; None where there is but one layer.
+        storage: how a machine may keep the weight matrices, which are as they are read back from it.
     """
 
     program: Graph
@@ -83,6 +85,7 @@ class BoundProgram:
     sizes: Mapping[str, int]
     rows: int
     layer: int | None
+    storage: Storage
 
 
 @dataclass(frozen=True, slots=True)

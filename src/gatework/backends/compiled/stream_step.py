@@ -23,6 +23,7 @@ from gatework.backends.compiled.forward_backward import ATTENDED_ROWS
 from gatework.backends.compiled.machine import Machine
 from gatework.backends.compiled.programs import given_at_steps, programs_of
 from gatework.backends.program import StackSnapshot
+from gatework.backends.storage import Storage
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
@@ -51,19 +52,21 @@ def bind_layer(
     sizes: Mapping[str, int],
     rows: int,
     layer: int | None = None,
+    storage: Storage = "full",
 ) -> BoundLayer:
     """A layer's programs with its weights as they are now, for so many rows at most.
 
     Args:
         layer: its number in a stack; None where it is alone.
+        storage: how its weight matrices may be kept.
     """
     programs = programs_of(graph)
     outer, hoisted = None, dict[ArrayKey, Address]()
     if programs.hoisted is not None:
-        outer = work.bind(programs.hoisted, graph, sizes, rows, layer)
+        outer = work.bind(programs.hoisted, graph, sizes, rows, layer, storage)
         widths = given_at_steps(programs.hoisted, sizes)
         hoisted = {key: work.scratch(rows * width) for key, width in widths.items()}
-    loop = work.bind(programs.loop, graph, sizes, rows, layer)
+    loop = work.bind(programs.loop, graph, sizes, rows, layer, storage)
     states = {state.name: work.scratch(2 * rows * resolve(state.size, sizes)) for state in graph.states}
     return BoundLayer(outer, loop, states, hoisted)
 
@@ -122,7 +125,10 @@ class Stepper:
         weights = sum(value.numel() for layer in parameters for value in layer.values())
         self._team = machine.team("step", weights * self._rows)
         work = CommandBuilder(self._dtype)
-        layers = [bind_layer(work, graph, own, self._rows, number) for number, own in enumerate(sizes)]
+        layers = [
+            bind_layer(work, graph, own, self._rows, number, stack.storage)
+            for number, own in enumerate(sizes)
+        ]
         setup = work.finish()
         result = {_OUTPUT: self._widths[graph.states[0].name], **given_at_steps(graph, sizes[-1])}
         places = {key: work.scratch(self._rows * width) for key, width in result.items()}

@@ -64,6 +64,7 @@ from gatework.backends.llvm.native_list import (
     Places,
 )
 from gatework.backends.llvm.runtime.native import Native, driver, native
+from gatework.backends.storage import STORAGES, Storage
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
 from gatework.graph.parameters import gate_rows
@@ -141,7 +142,8 @@ class Encoder:
     def _bind(self, command: Bind) -> None:
         """A program's scratch memory, and the commands that pack its weights."""
         bound = command.bound
-        code = native(bound.program, self._places.dtype, self._target)
+        storage = bound.storage if self._places.dtype is torch.float32 else "full"
+        code = native(bound.program, self._places.dtype, self._target, storage)
         self._places.programs.append(code)
         layout, lanes, sizes = code.layout, self._lanes, bound.sizes
         arrays: dict[ArrayKey, Address] = {}
@@ -151,7 +153,7 @@ class Encoder:
             count = unit_blocks(max(group.size for group in groups), width, lanes, self._parts)
             scalars[ScalarKey("unit_blocks", label)] = count
             for group in groups:
-                self._pack(group, bound, count, arrays)
+                self._pack(group, bound, storage, count, arrays)
         for key in layout.pointers:
             match key.kind:
                 case "bias":
@@ -171,11 +173,17 @@ class Encoder:
         self._programs[bound] = PlacedProgram(code, arrays, scalars)
 
     def _pack(
-        self, group: MatmulGroup, bound: BoundProgram, count: int, arrays: dict[ArrayKey, Address]
+        self,
+        group: MatmulGroup,
+        bound: BoundProgram,
+        storage: Storage,
+        count: int,
+        arrays: dict[ArrayKey, Address],
     ) -> None:
         graph, sizes = bound.graph, bound.sizes
         size = count * self._lanes
         columns = group.size * size
+        smaller = {"full": 1, "bf16": 2, "int8": 4}[storage]  # stored weights in the place of one
         for key, factors in zip(group.packed, group.factors, strict=True):
             for position, factor in enumerate(factors):
                 first, last = gate_rows(graph, factor.slot, sizes)[factor.gate]
@@ -183,14 +191,19 @@ class Encoder:
                 width = resolve(block.columns, sizes)
                 units, depth = (width, last - first) if factor.transposed else (last - first, width)
                 blocks = -(-units // size) * count
+                scales = key._replace(kind="scale")
                 if position == 0:
-                    arrays[key] = self._scratch(blocks // count * depth * columns)
+                    arrays[key] = self._scratch(blocks // count * depth * columns // smaller)
+                    if storage != "full":
+                        arrays[scales] = self._scratch(blocks // count * columns)
+                scale = 0 if storage == "full" else self._place(arrays[scales].at(position * size))
                 strides = (1, width) if factor.transposed else (width, 1)
                 source = self._place(Address(parameter(f"weight_{factor.slot}", bound.layer), first * width))
-                packed = self._place(arrays[key].at(position * size))
+                packed = self._place(arrays[key].at(position * size // smaller))
                 self._add(
                     PACK, source=source, unit_stride=strides[0], k_stride=strides[1], units=units, depth=depth,
-                    packed=packed, columns=columns, size=size, blocks=blocks,
+                    packed=packed, columns=columns, size=size, blocks=blocks, storage=STORAGES.index(storage),
+                    scales=scale,
                 )  # fmt: skip
 
     def _run(self, command: Run) -> None:
@@ -234,7 +247,8 @@ class Encoder:
         packed = self._scratch(panels * depth * columns)
         self._add(
             PACK, source=self._place(weight), unit_stride=stride, k_stride=1, units=units, depth=depth,
-            packed=self._place(packed), columns=columns, size=columns, blocks=panels * COLUMNS[-1],
+            packed=self._place(packed), columns=columns, size=columns, blocks=panels * COLUMNS[-1], storage=0,
+            scales=0,
         )  # fmt: skip
         self._part.commands.append(_BARRIER)
         return packed

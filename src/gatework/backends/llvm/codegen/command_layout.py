@@ -9,11 +9,12 @@ from __future__ import annotations
 RUN, COPY, PACK, OUTER, BARRIER, SOFTMAX, BEST, OUTER_OF_ROWS = range(8)
 
 _OUTER = "left", "left_m", "left_k", "right", "right_k", "panel", "depth", "rows", "columns", "result"
+_PACK = "source", "unit_stride", "k_stride", "units", "depth", "packed", "columns", "size", "blocks"
 
 FIELDS: dict[int, tuple[str, ...]] = {
     RUN: ("program", "table", "scalars", "first_step", "last_step", "rows", "by_units"),
     COPY: ("source", "to", "size", "rows"),
-    PACK: ("source", "unit_stride", "k_stride", "units", "depth", "packed", "columns", "size", "blocks"),
+    PACK: (*_PACK, "storage", "scales"),
     OUTER: (*_OUTER, "accumulate"),
     OUTER_OF_ROWS: (*_OUTER, "count"),
     SOFTMAX: ("table", "bias", "normaliser", "mean", "floor", "units", "columns", "gradient"),

@@ -18,7 +18,9 @@ from gatework.backends.llvm.codegen.emitter import I64, POINTER, VOID, Emitter, 
 from gatework.backends.llvm.codegen.matmul import emit_products
 from gatework.backends.llvm.codegen.outer import emit_outer
 from gatework.backends.llvm.codegen.softmax import emit_best, emit_softmax
+from gatework.backends.llvm.codegen.storing import emit_storing
 from gatework.backends.llvm.codegen.target import Target
+from gatework.backends.storage import STORAGES
 
 BARRIER = "gatework_barrier"
 BARRIER_TYPE = ir.FunctionType(VOID, [POINTER, I64])
@@ -55,6 +57,9 @@ def emit_driver(module: ir.Module, target: Target, dtype: str) -> None:
     _emit_barrier(module, target, dtype)
     _emit_copy(module, target, dtype)
     _emit_pack(module, target, dtype)
+    if dtype == "float32":
+        for storage in STORAGES[1:]:
+            emit_storing(module, target, storage)
     emit_outer(module, target, dtype)
     emit_softmax(module, target, dtype)
     emit_best(module, target, dtype)
@@ -80,6 +85,7 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
         for i, kind in enumerate((POINTER, I64, POINTER, POINTER, POINTER))
     )
     functions = module.globals
+    stored = STORAGES if dtype == "float32" else STORAGES[:1]
     with e.loop(e.i64(0), count) as (index, _):
         command = e.b.gep(commands, [e.b.mul(index, e.i64(layout.ROW))], source_etype=I64)
 
@@ -125,8 +131,13 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
         field, address = case(layout.PACK)
         first, last = e.share(field("blocks"), thread, threads)
         arguments = [address("source"), *map(field, ("unit_stride", "k_stride", "units", "depth"))]
-        arguments += [address("packed"), field("columns"), field("size")]
-        e.b.call(functions["pack"], [*arguments, first, last])
+        arguments += [address("packed"), field("columns"), field("size"), first, last]
+        for code, storage in enumerate(stored):
+            with e.when(e.b.icmp_signed("==", field("storage"), e.i64(code))):
+                if storage == "full":
+                    e.b.call(functions["pack"], arguments)
+                else:
+                    e.b.call(functions[f"pack_{storage}"], [*arguments, address("scales")])
         e.b.branch(done)
 
         field, address = case(layout.OUTER)

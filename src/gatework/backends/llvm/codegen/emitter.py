@@ -9,6 +9,7 @@ from typing import Any
 from llvmlite import ir
 
 from gatework.backends.llvm.codegen.target import Target
+from gatework.backends.storage import Storage
 
 I1, I32, I64, POINTER, VOID = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.PointerType(), ir.VoidType()
 Value = Any
@@ -59,6 +60,21 @@ class Emitter:
     def at(self, base: Value, index: Value) -> Value:
         """The address of a number."""
         return self.b.gep(base, [index], source_etype=self.number)
+
+    def stored_number(self, storage: Storage) -> Any:
+        """The type of a weight in a storage."""
+        return {"full": self.number, "bf16": ir.IntType(16), "int8": ir.IntType(8)}[storage]
+
+    def load_stored(self, address: Value, storage: Storage) -> Value:
+        """A register of weights in a storage, of float32 numbers; of whole numbers without their scale."""
+        if storage == "full":
+            return self.load_vector(address)
+        kind = self.stored_number(storage)
+        loaded = self.b.load(address, typ=ir.VectorType(kind, self.lanes), align=1)
+        if storage == "int8":
+            return self.b.sitofp(self.b.sext(loaded, self.integers), self.vector)
+        shift = ir.Constant(self.integers, [16] * self.lanes)  # a bfloat16 is the upper half of a float32
+        return self.b.bitcast(self.b.shl(self.b.zext(loaded, self.integers), shift), self.vector)
 
     def room(self, kind: Any, count: int) -> Value:
         """The address of memory on the stack for so many values of a type."""

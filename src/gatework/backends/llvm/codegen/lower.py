@@ -25,9 +25,10 @@ from gatework.backends.llvm.codegen.attention_code import AttentionCode
 from gatework.backends.llvm.codegen.driver import BARRIER, BARRIER_TYPE, RUN_ARGUMENTS
 from gatework.backends.llvm.codegen.elementwise import ElementwiseCode
 from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value, function
-from gatework.backends.llvm.codegen.matmul import BLOCK_TYPE, linked_name
+from gatework.backends.llvm.codegen.matmul import block_type, linked_name
 from gatework.backends.llvm.codegen.placement import NativePlacement
 from gatework.backends.llvm.codegen.target import Target
+from gatework.backends.storage import Storage
 from gatework.graph.schedule import Kernel, Schedule
 
 PANEL = 24  # rows whose products stand in the scratch memory at a time
@@ -52,8 +53,11 @@ KERNEL_ARGUMENTS = [
 class Program:
     """A scheduled step being lowered into a module."""
 
-    def __init__(self, module: ir.Module, schedule: Schedule, target: Target, dtype: str) -> None:
+    def __init__(
+        self, module: ir.Module, schedule: Schedule, target: Target, dtype: str, storage: Storage = "full"
+    ) -> None:
         self.module, self.schedule, self.target, self.dtype = module, schedule, target, dtype
+        self.storage = storage
         self.placement = NativePlacement(schedule)
 
     @property
@@ -174,19 +178,24 @@ class Program:
         start = e.b.mul(unit_blocks, e.i64(group.first * e.lanes))
         for place, (operand, packed) in enumerate(zip(group.operands, group.packed, strict=True)):
             left, depth = addressing.matrix(operand, step, first)
-            right = e.at(addressing.pointer(packed), e.b.mul(block, e.b.mul(depth, columns)))
+            numbers = e.b.mul(block, e.b.mul(depth, columns))
+            kind = e.stored_number(self.storage)
+            right = e.b.gep(addressing.pointer(packed), [numbers], source_etype=kind)
             args = [
                 rows, left, depth, e.i64(1), right, columns, depth, e.at(scratch, start), sums_row,
                 e.i64(int(place > 0)),
             ]  # fmt: skip
+            if self.storage != "full":
+                args.append(e.at(addressing.pointer(packed._replace(kind="scale")), e.b.mul(block, columns)))
             done = e.function.append_basic_block("multiplied")
             switch = e.b.switch(unit_blocks, done)
             for blocks in range(1, MOST_COLUMNS // size + 1):
                 case = e.function.append_basic_block(f"blocks_{blocks}")
                 switch.add_case(e.i64(blocks), case)
                 e.b.position_at_end(case)
-                name = linked_name(blocks * size, self.dtype, self.target)
-                callee = self.module.globals.get(name) or ir.Function(self.module, BLOCK_TYPE, name)
+                name = linked_name(blocks * size, self.dtype, self.target, self.storage)
+                callee = self.module.globals.get(name)
+                callee = callee or ir.Function(self.module, block_type(self.storage), name)
                 e.b.call(callee, args)
                 e.b.branch(done)
             e.b.position_at_end(done)

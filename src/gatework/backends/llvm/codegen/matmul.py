@@ -8,10 +8,13 @@ whatever the tile's shape: the bits depend on nothing else.
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import ir
 
-from gatework.backends.llvm.codegen.emitter import I64, POINTER, Value, function
+from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value, function
 from gatework.backends.llvm.codegen.target import Target
+from gatework.backends.storage import Storage
 
 COLUMNS = (1, 2, 3, 4)
 _MOST_ROWS = 12
@@ -37,10 +40,18 @@ def most_rows(target: Target, columns: int) -> int:
     return max(rows for rows in fitting if target.tile_registers(rows, columns) <= target.registers)
 
 
-def emit_tile(module: ir.Module, target: Target, dtype: str, rows: int, columns: int) -> ir.Function:
-    """One tile."""
-    e = function(module, tile_name(rows, columns), ARGUMENTS, target, dtype)
-    left, left_row, left_k, right, right_k, count, result, result_row, accumulate = e.function.args
+def arguments(storage: Storage) -> list[tuple[str, Any]]:
+    """What a tile takes for a right operand in a storage."""
+    return ARGUMENTS if storage == "full" else [*ARGUMENTS, ("scales", POINTER)]  # of the columns
+
+
+def emit_tile(
+    module: ir.Module, target: Target, dtype: str, rows: int, columns: int, storage: Storage = "full"
+) -> ir.Function:
+    """One tile. Whole numbers are summed without their scale, by which the sum is multiplied."""
+    e = function(module, tile_name(rows, columns), arguments(storage), target, dtype)
+    left, left_row, left_k, right, right_k, count, result, result_row, accumulate = e.function.args[:9]
+    number = e.stored_number(storage)
     e.function.linkage = "internal"
     stride = e.b.mul(left_row, e.i64(e.item))
 
@@ -50,7 +61,8 @@ def emit_tile(module: ir.Module, target: Target, dtype: str, rows: int, columns:
         return e.splat(e.load(place))
 
     def register(column: int, base: Value) -> Value:
-        return e.load_vector(e.at(base, e.i64(column * e.lanes)))
+        place = e.b.gep(base, [e.i64(column * e.lanes)], source_etype=number)
+        return e.load_stored(place, storage)
 
     def step(bases: list[Value], base: Value, totals: list[Value]) -> list[Value]:
         """Holds the operand of which there is less and passes the other by."""
@@ -75,44 +87,57 @@ def emit_tile(module: ir.Module, target: Target, dtype: str, rows: int, columns:
         for column in range(columns)
     ]
     bases = [e.at(left, e.b.mul(left_row, e.i64(row))) for row in range(0, rows, _ROWS_OF_AN_ADDRESS)]
-    entry = e.b.block
-    resume = e.function.append_basic_block("resume")
-    begin = e.function.append_basic_block("begin")
-    e.b.cbranch(e.b.icmp_signed("!=", accumulate, e.i64(0)), resume, begin)
-    e.b.position_at_end(resume)
-    held = [e.load_vector(address) for address in addresses]
-    e.b.branch(begin)
-    e.b.position_at_end(begin)
-    totals = []
-    for value in held:
-        phi = e.b.phi(e.vector)
-        phi.add_incoming(e.const(0.0), entry)
-        phi.add_incoming(value, resume)
-        totals.append(phi)
+    scaled = storage == "int8"
+    before = _before(e, addresses, accumulate)
+    totals = [e.const(0.0)] * len(before) if scaled else before
     # One k a turn: the turn's multiply-adds fill the unit by themselves, and given several LLVM moves their loads
     # together until the accumulators no longer fit the registers.
     with e.loop(e.i64(0), count, 1, [right, *bases, *totals]) as (_, turn):
         now, places, sums = turn.values[0], turn.values[1 : 1 + len(bases)], turn.values[1 + len(bases) :]
-        turn.next = [e.at(now, right_k), *(e.at(place, left_k) for place in places)]
+        after = e.b.gep(now, [right_k], source_etype=number)
+        turn.next = [after, *(e.at(place, left_k) for place in places)]
         turn.next += step(places, now, sums)
+    if scaled:
+        scales = [e.load_vector(e.at(e.function.args[9], e.i64(c * e.lanes))) for c in range(columns)]
+        sums = [e.fma(total, scales[i % columns], before[i]) for i, total in enumerate(sums)]
     for address, value in zip(addresses, sums, strict=True):
         e.store_vector(value, address)
     e.b.ret_void()
     return e.function
 
 
+def _before(e: Emitter, addresses: list[Value], accumulate: Value) -> list[Value]:
+    """What stands at some addresses, if the sums are added to it; else zeros."""
+    entry = e.b.block
+    resume, begin = e.function.append_basic_block("resume"), e.function.append_basic_block("begin")
+    e.b.cbranch(e.b.icmp_signed("!=", accumulate, e.i64(0)), resume, begin)
+    e.b.position_at_end(resume)
+    held = [e.load_vector(address) for address in addresses]
+    e.b.branch(begin)
+    e.b.position_at_end(begin)
+    found = []
+    for value in held:
+        phi = e.b.phi(e.vector)
+        phi.add_incoming(e.const(0.0), entry)
+        phi.add_incoming(value, resume)
+        found.append(phi)
+    return found
+
+
 def tile_name(rows: int, columns: int) -> str:
     return f"tile_{rows}x{columns}"
 
 
-def emit_block(module: ir.Module, target: Target, dtype: str, columns: int) -> None:
+def emit_block(
+    module: ir.Module, target: Target, dtype: str, columns: int, storage: Storage = "full"
+) -> None:
     """`block_C`: rows cut into tiles of nearly equal height, each by the tile made for it.
 
     16 rows are 6, 5, 5 rather than 6, 6, 4: the lowest tile is the one that wastes most.
     """
     most = most_rows(target, columns)
-    tiles = [emit_tile(module, target, dtype, rows, columns) for rows in range(1, most + 1)]
-    e = function(module, block_name(columns), [("rows", I64), *ARGUMENTS], target, dtype)
+    tiles = [emit_tile(module, target, dtype, rows, columns, storage) for rows in range(1, most + 1)]
+    e = function(module, block_name(columns), [("rows", I64), *arguments(storage)], target, dtype)
     rows, left, left_row, *rest = e.function.args
     result, result_row = rest[4], rest[5]
     parts = e.ceil_div(rows, e.i64(most))
@@ -141,15 +166,17 @@ def block_name(columns: int) -> str:
     return f"block_{columns}"
 
 
-def linked_name(columns: int, dtype: str, target: Target) -> str:
+def linked_name(columns: int, dtype: str, target: Target, storage: Storage = "full") -> str:
     """The name by which programs call a block: several dtypes and targets live in one process."""
-    return f"{block_name(columns)}_{dtype}_{target.name}"
+    return f"{block_name(columns)}_{dtype}_{storage}_{target.name}"
 
 
-BLOCK_TYPE = ir.FunctionType(ir.VoidType(), [I64, *(kind for _, kind in ARGUMENTS)])
+def block_type(storage: Storage) -> ir.FunctionType:
+    """Of a block's function."""
+    return ir.FunctionType(ir.VoidType(), [I64, *(kind for _, kind in arguments(storage))])
 
 
-def emit_products(module: ir.Module, target: Target, dtype: str) -> None:
+def emit_products(module: ir.Module, target: Target, dtype: str, storage: Storage = "full") -> None:
     """Every block that lowered programs call."""
     for columns in COLUMNS:
-        emit_block(module, target, dtype, columns)
+        emit_block(module, target, dtype, columns, storage)

@@ -22,6 +22,7 @@ from gatework.backends import threads
 from gatework.backends.compiled.once import made_once
 from gatework.backends.llvm.codegen.arguments import Layout
 from gatework.backends.llvm.codegen.target import Target
+from gatework.backends.storage import Storage
 from gatework.graph.node import Graph
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
@@ -44,12 +45,18 @@ class Native:
 
 
 @made_once(maxsize=512)
-def native(graph: Graph, dtype: torch.dtype, target: Target) -> Native:
-    """The machine code of an expanded step graph, from the cache on disk or compiled now."""
+def native(graph: Graph, dtype: torch.dtype, target: Target, storage: Storage = "full") -> Native:
+    """The machine code of an expanded step graph, from the cache on disk or compiled now.
+
+    Args:
+        storage: how its weight matrices are kept.
+    """
     name = _DTYPES[dtype]
     driver(dtype, target)
-    key = (graph.nodes, graph.inputs, graph.states, graph.blocks, graph.vectors, graph.outputs, name)
-    layout, code = _cached(repr(key), target, lambda: _compile_program(graph, target, name))
+    if storage != "full":
+        _link_products(dtype, target, storage)
+    key = (graph.nodes, graph.inputs, graph.states, graph.blocks, graph.vectors, graph.outputs, name, storage)
+    layout, code = _cached(repr(key), target, lambda: _compile_program(graph, target, name, storage))
     engine = _load(code, target)
     return Native(engine.get_function_address("run"), Layout.from_json(layout), engine, target)
 
@@ -74,19 +81,51 @@ def driver(dtype: torch.dtype, target: Target) -> Driver:
     """The driver, from the cache on disk or compiled now; its tiles get the names that programs are linked with."""
     import llvmlite.binding as llvm
 
-    from gatework.backends.llvm.codegen import driver, matmul
+    from gatework.backends.llvm.codegen import driver
 
     number = _DTYPES[dtype]
     for name, address in threads.symbols().items():
         llvm.add_symbol(name, address)
     _, code = _cached(f"driver {number}", target, lambda: _compile_driver(target, number))
     engine = _load(code, target)
-    for columns in matmul.COLUMNS:
-        name = matmul.block_name(columns)
-        llvm.add_symbol(matmul.linked_name(columns, number, target), engine.get_function_address(name))
+    _link_blocks(engine, number, target, "full")
     llvm.add_symbol(driver.BARRIER, engine.get_function_address(driver.BARRIER))
     task, alone = engine.get_function_address("task"), engine.get_function_address("alone")
     return Driver(task, alone, target, engine)
+
+
+@made_once()
+def _link_products(dtype: torch.dtype, target: Target, storage: Storage) -> Any:
+    """The products with weights in a storage, from the cache on disk or compiled now; gives what keeps them alive."""
+    number = _DTYPES[dtype]
+    _, code = _cached(
+        f"products {number} {storage}", target, lambda: _compile_products(target, number, storage)
+    )
+    engine = _load(code, target)
+    _link_blocks(engine, number, target, storage)
+    return engine
+
+
+def _link_blocks(engine: Any, number: str, target: Target, storage: Storage) -> None:
+    """Gives products the names that programs are linked with."""
+    import llvmlite.binding as llvm
+
+    from gatework.backends.llvm.codegen import matmul
+
+    for columns in matmul.COLUMNS:
+        name = matmul.linked_name(columns, number, target, storage)
+        llvm.add_symbol(name, engine.get_function_address(matmul.block_name(columns)))
+
+
+def _compile_products(target: Target, dtype: str, storage: Storage) -> tuple[str, bytes]:
+    from llvmlite import ir
+
+    from gatework.backends.llvm.codegen import matmul
+
+    module = ir.Module("products")
+    module.triple = target.triple
+    matmul.emit_products(module, target, dtype, storage)
+    return "", _object(str(module), target)
 
 
 def _compile_driver(target: Target, dtype: str) -> tuple[str, bytes]:
@@ -100,7 +139,7 @@ def _compile_driver(target: Target, dtype: str) -> tuple[str, bytes]:
     return "", _object(str(module), target)
 
 
-def _compile_program(graph: Graph, target: Target, dtype: str) -> tuple[str, bytes]:
+def _compile_program(graph: Graph, target: Target, dtype: str, storage: Storage) -> tuple[str, bytes]:
     from llvmlite import ir
 
     from gatework.backends.llvm.codegen.lower import Program
@@ -108,7 +147,7 @@ def _compile_program(graph: Graph, target: Target, dtype: str) -> tuple[str, byt
 
     module = ir.Module("program")
     module.triple = target.triple
-    program = Program(module, schedule(graph), target, dtype)
+    program = Program(module, schedule(graph), target, dtype, storage)
     program.emit("run")
     return program.layout.to_json(), _object(str(module), target)
 
@@ -187,11 +226,14 @@ def _private(folder: Path) -> bool:
 
 
 def sources() -> list[Path]:
-    """Every file that machine code may depend on: the packages of graphs and of the engine, whole."""
+    """Every file that machine code may depend on: whole packages, and storages."""
     packages = "gatework.graph", "gatework.backends.compiled", "gatework.backends.llvm"
     found = [find_spec(package) for package in packages]
     folders = [Path(folder) for spec in found if spec for folder in spec.submodule_search_locations or ()]
-    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+    storages = [
+        Path(spec.origin) for spec in [find_spec("gatework.backends.storage")] if spec and spec.origin
+    ]
+    return sorted([*storages, *(path for folder in folders for path in folder.rglob("*.py"))])
 
 
 @made_once()
