@@ -37,14 +37,22 @@ def check_backend(name: str, layer: gw.Recurrent, dtype: torch.dtype) -> None:
 
 
 def check_resets(name: str, layer: gw.Recurrent, dtype: torch.dtype) -> None:
-    """Sequences that are cut by `reset` give what the reference gives for their pieces, one call each, in float64.
+    """Sequences that are cut by `reset` give what the reference gives for their pieces, one call each, in float64; the
+    states of every step, by `emit`, among it.
 
     Raises:
         AssertionError: a value differs; the message says which.
     """
     for steps, rows, lengths in SHAPES:
         cuts = torch.rand(steps, rows, generator=torch.Generator().manual_seed(7)) < 0.4
-        _check(name, layer, dtype, (steps, rows, lengths), {"reset": cuts}, piece_by_piece)
+        _check(
+            name,
+            layer,
+            dtype,
+            (steps, rows, lengths),
+            {"reset": cuts, "emit": every_state(layer)},
+            piece_by_piece,
+        )
 
 
 def check_states_of_all_steps(name: str, layer: gw.Recurrent, dtype: torch.dtype) -> None:
@@ -53,10 +61,14 @@ def check_states_of_all_steps(name: str, layer: gw.Recurrent, dtype: torch.dtype
     Raises:
         AssertionError: a value differs; the message says which.
     """
-    names = [state.name for state in layer.cell.graph.states]
-    every = [*names, *(f"l{number}.{state}" for number in range(layer.num_layers) for state in names)]
     for steps, rows, lengths in SHAPES:
-        _check(name, layer, dtype, (steps, rows, lengths), {"emit": every}, recorded)
+        _check(name, layer, dtype, (steps, rows, lengths), {"emit": every_state(layer)}, recorded)
+
+
+def every_state(layer: gw.Recurrent) -> list[str]:
+    """Names of the states, of the top layer and of each layer, as `emit` takes them."""
+    names = [state.name for state in layer.cell.graph.states]
+    return [*names, *(f"l{number}.{state}" for number in range(layer.num_layers) for state in names)]
 
 
 def _check(
@@ -142,7 +154,7 @@ def _one_row(
         )
         steps = {name: value[first:last] for name, value in given["steps"].items()}
         inputs = {**steps, **given["statics"]} or None
-        part = {**given["memories"], "inputs": inputs}
+        part = {**given["memories"], "inputs": inputs, "emit": given["emit"]}
         output, end = whole_call(layer, x[first:last], like(fresh, iter(begin)), part)
         outputs.append(output)
         ends.append(flat(end))
@@ -158,6 +170,7 @@ def _of_row(layer: gw.Recurrent, given: dict[str, Any], row: int) -> dict[str, A
         "steps": {name: v[:, row : row + 1] for name, v in inputs.items() if kinds[name] == "input"},
         "statics": {name: v[row : row + 1] for name, v in inputs.items() if kinds[name] == "static"},
         "memories": {},
+        "emit": given["emit"],
     }
     if given["memory"]:
         found["memories"] = {

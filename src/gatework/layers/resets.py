@@ -41,5 +41,7 @@ def reset_masks(reset: Tensor, like: Tensor, directions: int, lengths: Tensor | 
     if lengths is not None:
         exists = torch.arange(len(reset), device=reset.device).unsqueeze(1) < lengths.to(reset.device)
         reset = reset & exists
-    masks = [reset, torch.cat([reset[1:], torch.zeros_like(reset[:1])])][:directions]
+    masks = [reset]
+    if directions > 1:
+        masks.append(torch.cat([reset[1:], torch.zeros_like(reset[:1])]))
     return tuple(mask.to(like.dtype).unsqueeze(-1) for mask in masks)
