@@ -49,6 +49,13 @@ def test_zoneout_has_acted_on_a_state() -> None:
     assert_close([output["h"][-1], output["output"]], [state[0], torch.ones(4, 2, 5)])
 
 
+def test_the_choice_says_why() -> None:
+    choice = gw.explain(gw.LSTM(3, 5), torch.zeros(4, 2, 3), emit=["c"])
+    assert (choice.name, "the final states alone" in choice.reason) == ("llvm", True)
+    with gw.backend("torch"), pytest.raises(gw.BackendError, match="the output and the final states alone"):
+        gw.LSTM(3, 5)(torch.zeros(4, 2, 3), emit=["c"])
+
+
 def test_layers_that_are_not_there() -> None:
     x = torch.zeros(2, 1, 3)
     with pytest.raises(ValueError, match=r"emit names 'l2.c'; the layers are l0 to l1"):

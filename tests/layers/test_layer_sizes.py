@@ -175,6 +175,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "zero": (lambda: gw.LSTM(3, [7, 0]), r"hidden_size=0 in \[7, 0\]: it must be a whole number, 1 or more"),
     "text": (lambda: gw.GRU(3, ["7"]), r"hidden_size='7' in \['7'\]"),
+    "a fraction": (lambda: gw.LSTM(3, 5.0), r"hidden_size=5.0: it must be a whole number"),  # type: ignore[arg-type]
     "no layer": (lambda: gw.LSTM(3, []), r"hidden_size=\[\] has a size for each of 0 layers"),
     "projection": (lambda: gw.LSTM(3, [7, 5], proj_size=[3, 5]), r"smaller than hidden_size=\[7, 5\]"),
     "residual": (lambda: gw.GRU(3, [7, 5], residual=True), r"l1 reads 7 units and gives 5"),

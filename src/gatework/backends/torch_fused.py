@@ -7,6 +7,7 @@ runs here too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Literal
 
@@ -40,6 +41,9 @@ def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) 
     if any(spec.name == RESET for spec in graph.inputs):
         return "torch's fused operators reset no states inside a sequence"
     if fused_kind(graph) is None:
+        own = tuple(output for output in graph.outputs if output[0].kind != "emit")
+        if fused_kind(replace(graph, outputs=own)) is not None:
+            return "torch's fused operators give the output and the final states alone"
         return f"torch has no fused operator for the equations of {graph.name}"
     known = dict(sizes)
     if request.record:

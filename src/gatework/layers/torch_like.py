@@ -92,7 +92,7 @@ class LSTM(Recurrent):
         init: Initialisation = "torch",
         forget_bias: float | None = None,
     ) -> None:
-        given = [[size] if isinstance(size, int) else [*size] for size in (proj_size, hidden_size)]
+        given = [[*size] if isinstance(size, list | tuple) else [size] for size in (proj_size, hidden_size)]
         most = max(map(len, given))
         for projected, units in zip(
             *(sizes * most if len(sizes) == 1 else sizes for sizes in given), strict=False
