@@ -16,7 +16,7 @@ help:
 	@echo "make install   .venv with gatework and every tool of its development; TORCH_INDEX=URL for a build of torch"
 	@echo "make demo      train a translator of dates until it is right, and show what it attends to"
 	@echo "make test      the whole test suite"
-	@echo "make qemu      what make test runs the engine's code for AArch64 with (Debian's packages; SUDO=sudo)"
+	@echo "make qemu      what make test tries the engine for other machines with (Debian's packages; SUDO=sudo)"
 	@echo "make check     ruff and mypy"
 	@echo "make bench     the benchmarks' short suite"
 	@echo "make docs      the documentation, in docs/_build/html"
@@ -35,9 +35,9 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-# Without these the tests of AArch64 are skipped, and say so.
+# Without these the tests of AArch64, and of the OpenMP library of macOS and Windows, are skipped, and say so.
 qemu:
-	$(SUDO) apt-get install --yes --no-install-recommends qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+	$(SUDO) apt-get install --yes --no-install-recommends qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross libomp5
 
 check: $(READY)
 	$(BIN)/ruff check src tests benchmarks docs

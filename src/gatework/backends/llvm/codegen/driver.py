@@ -52,7 +52,8 @@ SCRATCH_STRIDE = 4096
 
 
 def emit_driver(module: ir.Module, target: Target, dtype: str) -> None:
-    """`task(data)` for a team of OpenMP threads, `alone(data)` for one, and all that they call."""
+    """`task(data)` for a team of GNU's OpenMP threads, `microtask(…, data)` for one of LLVM's, `alone(data)` for one
+    thread, and all that they call."""
     emit_products(module, target, dtype)
     _emit_barrier(module, target, dtype)
     _emit_copy(module, target, dtype)
@@ -64,14 +65,15 @@ def emit_driver(module: ir.Module, target: Target, dtype: str) -> None:
     emit_softmax(module, target, dtype)
     emit_best(module, target, dtype)
     walk = _emit_walk(module, target, dtype)
-    for name, team in (("alone", False), ("task", True)):
-        e = function(module, name, [("data", POINTER)], target, dtype)
+    own = [("number", POINTER), ("number_in_team", POINTER)]  # what LLVM's library gives each thread first
+    for name, given in (("alone", []), ("task", []), ("microtask", own)):
+        e = function(module, name, [*given, ("data", POINTER)], target, dtype)
         i32 = ir.IntType(32)
         thread, threads = e.i64(0), e.i64(1)
-        if team:
+        if name != "alone":
             thread = e.b.sext(e.b.call(e.declare("omp_get_thread_num", i32, []), []), I64)
             threads = e.b.sext(e.b.call(e.declare("omp_get_num_threads", i32, []), []), I64)
-        e.b.call(walk, [e.function.args[0], thread, threads])
+        e.b.call(walk, [e.function.args[-1], thread, threads])
         e.b.ret_void()
 
 

@@ -66,7 +66,7 @@ class Driver:
     """What walks through command lists, in memory.
 
     Attributes:
-        task: address of `task(data)` for each thread of a team.
+        task: address of what each thread of a team calls, `task` or `microtask`.
         alone: address of `alone(data)` for one thread.
     """
 
@@ -90,7 +90,7 @@ def driver(dtype: torch.dtype, target: Target) -> Driver:
     engine = _load(code, target)
     _link_blocks(engine, number, target, "full")
     llvm.add_symbol(driver.BARRIER, engine.get_function_address(driver.BARRIER))
-    task, alone = engine.get_function_address("task"), engine.get_function_address("alone")
+    task, alone = engine.get_function_address(threads.entry()), engine.get_function_address("alone")
     return Driver(task, alone, target, engine)
 
 
