@@ -115,12 +115,15 @@ def test_the_other_backends_take_no_team(backend: str, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(F, "linear", partial(watched, F.linear))
     monkeypatch.setitem(torch_fused._OPERATORS, "gru", partial(watched, torch._VF.gru))
+    monkeypatch.setitem(torch_fused._STEPS, "gru", partial(watched, torch._VF.gru_cell))
     with gw.backend(backend):
-        gw.GRU(8, 8)(torch.randn(1, 2, 8))
-        assert set(found) == {1}
-        found.clear()
-        gw.GRU(512, 512)(torch.randn(1, 64, 512))
-        assert set(found) == {2}
+        for steps in (1, 2):
+            gw.GRU(8, 8)(torch.randn(steps, 2, 8))
+            assert set(found) == {1}
+            found.clear()
+            gw.GRU(512, 512)(torch.randn(steps, 64, 512))
+            assert set(found) == {2}
+            found.clear()
 
 
 def test_large_work_takes_a_team(sizes: list[tuple[str, int]]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import gatework as gw
+from gatework.backends import BACKENDS
 from gatework.layers.softmax import Softmax
 from tests.tolerances import EXACT, GRADIENTS, assert_close
 
@@ -200,6 +201,27 @@ def test_states_may_be_changed_in_place() -> None:
         h *= 2
         c += 1
         torch.testing.assert_close(torch.autograd.grad(h.square().sum() + c.square().sum(), x)[0], expected)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("backend", ["auto", *BACKENDS])
+def test_an_output_and_the_final_states_have_memory_of_their_own(backend: str, steps: int) -> None:
+    """As those of torch.nn: what is written into one leaves the other as it was, with gradients and without."""
+    for layer in (
+        gw.LSTM(INPUT, HIDDEN),
+        gw.GRU(INPUT, HIDDEN, num_layers=2),
+        gw.RNN(INPUT, HIDDEN, bidirectional=True),
+    ):
+        for training in (True, False):
+            with gw.backend(backend), torch.set_grad_enabled(training):
+                output, state = layer(torch.randn(steps, ROWS, INPUT))
+                states = [each.clone() for each in (state if isinstance(state, tuple) else (state,))]
+                before = output.clone()
+                output += 1
+                for own, kept in zip(state if isinstance(state, tuple) else (state,), states, strict=True):
+                    assert torch.equal(own, kept)
+                    own *= 2
+                assert torch.equal(output, before + 1)
 
 
 # -- batches of gradients

@@ -180,13 +180,14 @@ def run_stack(
         for first in range(0, len(parameters), count)
     ]
     dropout = call.training and call.dropout and len(call.layers) > 1
-    if call.steps == 1 and not (call.bidirectional or dropout or "weight_hr" in call.names):
-        return _run_step(kind, x, layers, states)
+    alone = call.steps == 1 and not (call.bidirectional or dropout or "weight_hr" in call.names)
     weights = [weight for layer in layers for weight in layer]
     hx = list(states) if kind == "lstm" else states[0]
     options = len(call.layers), call.dropout, call.training, call.bidirectional, False
     work = sum(numbers for _, numbers in call.layers) * call.steps * call.rows
     with teams.by_size("sequence", work):
+        if alone:
+            return _run_step(kind, x, layers, states)
         result = _OPERATORS[kind](x, hx, weights, call.bias, *options)
     return result[0], tuple(result[1:])
 
@@ -201,8 +202,8 @@ def _run_step(
         stepped = _STEPS[kind](below, hx if kind == "lstm" else hx[0], *weights)
         finals.append(stepped if isinstance(stepped, tuple) else (stepped,))
         below = finals[-1][0]
-    if len(layers) == 1:
-        return below.unsqueeze(0), tuple(state.unsqueeze(0) for state in finals[0])
+    if len(layers) == 1:  # the caller may write into the output: it has memory of its own
+        return below.unsqueeze(0).clone(), tuple(state.unsqueeze(0) for state in finals[0])
     return below.unsqueeze(0), tuple(torch.stack(state) for state in zip(*finals, strict=True))
 
 
@@ -229,7 +230,7 @@ def _run(kind: Kind, parameters: Mapping[str, Tensor], sequence: SequenceInput) 
         hx = list(sequence.states) if kind == "lstm" else sequence.states[0]
         stepped = _STEPS[kind](x[0], hx, *weights)
         new = stepped if isinstance(stepped, tuple) else (stepped,)
-        return SequenceOutput(output=new[0].unsqueeze(0), emits={}, states=new)
+        return SequenceOutput(output=new[0].unsqueeze(0).clone(), emits={}, states=new)
     hx = [state.unsqueeze(0) for state in sequence.states]
     options = "bias_ih" in parameters, 1, 0.0, torch.is_grad_enabled(), False, False
     result = _OPERATORS[kind](x, hx if kind == "lstm" else hx[0], flat_weights(parameters), *options)
