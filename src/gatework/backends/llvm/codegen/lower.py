@@ -31,7 +31,7 @@ from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.storage import Storage
 from gatework.graph.schedule import Kernel, Schedule
 
-PANEL = 24  # rows whose products stand in the scratch memory at a time
+_SUMS = 6144  # bytes of products of the widest tile that stand in the scratch memory at a time
 
 STEP_ARGUMENTS = [
     ("pointers", POINTER),
@@ -63,6 +63,11 @@ class Program:
     @property
     def layout(self) -> Layout:
         return self.placement.layout
+
+    @property
+    def panel(self) -> int:
+        """Rows whose products come before their elementwise operations: they read a block's weights together."""
+        return _SUMS // (MOST_COLUMNS * self.target.vector_bytes)
 
     def emit(self, name: str) -> None:
         """The whole program, as a function of this name."""
@@ -101,7 +106,7 @@ class Program:
         for stage in self.schedule.stages:
             for kernel in stage.kernels:
                 most = max(most, len(kernel.accumulations) * MOST_COLUMNS)
-        return e.room(e.vector, PANEL * most)
+        return e.room(e.vector, self.panel * most)
 
     def emit_kernel(
         self,
@@ -147,9 +152,9 @@ class Program:
         columns = e.b.mul(unit_blocks, e.i64(len(kernel.accumulations)))
         sums_row = e.b.mul(columns, e.i64(e.lanes))
         begin, end = e.share(e.ceil_div(units, step_units), *share)
-        with e.loop(begin, end) as (block, _), e.loop(e.i64(0), rows, PANEL) as (offset, _):
+        with e.loop(begin, end) as (block, _), e.loop(e.i64(0), rows, self.panel) as (offset, _):
             first_row = e.b.add(first, offset)
-            count = e.smaller(e.i64(PANEL), e.b.sub(rows, offset))
+            count = e.smaller(e.i64(self.panel), e.b.sub(rows, offset))
             for group in groups:
                 self.emit_products(
                     e, addressing, group, block, step, first_row, count, unit_blocks, scratch, sums_row
