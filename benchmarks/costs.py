@@ -1,6 +1,7 @@
 """The committed cost table of an instruction set, measured as `gatework bench tune` measures a machine's own.
 
-    python benchmarks/costs.py [--isa avx512|avx2] [--seconds 0.1] [--out src/gatework/backends/costs.json]
+    python benchmarks/costs.py [--isa avx512|avx2] [--threads 2] [--seconds 0.1]
+                               [--out src/gatework/backends/costs.json]
 
 Replaces the table of that instruction set in the file, with the machine and the commit beside it.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import isa
+import torch
 from machine import machine
 from rich.progress import Progress
 
@@ -42,9 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--isa", choices=isa.NAMES, help="instruction set; by default the widest")
     parser.add_argument("--seconds", type=float, default=0.1, help="of each measurement, at least")
+    parser.add_argument("--threads", type=int, help="that share the work; by default torch's number")
     parser.add_argument("--out", type=Path, default=COMMITTED)
     options = parser.parse_args(arguments)
     isa.start_at(options.isa)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     here = machine()
     with Progress() as bar:
         task = bar.add_task("measured", total=None)
