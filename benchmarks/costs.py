@@ -1,6 +1,6 @@
 """The committed cost table of an instruction set, measured as `gatework bench tune` measures a machine's own.
 
-    python benchmarks/costs.py [--isa avx512|avx2] [--threads 2] [--seconds 0.1]
+    python benchmarks/costs.py [--isa avx512|avx2] [--threads 2] [--seconds 0.2]
                                [--out src/gatework/backends/costs.json]
 
 Replaces the table of that instruction set in the file, with the machine and the commit beside it.
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--isa", choices=isa.NAMES, help="instruction set; by default the widest")
-    parser.add_argument("--seconds", type=float, default=0.1, help="of each measurement, at least")
+    parser.add_argument("--seconds", type=float, default=0.2, help="of each measurement, at least")
     parser.add_argument("--threads", type=int, help="that share the work; by default torch's number")
     parser.add_argument("--out", type=Path, default=COMMITTED)
     options = parser.parse_args(arguments)

@@ -42,7 +42,7 @@ class TuningError(GateworkError, RuntimeError):
 def tune(
     shapes: Sequence[Shape] | None = None,
     *,
-    seconds: float = 0.1,
+    seconds: float = 0.2,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> TunedTable:
     """Measures how many times as long torch's operators take as the engine, in float32 and forward or training.
