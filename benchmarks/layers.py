@@ -40,7 +40,11 @@ from gatework.backends.llvm.codegen import target
 OF_TORCH = ("lstm", "gru", "elman")
 CELLS = (*OF_TORCH, "layer_norm_lstm", "peephole_lstm", "coupled_lstm", "minimal_gated_unit", "slstm")
 TOLERANCE = 1e-3  # relative to the largest entry
-_PAUSE = 0.03  # seconds; ONNX Runtime's threads spin for longer than a few milliseconds
+_SLICE, _IDLE, _MOST_WAIT = (
+    0.01,
+    0.05,
+    0.5,
+)  # seconds; the share of a slice that an idle process may use; seconds
 
 # (peer, cell) to ratios asked for: batch 1 forward and training, batch 8, batch 32 and more, worst single shape.
 ASKED = ("1", "8", ">=32")
@@ -68,18 +72,30 @@ def check(contestant: Contestant, output: np.ndarray, gradient: np.ndarray) -> N
             raise SystemExit(f"{contestant.name} is wrong: its {label} differs by {difference:.1e}")
 
 
+def wait_until_idle() -> None:
+    """Returns when this process uses no processor: ONNX Runtime's threads spin for some 50 ms after their work."""
+    begin = time.perf_counter()
+    used = _SLICE
+    while used > _IDLE * _SLICE and time.perf_counter() - begin < _MOST_WAIT:
+        before = time.process_time()
+        time.sleep(_SLICE)
+        used = time.process_time() - before
+
+
 def timed(
-    calls: dict[str, Callable[[], Any]], seconds: float, rounds: int = 5, pause: float = _PAUSE
+    calls: dict[str, Callable[[], Any]], seconds: float, rounds: int = 5, idle: bool = True
 ) -> dict[str, list[float]]:
     """Milliseconds of every call, in turns of shuffled order, until the time is used and every call has its rounds.
 
-    Before a sample the threads of the one before may still be spinning: there is a pause, and a call that is
-    not timed wakes this one's own. Where no threads take part there need not be a pause.
+    Args:
+        idle: before a sample, wait until the threads of the one before have stopped spinning; a call that is not timed
+            then wakes this one's own. Where no threads take part there need not be a wait.
     """
+    rest = wait_until_idle if idle else lambda: None
     times: dict[str, list[float]] = {name: [] for name in calls}
     repeat: dict[str, int] = {}
     for name, call in calls.items():
-        time.sleep(pause)
+        rest()
         call()
         tries = []
         for _ in range(3):
@@ -91,7 +107,7 @@ def timed(
     least = 3 if sum(repeat.values()) == len(calls) else rounds
     while turn < least or (time.perf_counter() - begin < seconds and turn < 50):
         for name in shuffle.sample(list(calls), len(calls)):
-            time.sleep(pause)
+            rest()
             calls[name]()
             start = time.perf_counter()
             for _ in range(repeat[name]):

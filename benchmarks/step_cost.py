@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     for kind in KINDS:
         for mode, calls in contestants(kind).items():
-            times = timed(calls, options.seconds, pause=0)
+            times = timed(calls, options.seconds, idle=False)
             best = {f"{name} (us)": min(own) * 1e3 for name, own in times.items()}
             pairs = zip(times["torch"], times["gatework"], strict=True)
             ratio = statistics.median(one / other for one, other in pairs)
