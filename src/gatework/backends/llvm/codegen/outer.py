@@ -14,7 +14,7 @@ from gatework.backends.llvm.codegen.matmul import COLUMNS, block_name
 from gatework.backends.llvm.codegen.target import Target
 
 _DEPTH = 192  # of a block
-_ROWS = 144  # of a block, at most
+_ROWS = 144  # of a block in float32, at most; half of them in float64: a thread may have little stack
 _FEW = 8  # rows that read a panel too seldom to copy it
 _WIDEST = COLUMNS[-1]
 
@@ -36,9 +36,10 @@ def emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
     e.function.linkage = "internal"
     left, left_m, left_k, right, right_k, panel, depth, rows, columns, result = e.function.args[:10]
     accumulate, thread, threads = e.function.args[10:]
-    own_left = e.room(e.number, _ROWS * _DEPTH)
+    most = _ROWS * 4 // e.item
+    own_left = e.room(e.number, most * _DEPTH)
     own_right = e.room(e.vector, _DEPTH * _WIDEST)
-    own_result = e.room(e.vector, _ROWS * _WIDEST)
+    own_result = e.room(e.vector, most * _WIDEST)
     wide = e.i64(_WIDEST * e.lanes)
     by_rows = e.b.icmp_signed(">=", rows, e.b.mul(threads, e.i64(4)))
     first_row, last_row = e.share(rows, thread, threads)
@@ -50,7 +51,7 @@ def emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
     strided = e.b.icmp_signed("!=", left_k, e.i64(1))
     strided = e.b.and_(strided, e.b.icmp_signed("==", left_m, e.i64(1)))
     own_rows = e.b.sub(last_row, first_row)
-    blocks = e.ceil_div(own_rows, e.i64(_ROWS))
+    blocks = e.ceil_div(own_rows, e.i64(most))
     with e.loop(e.i64(0), blocks) as (block, _), e.loop(e.i64(0), depth, _DEPTH) as (k, _):
         begin, end = e.share(own_rows, block, blocks)
         row, count = e.b.add(first_row, begin), e.b.sub(end, begin)
