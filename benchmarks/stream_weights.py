@@ -79,7 +79,7 @@ def step_times(hidden: int, threads: int, seconds: float) -> dict[str, Any]:
 
 def perplexities(run: Path, text: Path) -> list[dict[str, Any]]:
     """Of a language model on a text, by storage."""
-    model = gw.LanguageModel.load(run)
+    model = gw.load(run)
     recurrent = model.network_.recurrent
     whole = {name: value.detach().clone() for name, value in recurrent.named_parameters()}
     found, streams = [], {}
