@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from typing import Any
 
 import pytest
@@ -85,6 +86,22 @@ def test_threads_that_share_units_give_the_bits_of_one(
         assert torch.equal(steps(layer, x, storage, "llvm"), alone)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("sizes", [37, [37, 21]])
+def test_a_stream_keeps_no_weight_matrix_beside_its_packed_ones(sizes: Any) -> None:
+    layer = gw.LSTM(13, sizes)
+    shapes = {value.shape for name, value in layer.named_parameters() if name.startswith("weight_")}
+
+    def matrices() -> int:
+        gc.collect()
+        return sum(type(o) is torch.Tensor and o.shape in shapes for o in gc.get_objects())
+
+    before = matrices()
+    with gw.backend("llvm"):
+        streams = [layer.stream(weights=storage) for storage in ("full", *FEWER)]
+    assert matrices() == before
+    assert streams[0].step(torch.randn(1, 13)).isfinite().all()
 
 
 def test_in_float64_weights_are_rounded_alike_and_kept_whole() -> None:

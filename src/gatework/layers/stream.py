@@ -80,6 +80,8 @@ class Stream:
         self._stepper = None
         if not (stack.residual and stack.num_layers > 1):
             self._stepper = self._prepare_stepper()
+        if self._stepper is not None:  # it has brought the weights into its own order
+            self._parameters = []
         # What a step reads, looked up once: a step takes microseconds.
         self._step_alone = self._stepper.step if self._stepper and not self._extra else None
         self._results = self._result(self._stepper.results if self._stepper else {"output": self._buffer})

@@ -151,6 +151,8 @@ class Stepper:
             self._kept[ATTENDED_ROWS] = attention_rows.every_row(self._rows, self._dtype)
         given = [spec.key for spec in graph.inputs if spec.kind != "memory"]
         ready.call(self._kept, teams.CALLER, scratch)
+        read = {base for each in steps for base in each.bases}  # the weights are packed, and may go
+        self._kept = {base: value for base, value in self._kept.items() if base in read}
         self._calls = [each.fixed(self._kept, given, self._team, scratch) for each in steps]
         self._turn = 0
         with torch.inference_mode(False):  # a stream that is made there may be used elsewhere
