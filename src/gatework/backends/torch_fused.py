@@ -226,11 +226,9 @@ def run(
 def _run(kind: Kind, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
     x = next(iter(sequence.inputs.values()))
     if sequence.steps == 1 and "weight_hr" not in parameters:
-        weights = flat_weights(parameters)
-        hx = list(sequence.states) if kind == "lstm" else sequence.states[0]
-        stepped = _STEPS[kind](x[0], hx, *weights)
-        new = stepped if isinstance(stepped, tuple) else (stepped,)
-        return SequenceOutput(output=new[0].unsqueeze(0).clone(), emits={}, states=new)
+        states = tuple(state.unsqueeze(0) for state in sequence.states)
+        output, states = _run_step(kind, x, [flat_weights(parameters)], states)
+        return SequenceOutput(output=output, emits={}, states=tuple(state.squeeze(0) for state in states))
     hx = [state.unsqueeze(0) for state in sequence.states]
     options = "bias_ih" in parameters, 1, 0.0, torch.is_grad_enabled(), False, False
     result = _OPERATORS[kind](x, hx if kind == "lstm" else hx[0], flat_weights(parameters), *options)

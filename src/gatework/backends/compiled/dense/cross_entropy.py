@@ -97,9 +97,8 @@ def _compute(
     floor = input.new_tensor(smoothing / units)
     for begin in range(0, rows, block):
         some, aims = input[begin : begin + block], targets[begin : begin + block].unsqueeze(0)
-        table = machine.empty(
-            (units, len(some)), input.dtype
-        )  # turned round: a column is a row's distribution
+        # Turned round: a column is a row's distribution.
+        table = machine.empty((units, len(some)), input.dtype)
         multiply_logits(machine, weight, some, table)
         aimed_at = table.gather(0, aims).squeeze(0) + bias[aims[0]]
         normaliser, mean = (input.new_empty(len(some)) for _ in range(2))

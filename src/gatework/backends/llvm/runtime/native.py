@@ -228,12 +228,14 @@ def _private(folder: Path) -> bool:
 def sources() -> list[Path]:
     """Every file that machine code may depend on: whole packages, and storages."""
     packages = "gatework.graph", "gatework.backends.compiled", "gatework.backends.llvm"
-    found = [find_spec(package) for package in packages]
-    folders = [Path(folder) for spec in found if spec for folder in spec.submodule_search_locations or ()]
-    storages = [
-        Path(spec.origin) for spec in [find_spec("gatework.backends.storage")] if spec and spec.origin
-    ]
-    return sorted([*storages, *(path for folder in folders for path in folder.rglob("*.py"))])
+    found = map(find_spec, (*packages, "gatework.backends.storage"))
+    files = (Path(spec.origin) for spec in found if spec and spec.origin)
+    return sorted(path for file in files for path in _sources_of(file))
+
+
+def _sources_of(file: Path) -> list[Path]:
+    """A module's file; of a package all files in its folder."""
+    return list(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
 
 
 @made_once()
