@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gatework.backends.admission import is_plain, mode_refusal
 
-__all__ = ["dropout"]
+__all__ = ["dropout", "sequence_dropout"]
 
 _BITS = 16  # of a unit's random number: a draw of torch's generator has 64
 
@@ -35,3 +35,10 @@ def dropout(value: Tensor, rate: float, training: bool) -> Tensor:
     draws = torch.empty(-(-value.numel() * _BITS // 64), dtype=torch.int64).random_(-(2**63), None)
     kept = draws.view(torch.int16)[: value.numel()].view(value.shape) >= dropped - 2 ** (_BITS - 1)
     return value * kept.to(value.dtype).mul_(1 / (1 - dropped / 2**_BITS))
+
+
+def sequence_dropout(sequence: Tensor, rate: float, training: bool) -> Tensor:
+    """Dropout on (T, B, units) with one mask for all steps of a row (Gal & Ghahramani 2016)."""
+    if rate == 0 or not training:
+        return sequence
+    return sequence * F.dropout(torch.ones_like(sequence[0]), rate)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gatework.graph import Cell
 from gatework.layers import Recurrent, reorder_state
+from gatework.layers.dropout import sequence_dropout
 from gatework.layers.linear import Linear
 from gatework.layers.softmax import AdaptiveSoftmax, Softmax
 
@@ -107,13 +106,13 @@ class LanguageNetwork(nn.Module):
     def hidden(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """What the softmax reads: inputs (T, B) -> (T, B, width of the softmax), and the new state."""
         embedded = self.embedding(inputs) * self.embedding_scale
-        embedded = _drop_units(embedded, self.embedding_dropout, self.training)
+        embedded = sequence_dropout(embedded, self.embedding_dropout, self.training)
         output, state = self.recurrent(embedded, state)  # (T, B, H)
         if isinstance(output, dict):  # of a cell that emits more than its state
             output = output["output"]
         if self.projection is not None:
             output = self.projection(output)
-        return _drop_units(output, self.output_dropout, self.training), state
+        return sequence_dropout(output, self.output_dropout, self.training), state
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One step of a search: tokens (N,) -> log-probabilities (N, V), new state."""
@@ -130,10 +129,3 @@ class LanguageNetwork(nn.Module):
     def reorder(self, state: Any, index: Tensor) -> Any:
         """The state of rows index; see `gatework.seq2seq.Decoder`."""
         return reorder_state(state, index)
-
-
-def _drop_units(sequence: Tensor, rate: float, training: bool) -> Tensor:
-    """Dropout with one mask for all time steps of (T, B, units)."""
-    if rate == 0 or not training:
-        return sequence
-    return sequence * F.dropout(torch.ones_like(sequence[0]), rate)
