@@ -79,6 +79,8 @@ FINITE_DIFFERENCES: Table = {
     torch.float64: Tolerance(1e-5, 1e-7),
     torch.float32: Tolerance(1e-2, 1e-4),
 }
+# The least value of a function, found by two searches, and what is 0 there: a mean of probabilities less a share.
+MINIMA: Table = {torch.float64: Tolerance(1e-5, 1e-4)}
 # How far a number that is written with 4 decimals is from itself, times the 16 of a row.
 FOUR_DECIMALS = 16 * 0.5e-4
 # Of functions of the engine, in units in the last place.
