@@ -439,6 +439,40 @@ def resumes_to_the_bit(case: Case) -> None:
         assert resumed.metrics_ == case.model.metrics_
 
 
+def keeps_the_best_of_several(case: Case) -> None:
+    """`restarts=2` trains two seeds, also across a kill, and keeps the better one on the validation data."""
+    out, several = case.folder / "restarted", {"restarts": 2, "seed": 3}
+    steps = case.model.result_.steps
+    killed(steps + 4, functools.partial(case.fit, out, options=several | {"checkpoint_every": 3}))
+    with pytest.raises(RunError, match="unfinished"):
+        gw.load(out)
+    kept = case.fit(out, resume=True, options={"checkpoint_every": 3})
+    alone = [case.fit(options={"seed": seed}) for seed in (3, 4)]
+    figures = [one.metrics_["model"][case.kind.headline.name] for one in alone]
+    assert kept.metrics_["restarts"] == {"3": figures[0], "4": figures[1]}
+    sign = 1 if case.kind.headline.higher else -1
+    ranks = [
+        (sign * figure, -one.metrics_["model"]["loss"]) for figure, one in zip(figures, alone, strict=True)
+    ]
+    best = alone[ranks.index(max(ranks))]
+    for model in (kept, gw.load(out)):
+        assert_same_weights(model, best)
+        assert case.predict(model) == case.predict(best)
+        assert model.evaluate(case.example.valid)["model"] == best.metrics_["model"]
+        assert model.options_.restarts == 2
+    before = (out / "COMPLETE").read_bytes()
+    for given in ({"restarts": 3}, {"seed": 4}):
+        with pytest.raises(RunError, match="was begun with") as caught:
+            case.fit(out, resume=True, options=given)
+        one_line(caught.value)
+    assert (out / "COMPLETE").read_bytes() == before
+    kept.save(case.folder / "saved-best")
+    assert case.predict(gw.load(case.folder / "saved-best")) == case.predict(best)
+    with pytest.raises(InputError):
+        case.fit(case.folder / "refused-twice", case.folder / "absent.jsonl", options=several)
+    assert not (case.folder / "refused-twice").exists()
+
+
 def follows_the_datas_size(case: Case) -> None:
     """What is not given is chosen by the data's size and recorded; a run that goes on has the same."""
     auto = options_with(case.kind.Options, auto=True)
@@ -693,6 +727,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     loads_what_was_stopped,
     refuses_a_wrong_resume,
     resumes_to_the_bit,
+    keeps_the_best_of_several,
     follows_the_datas_size,
     is_trained_by_one_at_a_time,
     calls_back,

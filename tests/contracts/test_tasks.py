@@ -28,6 +28,7 @@ from tests.contracts.task_contract import (
     gives_figures,
     holds_back,
     is_trained_by_one_at_a_time,
+    keeps_the_best_of_several,
     loads_to_the_bit,
     loads_what_was_stopped,
     predicts_alike_alone_and_together,
@@ -157,6 +158,10 @@ def resumes_with_other_noise(method: Callable[..., Any]) -> Callable[..., Any]:
     return fit
 
 
+def keeps_the_first(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, trained: -trained.options_.seed
+
+
 def always_counts_many(method: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self: 10**9
 
@@ -222,6 +227,7 @@ FAULTS = {
     loads_what_was_stopped: ("restore", takes_the_end_for_a_checkpoint),
     refuses_a_wrong_resume: ("_whole_run", resumes_without_a_look),
     resumes_to_the_bit: ("fit", resumes_with_other_noise),
+    keeps_the_best_of_several: ("_merit", keeps_the_first),
     follows_the_datas_size: ("_training_tokens", always_counts_many),
     is_trained_by_one_at_a_time: ("fit", begins_before_it_looks),
     asks_for_packages_first: ("_check_packages", asks_for_nothing),

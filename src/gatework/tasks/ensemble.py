@@ -14,13 +14,14 @@ from torch import nn
 
 from gatework.errors import InputError, RunError
 from gatework.tasks.lifecycle import Lifecycle
+from gatework.tasks.restarts import RestartLifecycle
 from gatework.training import RunFolder
 from gatework.training.run_folder import CONFIG, MODEL, RunConfig
 
 __all__ = ["EnsembleLifecycle"]
 
 
-class EnsembleLifecycle(Lifecycle):
+class EnsembleLifecycle(RestartLifecycle):
     """The part of a task that knows of runs that answer together. `Task` says what the attributes are."""
 
     ensemble_options: ClassVar[tuple[str, ...]] = ()

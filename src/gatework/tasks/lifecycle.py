@@ -22,9 +22,9 @@ from gatework.data import while_pipes_are_kept
 from gatework.errors import InputError, RunError, nearest
 from gatework.graph import Cell
 from gatework.tasks.artifacts import Artifact, Artifacts
-from gatework.tasks.options import inherited_options
+from gatework.tasks.options import TaskOptions, inherited_options
 from gatework.tasks.run_cells import cell_of_run
-from gatework.training import Callback, Problem, Result, RunFolder, TrainingOptions, parse_options
+from gatework.training import Callback, Problem, Result, RunFolder, parse_options
 from gatework.training import fit as train
 from gatework.training.memory import check_memory
 from gatework.training.options import AUTO, changed_options, option_rules
@@ -43,7 +43,7 @@ from gatework.training.sizing import not_chosen, sized
 from gatework.training.tensorboard import summary_writer
 from gatework.training.whole_run import WholeRun
 
-__all__ = ["Lifecycle", "TrainingData"]
+__all__ = ["METRICS", "Lifecycle", "TrainingData", "repeatable"]
 
 METRICS = "metrics.json"
 
@@ -73,11 +73,11 @@ class Lifecycle(ABC):
 
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
-    Options: ClassVar[type[TrainingOptions]]
+    Options: ClassVar[type[TaskOptions]]
     cells: ClassVar[Mapping[str, str]] = {"cell": "cell.json"}  # option -> the run's file
 
-    options: TrainingOptions
-    options_: TrainingOptions
+    options: TaskOptions
+    options_: TaskOptions
     network_: nn.Module
     metrics_: dict[str, Any]
     result_: Result
@@ -128,6 +128,18 @@ class Lifecycle(ABC):
             InputError: the data cannot be read or is too short, an option is wrong.
             RunError: `out` is in the way, or being trained by another process, or `from_run` is damaged.
         """
+        out = self._place(out, resume)
+        columns = self._check_columns(columns)
+        data, valid = repeatable(data), repeatable(valid)
+        origin = None if from_run is None else Path(from_run)
+        parent = None if origin is None or resume else self._load_parent(origin)
+        whole = self._whole_run(RunFolder(out)) if resume else None
+        self.run_ = RunFolder.create(out, resume=resume)
+        with self.run_.locked(), while_pipes_are_kept():
+            return self._fit(data, valid, columns, resume, origin, parent, whole, callbacks)
+
+    def _place(self, out: str | os.PathLike[str] | None, resume: bool) -> Path:
+        """The folder of a training: the given one, or a temporary one that goes with this object."""
         _, world = launched()
         if out is None and world > 1:
             what = f"is missing, and {world} processes train one run together"
@@ -139,14 +151,7 @@ class Lifecycle(ABC):
         if out is None:
             out = tempfile.mkdtemp(prefix="gatework-")
             weakref.finalize(self, shutil.rmtree, out, ignore_errors=True)
-        columns = self._check_columns(columns)
-        data, valid = _repeatable(data), _repeatable(valid)
-        origin = None if from_run is None else Path(from_run)
-        parent = None if origin is None or resume else self._load_parent(origin)
-        whole = self._whole_run(RunFolder(out)) if resume else None
-        self.run_ = RunFolder.create(out, resume=resume)
-        with self.run_.locked(), while_pipes_are_kept():
-            return self._fit(data, valid, columns, resume, origin, parent, whole, callbacks)
+        return Path(out)
 
     def _fit(
         self,
@@ -327,7 +332,7 @@ class Lifecycle(ABC):
 
     # The beginning of a run
 
-    def _resolve_options(self, parent: Self | None) -> TrainingOptions:
+    def _resolve_options(self, parent: Self | None) -> TaskOptions:
         given = self._given()
         inherited = {} if parent is None else inherited_options(parent.options_, given)
         defaults = self._defaults({**inherited, **given})
@@ -394,7 +399,7 @@ class Lifecycle(ABC):
             if name in self.options.model_fields_set
         }
 
-    def _resumed_options(self, config: RunConfig) -> TrainingOptions:
+    def _resumed_options(self, config: RunConfig) -> TaskOptions:
         """The run's options, with the given ones where they may change."""
         recorded = _read_options(type(self), self.run_, config)
         given = self._given()
@@ -442,7 +447,7 @@ class Metrics(BaseModel):
     examples: int
 
 
-def _read_options(cls: type[Lifecycle], run: RunFolder, config: RunConfig) -> TrainingOptions:
+def _read_options(cls: type[Lifecycle], run: RunFolder, config: RunConfig) -> TaskOptions:
     where = str(run.path / CONFIG)
     if not config.options:
         raise RunError(where, "holds no options", "Restore it from a copy, or train again.")
@@ -462,6 +467,6 @@ def _read_metrics(run: RunFolder) -> dict[str, Any]:
     return run.read_json(METRICS, Metrics).model_dump()
 
 
-def _repeatable(data: Any) -> Any:
+def repeatable(data: Any) -> Any:
     """Data is read more than once (a tokenizer is trained first), which an iterator does not allow."""
     return deque(data) if isinstance(data, Iterator) else data  # not a list, which would be one of paths

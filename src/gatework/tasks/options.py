@@ -31,6 +31,7 @@ MOST_TOKENS = 100_000
 # Beyond any use, and small enough to be counted with: a run's options may be a stranger's.
 MOST_UNITS = 2**20
 MOST_LAYERS = 1000
+MOST_RESTARTS = 1000
 
 __all__ = [
     "MOST_HYPOTHESES",
@@ -41,6 +42,7 @@ __all__ = [
     "ExampleOptions",
     "OptionHelp",
     "PredictionSettings",
+    "TaskOptions",
     "describe_options",
     "inherited_options",
     "split_settings",
@@ -74,7 +76,19 @@ class PredictionSettings(BaseModel):
         return with_new_names(cls, values) if isinstance(values, Mapping) else values
 
 
-class ExampleOptions(TrainingOptions):
+class TaskOptions(TrainingOptions):
+    """How a task's run is made, beside one training."""
+
+    restarts: int = Field(
+        1,
+        ge=1,
+        le=MOST_RESTARTS,
+        description="trainings, each with a seed of its own from `seed` on and all of the budget; the run keeps the "
+        "one with the best figures on the validation data",
+    )
+
+
+class ExampleOptions(TaskOptions):
     """How independent examples are held back and batched."""
 
     split_seed: Annotated[int, OptionRules(once="seed")] = Field(

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from gatework.data import Tokenizer
 from gatework.errors import InputError
-from gatework.training import TrainingOptions
+from gatework.tasks.options import TaskOptions
 from gatework.training.options import Inherited
 
 __all__ = ["BYTE_PAIRS", "TokenOptions", "train_tokenizer", "unknown_share", "warn_of_unknown"]
@@ -19,7 +19,7 @@ BYTE_PAIRS = 4000  # entries of a vocabulary of byte pairs where none is asked f
 UNKNOWN_WARNING_SHARE = 0.1
 
 
-class TokenOptions(TrainingOptions):
+class TokenOptions(TaskOptions):
     """How text becomes tokens."""
 
     tokenizer: Inherited[Literal["character", "word", "bpe"]] = Field("bpe", description="what a token is")

@@ -8,6 +8,7 @@ tokenizer.json      and scalers, as JSON
 metrics.json        figures of the model and of its baselines
 history.jsonl       one JSON object a record of the training
 checkpoints/        states that --resume goes on from (checkpoint.py)
+restarts/           of a run that was trained several times, each training as a run of its own
 COMPLETE            the SHA-256 of each of these files, written last
 ```
 
@@ -44,6 +45,7 @@ CONFIG, COMPLETE, HISTORY, MODEL, CHECKPOINTS = (
     "checkpoints",
 )
 LOCK: Final = ".lock"
+RESTARTS: Final = "restarts"
 
 
 class DataRecord(BaseModel):
@@ -164,7 +166,8 @@ class RunFolder:
         where = str(self.path)
         if resume and (self.path / CONFIG).exists():
             self.read_config()
-            if (self.path / MODEL).exists() and not self.holds_checkpoint:
+            begun = self.holds_checkpoint or (self.path / RESTARTS).is_dir()
+            if (self.path / MODEL).exists() and not begun:
                 what = "holds trained weights, but no checkpoint to go on from, like a copy that save made"
                 raise RunError(where, what, "Start a new run from it: from_run=RUN.")
             return
