@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
-__all__ = ["Baseline"]
+import numpy as np
+
+__all__ = ["Baseline", "Rival"]
 
 
 class Baseline(ABC):
@@ -22,3 +24,30 @@ class Baseline(ABC):
     @abstractmethod
     def predict(self, inputs: Sequence[Any]) -> list[Any]:
         """One output for each input."""
+
+
+class Rival(Baseline):
+    """A strong simple predictor, which a run keeps beside its model.
+
+    Attributes:
+        name: under which its figures stand.
+        unit, most: it is fitted on at most so much training data, counted by `size` in this unit: more would take
+            longer than a rival is worth.
+    """
+
+    name: ClassVar[str]
+    unit: ClassVar[str] = "examples"
+    most: ClassVar[int]
+
+    def size(self, inputs: Sequence[Any]) -> int:
+        """How much data the inputs are, in `unit`."""
+        return len(inputs)
+
+    @abstractmethod
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All that was learned, as arrays to keep."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        """The rival that `to_arrays` gave. Raises `ValueError` for anything else: the file may be a stranger's."""
