@@ -121,6 +121,16 @@ class Artifacts:
         """As `get`, but never the parent run's: for what describes this run's own training data."""
         return Artifacts(self._run, first=self._first)._get(file, kind, make)
 
+    def renew(self, file: str, kind: _Kind[A], make: Callable[[], A]) -> A:
+        """As `own`, but made anew by each call on a run that is not finished: for what follows from the weights."""
+
+        def made() -> A:
+            value = make()
+            self._run.write_text(file, value.to_json())
+            return value
+
+        return self.first(made, lambda: self.read(file, kind))
+
     def read(self, file: str, kind: _Kind[A]) -> A:
         """An artifact that the run keeps.
 

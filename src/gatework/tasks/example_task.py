@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel
 from torch import nn
 
-from gatework.baselines import Baseline
+from gatework.baselines import Baseline, Rival
 from gatework.data import Fields, Packed
 from gatework.errors import InputError
 from gatework.metrics.figure import Figure
@@ -19,6 +20,7 @@ from gatework.tasks.base import Task
 from gatework.tasks.batches import answer_in_batches
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.options import ExampleOptions
+from gatework.tasks.rivals import fit_rivals, read_rivals
 from gatework.tasks.tokens import warn_of_unknown
 from gatework.training import ExampleProblem, ParameterGroup, Problem, StepLoss, total_loss
 from gatework.training.nested import to_device
@@ -80,7 +82,11 @@ class ExampleTask(Task):
 
     @abstractmethod
     def _baselines(self) -> Mapping[str, Baseline]:
-        """By name, fitted in `_learn`; the strongest by `headline` is the baseline."""
+        """By name, fitted in `_learn`; with the rivals; the strongest by `headline` is the baseline."""
+
+    def _rivals(self) -> Sequence[Rival]:
+        """New strong simple predictors; fitted before the network is trained, and kept in the run."""
+        return ()
 
     def _groups(self) -> Sequence[ParameterGroup]:
         """Groups of the network's parameters from the input to the output, for rates and gradual unfreezing."""
@@ -102,6 +108,12 @@ class ExampleTask(Task):
         """The figure of the training's validations that picks the checkpoint: the loss, or one of `_quick_figures`."""
         return LOSS
 
+    def _own_figures(
+        self, records: Sequence[Mapping[str, Any]], references: Sequence[Any]
+    ) -> dict[str, float]:
+        """Figures of the model's records beside those of their outputs: of its probabilities, which baselines lack."""
+        return {}
+
     def _remarks(self, outputs: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:
         """What `evaluate` gives beside the figures."""
         return {}
@@ -119,10 +131,23 @@ class ExampleTask(Task):
         else:
             self._valid = self._examples(data.valid, data.columns)
         self._learn(train, keep)
+        self._fit_rivals(train, keep)
         self._train_rows = self._pack(train, self.options_.max_length)
         self._valid_rows = self._pack(self._valid)
         data.sources.note("training", self._train_rows.sha256())
         data.sources.note("validation", self._valid_rows.sha256())
+
+    def _fit_rivals(self, train: Sequence[Example], keep: Artifacts) -> None:
+        def fit() -> None:
+            inputs, outputs = [each.input for each in train], [each.output for each in train]
+            fit_rivals(self._rivals(), inputs, outputs, self.run_, self._say)
+
+        keep.first(fit, lambda: None)
+
+    @cached_property
+    def rivals_(self) -> Mapping[str, Rival]:
+        """By name; read from the run when they are first asked for."""
+        return read_rivals([type(rival) for rival in self._rivals()], self.run_)
 
     def _examples(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
         examples = self._read(data, columns)
@@ -199,12 +224,17 @@ class ExampleTask(Task):
         if whose is not None:
             warn_of_unknown(self._say, unknown, whose)
         inputs, references = [each.input for each in examples], [each.output for each in examples]
-        outputs = [record["output"] for record in self._records(inputs, settings)]
+        records = self._records(inputs, settings)
+        outputs = [record["output"] for record in records]
         total, count, _ = total_loss(self.network_, rows, self._collate, by=self.fields, loss=self._loss)
-        model = {**self._likelihood(total, count), **self._score(outputs, references)}
+        model = {
+            **self._likelihood(total, count),
+            **self._score(outputs, references),
+            **self._own_figures(records, references),
+        }
         baselines = {
             name: self._score(baseline.predict(inputs), references)
-            for name, baseline in self._baselines().items()
+            for name, baseline in {**self._baselines(), **self.rivals_}.items()
         }
         return {
             **self._compared(model, baselines),

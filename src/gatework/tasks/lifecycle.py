@@ -67,8 +67,8 @@ class Lifecycle(ABC):
     """The part of a task that knows about runs. `Task` says what the attributes are.
 
     A task of its own kind writes the hooks at the end. Their order in `fit` is `_prepare` (which calls `_learn`),
-    `_training_tokens`, `_network`, `_problem`, the training, `_validation_figures`, `_clear`; in `restore` it is
-    `_learn`, with nothing to learn from, and `_network`.
+    `_training_tokens`, `_network`, `_problem`, the training, `_settle`, `_validation_figures`, `_clear`; in `restore`
+    it is `_learn`, with nothing to learn from, `_network` and `_settle`.
     """
 
     name: ClassVar[str]
@@ -215,6 +215,7 @@ class Lifecycle(ABC):
         if self.result_.stopped == "interrupted":
             return self
         self.network_.eval()
+        self._settle(keep)
 
         def figures() -> dict[str, Any]:
             values = self._validation_figures()
@@ -265,6 +266,8 @@ class Lifecycle(ABC):
             task._learn((), keep)
             task.learned_ = task._shared(keep)
             task.network_ = run.build_model(task._new_network, weights).eval()
+            if weights == MODEL:
+                task._settle(keep)
         except RunError:
             raise
         except InputError as error:
@@ -312,6 +315,12 @@ class Lifecycle(ABC):
     @abstractmethod
     def _problem(self) -> Problem:
         """What the training loop trains: `network_` on what was prepared."""
+
+    def _settle(self, keep: Artifacts) -> None:  # noqa: B027  # many tasks choose nothing
+        """Choose what the trained network's outputs become answers by, on the validation data: `keep.renew(…)`.
+
+        Called once the weights are final, and for a finished run that is restored.
+        """
 
     @abstractmethod
     def _validation_figures(self) -> dict[str, Any]:

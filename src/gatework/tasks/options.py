@@ -42,6 +42,7 @@ __all__ = [
     "ExampleOptions",
     "OptionHelp",
     "PredictionSettings",
+    "RivalOptions",
     "TaskOptions",
     "describe_options",
     "inherited_options",
@@ -113,6 +114,15 @@ class ExampleOptions(TaskOptions):
 
     def batch_for(self, tokens: float) -> dict[str, int]:
         return {"batch_tokens": round(tokens)}
+
+
+class RivalOptions(ExampleOptions):
+    """Whether strong simple predictors stand beside the model."""
+
+    rivals: bool = Field(
+        True,
+        description="fit the strong simple baselines on the training data too, to stand beside the model",
+    )
 
 
 class OptionHelp(NamedTuple):
