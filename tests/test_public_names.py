@@ -19,10 +19,10 @@ import stubs
 # What users may have written: none of these goes.
 KNOWN = """
     GRU LSTM RNN Attention AttentionPooling BackendError Cell ChatBot Choice GRUCell GateworkError GraphError Input
-    InputError LSTMCell LanguageModel Linear Memory RNNCell Recurrent RecurrentCell RunError State Static Stream Tape
-    TraceError Translator abs attend backend cell clip cos elu emit exp explain gate hard_sigmoid layer_norm leaky_relu
-    linear load log log_sigmoid maximum minimum project record relu replace show sigmoid sin softmax softplus softsign
-    sqrt stop_gradient tanh vector where
+    InputError LSTMCell LanguageModel Linear LinearChainCRF Memory RNNCell Recurrent RecurrentCell RunError State
+    Static Stream Tape TraceError Translator abs attend backend cell clip cos elu emit exp explain gate hard_sigmoid
+    layer_norm leaky_relu linear load log log_sigmoid maximum minimum project record relu replace show sigmoid sin
+    softmax softplus softsign sqrt stop_gradient tanh vector where
 """
 
 

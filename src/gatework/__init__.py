@@ -41,6 +41,7 @@ _NAMES = {
         "GRUCell",
         "LSTMCell",
         "Linear",
+        "LinearChainCRF",
         "RNNCell",
         "Recurrent",
         "RecurrentCell",

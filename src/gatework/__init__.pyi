@@ -29,6 +29,7 @@ from gatework.layers import LSTM as LSTM
 from gatework.layers import LSTMCell as LSTMCell
 from gatework.tasks.language_model import LanguageModel as LanguageModel
 from gatework.layers import Linear as Linear
+from gatework.layers import LinearChainCRF as LinearChainCRF
 from gatework.graph import Memory as Memory
 from gatework.layers import RNN as RNN
 from gatework.layers import RNNCell as RNNCell

@@ -2,6 +2,7 @@
 
 from gatework.layers.attention import Attention, AttentionPooling
 from gatework.layers.linear import Linear
+from gatework.layers.linear_chain import LinearChainCRF
 from gatework.layers.memory import Memories
 from gatework.layers.recurrent import Recurrent, explain
 from gatework.layers.replace import replace
@@ -22,6 +23,7 @@ __all__ = [
     "GRUCell",
     "LSTMCell",
     "Linear",
+    "LinearChainCRF",
     "Memories",
     "RNNCell",
     "Recurrent",
