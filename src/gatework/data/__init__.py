@@ -25,6 +25,7 @@ from .tables import (
 from .text import read_texts, text_sha256
 from .token_stream import ParallelStreams, TokenStream
 from .tokenizers import Encoding, Tokenizer
+from .word_features import feature_rows, hashed, token_features
 
 __all__ = [
     "Detokenizer",
@@ -43,8 +44,10 @@ __all__ = [
     "check_exists",
     "context_text",
     "describe_source",
+    "feature_rows",
     "file_format",
     "file_stamps",
+    "hashed",
     "is_frame",
     "length_batches",
     "locate_rows",
@@ -55,6 +58,7 @@ __all__ = [
     "read_texts",
     "source_paths",
     "text_sha256",
+    "token_features",
     "top_column",
     "while_pipes_are_kept",
     "write_table",

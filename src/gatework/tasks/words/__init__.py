@@ -1,7 +1,9 @@
-"""What the tasks on words share: a vocabulary of words and characters, batches of tokens, and their encoder."""
+"""What the tasks on words share: a vocabulary of words and characters, batches of tokens, their
+encoder, and the linear model of hashed features beside it."""
 
 from gatework.tasks.words.batch import TokenBatch, collate_tokens
+from gatework.tasks.words.side_path import SidePath
 from gatework.tasks.words.token_encoder import TokenEncoder
 from gatework.tasks.words.vocabulary import WordVocabulary
 
-__all__ = ["TokenBatch", "TokenEncoder", "WordVocabulary", "collate_tokens"]
+__all__ = ["SidePath", "TokenBatch", "TokenEncoder", "WordVocabulary", "collate_tokens"]
