@@ -1,0 +1,34 @@
+"""What a text is made of, as a linear model sees it: its words, pairs of words, and pieces of words, hashed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["text_features"]
+
+_SHORTEST, _LONGEST = 2, 5  # characters of a piece
+_WHOLE = 40  # characters of a word that are cut into pieces
+
+
+def text_features(words: Sequence[str], rows: int) -> np.ndarray:
+    """The different features of a text, (F,) int32 in rising order: rows of a table.
+
+    They are its words, its pairs of neighbouring words (with the text's start and end), and the pieces of 2 to 5
+    characters of its words with a space on both sides, all in lower case. Features whose hashes agree share a row
+    (Weinberger et al. 2009). The hash is CRC-32, the same on every machine.
+
+    Args:
+        words: of the text; there may be none.
+        rows: of the table.
+    """
+    low = [word.lower() for word in words]
+    features = {f"w {word}" for word in low}
+    features.update(f"p {one} {other}" for one, other in zip(["", *low], [*low, ""], strict=True))
+    for word in set(low):
+        spaced = f" {word[:_WHOLE]} "
+        for size in range(_SHORTEST, min(_LONGEST, len(spaced)) + 1):
+            features.update(f"c{spaced[i : i + size]}" for i in range(len(spaced) - size + 1))
+    return np.unique([zlib.crc32(feature.encode()) % rows for feature in features]).astype(np.int32)
