@@ -32,6 +32,12 @@ def test_tables_and_parallel_files_give_the_same_pairs(tmp_path: Path) -> None:
     assert texts(iter(rows), {"source": "en", "target": "de"}) == pairs
 
 
+def test_a_table_without_a_header_gives_pairs_by_place(tmp_path: Path) -> None:
+    for name in ("a.tsv", "a.txt"):
+        (tmp_path / name).write_text("Go.\tGeh.\tCC-BY 2.0\nHi.\tHallo!\tCC-BY 2.0\n")
+        assert texts(tmp_path / name, {"source": 1, "target": 2}) == [("Go.", "Geh."), ("Hi.", "Hallo!")]
+
+
 def test_files_of_different_lengths_are_named_with_both_counts(tmp_path: Path) -> None:
     lines = [f"the cat number {n} sat on the mat" for n in range(30)]
     (tmp_path / "a").write_text("\n".join(lines) + "\n")

@@ -97,6 +97,30 @@ def test_tsv_has_no_quoting(tmp_path: Path) -> None:
     assert [row["text"] for row in read_rows(path, COLUMNS)] == ['"open', 'he said "no"']
 
 
+def test_columns_by_their_places_where_there_is_no_header(tmp_path: Path) -> None:
+    rows = [["good", "1", "x"], ["a, b", "2", "y"]]
+    expected = [{"text": text, "label": label} for text, label, _ in rows]
+    places = {"text": 1, "label": "2"}
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    for name in ("a.tsv", "a.txt"):
+        (tmp_path / name).write_text("\n" + "".join("\t".join(row) + "\n" for row in rows))
+    for name, first in (("a.csv", 1), ("a.tsv", 2), ("a.txt", 2)):
+        assert list(read_rows(tmp_path / name, places)) == expected
+        assert [row.number for row in locate_rows(tmp_path / name, places)] == [first, first + 1]
+        everything = list(locate_rows(tmp_path / name, None, headless=True))
+        assert [row.values for row in everything] == [{"1": a, "2": b, "3": c} for a, b, c in rows]
+    (tmp_path / "counted.csv").write_text(
+        "0,1,2\na,b,c\n"
+    )  # as pandas writes a frame whose columns have no names
+    assert list(read_rows(tmp_path / "counted.csv", {"text": 1})) == [{"text": "b"}]
+    (tmp_path / "b.tsv").write_text("a\tb\tc\n\na\tb\n")
+    with pytest.raises(InputError, match="line 3: has 2 cells where the first line has 3"):
+        list(read_rows(tmp_path / "b.tsv", places))
+    with pytest.raises(InputError, match=r"no column '4'.* Known: 1, 2, 3"):
+        list(read_rows(tmp_path / "a.tsv", {"text": 1, "label": 4}))
+
+
 def test_plain_text_has_one_column(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("one\n\ntwo", encoding="utf-8")
@@ -136,7 +160,7 @@ def test_a_long_cell(tmp_path: Path) -> None:
         (
             "a.csv",
             "review,stars\n\na,1\n\na,b,2\n",
-            ", line 5: has 3 cells where the header has 2. Quote cells",
+            ", line 5: has 3 cells where the first line has 2. Quote cells",
         ),
         (
             "a.csv",
@@ -149,7 +173,7 @@ def test_a_long_cell(tmp_path: Path) -> None:
             ", line 3: is not valid CSV (unexpected end of data). Double",
         ),
         ("a.csv", "review,review,stars\na,b,2\n", ": has 2 columns named 'review'. Rename one of them"),
-        ("a.tsv", "review\tstars\na\t1\nb\n", ", line 3: has 1 cells where the header has 2. Take tabs"),
+        ("a.tsv", "review\tstars\na\t1\nb\n", ", line 3: has 1 cells where the first line has 2. Take tabs"),
         (
             "a.jsonl",
             '{"review": "a", "stars": 1}\n\n{"review" "b"}',

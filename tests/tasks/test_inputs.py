@@ -156,6 +156,17 @@ def test_the_columns_of_an_input_may_have_other_names() -> None:
     assert [row["input"] for row in task.predict(nested, columns={"text": "translation.en"})] == ["a"]
 
 
+@pytest.mark.parametrize("name", ["a.tsv", "a.txt"])
+def test_a_table_without_a_header_has_its_columns_by_place(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("1\ta\n2\tb\n")
+    task = type("EchoOf", (Echo,), {"Input": Text})()
+    for place in (2, "2"):
+        answers = task.predict(tmp_path / name, columns={"text": place})
+        assert [answer["output"] for answer in answers] == ["a", "b"]
+    rows = list(task.predict_rows(tmp_path / name, columns={"text": 2}))
+    assert rows == [{"1": "1", "2": "a", "output": "a"}, {"1": "2", "2": "b", "output": "b"}]
+
+
 def test_of_a_text_file_each_line_is_an_input(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\nb\n")
     assert inputs_of(Text, tmp_path / "a.txt") == ["a", "b"]

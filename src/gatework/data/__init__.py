@@ -4,6 +4,7 @@ from .detokenizers import Detokenizer
 from .dialogues import context_text, read_dialogues
 from .examples import Fields, Packed
 from .files import check_exists, read_lines, while_pipes_are_kept
+from .labelled import LabelColumns, Labelled, check_labels, label_counts, read_labelled
 from .length_batches import length_batches
 from .pairs import Pair, read_pairs
 from .table_writer import write_table, writes_table
@@ -18,6 +19,7 @@ from .tables import (
     file_stamps,
     is_frame,
     locate_rows,
+    named_by_place,
     read_rows,
     source_paths,
     top_column,
@@ -32,6 +34,8 @@ __all__ = [
     "Encoding",
     "Fields",
     "FileStamp",
+    "LabelColumns",
+    "Labelled",
     "Packed",
     "Pair",
     "ParallelStreams",
@@ -42,6 +46,7 @@ __all__ = [
     "cell_of",
     "check_columns",
     "check_exists",
+    "check_labels",
     "context_text",
     "describe_source",
     "feature_rows",
@@ -49,9 +54,12 @@ __all__ = [
     "file_stamps",
     "hashed",
     "is_frame",
+    "label_counts",
     "length_batches",
     "locate_rows",
+    "named_by_place",
     "read_dialogues",
+    "read_labelled",
     "read_lines",
     "read_pairs",
     "read_rows",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..errors import InputError
 from .files import read_lines
-from .tables import Source, file_format, locate_rows, source_paths
+from .tables import Source, file_format, locate_rows, named_by_place, source_paths
 from .text import text_of
 
 __all__ = ["Pair", "read_pairs"]
@@ -32,14 +32,15 @@ def read_pairs(data: Source, columns: Mapping[str, str]) -> Iterator[Pair]:
     same number of lines, the source's first.
 
     Args:
-        columns: the data's own names of `source` and `target`.
+        columns: the data's own names of `source` and `target`, or their places where there is no header: `{"source": 1,
+            "target": 2}`.
 
     Raises:
         InputError: what is wrong with a file or a row; two files of different numbers of lines.
     """
     paths = source_paths(data)
     texts = [path for path in paths or [] if file_format(path) == "text"]
-    if texts:
+    if texts and not named_by_place(columns):
         if len(paths or []) != 2 or len(texts) != 2:
             raise InputError(
                 str(texts[0]),

@@ -10,6 +10,9 @@ line. Parquet is read by pyarrow, a few rows at a time; what `datasets` saved or
 
 A plain text file has one column, `text`, and a row a line. TSV has no quoting, as its media type says
 (text/tab-separated-values): a quotation mark there is a character.
+
+Columns that are all named by their places, from 1, are those of a CSV or TSV file without a header (a first line that
+counts its own cells is one), or of a plain text file whose cells are separated by tabs.
 """
 
 from __future__ import annotations
@@ -30,8 +33,9 @@ from .files import check_file, open_binary, read_lines
 # A path, paths, dicts, a dict of columns, texts, a pandas.DataFrame or a datasets.Dataset (the last two are optional
 # packages).
 Source: TypeAlias = "str | os.PathLike[str] | Iterable[Any] | Any"
-# The source's column for each name; None: every column, under its own name.
-Columns: TypeAlias = Mapping[str, str] | None
+# The source's column for each name (its place, where there is no header); None: every column, under its own name.
+Columns: TypeAlias = Mapping[str, str | int] | None
+_Named: TypeAlias = Mapping[str, str] | None
 
 _SUFFIXES = {
     ".csv": "csv",
@@ -73,7 +77,8 @@ def read_rows(source: Source, columns: Columns) -> Iterator[dict[str, Any]]:
 
     Args:
         source: see the module.
-        columns: the source's column for each name: `{"text": "review", "label": "stars"}`. None: all of its columns.
+        columns: the source's column for each name: `{"text": "review", "label": "stars"}`, or `{"text": 1, "label": 2}`
+            where it has no header. None: all of its columns.
 
     Returns:
         An iterator of dicts with the keys of `columns`. A missing value is None. CSV and TSV cells are text.
@@ -85,24 +90,37 @@ def read_rows(source: Source, columns: Columns) -> Iterator[dict[str, Any]]:
     return (row.values for row in locate_rows(source, columns))
 
 
-def locate_rows(source: Source, columns: Columns) -> Iterator[Row]:
-    """As `read_rows`, each row with its place, for checks that must name it."""
+def locate_rows(source: Source, columns: Columns, *, headless: bool = False) -> Iterator[Row]:
+    """As `read_rows`, each row with its place, for checks that must name it.
+
+    Args:
+        headless: of CSV and TSV, whose columns are then named by their places; so they are too where `columns` names
+            all of its own by their places.
+    """
     paths = source_paths(source)
+    headless = headless or named_by_place(columns)
+    named = None if columns is None else {name: str(column) for name, column in columns.items()}
     if paths is not None:
-        return (row for path in paths for row in _path_rows(path, columns))
+        return (row for path in paths for row in _path_rows(path, named, headless))
     if _is_instance(source, "pandas", "DataFrame"):
-        return _frame_rows(source, columns)
+        return _frame_rows(source, named)
     if _is_instance(source, "datasets", "DatasetDict", "IterableDatasetDict"):
         splits: Any = source
         raise InputError("data", "holds several splits", f"Give one of them: {', '.join(splits)}")
     if _is_instance(source, "datasets", "Dataset", "IterableDataset"):
-        return _dataset_rows(source, columns, "the dataset")
+        return _dataset_rows(source, named, "the dataset")
     if isinstance(source, Mapping):
-        return _column_rows(source, columns)
+        return _column_rows(source, named)
     if isinstance(source, Iterable):
-        return _iterable_rows(source, columns)
+        return _iterable_rows(source, named)
     fix = "Give a path, rows as dicts, a pandas DataFrame or a datasets.Dataset"
     raise InputError("data", f"cannot be read from {type(source).__name__}", fix)
+
+
+def named_by_place(columns: Columns) -> bool:
+    """Whether all columns are named by their places, whole numbers from 1: there is no header."""
+    places = [str(column) for column in (columns or {}).values()]
+    return bool(places) and all(re.fullmatch("[1-9][0-9]*", place) for place in places)
 
 
 def is_frame(source: Source) -> bool:
@@ -111,18 +129,21 @@ def is_frame(source: Source) -> bool:
     return _is_instance(source, "pandas", "DataFrame") or _is_instance(source, "datasets", *names)
 
 
-def source_paths(source: Source) -> list[Path] | None:
+def source_paths(source: Source, *, folders: bool = False) -> list[Path] | None:
     """The files of a source, checked to be there, or None where it is not made of files.
 
     A list or tuple of strings is one of paths, unless they are plainly texts: no file has one of these names, and one
     of them at least has spaces and no file's ending.
+
+    Args:
+        folders: whether a path may be a folder of files.
 
     Raises:
         InputError: a path that cannot be read, or a list that is empty.
     """
     paths = _as_paths(source)
     for path in paths or []:
-        if file_format(path) != "dataset":
+        if file_format(path) != "dataset" and not (folders and os.path.isdir(path)):
             check_file(path)
     if paths == []:
         raise InputError("data", "is an empty list", "Give at least one file or row")
@@ -184,12 +205,14 @@ def file_format(path: Path) -> str:
     return _SUFFIXES.get(suffix, "text")
 
 
-def _path_rows(path: Path, columns: Columns) -> Iterator[Row]:
+def _path_rows(path: Path, columns: _Named, headless: bool) -> Iterator[Row]:
     match file_format(path):
         case "csv":
-            rows = _csv_rows(path, columns, quoted=True)
+            rows = _csv_rows(path, columns, headless, quoted=True)
         case "tsv":
-            rows = _csv_rows(path, columns, quoted=False)
+            rows = _csv_rows(path, columns, headless, quoted=False)
+        case "text" if headless:
+            rows = _csv_rows(path, columns, headless, quoted=False)
         case "jsonl":
             rows = _json_rows(path, columns)
         case "parquet":
@@ -205,49 +228,68 @@ def _path_rows(path: Path, columns: Columns) -> Iterator[Row]:
         raise InputError(str(path), "has no rows", "Give a file with data in it")
 
 
-def _line_rows(path: Path, columns: Columns) -> Iterator[Row]:
+def _line_rows(path: Path, columns: _Named) -> Iterator[Row]:
     names = _names(str(path), columns, ["text"])
     for number, line in read_lines(path):
         yield Row(str(path), "line", number, dict.fromkeys(names, line))
 
 
-def _csv_rows(path: Path, columns: Columns, *, quoted: bool) -> Iterator[Row]:
+def _csv_rows(path: Path, columns: _Named, headless: bool, *, quoted: bool) -> Iterator[Row]:
     # The module's limit on a cell is 131,072 characters, one for the whole process; it is only ever raised
     # here.
     csv.field_size_limit(max(csv.field_size_limit(), min(_LONGEST_CELL, sys.maxsize)))
     numbered = read_lines(path)
     first = next(numbered, (1, ""))
-    _check_separator(path, columns, first[1], "," if quoted else "\t")
+    if not headless:
+        _check_separator(path, columns, first[1], "," if quoted else "\t")
     lines = (f"{line}\n" for _, line in itertools.chain([first], numbered))
     if quoted:
         reader = csv.reader(lines, strict=True)
     else:
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    header = _next_cells(path, reader, 1)
+    rows = _numbered_cells(path, reader)
+    number, header = next(rows, (1, None))
     if header is None:
         raise InputError(str(path), "has no header", "Write the columns' names in the first line")
-    columns = _names(str(path), columns, header)
+    if headless and not _counts(header):
+        rows = itertools.chain([(number, header)], rows)
+        header = [str(place) for place in range(1, len(header) + 1)]
+    columns = _names_of_header(path, columns, header)
+    places = {name: header.index(column) for name, column in columns.items() if column in header}
+    source, width = str(path), len(header)
+    for number, cells in rows:
+        if len(cells) != width:
+            what = f"has {len(cells)} cells where the first line has {width}"
+            fix = "Quote cells that hold a comma or a line end" if quoted else "Take tabs out of its cells"
+            raise InputError(f"{path}, line {number}", what, fix)
+        if len(places) == len(columns):
+            values = {name: cells[place] for name, place in places.items()}
+        else:  # a column inside another, which a text cannot hold
+            values = _picked(f"{path}, line {number}", columns, dict(zip(header, cells, strict=True)))
+        yield Row(source, "line", number, values)
+
+
+def _counts(header: Sequence[str]) -> bool:
+    """Whether a line of several cells counts them, from 0 or from 1: 0, 1, 2, …"""
+    counted = [[str(place) for place in range(start, start + len(header))] for start in (0, 1)]
+    return len(header) > 1 and list(header) in counted
+
+
+def _names_of_header(path: Path, columns: _Named, header: Sequence[str]) -> Mapping[str, str]:
+    try:
+        columns = _names(str(path), columns, header)
+    except InputError as error:
+        fix = f"{error.fix}. Where its first line is no header, name columns by their places: 1, 2, …"
+        raise InputError(error.where, error.what, fix) from error
     for column in columns.values():
         if header.count(column) > 1:
             raise InputError(
                 str(path), f"has {header.count(column)} columns named {column!r}", "Rename one of them"
             )
-    while True:
-        number = reader.line_num + 1
-        cells = _next_cells(path, reader, number)
-        if cells is None:
-            return
-        if not cells:  # a blank line
-            continue
-        if len(cells) != len(header):
-            what = f"has {len(cells)} cells where the header has {len(header)}"
-            fix = "Quote cells that hold a comma or a line end" if quoted else "Take tabs out of its cells"
-            raise InputError(f"{path}, line {number}", what, fix)
-        where = f"{path}, line {number}"
-        yield Row(str(path), "line", number, _picked(where, columns, dict(zip(header, cells, strict=True))))
+    return columns
 
 
-def _check_separator(path: Path, columns: Columns, header: str, separator: str) -> None:
+def _check_separator(path: Path, columns: _Named, header: str, separator: str) -> None:
     """Refuse a header that would have the columns if another character separated its cells."""
     if separator in header or columns is None:
         return
@@ -259,15 +301,22 @@ def _check_separator(path: Path, columns: Columns, header: str, separator: str) 
             raise InputError(f"{path}, line 1", what, fix)
 
 
-def _next_cells(path: Path, reader: Iterator[list[str]], number: int) -> list[str] | None:
-    try:
-        return next(reader, None)
-    except csv.Error as error:
-        fix = "Double the quotation marks inside a quoted cell, and close it"
-        raise InputError(f"{path}, line {number}", f"is not valid CSV ({error})", fix) from error
+def _numbered_cells(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Each row of a CSV reader that is not blank, with the number of its first line."""
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            fix = "Double the quotation marks inside a quoted cell, and close it"
+            raise InputError(f"{path}, line {number}", f"is not valid CSV ({error})", fix) from error
+        if cells is None:
+            return
+        if cells:
+            yield number, cells
 
 
-def _json_rows(path: Path, columns: Columns) -> Iterator[Row]:
+def _json_rows(path: Path, columns: _Named) -> Iterator[Row]:
     for number, line in read_lines(path):
         if not line or line.isspace():
             continue
@@ -282,7 +331,7 @@ def _json_rows(path: Path, columns: Columns) -> Iterator[Row]:
         yield Row(str(path), "line", number, _picked(where, _names(where, columns, values), values))
 
 
-def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns: _Named) -> Iterator[Row]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -304,7 +353,7 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[Row]:
             raise InputError(str(path), what, "Write it again") from error
 
 
-def _saved_rows(path: Path, columns: Columns) -> Iterator[Row]:
+def _saved_rows(path: Path, columns: _Named) -> Iterator[Row]:
     try:
         import datasets
     except ModuleNotFoundError as error:
@@ -317,7 +366,7 @@ def _saved_rows(path: Path, columns: Columns) -> Iterator[Row]:
     return _dataset_rows(dataset, columns, str(path))
 
 
-def _dataset_rows(dataset: Any, columns: Columns, where: str) -> Iterator[Row]:
+def _dataset_rows(dataset: Any, columns: _Named, where: str) -> Iterator[Row]:
     known: Sequence[str] | None = dataset.column_names  # None for a stream that has not been looked into
     if known is not None:
         columns = _names(where, columns, known)
@@ -327,7 +376,7 @@ def _dataset_rows(dataset: Any, columns: Columns, where: str) -> Iterator[Row]:
         yield Row(where, "row", number, _picked(row, _names(row, columns, values), values))
 
 
-def _frame_rows(frame: Any, columns: Columns) -> Iterator[Row]:
+def _frame_rows(frame: Any, columns: _Named) -> Iterator[Row]:
     where = "the DataFrame"
     names = {str(column): column for column in frame.columns}
     columns = _names(where, columns, names)
@@ -340,7 +389,7 @@ def _frame_rows(frame: Any, columns: Columns) -> Iterator[Row]:
         yield Row(where, "row", number, _picked(f"{where}, row {number}", columns, row))
 
 
-def _column_rows(table: Mapping[Any, Any], columns: Columns) -> Iterator[Row]:
+def _column_rows(table: Mapping[Any, Any], columns: _Named) -> Iterator[Row]:
     known = {str(name): cells for name, cells in table.items()}
     columns = _names("data", columns, known)
     for name, cells in known.items():
@@ -357,7 +406,7 @@ def _column_rows(table: Mapping[Any, Any], columns: Columns) -> Iterator[Row]:
     )
 
 
-def _iterable_rows(source: Iterable[Any], columns: Columns) -> Iterator[Row]:
+def _iterable_rows(source: Iterable[Any], columns: _Named) -> Iterator[Row]:
     where, number = "data", 0
     unit = "row" if isinstance(source, list | tuple) else "text"  # of a string
     for number, values in enumerate(source, start=1):
@@ -420,7 +469,7 @@ def _tops(columns: Mapping[str, str], known: Iterable[str]) -> list[str]:
     return sorted(top for top in tops if top is not None)
 
 
-def _names(where: str, columns: Columns, known: Iterable[str]) -> Mapping[str, str]:
+def _names(where: str, columns: _Named, known: Iterable[str]) -> Mapping[str, str]:
     """The column for each name, checked to be there."""
     if columns is None:
         return {name: name for name in known}
@@ -432,7 +481,7 @@ def _picked(where: str, columns: Mapping[str, str], values: Mapping[str, Any]) -
     return {name: cell_of(where, values, column) for name, column in columns.items()}
 
 
-def _first(columns: Columns) -> str:
+def _first(columns: _Named) -> str:
     """A column for an example."""
     return next(iter((columns or {}).values()), "text")
 

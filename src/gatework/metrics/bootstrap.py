@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 __all__ = ["Interval", "percentile_intervals"]
 
-_BLOCK = 1 << 22  # weights of examples that are drawn at a time
+_BLOCK = 1 << 23  # weights of examples that are drawn at a time
 _FEW = 8  # examples a row and more
 
 Array = npt.NDArray[Any]
@@ -59,7 +59,8 @@ def percentile_intervals(
 def _weights(rows: int, times: Array | None, resamples: int, seed: int) -> Iterator[Array]:
     """(R', N) how often each row is drawn in each resample, some resamples at a time."""
     generator = np.random.default_rng(seed)
-    owners = np.arange(rows) if times is None else np.repeat(np.arange(rows), times)
+    each = np.arange(rows, dtype=np.int32)
+    owners = each if times is None else np.repeat(each, times)
     examples = len(owners)
     at_once = max(1, _BLOCK // examples)
     for begin in range(0, resamples, at_once):

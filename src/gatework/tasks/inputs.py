@@ -18,6 +18,7 @@ from gatework.data import (
     file_format,
     is_frame,
     locate_rows,
+    named_by_place,
     read_lines,
     top_column,
 )
@@ -50,7 +51,7 @@ class InputReader:
             return [given]
         one = self._is_input(given)
         if isinstance(given, os.PathLike):
-            return [given] if one else _file_items(Path(given))
+            return [given] if one else _file_items(Path(given), headless=named_by_place(self.columns))
         if isinstance(given, Mapping):
             columns = not any(
                 isinstance(cells, str) or not isinstance(cells, Iterable) for cells in given.values()
@@ -111,8 +112,8 @@ def _share_there(row: Row, columns: Mapping[str, str]) -> float:
     return sum(top_column(column, row.values) is not None for column in columns.values()) / len(columns)
 
 
-def _file_items(path: Path) -> Iterable[Any]:
-    """The lines of a text file, the rows of any other."""
-    if file_format(path) == "text":
+def _file_items(path: Path, *, headless: bool) -> Iterable[Any]:
+    """The lines of a text file, the rows of any other; where columns are named by their places, rows of both."""
+    if file_format(path) == "text" and not headless:
         return (line for _, line in read_lines(path))
-    return locate_rows(path, None)
+    return locate_rows(path, None, headless=headless)

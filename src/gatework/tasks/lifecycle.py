@@ -427,8 +427,9 @@ class Lifecycle(ABC):
             raise RunError(str(folder), what, "Start from a run of the same task.")
         return self.restore(run)
 
-    def _check_columns(self, columns: Mapping[str, str] | None) -> dict[str, str]:
-        columns = dict(columns or {})
+    def _check_columns(self, columns: Mapping[str, Any] | None) -> dict[str, Any]:
+        # A column's place may be a number; several columns are a list.
+        columns = {name: str(it) if isinstance(it, int) else it for name, it in (columns or {}).items()}
         for name in columns:
             if name not in self.columns:
                 raise InputError(
