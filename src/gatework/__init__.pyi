@@ -19,6 +19,7 @@ from gatework.backends import BackendError as BackendError
 from gatework.graph import Cell as Cell
 from gatework.tasks.chat_bot import ChatBot as ChatBot
 from gatework.backends import Choice as Choice
+from gatework.tasks.classifier import Classifier as Classifier
 from gatework.layers import GRU as GRU
 from gatework.layers import GRUCell as GRUCell
 from gatework.errors import GateworkError as GateworkError

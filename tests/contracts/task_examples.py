@@ -49,7 +49,22 @@ TALKS = [
 NETWORK = {"embedding_size": 6, "hidden_size": 8, "learning_rate": 0.02, "device": "cpu", "dropout": 0.2}
 ENCODER_DECODER = NETWORK | {"tokenizer": "word", "batch_tokens": 60, "max_steps": 10}
 
+FILMS = [
+    {"text": f"{a} {b} film", "label": "good" if a in ("great", "lovely") else "bad"}
+    for b in ("old", "new", "long", "short", "silent")
+    for a in ("great", "awful", "lovely", "boring")
+]
+
 EXAMPLES: dict[str, TaskExample] = {
+    "classifier": TaskExample(
+        rows=FILMS,
+        valid=FILMS[::4],
+        inputs=["great film", "awful", "a lovely and silent film of 1920", ""],
+        options=NETWORK
+        | {"character_size": 4, "side_rows": 64, "batch_tokens": 30, "max_steps": 10, "validate_every": 5},
+        settings={"alternatives": 2},
+        rubbish={"text": 3.5, "label": "good"},
+    ),
     "language-model": TaskExample(
         rows=LINES,
         valid=LINES[:5],

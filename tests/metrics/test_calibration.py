@@ -42,14 +42,21 @@ def test_the_temperature_has_the_least_log_loss(several: bool, examples: int) ->
     logits = honest * 3 + 1.0 * several  # three times too sure
     probabilities = sigmoid if several else softmax
     got = fit_temperature(logits, targets)
+    decisions = targets.size  # log_loss is their mean
+
+    def penalised(temperature: float) -> float:
+        """With a standard normal prior on the logarithm."""
+        prior = np.log(temperature) ** 2 / 2 / decisions
+        return log_loss(probabilities(logits / temperature), targets) + prior
+
     best = minimize_scalar(
-        lambda t: log_loss(probabilities(logits / t), targets),
+        penalised,
         bounds=(1 / 20, 20),
         method="bounded",
         options={"xatol": 1e-10},
     )
-    loss = log_loss(probabilities(got.scaled(logits)), targets)
-    assert loss == pytest.approx(best.fun, **CLOSE)
+    assert penalised(got.temperature) == pytest.approx(best.fun, **CLOSE)
+    assert got.scaled(logits) == pytest.approx(logits / got.temperature)
     assert got.bias == ()
     if examples == 3000 and not several:
         assert 2.7 < got.temperature < 3.3

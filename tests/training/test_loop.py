@@ -275,6 +275,8 @@ def test_the_headline_picks_the_checkpoint_and_meets_the_target(tmp_path: Path) 
 
     result, _ = train(tmp_path / "best", of(3, 8, math.nan, 7), validate_every=10, max_steps=40)
     assert (result.best_at, result.best["bleu"]) == (20, 8)
+    result, _ = train(tmp_path / "equal", of(8, 8, 7), validate_every=10, max_steps=30)
+    assert result.best_at == 20, "the loss is lower there"
     result, _ = train(tmp_path / "target", of(3, 8, 9), validate_every=10, target=7.5)
     assert (result.stopped, result.steps) == ("target", 20)
     problem = of(1)

@@ -17,12 +17,12 @@ class MostCommon(Baseline):
     """The output that is most frequent in the training data, the first of several.
 
     Attributes:
-        output_: that output, a text, after `fit`.
+        output_: that output, a text or a list of texts, after `fit`.
     """
 
-    output_: str
+    output_: str | list[str]
 
-    def fit(self, inputs: Sequence[Any], outputs: Sequence[str]) -> Self:
+    def fit(self, inputs: Sequence[Any], outputs: Sequence[str | list[str]]) -> Self:
         """Count the outputs; the inputs are not looked at.
 
         Raises:
@@ -30,14 +30,16 @@ class MostCommon(Baseline):
         """
         if not outputs:
             raise InputError("most common output", "the training data holds no output", "Give some examples")
-        ((self.output_, _),) = Counter(outputs).most_common(1)
+        whole = (output if isinstance(output, str) else tuple(output) for output in outputs)
+        ((output, _),) = Counter(whole).most_common(1)
+        self.output_ = output if isinstance(output, str) else list(output)
         return self
 
-    def predict(self, inputs: Sequence[Any]) -> list[str]:
+    def predict(self, inputs: Sequence[Any]) -> list[Any]:
         return [self.output_] * len(inputs)
 
     def to_json(self) -> str:
-        """`{"most_common": "…"}`."""
+        """`{"most_common": "…"}`, or with a list of texts."""
         return json.dumps({"most_common": self.output_}, ensure_ascii=False, indent=2) + "\n"
 
     @classmethod
@@ -49,8 +51,9 @@ class MostCommon(Baseline):
         """
         value = json.loads(text)
         output = value.get("most_common") if isinstance(value, dict) else None
-        if not isinstance(output, str):
-            raise ValueError('holds no text under "most_common"')
+        texts = output if isinstance(output, list) else [output]
+        if output is None or not all(isinstance(text, str) for text in texts):
+            raise ValueError('holds no text under "most_common", and no list of texts')
         baseline = cls()
         baseline.output_ = output
         return baseline

@@ -23,18 +23,21 @@ __all__ = ["cells", "configuration", "figures", "note", "options", "runs"]
 
 INDENT = " " * 6
 _WIDE = 1000
+_MOST_SHOWN = 30  # labels
 
 
 def figures(values: Mapping[str, Any], *, title: str) -> None:
     """The figures of `evaluate`: a row each, the model beside the baselines."""
     baselines = values["baselines"] | ({"references": values["references"]} if "references" in values else {})
+    intervals = values.get("intervals", {})
     table = Table()
     table.add_column("")
-    for name in ("model", *baselines):
+    for name in ("model", *(["95 % of resamples"] if intervals else []), *baselines):
         table.add_column(name, justify="right")
     for figure, value in values["model"].items():
+        between = [" to ".join(map(_number, intervals.get(figure, ())))] if intervals else []
         cells = (_number(baseline.get(figure)) for baseline in baselines.values())
-        table.add_row(figure.replace("_", " "), _number(value), *cells)
+        table.add_row(figure.replace("_", " "), _number(value), *between, *cells)
     console = _console()
     # Runs of earlier versions say less.
     facts = [f"{values['examples']:,} {values.get('unit', 'examples')}", values.get("search", "")]
@@ -46,12 +49,46 @@ def figures(values: Mapping[str, Any], *, title: str) -> None:
         what = f"The model is below its strongest baseline, {values['strongest']}, in {values['headline']}"
         numbers = (_number(values[whose][values["headline"]]) for whose in ("model", "baseline"))
         console.print(f"{what}: {' against '.join(numbers)}.", markup=False, highlight=False, soft_wrap=True)
+    if "labels" in values:
+        _print_labels(console, values["labels"])
+    if "confusion" in values and len(values["confusion"]["labels"]) <= _MOST_SHOWN:
+        _print_confusion(console, values["confusion"])
     unknown = {part: share for part, share in values.get("unknown", {}).items() if share > 0}
     if unknown:
         shares = ", ".join(f"{share:.1%} of the {part}" for part, share in unknown.items())
         console.print(f"not in the vocabulary: {shares}", markup=False, highlight=False, soft_wrap=True)
     for name, signature in values.get("signatures", {}).items():
         console.print(f"{name}: {signature}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_labels(console: Console, labels: Mapping[str, Mapping[str, float]]) -> None:
+    """The figures of each label; of very many the most frequent ones."""
+    shown = sorted(labels, key=lambda name: -labels[name]["support"])[:_MOST_SHOWN]
+    table = Table(box=box.SIMPLE)
+    columns = ["label", "precision", "recall", "f1", "support"]
+    for column in columns:
+        table.add_column(column, justify="left" if column == "label" else "right")
+    for name in (name for name in labels if name in shown):
+        row = labels[name]
+        table.add_row(
+            escape(name), *(_number(row[column]) for column in columns[1:-1]), f"{row['support']:,}"
+        )
+    console.print(table, highlight=False)
+    if len(labels) > len(shown):
+        print(f"{len(labels):,} labels in all; all of their figures: --json")
+
+
+def _print_confusion(console: Console, confusion: Mapping[str, Any]) -> None:
+    """How many examples of each row's label were given each column's."""
+    table = Table(
+        box=box.SIMPLE, title="examples of the row's label that were given the column's", title_justify="left"
+    )
+    table.add_column("")
+    for name in confusion["labels"]:
+        table.add_column(escape(name), justify="right")
+    for name, row in zip(confusion["labels"], confusion["table"], strict=True):
+        table.add_row(escape(name), *(f"{count:,}" for count in row))
+    console.print(table, highlight=False)
 
 
 def options(task: type[Task]) -> None:

@@ -23,6 +23,9 @@ UNDECIDED = 0.5
 # A bias b adds b²/2 times this to the summed loss: less than a hundredth of an example, so that the bias of a label
 # that no example has stays finite.
 _BIAS_DECAY = 0.01
+# The logarithm l of a temperature adds l²/2 to the summed loss, as one example might: of a few examples that are all
+# right nobody knows how sure the scores may be.
+_TEMPERATURE_DECAY = 1.0
 _ITERATIONS = 200
 
 Array = npt.NDArray[Any]
@@ -53,6 +56,8 @@ NO_CALIBRATION = Calibration(1.0)
 def fit_temperature(logits: Array, targets: Array, *, bias: bool = False) -> Calibration:
     """The temperature of the least log loss, between 1/20 and 20, and with `bias` a bias a label.
 
+    Few examples move the temperature little from 1: its logarithm has a standard normal prior.
+
     Args:
         logits: (N, K) scores before the softmax, or before the sigmoid where an example has several labels.
         targets: (N,) indices, or (N, K) zeros and ones where an example has several labels.
@@ -81,12 +86,14 @@ def fit_temperature(logits: Array, targets: Array, *, bias: bool = False) -> Cal
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        scaled = scores * HIGHEST_TEMPERATURE ** -exponent.tanh() + biases
+        logarithm = math.log(HIGHEST_TEMPERATURE) * exponent.tanh()
+        scaled = scores * (-logarithm).exp() + biases
         if several:
             summed = torch.nn.functional.binary_cross_entropy_with_logits(scaled, wanted, reduction="sum")
         else:
             summed = torch.nn.functional.cross_entropy(scaled, wanted, reduction="sum")
-        mean = (summed + _BIAS_DECAY / 2 * biases.square().sum()) / len(scores)
+        prior = _BIAS_DECAY / 2 * biases.square().sum() + _TEMPERATURE_DECAY / 2 * logarithm.square().sum()
+        mean = (summed + prior) / len(scores)
         mean.backward()
         return mean
 

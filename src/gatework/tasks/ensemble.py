@@ -44,6 +44,7 @@ class EnsembleLifecycle(RestartLifecycle):
         joint = copy.copy(self)
         joint.members_, joint.metrics_ = tuple(members), {}
         joint.network_ = self._joined([member.network_ for member in members]).eval()
+        joint._settle_together()
         return joint
 
     together = ensemble  # its first name
@@ -80,6 +81,9 @@ class EnsembleLifecycle(RestartLifecycle):
     @abstractmethod
     def _joined(self, networks: Sequence[nn.Module]) -> nn.Module:
         """Trained networks as one, of the mean of their probabilities: for figures and predictions, in their stead."""
+
+    def _settle_together(self) -> None:  # many tasks choose nothing
+        """Take what `members_` chose on their validation data together, in place of the first one's choice."""
 
     # Members
 

@@ -6,7 +6,7 @@ import random
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from torch import nn
@@ -46,7 +46,7 @@ class ExampleTask(Task):
         fields: of an encoded example, those whose lengths say which examples share a batch.
     """
 
-    fields: ClassVar[tuple[str, ...]]
+    fields: tuple[str, ...]
 
     options_: ExampleOptions
 

@@ -17,6 +17,7 @@ __all__ = ["TASKS", "check_name", "get", "load", "names"]
 TASKS = {
     "language-model": "gatework.tasks.language_model:LanguageModel",
     "chatbot": "gatework.tasks.chat_bot:ChatBot",
+    "classifier": "gatework.tasks.classifier:Classifier",
     "translator": "gatework.tasks.translator:Translator",
 }
 

@@ -9,7 +9,7 @@ import torch
 from gatework.training import averaging, files, random_state
 from gatework.training.checkpoint import Checkpoints, validated_name
 from gatework.training.options import TrainingOptions
-from gatework.training.problem import Problem, headline_of, search_of
+from gatework.training.problem import LOSS, Problem, headline_of, search_of
 from gatework.training.processes import Processes
 from gatework.training.records import Recorder
 from gatework.training.schedules import learning_rate
@@ -60,7 +60,7 @@ class Validator:
         """
         state, options = self.state, self.options
         figures = self._figures()
-        improved = state.best_at is None or self.headline.better(figures, state.best)
+        improved = state.best_at is None or self._better(figures)
         state.validated_at = state.step
         if improved:
             state.best_at, state.best = state.step, {name: files.finite(x) for name, x in figures.items()}
@@ -87,7 +87,7 @@ class Validator:
                 # Not strict: of tied weights the file, and so the mean, holds one name only.
                 model.load_state_dict(averaging.mean_of_models(paths), strict=False)
             figures = self._figures()
-            averaged = self.headline.better(figures, state.best)
+            averaged = self._better(figures)
             self.recorder.add_figures(
                 "average", figures, states=len(state.validated), best=averaged, **self.notes
             )
@@ -98,6 +98,13 @@ class Validator:
             files.read_model(folder / validated_name(state.best_at), model)
         self.processes.share_weights(model)
         return averaged
+
+    def _better(self, figures: dict[str, float]) -> bool:
+        """Whether figures are better than the best ones so far: by the headline, and of equals by the loss."""
+        best = self.state.best
+        if self.headline.merit(figures) == self.headline.merit(best):
+            return LOSS.better(figures, best)
+        return self.headline.better(figures, best)
 
     def _figures(self) -> dict[str, float]:
         """The problem's figures. The main process validates; the others wait for its loss and headline."""

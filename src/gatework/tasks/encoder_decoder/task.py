@@ -51,7 +51,7 @@ class EncoderDecoderTask(ExampleTask):
     cells: ClassVar[Mapping[str, str]] = {"cell": "cell.json", "decoder_cell": "decoder_cell.json"}
     headline: ClassVar[Figure] = Figure("bleu", higher=True)
     noun: ClassVar[str] = "pairs"
-    fields: ClassVar[tuple[str, ...]] = ("source", "target")
+    fields = ("source", "target")
 
     options_: EncoderDecoderOptions
     network_: EncoderDecoder | EncoderDecoderEnsemble

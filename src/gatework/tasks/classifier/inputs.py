@@ -1,0 +1,201 @@
+"""What a classifier reads: texts or numeric sequences, as arrays, and as batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Self, TypeAlias
+
+import numpy as np
+import torch
+from pydantic import PositiveFloat, model_validator
+from torch import Tensor
+
+from gatework.data import Fields, Tokenizer
+from gatework.data.sequence_statistics import sequence_statistics
+from gatework.data.sequences import sequence_of
+from gatework.data.text_features import text_features
+from gatework.data.word_spans import word_spans
+from gatework.errors import InputError
+from gatework.tasks.artifacts import JsonArtifact
+from gatework.tasks.classifier.network import SequenceBatch
+from gatework.tasks.words import TokenBatch, WordVocabulary, collate_tokens
+
+__all__ = ["ClassifierInputs", "Scales", "SequenceInputs", "TextInputs", "Token", "token_spans"]
+
+Spans: TypeAlias = Callable[[str], list[tuple[int, int]]]
+_FARTHEST = 30.0  # deviations from the mean beyond which a number is as far as this
+
+
+class Token(NamedTuple):
+    """A part of an input: its text, and its characters in the input's text, or None for a step of a sequence."""
+
+    text: str
+    span: tuple[int, int] | None
+
+
+class ClassifierInputs(ABC):
+    """One kind of input, as arrays."""
+
+    field: str  # whose length is the input's
+
+    @abstractmethod
+    def tokens(self, input: Any) -> list[Token]:
+        """The tokens, or steps, that the network reads."""
+
+    @abstractmethod
+    def encode(self, input: Any) -> Fields:
+        """The arrays of an input. Raises `InputError` for what is none."""
+
+    @abstractmethod
+    def collate(self, rows: Sequence[Fields]) -> tuple[TokenBatch | SequenceBatch, tuple[Tensor, ...]]:
+        """The source of a batch, and what its side path reads."""
+
+
+class TextInputs(ClassifierInputs):
+    """Texts as words, characters or byte pairs.
+
+    Args:
+        vocabulary: of the tokens.
+        spans: where a text's tokens stand.
+        side_rows: of the side path's table; 0 without one.
+        most: tokens of a text that are read: of a longer one the first half of them and the last (Sun et al. 2019).
+    """
+
+    field = "words"
+
+    def __init__(self, vocabulary: WordVocabulary, spans: Spans, *, side_rows: int, most: int) -> None:
+        self.vocabulary, self.side_rows = vocabulary, side_rows
+        self._spans, self._most = spans, most
+
+    def tokens(self, input: str) -> list[Token]:
+        spans = self._cut(self._spans(input))
+        # A text without a token is one of an unknown token.
+        return [Token(input[start:end], (start, end)) for start, end in spans] or [Token("", (0, 0))]
+
+    def encode(self, input: Any) -> Fields:
+        if not isinstance(input, str):
+            what = f"{input!r:.60} is not a text, and this classifier was trained on texts"
+            raise InputError("input", what, "Give a text.")
+        fields = dict(self.vocabulary.encode([token.text for token in self.tokens(input)]))
+        if self.side_rows:
+            words = [input[start:end] for start, end in self._cut(word_spans(input))]
+            fields["features"] = text_features(words, self.side_rows)
+        return fields
+
+    def collate(self, rows: Sequence[Fields]) -> tuple[TokenBatch, tuple[Tensor, ...]]:
+        if not self.side_rows:
+            return collate_tokens(rows), ()
+        features = [row["features"] for row in rows]
+        begins = np.cumsum([0, *map(len, features)])[:-1]
+        joined = np.concatenate(features).astype(np.int64)
+        return collate_tokens(rows), (torch.from_numpy(joined), torch.from_numpy(begins))
+
+    def _cut(self, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        if len(spans) <= self._most:
+            return spans
+        half = self._most // 2
+        return [*spans[: self._most - half], *spans[len(spans) - half :]]
+
+
+def token_spans(kind: str, tokenizer: Tokenizer | None) -> Spans:
+    """Where the tokens of a text stand: its words, its characters but for white space, or its byte pairs."""
+    if kind == "word":
+        return word_spans
+    if kind == "character":
+        return lambda text: [(i, i + 1) for i, character in enumerate(text) if not character.isspace()]
+    if tokenizer is None:
+        raise ValueError("byte pairs need their tokenizer")
+    return lambda text: tokenizer.encode_with_spans(text).spans
+
+
+class Scales(JsonArtifact):
+    """What the training data's numeric sequences are like.
+
+    Attributes:
+        means, deviations: of each of C channels, over all steps.
+        statistic_means, statistic_deviations: of each of S statistics, over the sequences.
+    """
+
+    means: tuple[float, ...]
+    deviations: tuple[PositiveFloat, ...]
+    statistic_means: tuple[float, ...]
+    statistic_deviations: tuple[PositiveFloat, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.means or len(self.means) != len(self.deviations):
+            raise ValueError(f"there are {len(self.means)} means and {len(self.deviations)} deviations")
+        statistics = len(sequence_statistics(np.zeros((1, len(self.means)))))
+        if not len(self.statistic_means) == len(self.statistic_deviations) == statistics:
+            raise ValueError(f"{len(self.means)} channels have {statistics} statistics")
+        return self
+
+    @classmethod
+    def learn(cls, sequences: Iterable[np.ndarray]) -> Self:
+        """Of sequences (T, C), each its own T."""
+        listed = list(sequences)
+        joined = np.concatenate(listed).astype(np.float64)
+        statistics = np.stack([sequence_statistics(values) for values in listed])
+        return cls(
+            means=tuple(joined.mean(0).tolist()),
+            deviations=_deviations(joined),
+            statistic_means=tuple(statistics.mean(0).tolist()),
+            statistic_deviations=_deviations(statistics),
+        )
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return len(self.means)
+
+    @property
+    def statistics(self) -> int:
+        """S."""
+        return len(self.statistic_means)
+
+
+def _deviations(rows: np.ndarray) -> tuple[float, ...]:
+    """The standard deviation of each column; 1 where the column is constant."""
+    deviations = rows.std(0)
+    return tuple(np.where(deviations > 1e-9 * np.abs(rows).max(0), deviations, 1.0).tolist())
+
+
+class SequenceInputs(ClassifierInputs):
+    """Numeric sequences, each channel with mean 0 and deviation 1 over the training data.
+
+    Args:
+        scales: of the training data.
+        side: whether there is a side path, of statistics.
+    """
+
+    field = "values"
+
+    def __init__(self, scales: Scales, *, side: bool) -> None:
+        self.scales, self.side = scales, side
+
+    def tokens(self, input: Any) -> list[Token]:
+        return [Token(str(step), None) for step in range(len(input))]
+
+    def encode(self, input: Any) -> Fields:
+        values = sequence_of("input", input).astype(np.float64)
+        if values.shape[1] != self.scales.channels:
+            what = f"has {values.shape[1]} numbers a step, and the training data has {self.scales.channels}"
+            raise InputError("input", what, "Give as many.")
+        scaled = (values - self.scales.means) / self.scales.deviations
+        fields = {"values": np.clip(scaled, -_FARTHEST, _FARTHEST).astype(np.float32)}
+        if self.side:
+            statistics = sequence_statistics(values) - self.scales.statistic_means
+            scaled = statistics / self.scales.statistic_deviations
+            fields["statistics"] = np.clip(scaled, -_FARTHEST, _FARTHEST).astype(np.float32)
+        return fields
+
+    def collate(self, rows: Sequence[Fields]) -> tuple[SequenceBatch, tuple[Tensor, ...]]:
+        lengths = [len(row["values"]) for row in rows]
+        values = np.zeros((max(lengths), len(rows), self.scales.channels), np.float32)
+        for column, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            values[:length, column] = row["values"]
+        batch = SequenceBatch(torch.from_numpy(values), torch.tensor(lengths))
+        if not self.side:
+            return batch, ()
+        return batch, (torch.from_numpy(np.stack([row["statistics"] for row in rows])),)

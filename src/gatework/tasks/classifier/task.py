@@ -1,0 +1,413 @@
+"""The classifier: a text or a numeric sequence in, a label or several out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, cast
+
+import numpy as np
+import torch
+from pydantic import FiniteFloat, PositiveFloat
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gatework.baselines import Baseline, MostCommon, Rival
+from gatework.data import Fields, Tokenizer
+from gatework.data.labelled import check_labels, label_counts, read_labelled
+from gatework.data.tables import source_paths
+from gatework.errors import InputError, RunError
+from gatework.metrics.calibration import Calibration, best_thresholds, fit_temperature
+from gatework.metrics.classification import label_figures
+from gatework.metrics.figure import Figure
+from gatework.tasks.artifacts import Artifacts, JsonArtifact
+from gatework.tasks.batches import answer_in_batches
+from gatework.tasks.classifier.explanation import weigh_tokens
+from gatework.tasks.classifier.figures import label_remarks, label_scores, probability_figures
+from gatework.tasks.classifier.inputs import (
+    ClassifierInputs,
+    Scales,
+    SequenceInputs,
+    TextInputs,
+    token_spans,
+)
+from gatework.tasks.classifier.network import (
+    ClassifierBatch,
+    ClassifierEnsemble,
+    ClassifierNetwork,
+    SequenceEncoder,
+    StatisticsSide,
+    TextSide,
+)
+from gatework.tasks.classifier.options import (
+    ClassificationRecord,
+    ClassificationSettings,
+    ClassifierInput,
+    ClassifierOptions,
+)
+from gatework.tasks.example_task import Example, ExampleTask
+from gatework.tasks.lifecycle import TrainingData
+from gatework.tasks.parameter_groups import group_of
+from gatework.tasks.tokens import train_tokenizer
+from gatework.tasks.words import TokenEncoder, WordVocabulary
+from gatework.training import ParameterGroup, StepLoss
+from gatework.training.nested import to_device
+
+__all__ = ["Classifier"]
+
+TOKENIZER, VOCABULARY, SCALES, LABELS = "tokenizer.json", "vocabulary.json", "scales.json", "labels.json"
+DECISIONS, MOST_COMMON = "decisions.json", "most_common.json"
+UNKNOWN_LABEL = -1
+SHOWN_LABELS = 5
+
+
+class Labels(JsonArtifact):
+    """The labels of the training data, sorted, and how many examples have each."""
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    examples: int
+
+
+class Decisions(JsonArtifact):
+    """How probabilities are made of scores, and labels of probabilities; chosen on the validation data.
+
+    Attributes:
+        temperature, bias: see `gatework.metrics.calibration.Calibration`.
+        thresholds: with several labels an example, the probability from which on it is given each label.
+    """
+
+    temperature: PositiveFloat = 1.0
+    bias: tuple[FiniteFloat, ...] = ()
+    thresholds: tuple[FiniteFloat, ...] = ()
+
+
+class Classifier(ExampleTask):
+    """Labels for texts or numeric sequences: recurrent layers, pooled, and a linear model beside them.
+
+    >>> model = Classifier(epochs=5).fit("reviews.csv", columns={"text": "review", "label": "stars"}, out="runs/stars")
+    >>> model.predict("What a lovely day!")[0]["output"]
+
+    The options are the fields of `ClassifierOptions`, the settings of `predict` those of `ClassificationSettings`.
+    Data is a table with the columns `text` (or `sequence`) and `label`, or what else `read_labelled` reads. The linear
+    model of a text's words, pairs and pieces of words is a part of the network (Cheng et al. 2016, "Wide & deep
+    learning"): the network begins as this model, and the recurrent layers add what it cannot see. Temperature and
+    thresholds are chosen on the validation data (Guo et al. 2017).
+
+    Attributes:
+        labels_: the names of the labels.
+        decisions_: how labels are made of scores.
+    """
+
+    name: ClassVar[str] = "classifier"
+    Options = ClassifierOptions
+    Settings = ClassificationSettings
+    Input = ClassifierInput
+    Output = ClassificationRecord
+    columns: ClassVar[tuple[str, ...]] = ("text", "sequence", "label")
+    input_columns = (("text",), ("sequence",))
+    headline: ClassVar[Figure] = Figure("macro_f1", higher=True)
+    ensemble_options = ("several",)
+
+    options_: ClassifierOptions
+    network_: ClassifierNetwork | ClassifierEnsemble
+    decisions_: Decisions = Decisions()
+
+    # What is learned before there is a network
+
+    def _prepare(self, data: TrainingData, keep: Artifacts) -> None:
+        if self.options_.input == "auto":
+            kind = "sequence" if _looks_numeric(data.train, data.columns) else "text"
+            self.options_ = self.options_.model_copy(update={"input": kind})
+        super()._prepare(data, keep)
+
+    def _read(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
+        options = self.options_
+        found = read_labelled(data, columns, several=options.several, numeric=options.input == "sequence")
+        return [Example(*each) for each in found]
+
+    def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
+        options = self.options_
+
+        def labels() -> Labels:
+            counts = label_counts(each.output for each in train)
+            check_labels(counts, options.several)
+            return Labels(names=tuple(counts), counts=tuple(counts.values()), examples=len(train))
+
+        def vocabulary() -> WordVocabulary:
+            spans = token_spans(options.tokenizer, self._tokenizer)
+            texts = ([each.input[a:b] for a, b in spans(each.input)] for each in train)
+            return WordVocabulary.learn(
+                texts,
+                lowercase=options.lowercase,
+                min_frequency=options.min_frequency,
+                vocabulary_size=options.vocabulary_size,
+            )
+
+        self._labels = keep.get(LABELS, Labels, labels)
+        self.labels_ = list(self._labels.names)
+        self._most_common = keep.own(MOST_COMMON, MostCommon, lambda: _most_common(train))
+        if isinstance(self._most_common.output_, list) != options.several:
+            what = "is not the kind of output that the classifier has"
+            raise RunError(f"{keep.where}/{MOST_COMMON}", what, "Restore the file from a copy.")
+        if options.input == "sequence":
+            scales = keep.get(SCALES, Scales, lambda: Scales.learn(each.input for each in train))
+            self._inputs: ClassifierInputs = SequenceInputs(scales, side=options.side_path)
+        else:
+            self._tokenizer = None
+            if options.tokenizer == "bpe":
+                texts = (each.input + "\n" for each in train)
+                self._tokenizer = keep.get(TOKENIZER, Tokenizer, lambda: train_tokenizer(options, texts))
+            self._inputs = TextInputs(
+                keep.get(VOCABULARY, WordVocabulary, vocabulary),
+                token_spans(options.tokenizer, self._tokenizer),
+                side_rows=options.side_rows if options.side_path else 0,
+                most=options.max_length,
+            )
+        self.fields = (self._inputs.field,)
+
+    def _rivals(self) -> Sequence[Rival]:
+        if not self.options_.rivals:
+            return ()
+        return ()
+
+    def _baselines(self) -> Mapping[str, Baseline]:
+        return {"most_common": self._most_common}
+
+    # The network
+
+    def _network(self) -> ClassifierNetwork:
+        options, labels, inputs = self.options_, len(self.labels_), self._inputs
+        side: nn.Module | None = None
+        if isinstance(inputs, SequenceInputs):
+            encoder: SequenceEncoder | TokenEncoder = SequenceEncoder(
+                self.cells_["cell"], channels=inputs.scales.channels, **self._sizes(SequenceEncoder)
+            )
+            if options.side_path:
+                side = StatisticsSide(inputs.scales.statistics, labels, options.side_dropout)
+        else:
+            vocabulary = cast("TextInputs", inputs).vocabulary
+            sizes = self._sizes(TokenEncoder)
+            if options.tokenizer != "word":
+                sizes["character_size"] = 0
+            encoder = TokenEncoder(
+                self.cells_["cell"],
+                counts=vocabulary.counts,
+                character_count=vocabulary.character_count,
+                **sizes,
+            )
+            if options.side_path:
+                side = TextSide(options.side_rows, labels, options.side_dropout)
+        return ClassifierNetwork(encoder, labels, side=side, **self._sizes(ClassifierNetwork))
+
+    def _joined(self, networks: Sequence[nn.Module]) -> ClassifierEnsemble:
+        return ClassifierEnsemble(cast("Sequence[ClassifierNetwork]", networks))
+
+    def _groups(self) -> Sequence[ParameterGroup]:
+        network = cast("ClassifierNetwork", self.network_)
+        names = (
+            r"encoder\.(embedding|characters)\..*",
+            r"encoder\.recurrent\..*",
+            r"(pooling|output|side)\..*",
+        )
+        return [group for name in names if (group := group_of(network, name)).names]
+
+    # Batches
+
+    def _encode(self, input: Any, output: Any = None) -> Fields:
+        fields = self._inputs.encode(input)
+        if output is None:
+            return fields
+        places = {name: index for index, name in enumerate(self.labels_)}
+        if self.options_.several:
+            targets = np.zeros(len(places), np.int32)
+            targets[[places[name] for name in output if name in places]] = 1
+        else:
+            targets = np.array([places.get(output, UNKNOWN_LABEL)], np.int32)
+        return {**fields, "targets": targets}
+
+    def _collate(self, rows: Sequence[Fields]) -> ClassifierBatch:
+        source, side = self._inputs.collate(rows)
+        targets = None
+        if "targets" in rows[0]:
+            stacked = torch.from_numpy(np.stack([row["targets"] for row in rows]))
+            targets = stacked.float() if self.options_.several else stacked[:, 0].long()
+        return ClassifierBatch(source, side, targets)
+
+    def _loss(self, network: nn.Module, batch: ClassifierBatch) -> StepLoss:
+        scores, targets = network(batch), cast("Tensor", batch.targets)
+        weights = (
+            self._weights.to(scores) if network.training and self.options_.weights == "balanced" else None
+        )
+        if self.options_.several:
+            return StepLoss(
+                F.binary_cross_entropy_with_logits(scores, targets, pos_weight=weights, reduction="sum"),
+                len(targets),
+            )
+        total = F.cross_entropy(scores, targets, weight=weights, ignore_index=UNKNOWN_LABEL, reduction="sum")
+        return StepLoss(total, int((targets != UNKNOWN_LABEL).sum()))
+
+    @property
+    def _weights(self) -> Tensor:
+        """(K,) of each label, so that all weigh alike; with several, of the examples that have it beside the others."""
+        counts = torch.tensor(self._labels.counts, dtype=torch.float64)
+        if self.options_.several:
+            return (self._labels.examples - counts).clamp(min=1) / counts
+        return counts.sum() / (len(counts) * counts)
+
+    # What is chosen on the validation data
+
+    def _settle(self, keep: Artifacts) -> None:
+        self.decisions_ = keep.renew(DECISIONS, Decisions, self._decide)
+        sizes = {len(self.decisions_.bias), len(self.decisions_.thresholds)} - {0, len(self.labels_)}
+        if sizes:
+            what = f"decides on {sizes.pop()} labels, and there are {len(self.labels_)}"
+            raise RunError(f"{keep.where}/{DECISIONS}", what, "Restore the file from a copy.")
+        network = cast("ClassifierNetwork", self.network_)
+        network.calibration = Calibration(self.decisions_.temperature, self.decisions_.bias)
+
+    def _decide(self) -> Decisions:
+        scores, targets = self._valid_scores()
+        balanced = self.options_.weights == "balanced"
+        calibration = fit_temperature(scores, targets, bias=balanced)
+        thresholds: tuple[float, ...] = ()
+        if self.options_.several:
+            probabilities = label_probabilities(calibration.scaled(scores), several=True)
+            thresholds = tuple(best_thresholds(probabilities, targets).tolist())
+        return Decisions(temperature=calibration.temperature, bias=calibration.bias, thresholds=thresholds)
+
+    def _settle_together(self) -> None:
+        each = [cast("Classifier", member).decisions_.thresholds for member in self.members_]
+        self.decisions_ = Decisions(
+            thresholds=tuple(np.mean(each, axis=0).tolist()) if self.options_.several else ()
+        )
+
+    def _valid_scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the validation data the scores (N, K), and the labels as the loss takes them; no label that is unknown."""
+        rows = self._valid_rows
+
+        def scores(some: list[int]) -> Sequence[np.ndarray]:
+            batch = to_device(self._collate([rows[index] for index in some]), self.device)
+            return list(self.network_(batch).double().cpu().numpy())
+
+        with torch.inference_mode():
+            found = np.stack(answer_in_batches([n for (n,) in rows.lengths(*self.fields)], scores))
+        targets = rows.arrays["targets"].reshape(len(rows), -1)
+        if self.options_.several:
+            return found, targets
+        known = targets[:, 0] != UNKNOWN_LABEL
+        return found[known], targets[known, 0]
+
+    # Figures
+
+    def _quick_figures(self, examples: Sequence[Example]) -> dict[str, float]:
+        if self.options_.select_by == "loss":
+            return {}
+        scores, targets = self._valid_scores()
+        probabilities = label_probabilities(scores, several=self.options_.several)
+        if self.options_.several:
+            given = probabilities >= best_thresholds(probabilities, targets)
+        else:
+            given = probabilities.argmax(1)
+        figures = label_figures(given, targets, len(self.labels_)).figures()
+        return {name: float(figures[name]) for name in ("accuracy", "macro_f1")}
+
+    def _picks_checkpoint(self) -> Figure:
+        name = self.options_.select_by
+        return Figure(name, higher=name != "loss")
+
+    def _score(self, outputs: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        return label_scores(outputs, references, self.labels_)
+
+    def _own_figures(
+        self, records: Sequence[Mapping[str, Any]], references: Sequence[Any]
+    ) -> dict[str, float]:
+        probabilities = np.array([list(record["probabilities"].values()) for record in records])
+        return probability_figures(probabilities, references, self.labels_)
+
+    def _remarks(self, outputs: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:
+        remarks = label_remarks(outputs, references, self.labels_)
+        if unseen := remarks.get("unseen_labels"):
+            named = ", ".join(f"{label} ({count:,})" for label, count in list(unseen.items())[:SHOWN_LABELS])
+            self._say(f"warning: {len(unseen):,} labels are not in the training data: {named}.")
+        return remarks
+
+    # Answers
+
+    def _outputs(self, batch: ClassifierBatch, settings: ClassificationSettings) -> list[Scored]:
+        scores = self.network_(batch)
+        probabilities = label_probabilities(scores.double().cpu().numpy(), several=self.options_.several)
+        if not settings.explain:
+            return [Scored(row, None, None) for row in probabilities]
+        weights = weigh_tokens(self.network_, batch, scores.argmax(1))
+        attention = weights.attention
+        return [
+            Scored(
+                row,
+                None if attention is None else attention[:, index].tolist(),
+                weights.gradient[:, index].tolist(),
+            )
+            for index, row in enumerate(probabilities)
+        ]
+
+    def _decode(
+        self, output: Scored, row: Fields, input: Any, settings: ClassificationSettings
+    ) -> dict[str, Any]:
+        probabilities = output.probabilities
+        order = np.argsort(-probabilities, kind="stable")
+        highest = float(probabilities[order[0]])
+        labels: str | list[str] | None = self.labels_[order[0]]
+        if self.options_.several:
+            given = probabilities >= (self.decisions_.thresholds or 0.5)
+            labels = [self.labels_[index] for index in order if given[index]]
+        if highest < settings.abstain_below:
+            labels = None
+        record: dict[str, Any] = {
+            "output": labels,
+            "probability": highest,
+            "probabilities": dict(zip(self.labels_, probabilities.tolist(), strict=True)),
+        }
+        if settings.alternatives:
+            record["alternatives"] = [
+                {"label": self.labels_[index], "probability": float(probabilities[index])}
+                for index in order[: settings.alternatives]
+            ]
+        if output.gradient is not None:
+            record["tokens"] = [
+                {
+                    "token": token.text,
+                    "span": token.span,
+                    "attention": None if output.attention is None else output.attention[index],
+                    "gradient": output.gradient[index],
+                }
+                for index, token in enumerate(self._inputs.tokens(input))
+            ]
+        return record
+
+
+class Scored(NamedTuple):
+    """What the network makes of one input: the labels' probabilities (K,), and what weighed, a number a token."""
+
+    probabilities: np.ndarray
+    attention: list[float] | None
+    gradient: list[float] | None
+
+
+def label_probabilities(scores: np.ndarray, *, several: bool) -> np.ndarray:
+    """(N, K) the softmax of scores, or with several labels an example the sigmoid of each."""
+    values = torch.from_numpy(np.asarray(scores, np.float64))
+    return (values.sigmoid() if several else values.softmax(1)).numpy()
+
+
+def _most_common(train: Sequence[Example]) -> MostCommon:
+    return MostCommon().fit([each.input for each in train], [each.output for each in train])
+
+
+def _looks_numeric(data: Any, columns: Mapping[str, str]) -> bool:
+    """Whether data is of numeric sequences, as far as one can tell before it is read."""
+    if "sequence" in columns or "text" in columns:
+        return "sequence" in columns
+    try:
+        paths = source_paths(data, folders=True) or []
+    except InputError:
+        return False  # the reader says what is wrong
+    return bool(paths) and all(path.name.endswith((".ts", ".ts.gz")) for path in paths)
