@@ -352,3 +352,48 @@ def test_a_class_with_one_example_and_a_word_of_ten_thousand_characters() -> Non
     assert "one of its kind" in model.labels_
     (record,) = model.predict("y" * 10_000)
     assert set(record["probabilities"]) == {"bad", "good", "one of its kind"}
+
+
+# From a language model
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "bpe"])
+def test_a_language_model_gives_its_rows_and_layers(
+    tokenizer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [row["text"] for row in reviews(120, 8)]
+    sizes = {"embedding_size": 8, "hidden_size": 8, "num_layers": 2, "device": "cpu"}
+    tokens = {"tokenizer": tokenizer, "vocabulary_size": 300 if tokenizer == "bpe" else None}
+    language = gw.LanguageModel(
+        **sizes, **tokens, cell="gru", max_steps=5, batch_size=2, bptt=12, ngram_order=2
+    )
+    language.fit(texts, valid=texts[:20], out=tmp_path / "language")
+    options = SMALL | {"max_steps": 1, "learning_rate": 1e-9, "num_layers": 2}
+    for name in ("embedding_size", "hidden_size"):
+        options.pop(name)
+    data = [*reviews(30), {"text": "the zebra was great", "label": "good"}]
+    out = tmp_path / "classifier"
+    model = Classifier(**options, unfreeze_every=1.0).fit(
+        data, valid=reviews(10, 1), from_run=tmp_path / "language", out=out
+    )
+    said = capsys.readouterr().err
+    assert ("2 layers begin as its own" in said) and "tokens, the language model knows" in said
+    own, theirs = model.network_.encoder, language.network_
+    row = language.tokenizer_.id("film") if tokenizer == "word" else None
+    if row is not None:
+        id = model._inputs.vocabulary.word_id("film")
+        expected = theirs.embedding.weight[row] * theirs.embedding_scale
+        torch.testing.assert_close(own.embedding.weight[id], expected)
+        assert model._inputs.vocabulary.word_id("zebra") > 0
+    mine, source = dict(own.recurrent.named_parameters()), dict(theirs.recurrent.named_parameters())
+    first = source["weight_ih_l0"]
+    torch.testing.assert_close(mine["weight_ih_l0"][:, : first.shape[1]], first)
+    torch.testing.assert_close(mine["weight_hh_l1"], source["weight_hh_l1"])
+    assert gw.load(out).predict("the film was great") == model.predict("the film was great")
+    with pytest.raises(InputError, match="embedding_size"):
+        Classifier(**SMALL | {"embedding_size": 9}).fit(data, from_run=tmp_path / "language")
+    pairs = [{"source": "a b", "target": "b a"}] * 9
+    translator = gw.Translator(embedding_size=8, hidden_size=8, max_steps=1, tokenizer="word")
+    translator.fit(pairs, valid=pairs, out=tmp_path / "translator")
+    with pytest.raises(RunError, match="not a classifier or a language-model"):
+        Classifier(**SMALL).fit(data, from_run=tmp_path / "translator")

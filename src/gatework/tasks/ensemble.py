@@ -126,7 +126,7 @@ class EnsembleLifecycle(RestartLifecycle):
             raise RunError(str(run.path), f"is {kind}, not a {cls.name}", "Restore it from a copy.")
         return cls.restore(run)
 
-    def _load_parent(self, folder: str | os.PathLike[str]) -> Self:
+    def _load_parent(self, folder: str | os.PathLike[str]) -> Lifecycle:
         parent = super()._load_parent(folder)
         if parent.members_:
             raise RunError(str(folder), "is an ensemble", "Start from one of its runs.")

@@ -21,6 +21,7 @@ from torch import nn
 from gatework.data import while_pipes_are_kept
 from gatework.errors import InputError, RunError, nearest
 from gatework.graph import Cell
+from gatework.tasks import registry
 from gatework.tasks.artifacts import Artifact, Artifacts
 from gatework.tasks.options import TaskOptions, inherited_options
 from gatework.tasks.run_cells import cell_of_run
@@ -75,6 +76,8 @@ class Lifecycle(ABC):
     columns: ClassVar[tuple[str, ...]]
     Options: ClassVar[type[TaskOptions]]
     cells: ClassVar[Mapping[str, str]] = {"cell": "cell.json"}  # option -> the run's file
+
+    starts_from: ClassVar[tuple[str, ...]] = ()  # other tasks, of whose runs some layers can be taken
 
     options: TaskOptions
     options_: TaskOptions
@@ -160,7 +163,7 @@ class Lifecycle(ABC):
         columns: Mapping[str, str],
         resume: bool,
         origin: Path | None,
-        parent: Self | None,
+        parent: Lifecycle | None,
         whole: WholeRun | None,
         callbacks: Sequence[Callback],
     ) -> Self:
@@ -197,7 +200,7 @@ class Lifecycle(ABC):
             torch.manual_seed(self.options_.seed)
             self.network_ = self._new_network()
             if parent is not None:
-                self.network_.load_state_dict(parent.network_.state_dict())
+                self._start_from(parent)
             problem = self._problem()
             run.write_config(self._config(record, sources.records))
             self.result_ = train(
@@ -335,15 +338,23 @@ class Lifecycle(ABC):
         if self.options_.tensorboard:
             summary_writer()
 
+    def _inherited(self, parent: Lifecycle, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that a run shares with the one it starts from. Raises `InputError` where others were given."""
+        return inherited_options(parent.options_, given)
+
+    def _start_from(self, parent: Lifecycle) -> None:
+        """Give the new network what the run has learned that it starts from."""
+        self.network_.load_state_dict(parent.network_.state_dict())
+
     def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults that depend on the options given."""
         return {}
 
     # The beginning of a run
 
-    def _resolve_options(self, parent: Self | None) -> TaskOptions:
+    def _resolve_options(self, parent: Lifecycle | None) -> TaskOptions:
         given = self._given()
-        inherited = {} if parent is None else inherited_options(parent.options_, given)
+        inherited = {} if parent is None else self._inherited(parent, given)
         defaults = self._defaults({**inherited, **given})
         options = self.Options.model_validate({**defaults, **inherited, **given})
         if parent is None and options.unfreeze_every:
@@ -419,13 +430,15 @@ class Lifecycle(ABC):
         )
         return recorded.model_copy(update={name: given[name] for name in changed})
 
-    def _load_parent(self, folder: str | os.PathLike[str]) -> Self:
+    def _load_parent(self, folder: str | os.PathLike[str]) -> Lifecycle:
         run = RunFolder.open(folder)
         name = run.read_config().task
-        if name != self.name:
-            what = f"is a {name}, not a {self.name}"
-            raise RunError(str(folder), what, "Start from a run of the same task.")
-        return self.restore(run)
+        if name == self.name:
+            return self.restore(run)
+        if name in self.starts_from:
+            return registry.get(name).restore(run)
+        kinds = " or ".join(f"a {kind}" for kind in (self.name, *self.starts_from))
+        raise RunError(str(folder), f"is a {name}, not {kinds}", f"Start from a run of {kinds}.")
 
     def _check_columns(self, columns: Mapping[str, Any] | None) -> dict[str, Any]:
         # A column's place may be a number; several columns are a list.

@@ -46,6 +46,7 @@ __all__ = [
     "TaskOptions",
     "describe_options",
     "inherited_options",
+    "shared_options",
     "split_settings",
 ]
 
@@ -156,7 +157,17 @@ def inherited_options(parent: BaseModel, given: Mapping[str, Any]) -> dict[str, 
     Raises:
         InputError: one of them was given another value.
     """
-    shared = {name: getattr(parent, name) for name in options_with(type(parent), inherited=True)}
+    return shared_options(
+        {name: getattr(parent, name) for name in options_with(type(parent), inherited=True)}, given
+    )
+
+
+def shared_options(shared: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the run that is started from, as those of the new run.
+
+    Raises:
+        InputError: one of them was given another value.
+    """
     for name, value in shared.items():
         if name in given and _shown(given[name]) != _shown(value):
             raise InputError(
@@ -164,7 +175,7 @@ def inherited_options(parent: BaseModel, given: Mapping[str, Any]) -> dict[str, 
                 f"the run that is started from has {name}={_shown(value)}; {_shown(given[name])} was given",
                 "Leave it out: the network and its tokens are that run's.",
             )
-    return shared
+    return dict(shared)
 
 
 def _shown(value: Any) -> str:

@@ -21,9 +21,9 @@ from gatework.tasks.artifacts import JsonArtifact
 from gatework.tasks.classifier.network import SequenceBatch
 from gatework.tasks.words import TokenBatch, WordVocabulary, collate_tokens
 
-__all__ = ["ClassifierInputs", "Scales", "SequenceInputs", "TextInputs", "Token", "token_spans"]
+__all__ = ["ClassifierInputs", "Scales", "SequenceInputs", "TextInputs", "Token", "splitter"]
 
-Spans: TypeAlias = Callable[[str], list[tuple[int, int]]]
+Split: TypeAlias = "Callable[[str], list[Token]]"
 _FARTHEST = 30.0  # deviations from the mean beyond which a number is as far as this
 
 
@@ -57,21 +57,20 @@ class TextInputs(ClassifierInputs):
 
     Args:
         vocabulary: of the tokens.
-        spans: where a text's tokens stand.
+        split: a text's tokens.
         side_rows: of the side path's table; 0 without one.
         most: tokens of a text that are read: of a longer one the first half of them and the last (Sun et al. 2019).
     """
 
     field = "words"
 
-    def __init__(self, vocabulary: WordVocabulary, spans: Spans, *, side_rows: int, most: int) -> None:
+    def __init__(self, vocabulary: WordVocabulary, split: Split, *, side_rows: int, most: int) -> None:
         self.vocabulary, self.side_rows = vocabulary, side_rows
-        self._spans, self._most = spans, most
+        self._split, self._most = split, most
 
     def tokens(self, input: str) -> list[Token]:
-        spans = self._cut(self._spans(input))
         # A text without a token is one of an unknown token.
-        return [Token(input[start:end], (start, end)) for start, end in spans] or [Token("", (0, 0))]
+        return self._cut(self._split(input)) or [Token("", (0, 0))]
 
     def encode(self, input: Any) -> Fields:
         if not isinstance(input, str):
@@ -79,8 +78,8 @@ class TextInputs(ClassifierInputs):
             raise InputError("input", what, "Give a text.")
         fields = dict(self.vocabulary.encode([token.text for token in self.tokens(input)]))
         if self.side_rows:
-            words = [input[start:end] for start, end in self._cut(word_spans(input))]
-            fields["features"] = text_features(words, self.side_rows)
+            words = self._cut(words_of(input))
+            fields["features"] = text_features([word.text for word in words], self.side_rows)
         return fields
 
     def collate(self, rows: Sequence[Fields]) -> tuple[TokenBatch, tuple[Tensor, ...]]:
@@ -91,22 +90,32 @@ class TextInputs(ClassifierInputs):
         joined = np.concatenate(features).astype(np.int64)
         return collate_tokens(rows), (torch.from_numpy(joined), torch.from_numpy(begins))
 
-    def _cut(self, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        if len(spans) <= self._most:
-            return spans
+    def _cut(self, tokens: list[Token]) -> list[Token]:
+        if len(tokens) <= self._most:
+            return tokens
         half = self._most // 2
-        return [*spans[: self._most - half], *spans[len(spans) - half :]]
+        return [*tokens[: self._most - half], *tokens[len(tokens) - half :]]
 
 
-def token_spans(kind: str, tokenizer: Tokenizer | None) -> Spans:
-    """Where the tokens of a text stand: its words, its characters but for white space, or its byte pairs."""
+def words_of(text: str) -> list[Token]:
+    """The words of a text."""
+    return [Token(text[start:end], (start, end)) for start, end in word_spans(text)]
+
+
+def splitter(kind: str, tokenizer: Tokenizer | None) -> Split:
+    """What gives the tokens of a text: words, characters, or byte pairs as their tokenizer writes them."""
     if kind == "word":
-        return word_spans
+        return words_of
     if kind == "character":
-        return lambda text: [(i, i + 1) for i, character in enumerate(text) if not character.isspace()]
+        return lambda text: [Token(character, (i, i + 1)) for i, character in enumerate(text)]
     if tokenizer is None:
         raise ValueError("byte pairs need their tokenizer")
-    return lambda text: tokenizer.encode_with_spans(text).spans
+
+    def pairs(text: str) -> list[Token]:
+        ids, spans = tokenizer.encode_with_spans(text)
+        return [Token(tokenizer.token(id), span) for id, span in zip(ids, spans, strict=True)]
+
+    return pairs
 
 
 class Scales(JsonArtifact):

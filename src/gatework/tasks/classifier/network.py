@@ -133,7 +133,6 @@ class ClassifierNetwork(nn.Module):
         labels: K.
         pooling: how the states become one vector.
         side: the linear model whose scores are added, or None.
-        dropout: rate on the vector.
 
     Attributes:
         calibration: how the scores are changed in eval mode.
@@ -147,10 +146,9 @@ class ClassifierNetwork(nn.Module):
         pooling: Sequence[PoolingName],
         side: nn.Module | None,
         several: bool,
-        dropout: float,
     ) -> None:
         super().__init__()
-        self.encoder, self.side, self.several, self.dropout = encoder, side, several, dropout
+        self.encoder, self.side, self.several = encoder, side, several
         self.pooling = Pooling(pooling, encoder.output_size, encoder.recurrent.num_directions)
         self.output = Linear(self.pooling.output_size, labels)
         self.calibration: Calibration = NO_CALIBRATION
@@ -161,8 +159,7 @@ class ClassifierNetwork(nn.Module):
 
     def score(self, states: Tensor, batch: ClassifierBatch) -> Tensor:
         """As `forward`, from the encoder's states, (T, B, D)."""
-        pooled = unit_dropout(self.pooling(states, batch.source.lengths), self.dropout, self.training)
-        scores = self.output(pooled)
+        scores = self.output(self.pooling(states, batch.source.lengths))
         if self.side is not None:
             scores = scores + self.side(*batch.side)
         return scores if self.training else self._calibrated(scores)

@@ -68,7 +68,7 @@ class ClassifierOptions(TokenOptions, RivalOptions):
     )
 
     dropout: float = Field(
-        0.5, ge=0, lt=1, description="at the layers' inputs and outputs, and before the scores"
+        0.5, ge=0, lt=1, description="of the inputs and the outputs of the recurrent layers"
     )
     word_dropout: float = Field(
         0.25,

@@ -28,7 +28,7 @@ from gatework.tasks.classifier.inputs import (
     Scales,
     SequenceInputs,
     TextInputs,
-    token_spans,
+    splitter,
 )
 from gatework.tasks.classifier.network import (
     ClassifierBatch,
@@ -45,10 +45,12 @@ from gatework.tasks.classifier.options import (
     ClassifierOptions,
 )
 from gatework.tasks.example_task import Example, ExampleTask
-from gatework.tasks.lifecycle import TrainingData
+from gatework.tasks.language_model import LanguageModel
+from gatework.tasks.lifecycle import Lifecycle, TrainingData
 from gatework.tasks.parameter_groups import group_of
 from gatework.tasks.tokens import train_tokenizer
 from gatework.tasks.words import TokenEncoder, WordVocabulary
+from gatework.tasks.words.from_language_model import inherited_from_language_model, take_from_language_model
 from gatework.training import ParameterGroup, StepLoss
 from gatework.training.nested import to_device
 
@@ -106,7 +108,8 @@ class Classifier(ExampleTask):
     columns: ClassVar[tuple[str, ...]] = ("text", "sequence", "label")
     input_columns = (("text",), ("sequence",))
     headline: ClassVar[Figure] = Figure("macro_f1", higher=True)
-    ensemble_options = ("several",)
+    ensemble_options = ("input", "several", "tokenizer", "max_length", "side_path", "side_rows")
+    starts_from = ("language-model",)
 
     options_: ClassifierOptions
     network_: ClassifierNetwork | ClassifierEnsemble
@@ -134,8 +137,8 @@ class Classifier(ExampleTask):
             return Labels(names=tuple(counts), counts=tuple(counts.values()), examples=len(train))
 
         def vocabulary() -> WordVocabulary:
-            spans = token_spans(options.tokenizer, self._tokenizer)
-            texts = ([each.input[a:b] for a, b in spans(each.input)] for each in train)
+            split = splitter(options.tokenizer, self._tokenizer)
+            texts = ([token.text for token in split(each.input)] for each in train)
             return WordVocabulary.learn(
                 texts,
                 lowercase=options.lowercase,
@@ -159,7 +162,7 @@ class Classifier(ExampleTask):
                 self._tokenizer = keep.get(TOKENIZER, Tokenizer, lambda: train_tokenizer(options, texts))
             self._inputs = TextInputs(
                 keep.get(VOCABULARY, WordVocabulary, vocabulary),
-                token_spans(options.tokenizer, self._tokenizer),
+                splitter(options.tokenizer, self._tokenizer),
                 side_rows=options.side_rows if options.side_path else 0,
                 most=options.max_length,
             )
@@ -210,6 +213,25 @@ class Classifier(ExampleTask):
             r"(pooling|output|side)\..*",
         )
         return [group for name in names if (group := group_of(network, name)).names]
+
+    # From a language model
+
+    def _inherited(self, parent: Lifecycle, given: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(parent, LanguageModel):
+            return super()._inherited(parent, given)
+        return {"input": "text"} | inherited_from_language_model(parent, given)
+
+    def _start_from(self, parent: Lifecycle) -> None:
+        if not isinstance(parent, LanguageModel):
+            super()._start_from(parent)
+            return
+        encoder = cast("TokenEncoder", cast("ClassifierNetwork", self.network_).encoder)
+        vocabulary = cast("TextInputs", self._inputs).vocabulary
+        taken = take_from_language_model(encoder, vocabulary, parent)
+        layers = "a layer" if taken.layers == 1 else f"{taken.layers} layers"
+        self._say(
+            f"Of {taken.words:,} tokens, the language model knows {taken.known:,}; {layers} begin as its own."
+        )
 
     # Batches
 
