@@ -377,7 +377,8 @@ def test_a_language_model_gives_its_rows_and_layers(
         data, valid=reviews(10, 1), from_run=tmp_path / "language", out=out
     )
     said = capsys.readouterr().err
-    assert ("2 layers begin as its own" in said) and "tokens, the language model knows" in said
+    assert "2 layers begin as its own" in said
+    assert "tokens, the language model knows" in said
     own, theirs = model.network_.encoder, language.network_
     row = language.tokenizer_.id("film") if tokenizer == "word" else None
     if row is not None:
