@@ -24,25 +24,41 @@ from .tables import (
     source_paths,
     top_column,
 )
+from .tag_schemes import (
+    OUTSIDE,
+    Moves,
+    Scheme,
+    Span,
+    allowed_moves,
+    is_well_formed,
+    scheme_of,
+    spans_of,
+    tags_of,
+)
 from .text import read_texts, text_sha256
 from .token_stream import ParallelStreams, TokenStream
 from .tokenizers import Encoding, Tokenizer
 from .word_features import feature_rows, hashed, token_features
 
 __all__ = [
+    "OUTSIDE",
     "Detokenizer",
     "Encoding",
     "Fields",
     "FileStamp",
     "LabelColumns",
     "Labelled",
+    "Moves",
     "Packed",
     "Pair",
     "ParallelStreams",
     "Row",
+    "Scheme",
     "Source",
+    "Span",
     "TokenStream",
     "Tokenizer",
+    "allowed_moves",
     "cell_of",
     "check_columns",
     "check_exists",
@@ -54,6 +70,7 @@ __all__ = [
     "file_stamps",
     "hashed",
     "is_frame",
+    "is_well_formed",
     "label_counts",
     "length_batches",
     "locate_rows",
@@ -64,7 +81,10 @@ __all__ = [
     "read_pairs",
     "read_rows",
     "read_texts",
+    "scheme_of",
     "source_paths",
+    "spans_of",
+    "tags_of",
     "text_sha256",
     "token_features",
     "top_column",
