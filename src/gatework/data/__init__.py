@@ -1,5 +1,6 @@
 """Files to examples to batches. Knows no task; each error names the file and the row."""
 
+from .annotations import tokenize
 from .detokenizers import Detokenizer
 from .dialogues import context_text, read_dialogues
 from .examples import Fields, Packed
@@ -35,6 +36,7 @@ from .tag_schemes import (
     spans_of,
     tags_of,
 )
+from .tagged import TaggedSentence, read_tagged
 from .text import read_texts, text_sha256
 from .token_stream import ParallelStreams, TokenStream
 from .tokenizers import Encoding, Tokenizer
@@ -56,6 +58,7 @@ __all__ = [
     "Scheme",
     "Source",
     "Span",
+    "TaggedSentence",
     "TokenStream",
     "Tokenizer",
     "allowed_moves",
@@ -80,6 +83,7 @@ __all__ = [
     "read_lines",
     "read_pairs",
     "read_rows",
+    "read_tagged",
     "read_texts",
     "scheme_of",
     "source_paths",
@@ -87,6 +91,7 @@ __all__ = [
     "tags_of",
     "text_sha256",
     "token_features",
+    "tokenize",
     "top_column",
     "while_pipes_are_kept",
     "write_table",
