@@ -48,6 +48,17 @@ TALKS = [
 
 NETWORK = {"embedding_size": 6, "hidden_size": 8, "learning_rate": 0.02, "device": "cpu", "dropout": 0.2}
 ENCODER_DECODER = NETWORK | {"tokenizer": "word", "batch_tokens": 60, "max_steps": 10}
+CITIES = {"rome": "I-city", "oslo": "O", "bern": "O", "york": "I-city"}
+ORDERS = [
+    {
+        "tokens": ["fly", "to", first, last, "on", "day", "now"][: 7 - skipped],
+        "tags": ["O", "O", "B-city", CITIES[last], "O", "B-day", "O"][: 7 - skipped],
+        "label": "trip" if skipped < 2 else "stay",
+    }
+    for first in CITIES
+    for last in CITIES
+    for skipped in range(3)
+]
 
 FILMS = [
     {"text": f"{a} {b} film", "label": "good" if a in ("great", "lovely") else "bad"}
@@ -96,5 +107,12 @@ EXAMPLES: dict[str, TaskExample] = {
         options=ENCODER_DECODER,
         settings={"beam": 2, "length": 5},
         rubbish={"turns": "one"},
+    ),
+    "tagger": TaskExample(
+        rows=ORDERS,
+        valid=ORDERS[::6],
+        inputs=["fly to New Rome, on day", ["fly", "to", "bern"], "unheard words", "on oslo now"],
+        options=NETWORK | {"character_size": 4, "side_rows": 64, "batch_tokens": 60, "max_steps": 10},
+        rubbish={"tokens": ["one", "two"], "tags": ["O"], "label": "trip"},
     ),
 }

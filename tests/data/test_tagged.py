@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gatework.data import TaggedSentence, read_tagged, tokenize
+from gatework.data import TaggedSentence, read_tagged
 from gatework.errors import InputError
 
 SENTENCES = [
@@ -142,12 +142,6 @@ def test_spans_that_do_not_fit_the_tokens(tmp_path: Path) -> None:
     assert (widened.tags, widened.cut) == (("B-act", "O", "B-city", "I-city", "O"), 2)
     with pytest.raises(InputError, match=r"span 2.*overlaps"):
         read([{"text": TEXT, "spans": [[0, 6, "a"], [4, 10, "b"]]}])
-
-
-def test_tokens_of_a_text() -> None:
-    assert [TEXT[a:b] for a, b in tokenize(TEXT)] == list(SENTENCES[0][0])
-    assert tokenize(" \n") == []
-    assert tokenize("x" * 10_000) == [(0, 10_000)]
 
 
 @pytest.mark.parametrize(

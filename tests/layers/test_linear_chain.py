@@ -174,3 +174,10 @@ def test_it_learns_what_follows_what() -> None:
         optimizer.step()
     assert torch.equal(best_paths(crf.chain, emissions, lengths), tags)
     assert crf(emissions, tags, lengths).item() < 1
+
+
+def test_it_draws_no_random_numbers() -> None:
+    crf, emissions = LinearChainCRF(11), torch.zeros(3, 1, 11)
+    before = torch.get_rng_state()
+    crf(emissions, torch.zeros(3, 1, dtype=torch.int64), torch.tensor([3]))
+    assert torch.equal(torch.get_rng_state(), before)

@@ -2,5 +2,7 @@
 
 from gatework.baselines.base import Baseline, Rival
 from gatework.baselines.constant import Copy, Empty, MostCommon
+from gatework.baselines.frequent_tag import MostFrequentTag
+from gatework.baselines.perceptron import AveragedPerceptron
 
-__all__ = ["Baseline", "Copy", "Empty", "MostCommon", "Rival"]
+__all__ = ["AveragedPerceptron", "Baseline", "Copy", "Empty", "MostCommon", "MostFrequentTag", "Rival"]

@@ -1,6 +1,5 @@
 """Files to examples to batches. Knows no task; each error names the file and the row."""
 
-from .annotations import tokenize
 from .detokenizers import Detokenizer
 from .dialogues import context_text, read_dialogues
 from .examples import Fields, Packed
@@ -36,7 +35,7 @@ from .tag_schemes import (
     spans_of,
     tags_of,
 )
-from .tagged import TaggedSentence, read_tagged
+from .tagged import TaggedSentence, Tagging, read_tagged
 from .text import read_texts, text_sha256
 from .token_stream import ParallelStreams, TokenStream
 from .tokenizers import Encoding, Tokenizer
@@ -59,6 +58,7 @@ __all__ = [
     "Source",
     "Span",
     "TaggedSentence",
+    "Tagging",
     "TokenStream",
     "Tokenizer",
     "allowed_moves",
@@ -91,7 +91,6 @@ __all__ = [
     "tags_of",
     "text_sha256",
     "token_features",
-    "tokenize",
     "top_column",
     "while_pipes_are_kept",
     "write_table",

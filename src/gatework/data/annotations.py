@@ -1,4 +1,4 @@
-"""Texts with marked spans of characters, as annotation tools write them, and the tokens of a text.
+"""Texts with marked spans of characters, as annotation tools write them.
 
 A row has a text and its spans, each with its start, its end (the character after its last) and its type:
 
@@ -12,7 +12,6 @@ A row has a text and its spans, each with its start, its end (the character afte
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,9 +24,8 @@ from .tables import Row, cell_of, check_columns
 from .tag_schemes import Span, tags_of
 from .text import text_of
 
-__all__ = ["MarkedSpan", "read_json_documents", "span_column", "spans_of_row", "tags_of_marked", "tokenize"]
+__all__ = ["MarkedSpan", "read_json_documents", "span_column", "spans_of_row", "tags_of_marked"]
 
-_TOKEN = re.compile(r"\w+|[^\w\s]")
 _COLUMNS = ("spans", "entities", "ents", "annotations", "labels", "label")
 _SHAPE = 'Give each as [start, end, "type"] or {"start": …, "end": …, "label": "type"}'
 
@@ -38,13 +36,6 @@ class MarkedSpan(NamedTuple):
     start: int
     end: int
     type: str
-
-
-def tokenize(text: str) -> list[tuple[int, int]]:
-    """The tokens of a text, as (start, end) of their characters: runs of letters, digits and underscores, and every
-    other character that is no whitespace by itself.
-    """
-    return [match.span() for match in _TOKEN.finditer(text)]
 
 
 def read_json_documents(path: Path) -> Iterator[Row]:
@@ -140,7 +131,7 @@ def tags_of_marked(
     """The BIO tags of a text's tokens, and how many spans did not fit them.
 
     Args:
-        words: of the text, as `tokenize` gives them.
+        words: of the text, as `word_spans` gives them.
         spans: by their starts.
         cut: what is done with a span that begins or ends inside a token, or overlaps the one before: `error`, `drop`,
             or `widen`, after which one that still overlaps is dropped.

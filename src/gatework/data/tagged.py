@@ -19,18 +19,26 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from .annotations import read_json_documents, span_column, spans_of_row, tags_of_marked, tokenize
+from .annotations import read_json_documents, span_column, spans_of_row, tags_of_marked
 from .files import check_exists, read_lines
 from .tables import Row, Source, cell_of, check_columns, file_format, locate_rows, source_paths
 from .text import check_characters, text_of
+from .word_spans import word_spans
 
-__all__ = ["TaggedSentence", "read_tagged"]
+__all__ = ["TaggedSentence", "Tagging", "read_tagged"]
 
 LINES = ("seq.in", "seq.out", "label")
 CONLLU = ".conllu"
 _CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _IN_COLUMNS = (".conll", CONLLU, ".iob", ".iob2", ".bio", ".bioes")
 _PAIR = "Give as many tags as tokens"
+
+
+class Tagging(NamedTuple):
+    """What a tagger, a baseline or the data says of a sentence: its tags, and its label or None."""
+
+    tags: tuple[str, ...]
+    label: str | None = None
 
 
 class TaggedSentence(NamedTuple):
@@ -209,7 +217,7 @@ def _table(
             yield TaggedSentence(row.where, tokens, tags, _label(row, labels, "label" in columns))
             continue
         text, marked = spans_of_row(row, columns, spans)
-        words = tokenize(text)
+        words = word_spans(text)
         tags, cut = tags_of_marked(row.where, text, words, marked, cut_spans)
         label = None if spans == labels else _label(row, labels, "label" in columns)
         yield TaggedSentence(row.where, tuple(text[a:b] for a, b in words), tags, label, cut)

@@ -22,7 +22,7 @@ def word_shape(word: str) -> str:
 
 
 def token_features(
-    words: Sequence[str], lists: Mapping[str, Sequence[bool]] | None = None
+    words: Sequence[str], lists: Mapping[str, Sequence[bool]] | None = None, *, ahead: bool = True
 ) -> list[list[str]]:
     """The features of each of T words: the usual templates of a linear-chain tagger (Sha & Pereira 2003; CRFsuite's).
 
@@ -30,6 +30,7 @@ def token_features(
 
     Args:
         lists: of each gazetteer by name, whether the words are of one of its entries, (T,).
+        ahead: later words are looked at too.
     """
     low = ["<s>", "<s>", *(word.lower()[:_LONGEST] for word in words), "</s>", "</s>"]
     shapes = ["<s>", *map(word_shape, words), "</s>"]
@@ -41,20 +42,23 @@ def token_features(
             f"w {word}",
             f"w-1 {before}",
             f"w-2 {two_before}",
-            f"w+1 {after}",
-            f"w+2 {two_after}",
             f"w-1w {before} {word}",
-            f"ww+1 {word} {after}",
-            f"w-1w+1 {before} {after}",
             f"w-2w-1 {two_before} {before}",
-            f"w+1w+2 {after} {two_after}",
             f"s {shape}",
             f"s-1s {shapes[t]} {shape}",
-            f"ss+1 {shape} {shapes[t + 2]}",
             f"t {t if t < 3 else 'late'}",
             f"e-1 {before[-3:]}",
-            f"e+1 {after[-3:]}",
         ]
+        if ahead:
+            own += [
+                f"w+1 {after}",
+                f"w+2 {two_after}",
+                f"ww+1 {word} {after}",
+                f"w-1w+1 {before} {after}",
+                f"w+1w+2 {after} {two_after}",
+                f"ss+1 {shape} {shapes[t + 2]}",
+                f"e+1 {after[-3:]}",
+            ]
         for size in range(1, min(_AFFIX, len(word)) + 1):
             own.append(f"p {word[:size]}")
             own.append(f"e {word[-size:]}")

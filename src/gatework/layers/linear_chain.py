@@ -55,7 +55,7 @@ def forward_algorithm(emission: Expr, belief: State(size="input_size")) -> Expr:
 @lru_cache(maxsize=32)
 def _recursion(tags: int) -> Recurrent:
     """The layer of `forward_algorithm`, whose one weight is given at each call."""
-    return Recurrent(forward_algorithm, tags, tags)
+    return Recurrent(forward_algorithm, tags, tags, device="meta")  # draws no random numbers
 
 
 def _filtered(weights: Tensor, emissions: Tensor, belief: Tensor, lengths: Tensor) -> Tensor:
@@ -122,6 +122,8 @@ def marginals(chain: Chain, emissions: Tensor, lengths: Tensor) -> Tensor:
     Args:
         emissions: (T, B, K); lengths: (B,).
     """
+    if not emissions.numel():
+        return torch.zeros_like(emissions)
     with torch.inference_mode(False), torch.enable_grad():
         own = emissions.detach().clone().requires_grad_()
         total = log_partition(Chain(*(score.detach().clone() for score in chain)), own, lengths).sum()

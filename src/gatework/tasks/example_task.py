@@ -108,6 +108,10 @@ class ExampleTask(Task):
         """The figure of the training's validations that picks the checkpoint: the loss, or one of `_quick_figures`."""
         return LOSS
 
+    def _scored(self, record: Mapping[str, Any]) -> Any:
+        """What of a record is scored: what a baseline gives for an input."""
+        return record["output"]
+
     def _own_figures(
         self, records: Sequence[Mapping[str, Any]], references: Sequence[Any]
     ) -> dict[str, float]:
@@ -225,7 +229,7 @@ class ExampleTask(Task):
             warn_of_unknown(self._say, unknown, whose)
         inputs, references = [each.input for each in examples], [each.output for each in examples]
         records = self._records(inputs, settings)
-        outputs = [record["output"] for record in records]
+        outputs = [self._scored(record) for record in records]
         total, count, _ = total_loss(self.network_, rows, self._collate, by=self.fields, loss=self._loss)
         model = {
             **self._likelihood(total, count),

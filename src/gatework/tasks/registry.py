@@ -18,6 +18,7 @@ TASKS = {
     "language-model": "gatework.tasks.language_model:LanguageModel",
     "chatbot": "gatework.tasks.chat_bot:ChatBot",
     "classifier": "gatework.tasks.classifier:Classifier",
+    "tagger": "gatework.tasks.tagger:Tagger",
     "translator": "gatework.tasks.translator:Translator",
 }
 

@@ -1,0 +1,215 @@
+"""The tagger's network: from the words of sentences to scores of tags and of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gatework.data import Fields
+from gatework.graph import Cell
+from gatework.layers.linear import Linear
+from gatework.layers.linear_chain import Chain, LinearChainCRF, log_partition, path_score
+from gatework.tasks.batches import padded
+from gatework.tasks.tagger.tag_set import UNSEEN
+from gatework.tasks.words import SidePath, TokenBatch, TokenEncoder, collate_tokens
+
+__all__ = ["Scores", "TaggedBatch", "TaggerEnsemble", "TaggerNetwork", "collate", "losses"]
+
+Bags = tuple[Tensor, Tensor]  # features, (F,), and where those of each thing begin, as `SidePath` reads them
+
+
+class TaggedBatch(NamedTuple):
+    """B sentences of at most T words.
+
+    tokens: the words. places: (T, B) which of the N words of `features` each one is, N past a sentence's end.
+    features: of the N words; text_features: of the B sentences; None without a side path.
+    tags: (T, B) ids, `UNSEEN` where there is none; labels: (B,) ids. None where there are only inputs.
+    """
+
+    tokens: TokenBatch
+    places: Tensor
+    features: Bags | None
+    text_features: Bags | None
+    tags: Tensor | None
+    labels: Tensor | None
+
+
+class Scores(NamedTuple):
+    """Of B sentences: emissions, (T, B, K); labels, (B, L), L being 0 where none are learned; and the tags' chain, None
+    of a softmax a word.
+    """
+
+    emissions: Tensor
+    labels: Tensor
+    chain: Chain | None
+
+
+def collate(rows: Sequence[Fields]) -> TaggedBatch:
+    """A batch of encoded sentences: `Tagger` says which fields there are."""
+    tokens = collate_tokens(rows)
+    first = rows[0]
+    ends = np.cumsum([len(row["words"]) for row in rows])
+    places = [np.arange(end - len(row["words"]), end) for end, row in zip(ends, rows, strict=True)]
+    return TaggedBatch(
+        tokens,
+        padded(places, int(ends[-1]))[0],
+        _bags([row["features"] for row in rows], [row["feature_counts"] for row in rows])
+        if "features" in first
+        else None,
+        _bags(texts, [np.array([len(text)]) for text in texts])
+        if (texts := [row["text_features"] for row in rows if "text_features" in row])
+        else None,
+        padded([row["tags"] for row in rows], UNSEEN)[0] if "tags" in first else None,
+        torch.from_numpy(np.concatenate([row["label"] for row in rows])) if "label" in first else None,
+    )
+
+
+def _bags(features: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Bags:
+    ends = np.cumsum(np.concatenate(counts))
+    offsets = np.concatenate([[0], ends[:-1]])[: len(ends)].astype(np.int64)
+    return torch.from_numpy(np.concatenate(features).astype(np.int64)), torch.from_numpy(offsets)
+
+
+class TaggerNetwork(nn.Module):
+    """Scores of tags from recurrent layers over words (Lample et al. 2016), beside a linear model of features.
+
+    A label's scores are read from a mean of the words' vectors with learned weights (Yang et al. 2016), from their
+    maxima, and from the highest probability of each tag in the sentence; and each label adds scores of its own to the
+    tags (in the manner of Goo et al. 2018: what a sentence is about says what its words are).
+
+    Args:
+        cell: of the recurrent layers.
+        tags, labels: numbers of them; no labels: none are learned.
+        crf: the scores of tags beside each other are learned; without, they are 0.
+        side_rows: of the table of features; None: no side path.
+        side_dropout: share of features left out in training.
+        counts, character_count, embedding_size, character_size, hidden_size, num_layers, bidirectional, dropout,
+            recurrent_dropout, word_dropout: as for `TokenEncoder`.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        tags: int,
+        labels: int,
+        crf: bool,
+        side_rows: int | None,
+        side_dropout: float,
+        counts: Sequence[int],
+        character_count: int,
+        embedding_size: int,
+        character_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool,
+        dropout: float,
+        recurrent_dropout: float,
+        word_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.encoder = TokenEncoder(
+            cell,
+            counts=counts,
+            character_count=character_count,
+            embedding_size=embedding_size,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            character_size=character_size,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            word_dropout=word_dropout,
+        )
+        width = self.encoder.output_size
+        self.emission = Linear(width, tags)
+        self.side = None if side_rows is None else SidePath(side_rows, tags, side_dropout)
+        self.crf = LinearChainCRF(tags) if crf else None
+        self.tags, self.labels = tags, labels
+        if labels:
+            self.attention = Linear(width, 1)
+            self.label = Linear(2 * width + tags, labels)
+            self.tags_of_labels = nn.Parameter(torch.zeros(labels, tags))
+            self.text_side = None if side_rows is None else SidePath(side_rows, labels, side_dropout)
+
+    def forward(self, batch: TaggedBatch) -> Scores:
+        """The scores of a batch."""
+        states = self.encoder(batch.tokens)  # (T, B, D)
+        emissions = self.emission(states)
+        if self.side is not None and batch.features is not None:
+            scores = F.pad(self.side(*batch.features), (0, 0, 0, 1))  # a row of zeros for what is no word
+            emissions = emissions + F.embedding(batch.places, scores)
+        labels = emissions.new_zeros(emissions.shape[1], 0)
+        if self.labels:
+            labels = self._labels(states, emissions, batch)
+            emissions = emissions + labels.softmax(-1) @ self.tags_of_labels
+        return Scores(emissions, labels, None if self.crf is None else self.crf.chain)
+
+    def _labels(self, states: Tensor, emissions: Tensor, batch: TaggedBatch) -> Tensor:
+        """(B, L)"""
+        if len(states) == 0:  # sentences without words
+            return states.new_zeros(states.shape[1], self.labels) + self.label.bias
+        lengths = batch.tokens.lengths.to(states.device)
+        inside = (
+            torch.arange(len(states), device=states.device)[:, None, None] < lengths[:, None]
+        )  # (T, B, 1)
+        lowest = torch.finfo(states.dtype).min
+        weights = self.attention(states).masked_fill(~inside, lowest).softmax(0)
+        highest = torch.where(lengths[:, None] > 0, states.masked_fill(~inside, lowest).amax(0), 0.0)
+        likeliest = (emissions.softmax(-1) * inside).amax(0)
+        scores = self.label(torch.cat([(weights * states).sum(0), highest, likeliest], dim=-1))
+        if self.text_side is not None and batch.text_features is not None:
+            features, offsets = batch.text_features
+            counts = torch.diff(offsets, append=offsets.new_tensor([len(features)])).clamp(min=1)
+            scores = scores + self.text_side(features, offsets) * counts.rsqrt()[:, None]
+        return scores
+
+
+class TaggerEnsemble(nn.Module):
+    """Trained networks of the same tags as one, of the mean of their scores; in eval mode alone.
+
+    A mean of scores is a mean of log-probabilities, brought to a sum of 1 again: it is a linear chain itself, so that
+    one search finds its best tags, and its loss is at most the mean of the networks' losses.
+    """
+
+    def __init__(self, networks: Sequence[TaggerNetwork]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, batch: TaggedBatch) -> Scores:
+        """The mean scores of a batch."""
+        all_scores = [network(batch) for network in self.networks]
+        chains = [one.chain for one in all_scores if one.chain is not None]
+        chain = Chain(*(torch.stack(part).mean(0) for part in zip(*chains, strict=True))) if chains else None
+        emissions, labels = (torch.stack([one[part] for one in all_scores]).mean(0) for part in (0, 1))
+        return Scores(emissions, labels, chain)
+
+
+def losses(scores: Scores, batch: TaggedBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Minus the log-probability of each sentence's tags, (B,), and of its label, (B,), in nats; and which sentences
+    have tags that the training data has, (B,): that of the others is 0, as is that of an unseen label.
+    """
+    if batch.tags is None or batch.labels is None:
+        raise ValueError("the batch has inputs alone: there is nothing to compare the scores with")
+    lengths = batch.tokens.lengths.to(batch.tags.device)
+    steps = torch.arange(len(batch.tags), device=batch.tags.device)[:, None] < lengths
+    known = ((batch.tags != UNSEEN) | ~steps).all(0)
+    tags = batch.tags.clamp(min=0)
+    chain, emissions = scores.chain, scores.emissions
+    if chain is None:
+        total = F.cross_entropy(
+            emissions.flatten(0, 1), batch.tags.flatten(), ignore_index=UNSEEN, reduction="none"
+        )
+        total = torch.where(steps, total.view_as(tags), 0.0).sum(0)
+    else:
+        total = log_partition(chain, emissions, lengths) - path_score(chain, emissions, tags, lengths)
+    total = torch.where(known, total, 0.0)
+    if not scores.labels.shape[1]:
+        return total, torch.zeros_like(total), known
+    return total, F.cross_entropy(scores.labels, batch.labels, ignore_index=UNSEEN, reduction="none"), known

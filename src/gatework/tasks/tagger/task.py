@@ -1,0 +1,336 @@
+"""The tagger: sentences in, a tag for every word out, with spans and a label of the sentence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import numpy as np
+from torch import nn
+
+from gatework.baselines import AveragedPerceptron, Baseline, MostFrequentTag, Rival
+from gatework.data import (
+    Fields,
+    Packed,
+    TaggedSentence,
+    Tagging,
+    feature_rows,
+    is_well_formed,
+    read_tagged,
+    scheme_of,
+    spans_of,
+    tags_of,
+    token_features,
+)
+from gatework.data.text_features import text_features
+from gatework.data.word_spans import word_spans
+from gatework.errors import InputError
+from gatework.metrics.figure import Figure
+from gatework.metrics.spans import figures_by_type, tagging_figures
+from gatework.tasks.artifacts import Artifacts
+from gatework.tasks.example_task import Example, ExampleTask
+from gatework.tasks.parameter_groups import group_of
+from gatework.tasks.tagger.decoding import Answer, decode
+from gatework.tasks.tagger.network import TaggedBatch, TaggerEnsemble, TaggerNetwork, collate, losses
+from gatework.tasks.tagger.options import TaggedRecord, TaggerInput, TaggerOptions, TaggerSettings
+from gatework.tasks.tagger.tag_set import Gazetteers, TagSet
+from gatework.tasks.tagger.word_stream import WordStream
+from gatework.tasks.tokens import unknown_share
+from gatework.tasks.words import WordVocabulary
+from gatework.training import ParameterGroup, StepLoss
+
+__all__ = ["Tagger"]
+
+WORDS, TAGS, GAZETTEERS, MOST_FREQUENT = "words.json", "tags.json", "gazetteers.json", "most_frequent.json"
+_LONGEST = 2000  # words of a sentence that are tagged
+
+
+class Tagger(ExampleTask):
+    """A tag for every word of a sentence, and a label for the whole, where the data has one.
+
+    >>> model = Tagger(epochs=15).fit("data/snips/train", valid="data/snips/valid", out="runs/snips")
+    >>> model.predict("play some jazz")[0]["spans"]
+
+    The options are the fields of `TaggerOptions`, the settings of `predict` those of `TaggerSettings`. Data is a folder
+    with seq.in and seq.out (and label), such files, files of columns (CoNLL's), a table with the columns `tokens` and
+    `tags`, or one with `text` and `spans` of characters; `gatework.data.read_tagged` says more. Without validation data
+    5 % of the sentences are held back, drawn by `split_seed`.
+    """
+
+    name: ClassVar[str] = "tagger"
+    Options = TaggerOptions
+    Settings = TaggerSettings
+    Input = TaggerInput
+    Output = TaggedRecord
+    columns: ClassVar[tuple[str, ...]] = ("tokens", "tags", "text", "spans", "label")
+    input_columns = (("tokens",), ("text",))
+    headline: ClassVar[Figure] = Figure("span_f1", higher=True)
+    noun: ClassVar[str] = "sentences"
+    fields = ("words",)
+    ensemble_options: ClassVar[tuple[str, ...]] = (
+        "crf",
+        "learn_label",
+        "side_path",
+        "side_rows",
+        "bidirectional",
+    )
+
+    options_: TaggerOptions
+    network_: TaggerNetwork | TaggerEnsemble
+    vocabulary_: WordVocabulary
+    tag_set_: TagSet
+
+    # The lifecycle
+
+    def _read(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
+        options = self.options_
+        sentences = list(
+            read_tagged(data, columns, tag_column=options.tag_column, cut_spans=options.cut_spans)
+        )
+        self._say_of(sentences)
+        scheme = scheme_of({tag for each in sentences for tag in each.tags})
+        malformed = [each for each in sentences if not is_well_formed(each.tags, scheme)]
+        if malformed:
+            first, count = malformed[0], len(malformed)
+            if options.malformed_tags == "error":
+                fix = "Mend them, or give malformed_tags=repair"
+                raise InputError(
+                    first.where, f"has malformed {scheme} tags ({' '.join(first.tags):.60})", fix
+                )
+            self._say(
+                f"{count:,} sentences with malformed {scheme} tags are repaired, the first at {first.where}."
+            )
+        examples = []
+        for each in sentences:
+            if not each.tokens:
+                continue
+            well = is_well_formed(each.tags, scheme)
+            tags = each.tags if well else tags_of(spans_of(each.tags, scheme), len(each.tags), scheme)
+            examples.append(Example(each.where, list(each.tokens), Tagging(tuple(tags), each.label)))
+        return examples
+
+    def _say_of(self, sentences: Sequence[TaggedSentence]) -> None:
+        empty = [each for each in sentences if not each.tokens]
+        if empty:
+            self._say(f"{len(empty):,} sentences without words are left out, the first at {empty[0].where}.")
+        cut = [each for each in sentences if each.cut]
+        if cut:
+            done = "dropped" if self.options_.cut_spans == "drop" else "widened"
+            count = sum(each.cut for each in cut)
+            self._say(f"{count:,} spans that do not fit the words are {done}, the first at {cut[0].where}.")
+
+    def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
+        options = self.options_
+        if options.gazetteers and not options.side_path:
+            what = "are features of the side path, which is switched off"
+            raise InputError("option gazetteers", what, "Leave them out, or give side_path=true.")
+        self.vocabulary_ = keep.get(
+            WORDS,
+            WordVocabulary,
+            lambda: WordVocabulary.learn(
+                (each.input for each in train),
+                lowercase=options.lowercase,
+                min_frequency=options.min_frequency,
+                vocabulary_size=options.vocabulary_size,
+            ),
+        )
+        taggings = [each.output for each in train]
+        self.tag_set_ = keep.get(TAGS, TagSet, lambda: TagSet.learn(taggings, with_label=options.learn_label))
+        self.gazetteers_ = keep.get(GAZETTEERS, Gazetteers, lambda: Gazetteers.read(options.gazetteers))
+        inputs = [each.input for each in train]
+        self._most_frequent = keep.own(
+            MOST_FREQUENT, MostFrequentTag, lambda: MostFrequentTag().fit(inputs, taggings)
+        )
+
+    def _network(self) -> TaggerNetwork:
+        options = self.options_
+        return TaggerNetwork(
+            self.cells_["cell"],
+            tags=len(self.tag_set_.tags),
+            labels=len(self.tag_set_.labels),
+            counts=self.vocabulary_.counts,
+            character_count=self.vocabulary_.character_count,
+            **self._sizes(TaggerNetwork) | {"side_rows": options.side_rows if options.side_path else None},
+        )
+
+    def _groups(self) -> Sequence[ParameterGroup]:
+        """What reads the words; what makes scores of them."""
+        reads = group_of(self.network_, r"encoder\..*")
+        return [reads, group_of(self.network_, r"(?!encoder\.).*")]
+
+    def _encode(self, input: Any, output: Tagging | None = None) -> Fields:
+        words = self._words(input)[:_LONGEST] if output is None else input
+        fields = dict(self.vocabulary_.encode(words))
+        if self.options_.side_path:
+            own = token_features(words, self.gazetteers_.marks(words), ahead=self.options_.bidirectional)
+            rows = feature_rows(own, self.options_.side_rows)
+            fields["features"] = np.asarray([row for rows_of_word in rows for row in rows_of_word], np.int32)
+            fields["feature_counts"] = np.asarray([len(rows_of_word) for rows_of_word in rows], np.int32)
+            if self.tag_set_.labels:
+                fields["text_features"] = text_features(words, self.options_.side_rows)
+        if output is not None:
+            fields["tags"] = np.asarray(self.tag_set_.tag_ids(output.tags), np.int64)
+            fields["label"] = np.asarray([self.tag_set_.label_id(output.label)], np.int64)
+        return fields
+
+    def _words(self, input: Any) -> list[str]:
+        if isinstance(input, str):
+            return [input[start:end] for start, end in word_spans(input)]
+        return list(input)
+
+    def _collate(self, rows: Sequence[Fields]) -> TaggedBatch:
+        return collate(rows)
+
+    def _loss(self, network: nn.Module, batch: TaggedBatch) -> StepLoss:
+        tags, label, known = losses(network(batch), batch)
+        lengths = batch.tokens.lengths.to(known.device)
+        total = tags.sum() + self.options_.label_weight * label.sum()
+        # The tags that the loss is of: at least one, so that there is a mean where the data has none that are known.
+        return StepLoss(total, max(1, int(lengths[known].sum())))
+
+    def _quick_figures(self, examples: Sequence[Example]) -> dict[str, float]:
+        records = self._records([each.input for each in examples], self.settings(confidence=False))
+        return self._score([self._scored(record) for record in records], [each.output for each in examples])
+
+    def _quick_search(self) -> str:
+        return self._search_words(self.settings())
+
+    def _picks_checkpoint(self) -> Figure:
+        name = self.options_.select_by
+        return Figure(name, higher=name != "loss")
+
+    # Figures
+
+    def _search_words(self, settings: TaggerSettings) -> str:
+        return "the likeliest well-formed tags"
+
+    def _scored(self, record: Mapping[str, Any]) -> Tagging:
+        return Tagging(tuple(record["output"]), record.get("label"))
+
+    def _score(self, outputs: Sequence[Tagging], references: Sequence[Tagging]) -> dict[str, float]:
+        tags = [each.tags for each in outputs], [each.tags for each in references]
+        figures = tagging_figures(*tags, self.tag_set_.scheme)
+        if self.tag_set_.labels:
+            right = [one.label == other.label for one, other in zip(outputs, references, strict=True)]
+            whole = [one == other for one, other in zip(outputs, references, strict=True)]
+            figures["label_accuracy"] = sum(right) / len(right)
+            figures["tags_right"] = figures["sentence_accuracy"]
+            figures["sentence_accuracy"] = sum(whole) / len(whole)
+        return figures
+
+    def _baselines(self) -> Mapping[str, Baseline]:
+        return {"most_frequent_tag": self._most_frequent}
+
+    def _rivals(self) -> Sequence[Rival]:
+        return [AveragedPerceptron()] if self.options_.rivals else []
+
+    def _remarks(self, outputs: Sequence[Tagging], references: Sequence[Tagging]) -> dict[str, Any]:
+        tags = [each.tags for each in outputs], [each.tags for each in references]
+        unseen = Counter(tag for own in tags[1] for tag in own if tag not in self.tag_set_.tags)
+        labels = Counter(
+            each.label
+            for each in references
+            if self.tag_set_.labels and each.label not in self.tag_set_.labels
+        )
+        for what, counts in (("tags", unseen), ("labels", labels)):
+            if counts:
+                names = ", ".join(sorted(map(str, counts)))
+                self._say(
+                    f"warning: {counts.total():,} {what} are none that training has seen: {names:.200}."
+                )
+        return {
+            "by_type": figures_by_type(*tags, self.tag_set_.scheme),
+            "unseen_tags": dict(unseen),
+            "unseen_labels": {str(label): count for label, count in labels.items()},
+        }
+
+    def _unknown(self, rows: Packed) -> dict[str, float]:
+        share = unknown_share(rows.arrays.get("words", np.empty(0, np.int32)), 0)
+        return {} if share is None else {"words": share}
+
+    # Predictions
+
+    def _outputs(self, batch: TaggedBatch, settings: TaggerSettings) -> list[Answer]:
+        scores = self.network_(batch)
+        return decode(scores, batch.tokens.lengths, self.tag_set_, confidence=settings.confidence)
+
+    def _decode(self, output: Answer, row: Fields, input: Any, settings: TaggerSettings) -> dict[str, Any]:
+        words = self._words(input)
+        text, places = _with_places(input, words)
+        count = len(output.tags)
+        record: dict[str, Any] = {"output": output.tags, "tokens": words[:count]}
+        record["spans"] = [
+            {
+                "type": span.type,
+                "text": text[places[span.start][0] : places[span.end - 1][1]],
+                "start": places[span.start][0],
+                "end": places[span.end - 1][1],
+                "first": span.start,
+                "last": span.end,
+            }
+            for span in output.spans
+        ]
+        if output.label is not None:
+            record["label"] = output.label
+        if settings.confidence:
+            self._add_probabilities(record, output)
+        warnings = self._warnings(words, row)
+        return record | ({"warnings": warnings} if warnings else {})
+
+    def _add_probabilities(self, record: dict[str, Any], output: Answer) -> None:
+        for span, probability in zip(record["spans"], output.span_probabilities or (), strict=True):
+            span["probability"] = probability
+        record["probabilities"] = output.probabilities
+        record["second"] = [
+            None if each is None else {"tag": self.tag_set_.tags[each.id], "probability": each.probability}
+            for each in output.second or ()
+        ]
+        if output.label is not None:
+            record["label_probability"] = output.label_probability
+            if output.second_label is not None:
+                id, probability = output.second_label
+                record["second_label"] = {"tag": self.tag_set_.labels[id], "probability": probability}
+
+    def _warnings(self, words: Sequence[str], row: Fields) -> list[str]:
+        warnings = []
+        if not words:
+            warnings.append("the input has no words")
+        if len(words) > _LONGEST:
+            warnings.append(f"the input has {len(words):,} words; the first {_LONGEST:,} are tagged")
+        if any(map(len, words)) and not np.any(row["words"]):
+            warnings.append("no word of the input is in the vocabulary")
+        return warnings
+
+    def word_stream(self) -> WordStream:
+        """Tags a word at a time, as the words come: of a run with `bidirectional=false` and `crf=false`.
+
+        Raises:
+            InputError: the run's tags depend on later words.
+        """
+        self._check_fitted()
+        options = self.options_
+        if (
+            options.bidirectional
+            or options.crf
+            or self.members_
+            or self.tag_set_.labels
+            or options.gazetteers
+        ):
+            what = "reads whole sentences: its tags depend on words that come later"
+            fix = "Train with bidirectional=false, crf=false and learn_label=false, and without gazetteers."
+            raise InputError("word_stream", what, fix)
+        network = cast("TaggerNetwork", self.network_)
+        return WordStream(network, self.vocabulary_, self.tag_set_)
+
+    def _joined(self, networks: Sequence[nn.Module]) -> TaggerEnsemble:
+        return TaggerEnsemble(cast("Sequence[TaggerNetwork]", networks))
+
+
+def _with_places(input: Any, words: Iterable[str]) -> tuple[str, list[tuple[int, int]]]:
+    """An input's text, and of each of its words the characters in it."""
+    if isinstance(input, str):
+        return input, word_spans(input)
+    words = list(words)
+    ends = np.cumsum([len(word) + 1 for word in words]).tolist()
+    return " ".join(words), [(end - 1 - len(word), end - 1) for end, word in zip(ends, words, strict=True)]

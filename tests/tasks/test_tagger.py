@@ -1,0 +1,279 @@
+"""The tagger: what it learns, what its figures are by hand, what it says of spans, and what it refuses."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import gatework as gw
+from gatework.data import Scheme, is_well_formed, scheme_of, spans_of
+from gatework.errors import InputError
+from gatework.layers.linear_chain import Chain
+from gatework.tasks.tagger import Tagger
+from gatework.tasks.tagger.decoding import decode
+from gatework.tasks.tagger.network import Scores
+from gatework.tasks.tagger.tag_set import Gazetteers, TagSet
+from tests.tolerances import GRADIENTS, close_to
+
+CITIES = ["rome", "oslo", "new york", "los angeles", "rio de janeiro", "miles"]
+ARTISTS = ["miles davis", "nina simone", "oscar peterson trio", "bach"]
+SMALL: dict[str, Any] = {
+    "embedding_size": 12,
+    "character_size": 8,
+    "hidden_size": 16,
+    "side_rows": 512,
+    "learning_rate": 0.02,
+    "batch_tokens": 200,
+    "dropout": 0.1,
+    "device": "cpu",
+    "rivals": False,
+}
+
+
+def sentence(chooser: random.Random) -> dict[str, Any]:
+    kind = chooser.choice(["travel", "music"])
+    before, names, after = {
+        "travel": (["book a flight to", "go to", "from oslo to"], CITIES, "please"),
+        "music": (["play some", "play", "i want to hear"], ARTISTS, "now"),
+    }[kind]
+    start, name = chooser.choice(before).split(), chooser.choice(names).split()
+    tag = "city" if kind == "travel" else "artist"
+    tags = ["O"] * len(start) + [f"B-{tag}"] + [f"I-{tag}"] * (len(name) - 1) + ["O"]
+    if start[0] == "from":
+        tags[1] = "B-city"
+    return {"tokens": [*start, *name, after], "tags": tags, "label": kind}
+
+
+def sentences(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    chooser = random.Random(seed)
+    return [sentence(chooser) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Tagger:
+    return Tagger(**SMALL | {"rivals": True, "epochs": 8}).fit(sentences(150), valid=sentences(40, seed=1))
+
+
+def test_it_learns_tags_and_labels_beside_its_baselines(model: Tagger) -> None:
+    figures = model.evaluate(sentences(40, seed=2))
+    assert figures["model"]["span_f1"] == figures["model"]["label_accuracy"] == 1
+    assert figures["model"]["sentence_accuracy"] == figures["model"]["tags_right"] == 1
+    assert set(figures["baselines"]) == {"most_frequent_tag", "perceptron"}
+    assert (
+        figures["baselines"]["perceptron"]["span_f1"] > figures["baselines"]["most_frequent_tag"]["span_f1"]
+    )
+    assert figures["by_type"]["city"]["f1"] == 1
+
+
+def test_spans_have_the_characters_of_the_text(model: Tagger) -> None:
+    text = "Go to  New York, please!"
+    record = model.predict(text)[0]
+    assert record["tokens"] == ["Go", "to", "New", "York", ",", "please", "!"]
+    (span,) = record["spans"]
+    assert (span["type"], span["text"], text[span["start"] : span["end"]]) == ("city", "New York", "New York")
+    assert (span["first"], span["last"]) == (2, 4)
+    assert record["label"] == "travel"
+    assert 0.5 < span["probability"] <= min(record["probabilities"][2:4]) <= 1
+    for best, second in zip(record["probabilities"], record["second"], strict=True):
+        assert best + second["probability"] <= 1 + 1e-9
+    listed = model.predict([["go", "to", "new", "york"]])[0]
+    assert listed["spans"][0]["text"] == "new york" == "go to new york"[listed["spans"][0]["start"] :]
+    brief = model.predict(text, confidence=False)[0]
+    assert brief["output"] == record["output"]
+    assert {"probabilities", "second", "label_probability"}.isdisjoint(brief)
+    assert "probability" not in brief["spans"][0]
+
+
+def test_unusual_inputs(model: Tagger) -> None:
+    empty, blank, long, listed = model.predict(["", " \n", "x" * 10_000, "rome " * 2500], confidence=False)
+    assert empty["output"] == blank["output"] == empty["tokens"] == []
+    assert empty["warnings"] == ["the input has no words"]
+    assert len(long["output"]) == 1
+    assert long["warnings"] == ["no word of the input is in the vocabulary"]
+    assert len(listed["output"]) == len(listed["tokens"]) == 2000
+    assert "first 2,000" in listed["warnings"][0]
+    with_confidence = model.predict([""])[0]
+    assert with_confidence["probabilities"] == with_confidence["second"] == []
+    with pytest.raises(InputError, match="is not an input"):
+        model.predict([["fly", 3]])
+
+
+@pytest.mark.parametrize(
+    "options", [{"crf": False}, {"side_path": False}, {"character_size": 0}, {"learn_label": False}]
+)
+def test_each_part_can_be_switched_off(options: Mapping[str, Any], tmp_path: Path) -> None:
+    rows = sentences(80)
+    trained = Tagger(**SMALL | {"epochs": 12, "batch_tokens": 60} | options).fit(
+        rows, valid=rows[:30], out=tmp_path / "run"
+    )
+    assert trained.metrics_["model"]["span_f1"] > 0.9
+    assert ("label_accuracy" in trained.metrics_["model"]) == options.get("learn_label", True)
+    assert gw.load(tmp_path / "run").predict("go to rome") == trained.predict("go to rome")
+
+
+def random_tag_set(scheme: Scheme) -> TagSet:
+    letters = {"BIO": "BI", "BIOES": "BIES", "plain": ""}[scheme]
+    tags = ["O", *(f"{letter}-{kind}" for letter in letters for kind in "ab")] if letters else ["x", "y", "z"]
+    return TagSet(tags=tuple(tags), labels=())
+
+
+@pytest.mark.parametrize("crf", [True, False])
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES", "plain"])
+def test_malformed_tags_never_come_out(scheme: Scheme, crf: bool) -> None:
+    torch.manual_seed(0)
+    tag_set = random_tag_set(scheme)
+    count = len(tag_set.tags)
+    for scale in (0.1, 3.0, 1e4):
+        emissions, lengths = scale * torch.randn(7, 40, count), torch.randint(0, 8, (40,))
+        chain = Chain(*(scale * torch.randn(shape) for shape in ((count, count), (count,), (count,))))
+        scores = Scores(emissions, torch.zeros(40, 0), chain if crf else None)
+        answers = decode(scores, lengths, tag_set, confidence=True)
+        for answer, length in zip(answers, lengths.tolist(), strict=True):
+            assert len(answer.tags) == length
+            assert is_well_formed(answer.tags, scheme)
+            assert np.isfinite([*(answer.probabilities or []), *(answer.span_probabilities or [])]).all()
+
+
+@pytest.mark.parametrize("crf", [True, False])
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+def test_probabilities_are_sums_over_well_formed_sequences(scheme: Scheme, crf: bool) -> None:
+    torch.manual_seed(1)
+    tag_set = random_tag_set(scheme)
+    count, steps = len(tag_set.tags), 4
+    emissions = torch.randn(steps, 6, count, dtype=torch.float64)
+    chain = Chain(
+        *(torch.randn(shape, dtype=torch.float64) for shape in ((count, count), (count,), (count,)))
+    )
+    scores = Scores(emissions, torch.zeros(6, 0), chain if crf else None)
+    answers = decode(scores, torch.full((6,), steps), tag_set, confidence=True)
+    paths = [
+        path
+        for path in itertools.product(range(count), repeat=steps)
+        if is_well_formed([tag_set.tags[id] for id in path], scheme)
+    ]
+    for row, answer in enumerate(answers):
+        values = torch.stack([emissions[range(steps), row, list(path)].sum() for path in paths])
+        if crf:
+            inner = [
+                sum(chain.transitions[one, other] for one, other in itertools.pairwise(path))
+                for path in paths
+            ]
+            ends = [chain.start[path[0]] + chain.end[path[-1]] for path in paths]
+            values = values + torch.stack([one + other for one, other in zip(ends, inner, strict=True)])
+        shares = values.softmax(0)
+        named = [[tag_set.tags[id] for id in path] for path in paths]
+        assert answer.tags == named[int(values.argmax())]
+        for step in range(steps):
+            sums = dict.fromkeys(tag_set.tags, 0.0)
+            for names, share in zip(named, shares.tolist(), strict=True):
+                sums[names[step]] += share
+            assert answer.probabilities is not None
+            assert answer.second is not None
+            assert answer.probabilities[step] == close_to(
+                sums.pop(answer.tags[step]), torch.float64, GRADIENTS
+            )
+            second = answer.second[step]
+            assert second is not None
+            assert second.probability == close_to(max(sums.values()), torch.float64, GRADIENTS)
+        for span, probability in zip(answer.spans, answer.span_probabilities or [], strict=True):
+            expected = sum(
+                share
+                for names, share in zip(named, shares.tolist(), strict=True)
+                if span in spans_of(names, scheme)
+            )
+            assert probability == close_to(expected, torch.float64, GRADIENTS)
+
+
+def test_malformed_data_is_repaired_and_said_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [*sentences(30), {"tokens": ["oslo", "now"], "tags": ["I-city", "O"], "label": "travel"}]
+    trained = Tagger(**SMALL | {"max_steps": 1}).fit(rows, valid=rows)
+    assert (
+        "1 sentences with malformed BIO tags are repaired, the first at data, row 31"
+        in capsys.readouterr().err
+    )
+    assert scheme_of(trained.tag_set_.tags) == "BIO"
+    with pytest.raises(
+        InputError, match=r"row 31: has malformed BIO tags \(I-city O\).*malformed_tags=repair"
+    ):
+        Tagger(**SMALL | {"malformed_tags": "error"}).fit(rows, valid=rows)
+
+
+def test_what_training_has_not_seen_is_counted_and_still_evaluated(
+    model: Tagger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"tokens": ["go", "to", "rome", "please"], "tags": ["O", "O", "B-city", "O"], "label": "travel"}
+    other = {"tokens": ["go", "to", "rome", "please"], "tags": ["O", "O", "B-town", "O"], "label": "trip"}
+    figures = model.evaluate([known, other])
+    said = capsys.readouterr().err
+    assert "1 tags are none that training has seen: B-town" in said
+    assert "1 labels are none that training has seen: trip" in said
+    assert figures["unseen_tags"] == {"B-town": 1}
+    assert figures["unseen_labels"] == {"trip": 1}
+    assert figures["model"]["span_f1"] == figures["model"]["label_accuracy"] == 0.5
+    assert figures["model"]["loss"] == close_to(model.evaluate([known])["model"]["loss"])
+    assert np.isfinite(model.evaluate([other])["model"]["loss"])
+
+
+def test_one_tag_alone_and_numbered_sentences() -> None:
+    rows = [{"tokens": ["a"] * (index % 4 + 1), "tags": ["O"] * (index % 4 + 1)} for index in range(20)]
+    trained = Tagger(**SMALL | {"max_steps": 3}).fit(rows)
+    assert trained.metrics_["model"]["accuracy"] == 1
+    record = trained.predict("a b")[0]
+    assert record["output"] == ["O", "O"]
+    assert record["second"] == [None, None]
+    assert "label" not in record
+
+
+def test_spans_that_cut_words(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"text": "fly to Rome", "spans": [[7, 11, "city"]]} for _ in range(10)]
+    rows.append({"text": "fly to Oslo", "spans": [[7, 9, "city"]]})
+    with pytest.raises(InputError, match=r"row 11, span 1: 'Os'"):
+        Tagger(**SMALL).fit(rows)
+    Tagger(**SMALL | {"max_steps": 1, "cut_spans": "widen"}).fit(rows)
+    assert (
+        "1 spans that do not fit the words are widened, the first at data, row 11" in capsys.readouterr().err
+    )
+
+
+def test_gazetteers_are_features_and_travel_with_the_run(tmp_path: Path) -> None:
+    cities = tmp_path / "cities.txt"
+    cities.write_text("Rome\nNew York\nNew York City\n\n")
+    lists = Gazetteers.read([str(cities)])
+    assert lists.marks(["in", "new", "york", "city", "rome", "york"]) == {
+        "cities": [False, True, True, True, True, False]
+    }
+    rows = sentences(40)
+    options = SMALL | {"gazetteers": (str(cities),), "max_steps": 5}
+    trained = Tagger(**options).fit(rows, valid=rows, out=tmp_path / "run")
+    cities.unlink()
+    assert gw.load(tmp_path / "run").predict("to new york") == trained.predict("to new york")
+    with pytest.raises(InputError, match="side path"):
+        Tagger(**options | {"side_path": False}).fit(rows)
+
+
+STREAMING = SMALL | {"crf": False, "bidirectional": False, "learn_label": False, "epochs": 2}
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_word_at_a_time_is_the_whole_sentence(cell: str) -> None:
+    trained = Tagger(**STREAMING | {"cell": cell}).fit(sentences(60), valid=sentences(20, seed=1))
+    stream = trained.word_stream()
+    for words in (["go", "to", "new", "york", "please", "unheard"], ["rome"], ["york", "York"] * 4):
+        stream.reset()
+        steps = [stream.step(word) for word in words]
+        whole = trained.predict([words])[0]
+        assert [tag for tag, _ in steps] == whole["output"]
+        assert is_well_formed([tag for tag, _ in steps], "BIO")
+        assert all(0 < probability <= 1 for _, probability in steps)
+
+
+def test_streams_of_whole_sentences_are_refused(model: Tagger) -> None:
+    with pytest.raises(InputError, match=r"word_stream.*bidirectional=false, crf=false"):
+        model.word_stream()
