@@ -49,6 +49,7 @@ def test_files_side_by_side_and_their_folder(tmp_path: Path) -> None:
     for part, name in enumerate(names):
         (tmp_path / "packed" / f"{name}.gz").write_bytes(gzip.compress(lines(part).encode()))
     same(str(tmp_path / "packed"))
+    same([tmp_path / "packed"])
     assert read(files)[1].where == f"{files[0]}, line 2"
 
 

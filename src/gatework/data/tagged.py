@@ -69,6 +69,8 @@ def read_tagged(
     Raises:
         InputError: what is wrong with a file or a row, with its line.
     """
+    if isinstance(data, list | tuple) and len(data) == 1 and isinstance(data[0], str | os.PathLike):
+        (data,) = data
     if isinstance(data, str | os.PathLike) and os.path.isdir(data) and file_format(Path(data)) == "text":
         return _side_by_side(_folder(Path(data)))
     paths = _paths(data)
