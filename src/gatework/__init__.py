@@ -61,7 +61,7 @@ def _homes() -> dict[str, str]:
     """Public names to the modules that hold them; none of this imports torch."""
     from gatework.cells import CATALOGUE
     from gatework.graph.language import WORDS
-    from gatework.tasks.registry import TASKS
+    from gatework.tasks.names import TASKS
 
     homes = {name: module for module, names in _NAMES.items() for name in names}
     homes |= dict.fromkeys(WORDS, "gatework.graph.language")

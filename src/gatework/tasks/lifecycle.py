@@ -21,8 +21,8 @@ from torch import nn
 from gatework.data import while_pipes_are_kept
 from gatework.errors import InputError, RunError, nearest
 from gatework.graph import Cell
-from gatework.tasks import registry
 from gatework.tasks.artifacts import Artifact, Artifacts
+from gatework.tasks.names import get as task_of
 from gatework.tasks.options import TaskOptions, inherited_options
 from gatework.tasks.run_cells import cell_of_run
 from gatework.training import Callback, Problem, Result, RunFolder, parse_options
@@ -436,7 +436,7 @@ class Lifecycle(ABC):
         if name == self.name:
             return self.restore(run)
         if name in self.starts_from:
-            return registry.get(name).restore(run)
+            return task_of(name).restore(run)
         kinds = " or ".join(f"a {kind}" for kind in (self.name, *self.starts_from))
         raise RunError(str(folder), f"is a {name}, not {kinds}", f"Start from a run of {kinds}.")
 

@@ -1,52 +1,17 @@
-"""The tasks by name, each imported when it is used, and loading the run of any of them."""
+"""Loading the run of any task."""
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import TYPE_CHECKING, Literal
 
-from gatework.errors import InputError, RunError, nearest
+from gatework.errors import InputError, RunError
+from gatework.tasks.names import TASKS, get
 
 if TYPE_CHECKING:
     from gatework.tasks.base import Task
 
-__all__ = ["TASKS", "check_name", "get", "load", "names"]
-
-# name on the command line and in config.json -> where its class is
-TASKS = {
-    "language-model": "gatework.tasks.language_model:LanguageModel",
-    "chatbot": "gatework.tasks.chat_bot:ChatBot",
-    "classifier": "gatework.tasks.classifier:Classifier",
-    "tagger": "gatework.tasks.tagger:Tagger",
-    "translator": "gatework.tasks.translator:Translator",
-}
-
-
-def names() -> list[str]:
-    """The names of all tasks."""
-    return list(TASKS)
-
-
-def check_name(name: str) -> None:
-    """Refuse the name of no task, without importing one.
-
-    Raises:
-        InputError: no task has this name; the nearest one is given.
-    """
-    if name not in TASKS:
-        raise InputError("task", f"there is no task {name!r}", nearest(name, TASKS))
-
-
-def get(name: str) -> type[Task]:
-    """The class of a task.
-
-    Raises:
-        InputError: no task has this name; the nearest one is given.
-    """
-    check_name(name)
-    module, _, attribute = TASKS[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+__all__ = ["load"]
 
 
 def load(
