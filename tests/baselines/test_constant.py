@@ -21,6 +21,9 @@ def test_they_answer_each_input() -> None:
 def test_the_most_common_output_is_kept() -> None:
     baseline = MostCommon().fit([], ["ünder"])
     assert MostCommon.from_json(baseline.to_json()).predict(["a"]) == ["ünder"]
-    for text in ("", "[]", "{}", '{"most_common": 3}', "null"):
+    several = MostCommon().fit([], [["b", "a"], [], ["b", "a"]])
+    assert several.predict(["x"]) == [["b", "a"]]
+    assert MostCommon.from_json(several.to_json()).predict(["x"]) == [["b", "a"]]
+    for text in ("", "[]", "{}", '{"most_common": 3}', '{"most_common": [3]}', "null"):
         with pytest.raises(ValueError, match=r"most_common|Expecting"):
             MostCommon.from_json(text)
