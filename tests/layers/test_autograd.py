@@ -291,3 +291,23 @@ def test_second_derivatives_are_the_references(name: str, backend: str) -> None:
         found = second()
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("lengths", [None, [STEPS, *[1] * (ROWS - 1)]], ids=["dense", "ragged"])
+def test_first_derivatives_to_be_derived_again_are_those_of_each_call_of_a_layer(
+    lengths: list[int] | None,
+) -> None:
+    """The input of the second call is computed from the same weights: its gradients are not the second call's too."""
+    layer = gw.LSTM(INPUT, INPUT).double()
+    x = torch.randn(STEPS, ROWS, INPUT, dtype=torch.float64)
+    total = output_of(layer, output_of(layer, x, lengths), lengths).sin().sum()
+    expected = torch.autograd.grad(total, [*layer.parameters()], retain_graph=True)
+    assert_close(torch.autograd.grad(total, [*layer.parameters()], create_graph=True), expected)
+
+
+def test_first_derivatives_to_be_derived_again_are_those_of_a_softmax_with_tied_weights() -> None:
+    softmax = Softmax(INPUT, 11).double()
+    hidden, targets = softmax.weight[torch.tensor([1, 4, 4])], torch.tensor([0, 3, 10])
+    total = softmax.loss(hidden, targets)
+    expected = torch.autograd.grad(total, [*softmax.parameters()], retain_graph=True)
+    assert_close(torch.autograd.grad(total, [*softmax.parameters()], create_graph=True), expected)

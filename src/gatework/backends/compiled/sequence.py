@@ -316,12 +316,14 @@ def _by_the_reference(
 
 
 def with_gradients(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Saved tensors as a recomputation reads them: themselves where a derivative of the derivative is wanted.
+    """Saved tensors as a recomputation reads them, so that gradients which are asked for them end at them.
 
-    Otherwise copies without history: what is computed from them ends at them, and no hook of theirs is called.
+    Where a derivative of the derivative is wanted they are views: an input may itself be computed from the weights, as
+    where a layer is called twice, and gradients of the weights themselves would pass through both calls. Otherwise
+    they have no history, and no hook of theirs is called.
     """
     if torch.is_grad_enabled():
-        return tuple(tensors)
+        return tuple(tensor.view_as(tensor) if tensor.requires_grad else tensor for tensor in tensors)
     return tuple(tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors)
 
 

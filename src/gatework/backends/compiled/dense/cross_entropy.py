@@ -18,6 +18,7 @@ from gatework.backends.compiled.builder import CommandBuilder
 from gatework.backends.compiled.commands import Address, Base, Softmax
 from gatework.backends.compiled.machine import Machine, ReadyList
 from gatework.backends.compiled.once import made_once
+from gatework.backends.compiled.sequence import with_gradients
 from gatework.backends.teams import Work
 
 _TABLE = 1 << 21  # numbers of the table at a time
@@ -65,6 +66,7 @@ class _CrossEntropy(torch.autograd.Function):
         input, weight, bias, targets, *made = ctx.saved_tensors
         if torch.is_grad_enabled():  # a derivative of the derivative: torch's own operators have it
             with torch.enable_grad():
+                input, weight, bias = with_gradients((input, weight, bias))
                 logits = F.linear(input, weight, bias)
                 total = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=ctx.smoothing)
                 wanted = ctx.needs_input_grad[1:4]
