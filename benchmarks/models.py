@@ -63,7 +63,7 @@ def measure(name: str, threads: int, seconds: float) -> dict[str, Any]:
     before, inputs = make(), draw()
     after = gw.replace(copy.deepcopy(before))
     check(name, before, after, inputs)
-    pair = {"before": before, "after": after}
+    pair, idle = {"before": before, "after": after}, threads > 1
 
     def forward(model: nn.Module) -> Callable[[], Tensor]:
         def run() -> Tensor:
@@ -73,11 +73,13 @@ def measure(name: str, threads: int, seconds: float) -> dict[str, Any]:
 
         return run
 
-    training = timed({each: lambda model=model: step(model, inputs) for each, model in pair.items()}, seconds)
+    training = timed(
+        {each: lambda model=model: step(model, inputs) for each, model in pair.items()}, seconds, idle=idle
+    )
     for model in pair.values():
         model.eval()
     times = {
-        "forward": timed({each: forward(model) for each, model in pair.items()}, seconds),
+        "forward": timed({each: forward(model) for each, model in pair.items()}, seconds, idle=idle),
         "training": training,
     }
     found: dict[str, Any] = {"model": name, "threads": threads}

@@ -3,6 +3,7 @@
 from gatework.backends.pieces import run_pieces
 from gatework.backends.program import (
     Backend,
+    CellStep,
     ChainOperator,
     DenseBackend,
     MemoryValue,
@@ -30,6 +31,7 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "BackendError",
+    "CellStep",
     "ChainOperator",
     "Choice",
     "DenseBackend",

@@ -40,6 +40,10 @@ def step_operator(graph: Graph) -> None:
     """None: a step is a sequence of one step."""
 
 
+def cell_step() -> None:
+    """None: a plan looks for another way."""
+
+
 def chain_operator() -> None:
     """None: torch.compile would see each of torch's operators, in a loop over the steps."""
 

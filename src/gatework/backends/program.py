@@ -147,6 +147,7 @@ class Request(NamedTuple):
         record: gates are to be kept.
         empty: there are no steps or no rows.
         one_step: the call is for a single step, which does not repay the engine's call.
+        repaid: the call is for a single step, which does: the cost table, which is about sequences, is not asked.
         training: gradients are enabled.
         device, dtype: of the input.
         obstacle: why native code cannot be called now, or not with the call's tensors; None where it can.
@@ -170,6 +171,7 @@ class Request(NamedTuple):
     autocast: torch.dtype | None = None
     onednn: bool = True
     compiled: bool = False
+    repaid: bool = False
 
     @classmethod
     def of(
@@ -205,6 +207,14 @@ StepOperator = Callable[..., Tensor | tuple[Tensor, ...]]
 Given and new states are a tensor for a graph of one state, and a tuple for one of several.
 """
 
+
+CellStep = Callable[
+    ["StackCall", Tensor, Sequence[Tensor], Sequence[Tensor]],
+    tuple[Tensor, ...],
+]
+"""The new states, (B, size) each, from the call of a single step with given states, the input, (B, I), the parameters,
+which are leaves of autograd's graph, and the states, (B, size) each.
+"""
 
 ChainOperator = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 """Layers of a stack, one after the other, as one operator of a graph of torch.compile's.
@@ -328,6 +338,10 @@ class Backend(Protocol):
 
     def step_operator(self, graph: Graph) -> StepOperator | None:
         """A graph's single step as one operator for tensors of every kind; None where `run` serves."""
+        ...
+
+    def cell_step(self) -> CellStep | None:
+        """What runs one step on plain and contiguous tensors of one dtype; None where there is no such way."""
         ...
 
     def chain_operator(self) -> ChainOperator | None:

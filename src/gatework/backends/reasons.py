@@ -33,6 +33,7 @@ SENTENCES = {
     "dtypes differ": "there is nothing to compute, or the dtypes differ",
     # graphs and calls
     "keeps no gates": "the engine keeps no gates",
+    "repaid step": "a single step of so many products repays the engine's call",
     "one step": "a single step does not repay the engine's call",
     "empty": "there is nothing to compute",
     "tape": "the backend {0!r} keeps no gates, and a tape is recording",

@@ -170,6 +170,8 @@ def _automatic(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Reques
         return Choice("llvm", Reason("compiled"))
     if no_engine is None and request.one_step and not graph.inputs_of_kind("memory"):
         no_engine = Reason("one step")
+    if no_engine is None and request.repaid:
+        return Choice("llvm", Reason("repaid step"))
     if no_operator is not None:
         if no_engine is None:
             return Choice("llvm", Reason("own equations", (no_operator,)))

@@ -61,6 +61,10 @@ def step_operator(graph: Graph) -> StepOperator | None:
     return _STEPS[_kind(graph)] if len(graph.slots()) == 2 else None
 
 
+def cell_step() -> None:
+    """None: a plan looks for another way."""
+
+
 def chain_operator() -> None:
     """None: torch.compile would see each of torch's operators, in a loop over the steps."""
 

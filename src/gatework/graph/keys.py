@@ -50,6 +50,7 @@ Kind = Literal[
     "lengths",  # steps that exist of each row's memory
     "attended_rows",  # which row of the memories each row of the call reads
     "kept",  # all that training keeps for backward, in one array
+    "handed_on",  # what a single step's backward makes for the gradients of its weights, in one array
     # arrays of a program
     "bias",
     "vector",

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from gatework import cells
 from gatework.backends import SequenceInput, asked
-from gatework.backends.admission import in_a_mode
+from gatework.backends.admission import all_plain, in_a_mode
 from gatework.cells import get
 from gatework.graph import Cell, TraceError
 from gatework.layers.arguments import check_dtypes, check_is_tensor, check_shapes
-from gatework.layers.call_plan import plan_call, plan_step, request_of
+from gatework.layers.call_plan import plan_call, plan_cell_step, plan_step, request_of
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
 from gatework.layers.structure import FixedSize, LayerStack, shared
 from gatework.layers.torch_like import elman_cell
@@ -116,9 +116,12 @@ class RecurrentCell(nn.Module):
         if hx is not None and not in_a_mode():  # the plain call of a loop, which costs what torch.nn's does
             stack = self._stack
             operator = plan_step(stack, asked(), torch.is_grad_enabled())
-            if operator is not None and _of_rows(input, hx, len(stack.state_widths)):
+            if _of_rows(input, hx, len(stack.state_widths)):
                 weights = self._plain_weights()
-                if input.dtype is weights[0].dtype:
+                new = self._by_the_engine(input, hx if isinstance(hx, tuple) else (hx,), weights)
+                if new is not None:
+                    return new if len(new) > 1 else new[0]
+                if operator is not None and input.dtype is weights[0].dtype:
                     try:
                         return operator(input, hx, *weights)
                     except RuntimeError:  # sizes, which the checks below name; `_step` raises all else
@@ -135,13 +138,38 @@ class RecurrentCell(nn.Module):
             new = tuple(state.squeeze(0) for state in new)
         return new if len(new) > 1 else new[0]
 
+    def _by_the_engine(
+        self, x: Tensor, states: tuple[Tensor, ...], weights: list[Tensor]
+    ) -> tuple[Tensor, ...] | None:
+        """The new states of a step, outside of torch's modes; None where the call is not one for the engine."""
+        stack, input_gradient = self._stack, None
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *states, *weights)):
+            input_gradient = x.requires_grad
+        planned = plan_cell_step(stack, asked(), x.dtype, len(x), input_gradient)
+        if planned is None or x.shape[1] != stack.input_size:
+            return None
+        for state, width in zip(states, stack.state_widths, strict=True):
+            if state.shape != (len(x), width):
+                return None
+        for parameter, shape in zip(weights, stack.module_shapes, strict=True):
+            if parameter.shape != shape:
+                return None
+        given = [tensor if tensor.is_contiguous() else tensor.contiguous() for tensor in (x, *states)]
+        if not all_plain(given, weights, x.dtype):
+            return None
+        step, call = planned
+        return step(call, given[0], weights, given[1:])
+
     def _step(self, x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         parameters = self._tensors()
         weights = list(parameters.values())
+        new = None if in_a_mode() else self._by_the_engine(x, states, weights)
+        if new is not None:
+            return new
         operator = None if in_a_mode() else plan_step(self._stack, asked(), torch.is_grad_enabled())
         if operator is not None and x.dtype is weights[0].dtype:
-            new = operator(x, states if len(states) > 1 else states[0], *weights)
-            return new if isinstance(new, tuple) else (new,)
+            made = operator(x, states if len(states) > 1 else states[0], *weights)
+            return made if isinstance(made, tuple) else (made,)
         check_dtypes(
             x, [*parameters.items(), *zip((s.name for s in self._stack.graph.states), states, strict=True)]
         )

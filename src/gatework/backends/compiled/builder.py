@@ -80,9 +80,11 @@ class CommandBuilder:
         rows: int,
         layer: int | None = None,
         storage: Storage = "full",
+        *,
+        once: bool = False,
     ) -> BoundProgram:
         """A program with the parameters of a layer as they are when this command runs; see `BoundProgram`."""
-        bound = BoundProgram(program, graph, sizes, rows, layer, storage)
+        bound = BoundProgram(program, graph, sizes, rows, layer, storage, once)
         self._commands.append(Bind(bound))
         return bound
 

@@ -78,6 +78,8 @@ class BoundProgram:
         rows: the most that it runs for.
         layer: whose parameters they are; None where there is but one layer.
         storage: how a machine may keep the weight matrices, which are as they are read back from it.
+        once: a command list runs it for one step only, so that it does not repay bringing whole weight matrices into
+            an order of the machine's own.
     """
 
     program: Graph
@@ -86,6 +88,7 @@ class BoundProgram:
     rows: int
     layer: int | None
     storage: Storage
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import prod
+from typing import cast
 
 from gatework.backends.compiled.builder import CommandBuilder
-from gatework.backends.compiled.commands import UNIT, Address
+from gatework.backends.compiled.commands import UNIT, Address, Outer
 from gatework.backends.compiled.machine import ReadyList, ReadyRaggedList
 from gatework.backends.compiled.once import made_once
 from gatework.backends.compiled.programs import (
@@ -37,6 +38,7 @@ Where = Callable[[ArrayKey], Address | None]
 """Where the array of a key begins; None for an array of zeros that a call may leave out."""
 
 ATTENDED_ROWS = ArrayKey("attended_rows", "")
+HANDED_ON = ArrayKey("handed_on", "")
 
 
 @made_once(maxsize=256)
@@ -80,7 +82,7 @@ def add_forward(
         training = training_programs_of(graph, inputs_requiring_grad)
         hoisted_part = None if training.hoisted is None else training.hoisted.forward
         loop, saved = training.loop.forward, _kept(shape, inputs_requiring_grad, at)
-    bound = work.bind(loop, graph, sizes, rows_all, layer)
+    bound = work.bind(loop, graph, sizes, rows_all, layer, once=shape.once)
     begun = shape.extent.begun
     waiting = rows_all - begun  # rows without a step end as they begin
     states, masks = {}, {}
@@ -204,7 +206,7 @@ class _HoistedProgram:
         self.batched = batched and not static
         self.work, self.shape = work, shape
         rows = chunk_rows if self.batched else shape.rows
-        self.bound = work.bind(program, shape.graph, shape.size_of, rows, layer)
+        self.bound = work.bind(program, shape.graph, shape.size_of, rows, layer, once=shape.once)
 
     def run(self, time_arrays: TimeArrays, chunk: Chunk) -> None:
         """Runs the program for one chunk; arrays over time are addressed as if every earlier step had its row count."""
@@ -236,14 +238,17 @@ def add_backward(
     inputs_requiring_grad: frozenset[str],
     at: Where,
     layer: int | None = None,
+    handed_on: HandedOn | None = None,
 ) -> None:
     """The commands of a layer's backward pass.
 
     Args:
         at: where the arrays stand that `backward_work` names; None for a gradient of a final state that is zero.
         layer: whose parameters they read; None where there is but one.
+        handed_on: of a layer without memories, takes the gradients of parameters, which are not summed then.
     """
     graph, sizes, rows_all = shape.graph, shape.size_of, shape.rows
+    scratch = work.scratch if handed_on is None else handed_on.scratch
     programs = training_programs_of(graph, inputs_requiring_grad)
     training, hoisted_part = programs.loop, programs.hoisted
     saved = _kept(shape, inputs_requiring_grad, at)
@@ -272,7 +277,7 @@ def add_backward(
             if key.kind == "input_gradient":
                 whole[key] = TimeArray(_address(at, key._replace(kind=kind)), width)
             else:
-                rest[key] = TimeArray(work.scratch(chunk_rows * width), width)
+                rest[key] = TimeArray(scratch(chunk_rows * width), width)
         return whole, rest
 
     whole, buffers = places(made, "input_gradient")
@@ -283,14 +288,14 @@ def add_backward(
         if key.kind == "hoisted":
             flows.append(key.gradient)
             if key.gradient not in made:  # the step does not depend on it
-                buffers[key.gradient] = TimeArray(work.scratch(chunk_rows * width), width)
+                buffers[key.gradient] = TimeArray(scratch(chunk_rows * width), width)
                 work.copy(None, buffers[key.gradient].place, width, chunk_rows)
 
-    bound = work.bind(training.loop, graph, sizes, rows_all, layer)
+    bound = work.bind(training.loop, graph, sizes, rows_all, layer, once=shape.once)
     hoisted = None
     if hoisted_part is not None and hoisted_made:
         hoisted = _HoistedProgram(work, shape, hoisted_part.loop, chunk_rows, batched=True, layer=layer)
-    for name, (length, *columns) in parameter_shapes(graph, sizes).items():
+    for name, (length, *columns) in {} if handed_on else parameter_shapes(graph, sizes).items():
         work.copy(None, _address(at, _of_parameter(name)), columns[0] if columns else 1, length)
     for name in _static_gradients(programs):
         key = ArrayKey("static_gradient", name)
@@ -331,7 +336,7 @@ def add_backward(
             rows=chunk.rows, begin=steps_all - 1, direction=-1, by_units=chunk.by_units,
         )  # fmt: skip
         work.barrier()
-        sums = _Sums(work, shape, chunk, at)
+        sums = _Sums(work if handed_on is None else handed_on, shape, chunk, at)
         sums.add(training, loop_places)
         if hoisted_part is not None:
             hoisted_places = _moved(inputs | saved.hoisted | hoisted_whole, chunk.shift)
@@ -354,6 +359,33 @@ def add_backward(
         work.copy(at(ArrayKey("final_gradient", name)), to.place, state.width, rows_all - begun)
 
 
+class HandedOn:
+    """What a backward pass hands on in place of its parameters' gradients: the arrays that they are products of.
+
+    Attributes:
+        numbers: of the one array, `HANDED_ON`, in which those stand that the pass makes.
+        products: what is still to be multiplied and summed.
+    """
+
+    def __init__(self) -> None:
+        self.numbers = 0
+        self.products: list[Outer] = []
+
+    def scratch(self, numbers: int) -> Address:
+        """A part of the array, in place of memory that only the pass needs."""
+        self.numbers += numbers
+        return Address(HANDED_ON, self.numbers - numbers)
+
+    def outer(
+        self, left: Address, left_strides: tuple[int, int], right: Address, right_strides: tuple[Number, int],
+        depth: Number, rows: int, columns: Number, result: Address,
+    ) -> None:  # fmt: skip
+        """See `Outer`."""
+        self.products.append(
+            Outer(left, left_strides, right, right_strides, depth, rows, columns, result, False)
+        )
+
+
 def _of_parameter(name: str) -> ArrayKey:
     return ArrayKey("parameter_gradient", name)
 
@@ -366,7 +398,7 @@ def _static_gradients(programs: TrainingPrograms) -> list[str]:
 class _Sums:
     """Gradients of parameters, static inputs and memories: sums over the rows of a chunk, from its arrays over time."""
 
-    def __init__(self, work: CommandBuilder, shape: Shape, chunk: Chunk, at: Where) -> None:
+    def __init__(self, work: CommandBuilder | HandedOn, shape: Shape, chunk: Chunk, at: Where) -> None:
         self.work, self.shape, self.chunk, self.at = work, shape, chunk, at
 
     def add(self, program: Backward, time_arrays: TimeArrays) -> None:
@@ -403,7 +435,8 @@ class _Sums:
         steps, width = self.shape.memories[name]
         result = _address(self.at, ArrayKey("memory_gradient", name))
         left, right = (array.at(chunk.before).place for array in (weights, weighed))
-        self.work.outer_of_rows(
+        cast(CommandBuilder, self.work).outer_of_rows(  # nothing is handed on of a layer with memories
+
             left, chunk.rows * steps, right, chunk.rows * width, chunk.last - chunk.first,
             (chunk.rows, steps, width), result.at(waiting * steps * width),
         )  # fmt: skip

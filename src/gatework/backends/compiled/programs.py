@@ -23,6 +23,7 @@ from gatework.graph.rewrite import drop_dead
 from gatework.graph.simplify import differentiated, simplify
 
 KEPT = ArrayKey("kept", "")
+_FEW_ROWS = 96  # of a single step, which do not repay bringing whole weight matrices in order
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,11 @@ class Shape:
     def pieces(self) -> tuple[Piece, ...] | None:
         """Of a dense batch, its one piece."""
         return None if self.steps is None else ((0, self.steps, self.rows),)
+
+    @property
+    def once(self) -> bool:
+        """Whether a program runs for one step only, and for few rows; see `BoundProgram`."""
+        return self.steps == 1 and self.rows <= _FEW_ROWS
 
     @property
     def extent(self) -> Extent:

@@ -19,8 +19,8 @@ from torch import Tensor
 from gatework.backends import eager
 from gatework.backends.admission import native_gradients, readable_saved
 from gatework.backends.compiled.builder import CommandBuilder
-from gatework.backends.compiled.commands import UNIT, Address, Base, LayerArray
-from gatework.backends.compiled.forward_backward import add_backward, add_forward
+from gatework.backends.compiled.commands import UNIT, Address, Base, LayerArray, Outer
+from gatework.backends.compiled.forward_backward import HANDED_ON, HandedOn, add_backward, add_forward
 from gatework.backends.compiled.machine import FixedCall, Machine, ReadyList
 from gatework.backends.compiled.once import LOCK, made_once
 from gatework.backends.compiled.programs import KEPT, Shape, given_at_steps, kept, training_programs_of
@@ -100,12 +100,16 @@ class Stack:
         if plain.input_gradient is not None:
             self.made += [(numbers,), output]
         self._make = [_maker(machine, shape, plain.dtype) for shape in self.made]
+        last = len(finals) + 1
+        step_finals = [_maker(machine, shape[1:], plain.dtype) for shape in finals]
+        self._make_step = [*self._make[:1], *step_finals, *self._make[last:]]
         self._parameters = [
             (index, ArrayKey("parameter", name)) for index in range(len(shapes)) for name in plain.names
         ]
         self._states = [ArrayKey("state", name) for name in self._widths]
         self._forward = self._prepare_forward()
         self._backward: dict[tuple[bool, ...], _Call] = {}
+        self._handing_on: dict[tuple[bool, ...], tuple[_Call, HandedOn]] = {}
 
     def _keep(self) -> tuple[list[dict[ArrayKey, Address]], int]:
         """Where each layer's histories and saved arrays stand in one array, and its size."""
@@ -183,7 +187,13 @@ class Stack:
         self._forward([x, *parameters, *states, *made])
         return made
 
-    def _prepare_backward(self, finals: tuple[bool, ...]) -> _Call:
+    def step(self, x: Tensor, parameters: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor]:
+        """The same for one step of a single layer, but (B, size) of the final states."""
+        made = [make() for make in self._make_step]
+        self._forward([x, *parameters, *states, *made])
+        return made
+
+    def _prepare_backward(self, finals: tuple[bool, ...], handed_on: HandedOn | None = None) -> _Call:
         rows, steps, widths = self.plain.rows, self.plain.steps, self._widths
         weights = [weights for _, weights in self.plain.sizes]
         shapes = [backward_shape(shape, count) for shape, count in zip(self._shapes, weights, strict=True)]
@@ -226,7 +236,7 @@ class Stack:
                     return self._layer_place(number, key)
                 return Address(LayerArray(number, key))
 
-            add_backward(work, shapes[number], inputs_requiring_grad, at, number)
+            add_backward(work, shapes[number], inputs_requiring_grad, at, number, handed_on)
             work.barrier()
             if both:
                 work.outer(Address(UNIT), (0, 0), of_outer, (0, 1), 1, 1, steps * rows * width, of_input)
@@ -234,7 +244,10 @@ class Stack:
             above = of_input
         bases: list[Base] = [self._input, *self._layer_parameters(), history, KEPT, of_output]
         bases += [ArrayKey("final_gradient", name) for name in widths if has_gradient[name]]
-        bases += [LayerArray(layer, key.gradient) for layer, key in self._parameters]
+        if handed_on is None:
+            bases += [LayerArray(layer, key.gradient) for layer, key in self._parameters]
+        else:
+            bases.append(HANDED_ON)
         bases += [key.gradient for key in self._states] if self.plain.given else []
         bases += [self._input.gradient] if self.plain.input_gradient else []
         return self._call(work, shapes, bases)
@@ -266,8 +279,43 @@ class Stack:
             with LOCK:  # by one thread
                 if has_gradient not in self._backward:
                     self._backward[has_gradient] = self._prepare_backward(has_gradient)
-        dtype = self.plain.dtype
         gradients = [self._empty_like(value) for value in parameters]
+        arrays = [x, *parameters, history, saved, output.contiguous()]
+        of_input, states = self._run_backward(self._backward[has_gradient], arrays, finals, gradients)
+        return of_input, gradients, states
+
+    def hand_on(
+        self,
+        x: Tensor,
+        parameters: Sequence[Tensor],
+        history: Tensor,
+        saved: Tensor,
+        output: Tensor,
+        finals: Sequence[Tensor | None],
+    ) -> tuple[Tensor | None, Tensor, list[Tensor]]:
+        """The same for a single layer, with the array `HANDED_ON` in place of the gradients of parameters."""
+        has_gradient = tuple(final is not None for final in finals)
+        if has_gradient not in self._handing_on:
+            with LOCK:
+                if has_gradient not in self._handing_on:
+                    handed_on = HandedOn()
+                    call = self._prepare_backward(has_gradient, handed_on)
+                    self._handing_on[has_gradient] = call, handed_on
+        call, handed_on = self._handing_on[has_gradient]
+        made = self.machine.empty((handed_on.numbers,), self.plain.dtype)
+        arrays = [x, *parameters, history, saved, output.contiguous()]
+        of_input, states = self._run_backward(call, arrays, finals, [made])
+        return of_input, made, states
+
+    def products(self) -> list[Outer]:
+        """What `hand_on` leaves to be multiplied, the same whatever gradients there are."""
+        return next(iter(self._handing_on.values()))[1].products
+
+    def _run_backward(
+        self, call: _Call, arrays: list[Tensor], finals: Sequence[Tensor | None], written: list[Tensor]
+    ) -> tuple[Tensor | None, list[Tensor]]:
+        """Gradients of the input and of the given states; `written` are those of parameters, or what is handed on."""
+        dtype, x = self.plain.dtype, arrays[0]
         shape = (len(self._shapes), self.plain.rows)
         states = (
             [self.machine.empty((*shape, w), dtype) for w in self._widths.values()]
@@ -276,11 +324,9 @@ class Stack:
         )
         of_input = self._empty_like(x) if self.plain.input_gradient else None
         final_gradients = [final.contiguous() for final in finals if final is not None]
-        written = [*gradients, *states, *([] if of_input is None else [of_input])]
-        self._backward[has_gradient](
-            [x, *parameters, history, saved, output.contiguous(), *final_gradients, *written]
-        )
-        return of_input, gradients, states
+        further = [] if of_input is None else [of_input]
+        call([*arrays, *final_gradients, *written, *states, *further])
+        return of_input, states
 
     def _empty_like(self, tensor: Tensor) -> Tensor:
         """A contiguous tensor of the shape of another, which is contiguous."""

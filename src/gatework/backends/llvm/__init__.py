@@ -7,9 +7,9 @@ In the order in which a call goes through it:
 - `machine.py` is the machine that it asks: `encoder.py` turns commands into rows of numbers, which `native_list.py`
   calls with addresses of tensors;
 - `codegen/` writes LLVM IR: `lower.py` a scheduled step, over `placement.py` (what stands where), `addressing.py`,
-  `matmul.py` (tiles of products), `elementwise.py`, `attention_code.py` and `mathematics.py`; `driver.py` what walks
-  through a list, whose fields `command_layout.py` names; `outer.py` products of whole matrices; `softmax.py` logits;
-  `target.py` the vector unit;
+  `matmul.py` (tiles of products), `packing.py` (weights in the tiles' order), `elementwise.py`, `attention_code.py` and
+  `mathematics.py`; `driver.py` what walks through a list, whose fields `command_layout.py` names; `outer.py` products
+  of whole matrices; `softmax.py` logits; `target.py` the vector unit;
 - `runtime/`: `native.py` compiles and keeps code on disk, `result_pool.py` keeps memory for results; threads are
   torch's own (`backends/threads.py`), `backends/teams.py` says for which work;
 - `operator.py` is a stack for torch.compile.
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from gatework.backends.compiled.refusal import not_lowered
 from gatework.backends.program import (
+    CellStep,
     ChainOperator,
     DenseBackend,
     Request,
@@ -91,6 +92,19 @@ def _run_stack() -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
 
 def step_operator(graph: Graph) -> None:
     """None: native code takes plain tensors only, so that a plan must look at them."""
+
+
+def cell_step() -> CellStep:
+    """One step on plain tensors; see `gatework.backends.program.Backend.cell_step`."""
+    return _run_cell()
+
+
+@cache
+def _run_cell() -> CellStep:
+    from gatework.backends.compiled import cell_step
+    from gatework.backends.llvm import machine
+
+    return lambda *args: cell_step.run_cell(machine.host(), *args)
 
 
 def chain_operator() -> ChainOperator:

@@ -36,7 +36,9 @@ from gatework.backends.llvm.codegen.arguments import (
     ROW_ALIGNMENT,
     ROWS,
     MatmulGroup,
+    Operand,
     ScalarKey,
+    given_weight,
     unit_blocks,
 )
 from gatework.backends.llvm.codegen.command_layout import (
@@ -65,6 +67,7 @@ from gatework.backends.llvm.native_list import (
 )
 from gatework.backends.llvm.runtime.native import Native, driver, native
 from gatework.backends.storage import STORAGES, Storage
+from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
 from gatework.graph.parameters import gate_rows
@@ -143,7 +146,7 @@ class Encoder:
         """A program's scratch memory, and the commands that pack its weights."""
         bound = command.bound
         storage = bound.storage if self._places.dtype is torch.float32 else "full"
-        code = native(bound.program, self._places.dtype, self._target, storage)
+        code = native(bound.program, self._places.dtype, self._target, storage, bound.once)
         self._places.programs.append(code)
         layout, lanes, sizes = code.layout, self._lanes, bound.sizes
         arrays: dict[ArrayKey, Address] = {}
@@ -181,30 +184,37 @@ class Encoder:
         arrays: dict[ArrayKey, Address],
     ) -> None:
         graph, sizes = bound.graph, bound.sizes
+        if bound.once:
+            for key, factors in zip(group.packed, group.factors, strict=True):
+                for position, factor in enumerate(factors):
+                    arrays[given_weight(key, position)] = _weight_block(bound, factor)
+            return
         size = count * self._lanes
         columns = group.size * size
         smaller = {"full": 1, "bf16": 2, "int8": 4}[storage]  # stored weights in the place of one
         for key, factors in zip(group.packed, group.factors, strict=True):
-            for position, factor in enumerate(factors):
+            scales = key._replace(kind="scale")
+            position = 0
+            for gates, stride in _alike(graph, sizes, factors, together=storage == "full"):
+                factor = factors[position]
                 first, last = gate_rows(graph, factor.slot, sizes)[factor.gate]
-                block = next(b for b in graph.blocks if (b.slot, b.gate) == (factor.slot, factor.gate))
-                width = resolve(block.columns, sizes)
+                width = _columns(bound, factor)
                 units, depth = (width, last - first) if factor.transposed else (last - first, width)
                 blocks = -(-units // size) * count
-                scales = key._replace(kind="scale")
                 if position == 0:
                     arrays[key] = self._scratch(blocks // count * depth * columns // smaller)
                     if storage != "full":
                         arrays[scales] = self._scratch(blocks // count * columns)
                 scale = 0 if storage == "full" else self._place(arrays[scales].at(position * size))
                 strides = (1, width) if factor.transposed else (width, 1)
-                source = self._place(Address(parameter(f"weight_{factor.slot}", bound.layer), first * width))
+                source = self._place(_weight_block(bound, factor))
                 packed = self._place(arrays[key].at(position * size // smaller))
                 self._add(
                     PACK, source=source, unit_stride=strides[0], k_stride=strides[1], units=units, depth=depth,
-                    packed=packed, columns=columns, size=size, blocks=blocks, storage=STORAGES.index(storage),
-                    scales=scale,
+                    packed=packed, columns=columns, size=size, blocks=blocks, gates=gates,
+                    gate_stride=stride * width, storage=STORAGES.index(storage), scales=scale,
                 )  # fmt: skip
+                position += gates
 
     def _run(self, command: Run) -> None:
         part, program = self._part, self._programs[command.bound]
@@ -247,8 +257,8 @@ class Encoder:
         packed = self._scratch(panels * depth * columns)
         self._add(
             PACK, source=self._place(weight), unit_stride=stride, k_stride=1, units=units, depth=depth,
-            packed=self._place(packed), columns=columns, size=columns, blocks=panels * COLUMNS[-1], storage=0,
-            scales=0,
+            packed=self._place(packed), columns=columns, size=columns, blocks=panels * COLUMNS[-1], gates=1,
+            gate_stride=0, storage=0, scales=0,
         )  # fmt: skip
         self._part.commands.append(_BARRIER)
         return packed
@@ -353,3 +363,38 @@ class Encoder:
         aligned = ROW_ALIGNMENT // self._item
         begin = self._reserve(self._rows_apart(rows + 1, -(-numbers // aligned) * aligned))
         return Address(WORKSPACE, -(-begin // aligned) * aligned)
+
+
+def _weight_block(bound: BoundProgram, factor: Operand) -> Address:
+    """Where a gate's rows of a weight matrix begin."""
+    first, _ = gate_rows(bound.graph, factor.slot, bound.sizes)[factor.gate]
+    return Address(parameter(f"weight_{factor.slot}", bound.layer), first * _columns(bound, factor))
+
+
+def _columns(bound: BoundProgram, factor: Operand) -> int:
+    """Columns of a gate's rows of a weight matrix."""
+    blocks = bound.graph.blocks
+    block = next(block for block in blocks if (block.slot, block.gate) == (factor.slot, factor.gate))
+    return resolve(block.columns, bound.sizes)
+
+
+def _alike(
+    graph: Graph, sizes: Mapping[str, int], factors: Sequence[Operand], *, together: bool
+) -> list[tuple[int, int]]:
+    """How many neighbouring weight blocks one command may pack each time, and the rows from one to the next.
+
+    They are of one slot and equally far apart; with `together` unset each is alone.
+    """
+    runs: list[tuple[int, int]] = []
+    begun = 0
+    for position, factor in enumerate(factors):
+        first, _ = gate_rows(graph, factor.slot, sizes)[factor.gate]
+        if runs and together and factor[::2] == factors[begun][::2]:
+            count, stride = runs[-1]
+            apart = first - gate_rows(graph, factor.slot, sizes)[factors[position - 1].gate][0]
+            if count == 1 or apart == stride:
+                runs[-1] = count + 1, apart
+                continue
+        runs.append((1, 0))
+        begun = position
+    return runs

@@ -118,6 +118,11 @@ class Layout:
         )
 
 
+def given_weight(packed: ArrayKey, position: int) -> ArrayKey:
+    """The array of a weight block as it is given, where `packed` would hold it and others: in what place among them."""
+    return packed._replace(name=f"{packed.name}.{position}")
+
+
 def unit_blocks(group: int, units: int, lanes: int, parts: int) -> int:
     """Unit blocks of one product: as many as fill a tile's columns, and few enough that each part has some."""
     return max(1, min(MOST_COLUMNS // group, -(-units // (lanes * parts))))

@@ -14,7 +14,7 @@ _PACK = "source", "unit_stride", "k_stride", "units", "depth", "packed", "column
 FIELDS: dict[int, tuple[str, ...]] = {
     RUN: ("program", "table", "scalars", "first_step", "last_step", "rows", "by_units"),
     COPY: ("source", "to", "size", "rows"),
-    PACK: (*_PACK, "storage", "scales"),
+    PACK: (*_PACK, "gates", "gate_stride", "storage", "scales"),
     OUTER: (*_OUTER, "accumulate"),
     OUTER_OF_ROWS: (*_OUTER, "count"),
     SOFTMAX: ("table", "bias", "normaliser", "mean", "floor", "units", "columns", "gradient"),

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from gatework.backends.llvm.codegen import command_layout as layout
-from gatework.backends.llvm.codegen.emitter import I64, POINTER, VOID, Emitter, Value, function
+from gatework.backends.llvm.codegen.emitter import I64, POINTER, VOID, Value, function
 from gatework.backends.llvm.codegen.matmul import emit_products
 from gatework.backends.llvm.codegen.outer import emit_outer
+from gatework.backends.llvm.codegen.packing import emit_packing
 from gatework.backends.llvm.codegen.softmax import emit_best, emit_softmax
 from gatework.backends.llvm.codegen.storing import emit_storing
 from gatework.backends.llvm.codegen.target import Target
@@ -57,7 +58,7 @@ def emit_driver(module: ir.Module, target: Target, dtype: str) -> None:
     emit_products(module, target, dtype)
     _emit_barrier(module, target, dtype)
     _emit_copy(module, target, dtype)
-    _emit_pack(module, target, dtype)
+    emit_packing(module, target, dtype)
     if dtype == "float32":
         for storage in STORAGES[1:]:
             emit_storing(module, target, storage)
@@ -137,7 +138,8 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
         for code, storage in enumerate(stored):
             with e.when(e.b.icmp_signed("==", field("storage"), e.i64(code))):
                 if storage == "full":
-                    e.b.call(functions["pack"], arguments)
+                    several = field("gates"), field("gate_stride")
+                    e.b.call(functions["pack"], [*arguments, *several])
                 else:
                     e.b.call(functions[f"pack_{storage}"], [*arguments, address("scales")])
         e.b.branch(done)
@@ -229,94 +231,3 @@ def _emit_copy(module: ir.Module, target: Target, dtype: str) -> None:
             move = e.declare("llvm.memcpy.p0.p0.i64", VOID, [POINTER, POINTER, I64, i1])
             e.b.call(move, [e.at(to, begin), e.at(source, begin), size, ir.Constant(i1, 0)])
     e.b.ret_void()
-
-
-def _emit_pack(module: ir.Module, target: Target, dtype: str) -> None:
-    """`pack(…)`: a weight block, as tiles read it.
-
-    Unit blocks first to last of packed[block group][k][columns], each padded with zeros to a whole register. The
-    source is read at [unit * unit_stride + k * k_stride], one of the two being 1.
-    """
-    args = [
-        ("source", POINTER), ("unit_stride", I64), ("k_stride", I64), ("units", I64), ("depth", I64),
-        ("packed", POINTER), ("columns", I64), ("size", I64), ("first", I64), ("last", I64),
-    ]  # fmt: skip
-    e = function(module, "pack", args, target, dtype)
-    e.function.linkage = "internal"
-    source, unit_stride, k_stride, units, depth, packed, columns, size, first, last = e.function.args
-    with e.loop(first, last) as (block, _):
-        unit = e.b.mul(block, e.i64(e.lanes))
-        group = e.b.mul(e.b.sdiv(unit, size), e.b.mul(depth, columns))
-        to = e.at(packed, e.b.add(group, e.b.srem(unit, size)))
-        existing = e.b.sub(units, unit)
-        all_units = e.b.icmp_signed(">=", existing, e.i64(e.lanes))
-        with e.b.if_else(e.b.icmp_signed("==", k_stride, e.i64(1))) as (turned, straight):
-            with turned:
-                first_unit = e.at(source, e.b.mul(unit, unit_stride))
-                whole = e.select(all_units, e.b.sub(depth, e.b.srem(depth, e.i64(e.lanes))), e.i64(0))
-                with e.loop(e.i64(0), whole, e.lanes) as (k, _):
-                    _turn_block(e, e.at(first_unit, k), unit_stride, e.at(to, e.b.mul(k, columns)), columns)
-                with e.loop(whole, depth, e.lanes) as (k, _):
-                    inside = existing, e.b.sub(depth, k)
-                    place = e.at(to, e.b.mul(k, columns))
-                    _turn_block(e, e.at(first_unit, k), unit_stride, place, columns, inside)
-            with straight:
-                for mask in (None, e.tail_mask(existing)):
-                    with (
-                        e.when(all_units if mask is None else e.b.not_(all_units)),
-                        e.loop(e.i64(0), depth) as (k, _),
-                    ):
-                        row = e.load_vector(e.at(source, e.b.add(e.b.mul(k, k_stride), unit)), mask)
-                        e.store_vector(row, e.at(to, e.b.mul(k, columns)))
-    e.b.ret_void()
-
-
-def _turn_block(
-    e: Emitter,
-    source: Value,
-    stride: Value,
-    to: Value,
-    columns: Value,
-    inside: tuple[Value, Value] | None = None,
-) -> None:
-    """As many rows of `source` as a register has lanes, as columns of `to`.
-
-    Args:
-        stride, columns: numbers from a row to the next, of `source` and of `to`.
-        inside: rows of `source` and of `to` that exist, where not all do.
-    """
-    mask = None if inside is None else e.tail_mask(inside[1])
-    nothing = ir.Constant(e.mask, [0] * e.lanes)
-    rows = []
-    for lane in range(e.lanes):
-        if inside is not None:
-            exists = e.select(e.b.icmp_signed("<", e.i64(lane), inside[0]), mask, nothing)
-            rows.append(e.load_vector(e.at(source, e.b.mul(stride, e.i64(lane))), exists))
-        else:
-            rows.append(e.load_vector(e.at(source, e.b.mul(stride, e.i64(lane)))))
-    for lane, row in enumerate(_transposed(e, rows)):
-        place = e.at(to, e.b.mul(columns, e.i64(lane)))
-        if inside is None:
-            e.store_vector(row, place)
-            continue
-        with e.when(e.b.icmp_signed("<", e.i64(lane), inside[1])):
-            e.store_vector(row, place)
-
-
-def _transposed(e: Emitter, rows: list[Value]) -> list[Value]:
-    """As many registers as each has lanes, turned from rows to columns by exchanging ever larger blocks."""
-    distance = 1
-    while distance < e.lanes:
-        new = list(rows)
-        for low in range(e.lanes):
-            if low & distance:
-                continue
-            upper, lower = rows[low], rows[low + distance]
-            first = [k if not k & distance else e.lanes + k - distance for k in range(e.lanes)]
-            second = [k + distance if not k & distance else e.lanes + k for k in range(e.lanes)]
-            kind = ir.VectorType(ir.IntType(32), e.lanes)
-            new[low] = e.b.shuffle_vector(upper, lower, ir.Constant(kind, first))
-            new[low + distance] = e.b.shuffle_vector(upper, lower, ir.Constant(kind, second))
-        rows = new
-        distance *= 2
-    return rows

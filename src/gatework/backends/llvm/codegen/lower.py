@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatework.backends.llvm.codegen import attention_code, elementwise
+from gatework.backends.llvm.codegen import attention_code, elementwise, packing
 from gatework.backends.llvm.codegen.addressing import Addressing
 from gatework.backends.llvm.codegen.arguments import (
     MOST_COLUMNS,
     Layout,
     MatmulGroup,
     ScalarKey,
+    given_weight,
 )
 from gatework.backends.llvm.codegen.attention_code import AttentionCode
 from gatework.backends.llvm.codegen.driver import BARRIER, BARRIER_TYPE, RUN_ARGUMENTS
@@ -29,8 +30,10 @@ from gatework.backends.llvm.codegen.matmul import block_type, linked_name
 from gatework.backends.llvm.codegen.placement import NativePlacement
 from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.storage import Storage
+from gatework.graph.keys import ArrayKey
 from gatework.graph.schedule import Kernel, Schedule
 
+_DEPTH = 192  # of the part of a block's weights that is packed at a time, where they are read once
 _SUMS = 6144  # bytes of products of the widest tile that stand in the scratch memory at a time
 
 STEP_ARGUMENTS = [
@@ -54,10 +57,21 @@ class Program:
     """A scheduled step being lowered into a module."""
 
     def __init__(
-        self, module: ir.Module, schedule: Schedule, target: Target, dtype: str, storage: Storage = "full"
+        self,
+        module: ir.Module,
+        schedule: Schedule,
+        target: Target,
+        dtype: str,
+        storage: Storage = "full",
+        *,
+        once: bool = False,
     ) -> None:
+        """
+        Args:
+            once: weights are read where they stand, as `BoundProgram` says.
+        """
         self.module, self.schedule, self.target, self.dtype = module, schedule, target, dtype
-        self.storage = storage
+        self.storage, self.once = storage, once
         self.placement = NativePlacement(schedule)
 
     @property
@@ -78,6 +92,7 @@ class Program:
         addressing = Addressing(self.placement, e, pointers, scalars, scratch_offset)
         rows = e.b.sub(last, first)
         scratch = self._scratch(e)
+        self.block_weights = e.room(e.vector, _DEPTH * MOST_COLUMNS) if self.once else None
         meet = ir.Function(self.module, BARRIER_TYPE, BARRIER)
         shared = e.b.icmp_signed(">", parts, e.i64(1))
         with e.loop(first_step, last_step) as (step, _):
@@ -183,27 +198,73 @@ class Program:
         start = e.b.mul(unit_blocks, e.i64(group.first * e.lanes))
         for place, (operand, packed) in enumerate(zip(group.operands, group.packed, strict=True)):
             left, depth = addressing.matrix(operand, step, first)
+            to = e.at(scratch, start)
+            if self.once:
+                with e.loop(e.i64(0), depth, _DEPTH) as (k, _):
+                    count = e.smaller(e.i64(_DEPTH), e.b.sub(depth, k))
+                    self._pack_block(
+                        e, addressing, packed, group, place, block, unit_blocks, (k, count, depth)
+                    )
+                    later = e.b.zext(e.b.icmp_signed(">", k, e.i64(0)), I64) if not place else e.i64(1)
+                    right = self.block_weights
+                    args = [rows, e.at(left, k), depth, e.i64(1), right, columns, count, to, sums_row, later]
+                    self._multiply(e, size, unit_blocks, args)
+                continue
             numbers = e.b.mul(block, e.b.mul(depth, columns))
             kind = e.stored_number(self.storage)
             right = e.b.gep(addressing.pointer(packed), [numbers], source_etype=kind)
-            args = [
-                rows, left, depth, e.i64(1), right, columns, depth, e.at(scratch, start), sums_row,
-                e.i64(int(place > 0)),
-            ]  # fmt: skip
+            args = [rows, left, depth, e.i64(1), right, columns, depth, to, sums_row, e.i64(int(place > 0))]
             if self.storage != "full":
                 args.append(e.at(addressing.pointer(packed._replace(kind="scale")), e.b.mul(block, columns)))
-            done = e.function.append_basic_block("multiplied")
-            switch = e.b.switch(unit_blocks, done)
-            for blocks in range(1, MOST_COLUMNS // size + 1):
-                case = e.function.append_basic_block(f"blocks_{blocks}")
-                switch.add_case(e.i64(blocks), case)
-                e.b.position_at_end(case)
-                name = linked_name(blocks * size, self.dtype, self.target, self.storage)
-                callee = self.module.globals.get(name)
-                callee = callee or ir.Function(self.module, block_type(self.storage), name)
-                e.b.call(callee, args)
-                e.b.branch(done)
-            e.b.position_at_end(done)
+            self._multiply(e, size, unit_blocks, args)
+
+    def _multiply(self, e: Emitter, size: int, unit_blocks: Value, arguments: list[Value]) -> None:
+        """The product of so many unit blocks of `size` accumulations."""
+        done = e.function.append_basic_block("multiplied")
+        switch = e.b.switch(unit_blocks, done)
+        for blocks in range(1, MOST_COLUMNS // size + 1):
+            case = e.function.append_basic_block(f"blocks_{blocks}")
+            switch.add_case(e.i64(blocks), case)
+            e.b.position_at_end(case)
+            name = linked_name(blocks * size, self.dtype, self.target, self.storage)
+            e.b.call(self._linked(name, block_type(self.storage)), arguments)
+            e.b.branch(done)
+        e.b.position_at_end(done)
+
+    def _linked(self, name: str, kind: ir.FunctionType) -> ir.Function:
+        known = self.module.globals.get(name)
+        return known if known is not None else ir.Function(self.module, kind, name)
+
+    def _pack_block(
+        self,
+        e: Emitter,
+        addressing: Addressing,
+        packed: ArrayKey,
+        group: MatmulGroup,
+        place: int,
+        block: Value,
+        unit_blocks: Value,
+        part: tuple[Value, Value, Value],
+    ) -> None:
+        """A part of a block's weights, as its tiles read them.
+
+        Args:
+            place: which of the group's operands they are multiplied with.
+            part: the first k, how many of them, and how many there are.
+        """
+        k, count, depth = part
+        factors, units = group.factors[place], addressing.width(group.width)
+        step_units = e.b.mul(unit_blocks, e.i64(e.lanes))
+        unit = e.b.mul(block, step_units)
+        columns = e.b.mul(step_units, e.i64(len(factors)))
+        pack = self._linked(packing.linked_name(self.dtype, self.target), packing.TYPE)
+        for position, factor in enumerate(factors):
+            unit_stride, k_stride = (e.i64(1), units) if factor.transposed else (depth, e.i64(1))
+            begin = e.b.add(e.b.mul(unit, unit_stride), e.b.mul(k, k_stride))
+            source = e.at(addressing.pointer(given_weight(packed, position)), begin)
+            to = e.at(self.block_weights, e.b.mul(step_units, e.i64(position)))
+            sizes = [unit_stride, k_stride, e.b.sub(units, unit), count, to, columns, step_units]
+            e.b.call(pack, [source, *sizes, e.i64(0), unit_blocks, e.i64(1), e.i64(0)])
 
     def emit_units(self, name: str, kernel: Kernel, stage: int, *, tail: bool) -> ir.Function:
         """The elementwise operations of a kernel, on one block of units of some rows."""

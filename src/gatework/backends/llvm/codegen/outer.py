@@ -103,6 +103,7 @@ def _turn(e: Emitter, left: Value, left_k: Value, depth: Value, rows: Value, to:
     """A block of the left operand whose rows stand side by side, as to[row * _DEPTH + k]."""
     size, blocks = e.i64(_DEPTH), e.ceil_div(depth, e.i64(e.lanes))
     arguments = [left, left_k, e.i64(1), depth, rows, to, size, size, e.i64(0), blocks]
+    arguments += [e.i64(1), e.i64(0)]  # one gate
     e.b.call(e.module.globals["pack"], arguments)
 
 
@@ -118,6 +119,7 @@ def _copy_panel(e: Emitter, right: Value, right_k: Value, depth: Value, columns:
         with rest:
             registers = e.ceil_div(columns, e.i64(e.lanes))
             arguments = [right, e.i64(1), right_k, columns, depth, to, wide, wide, e.i64(0), registers]
+            arguments += [e.i64(1), e.i64(0)]
             e.b.call(e.module.globals["pack"], arguments)
 
 

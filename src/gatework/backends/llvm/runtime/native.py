@@ -45,18 +45,31 @@ class Native:
 
 
 @made_once(maxsize=512)
-def native(graph: Graph, dtype: torch.dtype, target: Target, storage: Storage = "full") -> Native:
+def native(
+    graph: Graph, dtype: torch.dtype, target: Target, storage: Storage = "full", once: bool = False
+) -> Native:
     """The machine code of an expanded step graph, from the cache on disk or compiled now.
 
     Args:
         storage: how its weight matrices are kept.
+        once: they are read where they stand; see `BoundProgram`.
     """
     name = _DTYPES[dtype]
     driver(dtype, target)
     if storage != "full":
         _link_products(dtype, target, storage)
-    key = (graph.nodes, graph.inputs, graph.states, graph.blocks, graph.vectors, graph.outputs, name, storage)
-    layout, code = _cached(repr(key), target, lambda: _compile_program(graph, target, name, storage))
+    key = (
+        graph.nodes,
+        graph.inputs,
+        graph.states,
+        graph.blocks,
+        graph.vectors,
+        graph.outputs,
+        name,
+        storage,
+        once,
+    )
+    layout, code = _cached(repr(key), target, lambda: _compile_program(graph, target, name, storage, once))
     engine = _load(code, target)
     return Native(engine.get_function_address("run"), Layout.from_json(layout), engine, target)
 
@@ -81,7 +94,7 @@ def driver(dtype: torch.dtype, target: Target) -> Driver:
     """The driver, from the cache on disk or compiled now; its tiles get the names that programs are linked with."""
     import llvmlite.binding as llvm
 
-    from gatework.backends.llvm.codegen import driver
+    from gatework.backends.llvm.codegen import driver, packing
 
     number = _DTYPES[dtype]
     for name, address in threads.symbols().items():
@@ -90,6 +103,7 @@ def driver(dtype: torch.dtype, target: Target) -> Driver:
     engine = _load(code, target)
     _link_blocks(engine, number, target, "full")
     llvm.add_symbol(driver.BARRIER, engine.get_function_address(driver.BARRIER))
+    llvm.add_symbol(packing.linked_name(number, target), engine.get_function_address("pack"))
     task, alone = engine.get_function_address(threads.entry()), engine.get_function_address("alone")
     return Driver(task, alone, target, engine)
 
@@ -139,7 +153,9 @@ def _compile_driver(target: Target, dtype: str) -> tuple[str, bytes]:
     return "", _object(str(module), target)
 
 
-def _compile_program(graph: Graph, target: Target, dtype: str, storage: Storage) -> tuple[str, bytes]:
+def _compile_program(
+    graph: Graph, target: Target, dtype: str, storage: Storage, once: bool
+) -> tuple[str, bytes]:
     from llvmlite import ir
 
     from gatework.backends.llvm.codegen.lower import Program
@@ -147,7 +163,7 @@ def _compile_program(graph: Graph, target: Target, dtype: str, storage: Storage)
 
     module = ir.Module("program")
     module.triple = target.triple
-    program = Program(module, schedule(graph), target, dtype, storage)
+    program = Program(module, schedule(graph), target, dtype, storage, once=once)
     program.emit("run")
     return program.layout.to_json(), _object(str(module), target)
 
