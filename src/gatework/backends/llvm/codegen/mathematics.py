@@ -68,8 +68,13 @@ def _reduced(e: Emitter, x: Value) -> tuple[Value, Value]:
     """n, a whole number, and r with x = n ln(2) + r."""
     magic = _magic(e)
     n = e.b.fsub(e.fma(x, e.const(1 / math.log(2)), magic), magic)
+    return n, _left_over(e, x, n)
+
+
+def _left_over(e: Emitter, x: Value, n: Value) -> Value:
+    """x - n ln(2)"""
     r = e.fma(n, e.const(-_LN2_HIGH[e.dtype]), x)
-    return n, e.fma(n, e.const(-_LN2_LOW[e.dtype]), r)
+    return e.fma(n, e.const(-_LN2_LOW[e.dtype]), r)
 
 
 def _magic(e: Emitter) -> Value:
@@ -102,9 +107,32 @@ def _scaled(e: Emitter, x: Value, n: Value) -> Value:
     return e.b.fmul(e.b.fmul(x, _power_of_two(e, half)), _power_of_two(e, e.b.sub(whole, half)))
 
 
+def _exp_below(e: Emitter, x: Value) -> Value:
+    """exp(x) for an x that is not above 0."""
+    if e.target.vector_bytes == 64:
+        return _exp(e, x)
+    raised = 64  # a power of two by which the result is too large at first, so that none is too small for its exponent
+    n, r, power = _split(e, _at_least(e, x, _SMALLEST[e.dtype]), raised)
+    large = e.b.fmul(e.polynomial(r, [1 / math.factorial(k) for k in range(_TERMS[e.dtype])]), power)
+    return e.b.fmul(large, e.const(2.0**-raised))
+
+
+def _split(e: Emitter, x: Value, raised: int = 0) -> tuple[Value, Value, Value]:
+    """n, r and 2^(n + raised), which is a power that numbers have, with x = n ln(2) + r not above 0.
+
+    The number that rounds x / ln(2) also brings the exponent's bits to the right end, from where they are shifted into
+    their place.
+    """
+    magic = e.const(1.5 * 2.0 ** _MANTISSA[e.dtype] + _BIAS[e.dtype] + raised)
+    rounded = e.fma(x, e.const(1 / math.log(2)), magic)
+    n = e.b.fsub(rounded, magic)
+    power = e.b.shl(e.b.bitcast(rounded, e.integers), e.bits(_MANTISSA[e.dtype]))
+    return n, _left_over(e, x, n), e.b.bitcast(power, e.vector)
+
+
 def sigmoid(e: Emitter, x: Value) -> Value:
     """1 / (1 + exp(-x)), from the side on which the exponential is small, so that the tail keeps its digits."""
-    small = _exp(e, e.b.fneg(e.intrinsic("fabs", x)))
+    small = _exp_below(e, e.b.fneg(e.intrinsic("fabs", x)))
     above = e.select(e.b.fcmp_ordered(">=", x, e.const(0.0)), e.const(1.0), small)
     return e.b.fdiv(above, e.b.fadd(e.const(1.0), small))
 
@@ -112,8 +140,7 @@ def sigmoid(e: Emitter, x: Value) -> Value:
 def tanh(e: Emitter, x: Value) -> Value:
     """-m / (m + 2) with m = expm1(-2 |x|), and the sign of x."""
     doubled = e.b.fmul(e.intrinsic("fabs", x), e.const(-2.0))
-    n, r = _reduced(e, _at_least(e, doubled, _SAME_AS_MINUS_ONE[e.dtype]))
-    power = _power_of_two(e, _whole(e, n))
+    _, r, power = _split(e, _at_least(e, doubled, _SAME_AS_MINUS_ONE[e.dtype]))
     m = e.fma(_near(e, r), power, e.b.fsub(power, e.const(1.0)))
     size = e.b.fdiv(e.b.fneg(m), e.b.fadd(m, e.const(2.0)))
     return e.intrinsic("copysign", size, x)
