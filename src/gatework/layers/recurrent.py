@@ -332,8 +332,11 @@ class Recurrent(nn.Module):
             memory: (S, B, M), or (B, S, M) if batch_first, for a cell that attends.
             weights: how the weight matrices are kept. `full` as they are. `bf16` and `int8` take a half and a quarter
                 of the memory and are quicker where reading the weights takes the time; a weight's error is at most
-                2^-8 of itself, and 1/254 of its row's largest. Biases, states and sums stay in the layer's dtype; in
-                float64 and on other backends than `llvm` the weights are rounded alike and kept whole.
+                2^-8 of itself, and 1/254 of its row's largest. With `int8` what a step multiplies with the weights is
+                rounded to 16 bits besides: an input's or a state's error is at most 1/65534 of the largest magnitude
+                among its units ((n + 1) / 33,800,000 where it has n > 515), and an infinite one makes its row NaN.
+                Biases, states and sums stay in the layer's dtype; in float64 and on other backends than `llvm` the
+                weights are rounded alike and kept whole, and inputs are not rounded.
 
         Raises:
             ValueError: the layer is bidirectional: its second direction starts at the end; weights that are rounded are

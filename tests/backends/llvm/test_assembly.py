@@ -37,7 +37,7 @@ _JUMP = re.compile(r"\s+(?:j[a-z]+|b|b\.\w+|cbn?z|tbn?z)\s(?:.*\s)?(\.L\w+)\s*$"
 _STACK = re.compile(r"\(%rsp|\[sp\b")
 _FRAME = re.compile(r"\(%rbp|\[x29\b")
 _FRAME_IS_MADE = re.compile(r"\s+(?:movq\s+%rsp, %rbp|(?:mov|add)\s+x29, sp)")
-_PRODUCT = re.compile(r"\s+(?:v?fn?m(?:add|sub|ul|la|ls)\w*|v?mulp\w+)\s")
+_PRODUCT = re.compile(r"\s+(?:v?fn?m(?:add|sub|ul|la|ls)\w*|v?mulp\w+|v?pmaddwd|smull2?)\s")
 
 
 class Loop(NamedTuple):
@@ -127,15 +127,15 @@ def test_no_tile_keeps_anything_on_the_stack(name: str, dtype: str) -> None:
 @pytest.mark.parametrize("storage", STORAGES[1:])
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_tile_with_weights_in_fewer_bits_keeps_anything_on_the_stack(name: str, storage: Storage) -> None:
-    check_tiles(of_products(TARGETS[name], storage), TARGETS[name])
+    check_tiles(of_products(TARGETS[name], storage), TARGETS[name], storage)
 
 
-def check_tiles(text: str, on: Target) -> None:
+def check_tiles(text: str, on: Target, storage: Storage = "full") -> None:
     tiles = {loop.function: loop for loop in loops(text) if loop.function.startswith("tile_")}
     expected = {
         matmul.tile_name(rows, columns)
         for columns in matmul.COLUMNS
-        for rows in range(1, matmul.most_rows(on, columns) + 1)
+        for rows in range(1, matmul.most_rows(on, columns, storage) + 1)
     }
     assert set(tiles) == expected
     for tile, loop in tiles.items():

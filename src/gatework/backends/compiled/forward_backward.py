@@ -436,7 +436,6 @@ class _Sums:
         result = _address(self.at, ArrayKey("memory_gradient", name))
         left, right = (array.at(chunk.before).place for array in (weights, weighed))
         cast(CommandBuilder, self.work).outer_of_rows(  # nothing is handed on of a layer with memories
-
             left, chunk.rows * steps, right, chunk.rows * width, chunk.last - chunk.first,
             (chunk.rows, steps, width), result.at(waiting * steps * width),
         )  # fmt: skip

@@ -192,6 +192,7 @@ class Encoder:
         size = count * self._lanes
         columns = group.size * size
         smaller = {"full": 1, "bf16": 2, "int8": 4}[storage]  # stored weights in the place of one
+        pairs = 2 if storage == "int8" else 1  # k that stand side by side
         for key, factors in zip(group.packed, group.factors, strict=True):
             scales = key._replace(kind="scale")
             position = 0
@@ -202,13 +203,15 @@ class Encoder:
                 units, depth = (width, last - first) if factor.transposed else (last - first, width)
                 blocks = -(-units // size) * count
                 if position == 0:
-                    arrays[key] = self._scratch(blocks // count * depth * columns // smaller)
+                    arrays[key] = self._scratch(
+                        blocks // count * (-(-depth // pairs) * pairs) * columns // smaller
+                    )
                     if storage != "full":
                         arrays[scales] = self._scratch(blocks // count * columns)
                 scale = 0 if storage == "full" else self._place(arrays[scales].at(position * size))
                 strides = (1, width) if factor.transposed else (width, 1)
                 source = self._place(_weight_block(bound, factor))
-                packed = self._place(arrays[key].at(position * size // smaller))
+                packed = self._place(arrays[key].at(position * size * pairs // smaller))
                 self._add(
                     PACK, source=source, unit_stride=strides[0], k_stride=strides[1], units=units, depth=depth,
                     packed=packed, columns=columns, size=size, blocks=blocks, gates=gates,

@@ -66,13 +66,11 @@ class Emitter:
         return {"full": self.number, "bf16": ir.IntType(16), "int8": ir.IntType(8)}[storage]
 
     def load_stored(self, address: Value, storage: Storage) -> Value:
-        """A register of weights in a storage, of float32 numbers; of whole numbers without their scale."""
+        """A register of weights in a storage of floating point, of float32 numbers."""
         if storage == "full":
             return self.load_vector(address)
         kind = self.stored_number(storage)
         loaded = self.b.load(address, typ=ir.VectorType(kind, self.lanes), align=1)
-        if storage == "int8":
-            return self.b.sitofp(self.b.sext(loaded, self.integers), self.vector)
         shift = ir.Constant(self.integers, [16] * self.lanes)  # a bfloat16 is the upper half of a float32
         return self.b.bitcast(self.b.shl(self.b.zext(loaded, self.integers), shift), self.vector)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatework.backends.llvm.codegen import attention_code, elementwise, packing
+from gatework.backends.llvm.codegen import attention_code, elementwise, packing, rounding
 from gatework.backends.llvm.codegen.addressing import Addressing
 from gatework.backends.llvm.codegen.arguments import (
     MOST_COLUMNS,
@@ -28,6 +28,7 @@ from gatework.backends.llvm.codegen.elementwise import ElementwiseCode
 from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value, function
 from gatework.backends.llvm.codegen.matmul import block_type, linked_name
 from gatework.backends.llvm.codegen.placement import NativePlacement
+from gatework.backends.llvm.codegen.storing import stored_depth
 from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.storage import Storage
 from gatework.graph.keys import ArrayKey
@@ -167,12 +168,14 @@ class Program:
         columns = e.b.mul(unit_blocks, e.i64(len(kernel.accumulations)))
         sums_row = e.b.mul(columns, e.i64(e.lanes))
         begin, end = e.share(e.ceil_div(units, step_units), *share)
+        if self.storage == "int8":
+            self._round_operands(e, addressing, label, groups, step, first, rows)
         with e.loop(begin, end) as (block, _), e.loop(e.i64(0), rows, self.panel) as (offset, _):
             first_row = e.b.add(first, offset)
             count = e.smaller(e.i64(self.panel), e.b.sub(rows, offset))
             for group in groups:
                 self.emit_products(
-                    e, addressing, group, block, step, first_row, count, unit_blocks, scratch, sums_row
+                    e, addressing, label, group, block, step, first_row, count, unit_blocks, scratch, sums_row
                 )
             with e.loop(e.i64(0), unit_blocks) as (inner, _):
                 unit = e.b.add(e.b.mul(block, step_units), e.b.mul(inner, e.i64(e.lanes)))
@@ -184,6 +187,7 @@ class Program:
         self,
         e: Emitter,
         addressing: Addressing,
+        label: str,
         group: MatmulGroup,
         block: Value,
         step: Value,
@@ -210,13 +214,47 @@ class Program:
                     args = [rows, e.at(left, k), depth, e.i64(1), right, columns, count, to, sums_row, later]
                     self._multiply(e, size, unit_blocks, args)
                 continue
-            numbers = e.b.mul(block, e.b.mul(depth, columns))
+            numbers = e.b.mul(block, e.b.mul(stored_depth(e, depth, self.storage), columns))
             kind = e.stored_number(self.storage)
             right = e.b.gep(addressing.pointer(packed), [numbers], source_etype=kind)
-            args = [rows, left, depth, e.i64(1), right, columns, depth, to, sums_row, e.i64(int(place > 0))]
+            further, count, right_k = [], depth, columns
             if self.storage != "full":
-                args.append(e.at(addressing.pointer(packed._replace(kind="scale")), e.b.mul(block, columns)))
+                scales = addressing.pointer(packed._replace(kind="scale"))
+                further.append(e.at(scales, e.b.mul(block, columns)))
+            if self.storage == "int8":
+                count, right_k = e.ceil_div(depth, e.i64(2)), e.b.mul(columns, e.i64(2))  # pairs of k
+                left, row_scales = self._rounded(e, addressing, label, operand, first)
+                further.append(row_scales)
+            args = [rows, left, depth, e.i64(1), right, right_k, count, to, sums_row, e.i64(int(place > 0))]
+            args += further
             self._multiply(e, size, unit_blocks, args)
+
+    def _round_operands(
+        self,
+        e: Emitter,
+        addressing: Addressing,
+        label: str,
+        groups: list[MatmulGroup],
+        step: Value,
+        first: Value,
+        rows: Value,
+    ) -> None:
+        """What a kernel multiplies weights of 8 bits with, rounded: threads that share units write the same."""
+        known = self.module.globals.get("round_rows")
+        function = known if known is not None else rounding.emit_rounding(self.module, self.target)
+        for operand in dict.fromkeys(operand for group in groups for operand in group.operands):
+            left, depth = addressing.matrix(operand, step, first)
+            e.b.call(function, [left, depth, rows, *self._rounded(e, addressing, label, operand, first)])
+
+    def _rounded(
+        self, e: Emitter, addressing: Addressing, label: str, operand: int, row: Value
+    ) -> tuple[Value, Value]:
+        """Where a rounded operand stands from a row on, and the scales of its rows."""
+        key = ArrayKey("scratch", f"{label}.{operand}", "rounded")
+        width = self.placement.layout.scratch[key] = self.placement.node(operand).width
+        numbers = e.b.mul(row, addressing.width(width))
+        scales = addressing.own(ArrayKey("scalar", f"{label}.{operand}", "rounded"))
+        return e.at(addressing.own(key), numbers), e.at(scales, e.b.mul(row, e.i64(rounding.ROW_SCALES)))
 
     def _multiply(self, e: Emitter, size: int, unit_blocks: Value, arguments: list[Value]) -> None:
         """The product of so many unit blocks of `size` accumulations."""

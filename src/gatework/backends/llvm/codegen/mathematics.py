@@ -112,13 +112,13 @@ def _exp_below(e: Emitter, x: Value) -> Value:
     if e.target.vector_bytes == 64:
         return _exp(e, x)
     raised = 64  # a power of two by which the result is too large at first, so that none is too small for its exponent
-    n, r, power = _split(e, _at_least(e, x, _SMALLEST[e.dtype]), raised)
+    r, power = _split(e, _at_least(e, x, _SMALLEST[e.dtype]), raised)
     large = e.b.fmul(e.polynomial(r, [1 / math.factorial(k) for k in range(_TERMS[e.dtype])]), power)
     return e.b.fmul(large, e.const(2.0**-raised))
 
 
-def _split(e: Emitter, x: Value, raised: int = 0) -> tuple[Value, Value, Value]:
-    """n, r and 2^(n + raised), which is a power that numbers have, with x = n ln(2) + r not above 0.
+def _split(e: Emitter, x: Value, raised: int = 0) -> tuple[Value, Value]:
+    """r and 2^(n + raised), a power that numbers have, with x = n ln(2) + r not above 0 and n a whole number.
 
     The number that rounds x / ln(2) also brings the exponent's bits to the right end, from where they are shifted into
     their place.
@@ -127,7 +127,7 @@ def _split(e: Emitter, x: Value, raised: int = 0) -> tuple[Value, Value, Value]:
     rounded = e.fma(x, e.const(1 / math.log(2)), magic)
     n = e.b.fsub(rounded, magic)
     power = e.b.shl(e.b.bitcast(rounded, e.integers), e.bits(_MANTISSA[e.dtype]))
-    return n, _left_over(e, x, n), e.b.bitcast(power, e.vector)
+    return _left_over(e, x, n), e.b.bitcast(power, e.vector)
 
 
 def sigmoid(e: Emitter, x: Value) -> Value:
@@ -140,7 +140,7 @@ def sigmoid(e: Emitter, x: Value) -> Value:
 def tanh(e: Emitter, x: Value) -> Value:
     """-m / (m + 2) with m = expm1(-2 |x|), and the sign of x."""
     doubled = e.b.fmul(e.intrinsic("fabs", x), e.const(-2.0))
-    _, r, power = _split(e, _at_least(e, doubled, _SAME_AS_MINUS_ONE[e.dtype]))
+    r, power = _split(e, _at_least(e, doubled, _SAME_AS_MINUS_ONE[e.dtype]))
     m = e.fma(_near(e, r), power, e.b.fsub(power, e.const(1.0)))
     size = e.b.fdiv(e.b.fneg(m), e.b.fadd(m, e.const(2.0)))
     return e.intrinsic("copysign", size, x)

@@ -13,6 +13,7 @@ from typing import Any
 from llvmlite import ir
 
 from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value, function
+from gatework.backends.llvm.codegen.rounding import ROW_SCALES, product_registers, products_of_pairs
 from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.storage import Storage
 
@@ -34,35 +35,55 @@ ARGUMENTS = [
 ]
 
 
-def most_rows(target: Target, columns: int) -> int:
+def most_rows(target: Target, columns: int, storage: Storage = "full") -> int:
     """Rows of the highest tile of so many column registers: all that it holds fits the target's registers."""
+
+    def needed(rows: int) -> int:
+        further = product_registers(target, rows * columns) if storage == "int8" else 0
+        return target.tile_registers(rows, columns) + further
+
     fitting = (rows for rows in range(1, _MOST_ROWS + 1) if rows * columns <= _MOST_SUMS)
-    return max(rows for rows in fitting if target.tile_registers(rows, columns) <= target.registers)
+    return max(rows for rows in fitting if needed(rows) <= target.registers)
 
 
 def arguments(storage: Storage) -> list[tuple[str, Any]]:
     """What a tile takes for a right operand in a storage."""
-    return ARGUMENTS if storage == "full" else [*ARGUMENTS, ("scales", POINTER)]  # of the columns
+    further = {"full": [], "bf16": ["scales"], "int8": ["scales", "row_scales"]}[
+        storage
+    ]  # of columns, of rows
+    return [*ARGUMENTS, *((name, POINTER) for name in further)]
 
 
 def emit_tile(
     module: ir.Module, target: Target, dtype: str, rows: int, columns: int, storage: Storage = "full"
 ) -> ir.Function:
-    """One tile. Whole numbers are summed without their scale, by which the sum is multiplied."""
+    """One tile.
+
+    Whole numbers, in pairs of k of both operands, are summed without their scales, by which the sum is multiplied.
+    """
+    whole = storage == "int8"
     e = function(module, tile_name(rows, columns), arguments(storage), target, dtype)
     left, left_row, left_k, right, right_k, count, result, result_row, accumulate = e.function.args[:9]
-    number = e.stored_number(storage)
+    number, pairs = e.stored_number(storage), ir.VectorType(ir.IntType(16), 2 * e.lanes)
     e.function.linkage = "internal"
     stride = e.b.mul(left_row, e.i64(e.item))
 
     def broadcast(row: int, bases: list[Value]) -> Value:
         base, strides = bases[row // _ROWS_OF_AN_ADDRESS], row % _ROWS_OF_AN_ADDRESS
         place = e.b.gep(base, [stride], source_etype=ir.IntType(8 * strides)) if strides else base
-        return e.splat(e.load(place))
+        if not whole:
+            return e.splat(e.load(place))
+        pair = e.b.load(place, typ=e.integer, align=2)
+        return e.b.bitcast(e.splat_int(pair, e.integers), pairs)
 
     def register(column: int, base: Value) -> Value:
-        place = e.b.gep(base, [e.i64(column * e.lanes)], source_etype=number)
-        return e.load_stored(place, storage)
+        place = e.b.gep(base, [e.i64(column * e.lanes * (1 + whole))], source_etype=number)
+        if not whole:
+            return e.load_stored(place, storage)
+        return e.b.sext(e.b.load(place, typ=ir.VectorType(number, 2 * e.lanes), align=1), pairs)
+
+    def added(one: Value, other: Value, total: Value) -> Value:
+        return e.b.add(total, products_of_pairs(e, one, other)) if whole else e.fma(one, other, total)
 
     def step(bases: list[Value], base: Value, totals: list[Value]) -> list[Value]:
         """Holds the operand of which there is less and passes the other by."""
@@ -72,13 +93,13 @@ def emit_tile(
             for column in range(columns):
                 passing = register(column, base)
                 for row, number in enumerate(numbers):
-                    new[row, column] = e.fma(number, passing, totals[row * columns + column])
+                    new[row, column] = added(number, passing, totals[row * columns + column])
         else:
             registers = [register(column, base) for column in range(columns)]
             for row in range(rows):
                 passing = broadcast(row, bases)
                 for column, value in enumerate(registers):
-                    new[row, column] = e.fma(passing, value, totals[row * columns + column])
+                    new[row, column] = added(passing, value, totals[row * columns + column])
         return [new[place] for place in sorted(new)]
 
     addresses = [
@@ -87,9 +108,8 @@ def emit_tile(
         for column in range(columns)
     ]
     bases = [e.at(left, e.b.mul(left_row, e.i64(row))) for row in range(0, rows, _ROWS_OF_AN_ADDRESS)]
-    scaled = storage == "int8"
     before = _before(e, addresses, accumulate)
-    totals = [e.const(0.0)] * len(before) if scaled else before
+    totals = [e.bits(0)] * len(before) if whole else before
     # One k a turn: the turn's multiply-adds fill the unit by themselves, and given several LLVM moves their loads
     # together until the accumulators no longer fit the registers.
     with e.loop(e.i64(0), count, 1, [right, *bases, *totals]) as (_, turn):
@@ -97,9 +117,13 @@ def emit_tile(
         after = e.b.gep(now, [right_k], source_etype=number)
         turn.next = [after, *(e.at(place, left_k) for place in places)]
         turn.next += step(places, now, sums)
-    if scaled:
-        scales = [e.load_vector(e.at(e.function.args[9], e.i64(c * e.lanes))) for c in range(columns)]
-        sums = [e.fma(total, scales[i % columns], before[i]) for i, total in enumerate(sums)]
+    if whole:
+        of_columns, of_rows = e.function.args[9:]
+        scales = [e.load_vector(e.at(of_columns, e.i64(c * e.lanes))) for c in range(columns)]
+        row_scales = [e.splat(e.load(e.at(of_rows, e.i64(row * ROW_SCALES)))) for row in range(rows)]
+        for i, total in enumerate(sums):
+            scaled = e.b.fmul(e.b.sitofp(total, e.vector), row_scales[i // columns])
+            sums[i] = e.fma(scaled, scales[i % columns], before[i])
     for address, value in zip(addresses, sums, strict=True):
         e.store_vector(value, address)
     e.b.ret_void()
@@ -135,7 +159,7 @@ def emit_block(
 
     16 rows are 6, 5, 5 rather than 6, 6, 4: the lowest tile is the one that wastes most.
     """
-    most = most_rows(target, columns)
+    most = most_rows(target, columns, storage)
     tiles = [emit_tile(module, target, dtype, rows, columns, storage) for rows in range(1, most + 1)]
     e = function(module, block_name(columns), [("rows", I64), *arguments(storage)], target, dtype)
     rows, left, left_row, *rest = e.function.args
@@ -150,6 +174,8 @@ def emit_block(
             first = e.b.add(e.b.mul(part, height), e.smaller(part, higher))
             args = [e.at(left, e.b.mul(first, left_row)), left_row, *rest]
             args[6] = e.at(result, e.b.mul(first, result_row))
+            if storage == "int8":
+                args[-1] = e.at(args[-1], e.b.mul(first, e.i64(ROW_SCALES)))
             done = e.function.append_basic_block("done")
             switch = e.b.switch(part_rows, done)
             for tile_rows, tile in enumerate(tiles, start=1):
