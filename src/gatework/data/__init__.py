@@ -40,6 +40,7 @@ from .text import read_texts, text_sha256
 from .token_stream import ParallelStreams, TokenStream
 from .tokenizers import Encoding, Tokenizer
 from .word_features import feature_rows, hashed, token_features
+from .word_vectors import read_word_vectors
 
 __all__ = [
     "OUTSIDE",
@@ -85,6 +86,7 @@ __all__ = [
     "read_rows",
     "read_tagged",
     "read_texts",
+    "read_word_vectors",
     "scheme_of",
     "source_paths",
     "spans_of",

@@ -16,12 +16,13 @@ from gatework.tasks.options import (
     ExampleOptions,
 )
 from gatework.tasks.tokens import TokenOptions
+from gatework.tasks.word_vectors import VectorOptions
 from gatework.training.options import Inherited
 
 __all__ = ["Alignment", "EncoderDecoderOptions", "SearchRecord", "SearchSettings"]
 
 
-class EncoderDecoderOptions(TokenOptions, ExampleOptions):
+class EncoderDecoderOptions(TokenOptions, ExampleOptions, VectorOptions):
     """How an encoder-decoder is made and trained."""
 
     tokenizer: Inherited[Literal["bpe", "word", "character"]] = Field(
@@ -48,6 +49,10 @@ class EncoderDecoderOptions(TokenOptions, ExampleOptions):
     bidirectional: Inherited[bool] = Field(True, description="the encoder reads in both directions")
     tie_weights: Inherited[bool] = Field(
         True, description="one matrix for the target's embedding and the softmax"
+    )
+
+    target_vectors: str | None = Field(
+        None, description="as word_vectors, which are the source's, for the target's embedding"
     )
 
     dropout: float = Field(

@@ -24,6 +24,7 @@ from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.parameter_groups import group_of, shared_with
 from gatework.tasks.tokens import train_tokenizer, unknown_share, warn_of_unknown
+from gatework.tasks.word_vectors import freeze_vectors, start_from_vectors, vectors_file
 from gatework.training import ParameterGroup, StepLoss
 from gatework.training.nested import to_device
 
@@ -115,7 +116,7 @@ class EncoderDecoderTask(ExampleTask):
 
     def _network(self) -> EncoderDecoder:
         options = self.options_
-        return EncoderDecoder(
+        network = EncoderDecoder(
             self.cells_["cell"],
             self.cells_["decoder_cell"],
             source_vocabulary=self.vocabularies_[0].size,
@@ -124,6 +125,18 @@ class EncoderDecoderTask(ExampleTask):
             share_embeddings=options.shared_vocabulary,
             **self._sizes(EncoderDecoder),
         )
+        freeze_vectors(options, network.source_embedding, options.tie_weights and options.shared_vocabulary)
+        if options.target_vectors is not None:
+            freeze_vectors(options, network.target_embedding, options.tie_weights)
+        return network
+
+    def _start_anew(self) -> None:
+        network = cast("EncoderDecoder", self.network_)
+        sides = (("word_vectors", network.source_embedding), ("target_vectors", network.target_embedding))
+        for (option, embedding), vocabulary in zip(sides, self.vocabularies_, strict=True):
+            if path := vectors_file(self.options_, option):
+                words = [vocabulary.tokenizer.token(id) for id in range(vocabulary.tokenizer.vocabulary_size)]
+                start_from_vectors(path, embedding, words, self._say)
 
     def _groups(self) -> Sequence[ParameterGroup]:
         """What reads the source, the decoder, the softmax with the target's embedding (shared rows belong to it)."""

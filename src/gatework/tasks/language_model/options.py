@@ -24,6 +24,7 @@ from gatework.tasks.options import (
 )
 from gatework.tasks.stream_task import StreamOptions
 from gatework.tasks.tokens import BYTE_PAIRS
+from gatework.tasks.word_vectors import VectorOptions
 from gatework.training.options import Inherited, OptionRules
 
 __all__ = ["KIND_DEFAULTS", "Completion", "CompletionSettings", "LanguageModelOptions", "Prompt"]
@@ -52,7 +53,7 @@ KIND_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-class LanguageModelOptions(StreamOptions):
+class LanguageModelOptions(StreamOptions, VectorOptions):
     """How a language model is made and trained; some defaults follow the kind of tokenizer."""
 
     tokenizer: Inherited[Literal["character", "word", "bpe"]] = Field(

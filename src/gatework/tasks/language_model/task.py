@@ -22,6 +22,7 @@ from gatework.tasks.language_model.options import (
 from gatework.tasks.parameter_groups import group_of, shared_with
 from gatework.tasks.stream_network import StreamNetwork
 from gatework.tasks.stream_task import StreamTask
+from gatework.tasks.word_vectors import freeze_vectors, start_from_vectors, vectors_file
 from gatework.training import ParameterGroup
 
 __all__ = ["LanguageModel", "language_groups"]
@@ -59,9 +60,16 @@ class LanguageModel(StreamTask):
     def _network(self) -> LanguageNetwork:
         size = self.tokenizer_.vocabulary_size
         sizes = {**self._sizes(LanguageNetwork), "vocabulary_size": size}
-        return LanguageNetwork(
+        network = LanguageNetwork(
             self.cells_["cell"], **sizes | {"cutoffs": self.options_.softmax_cutoffs(size)}
         )
+        freeze_vectors(self.options_, network.embedding, self.options_.tie_weights)
+        return network
+
+    def _start_anew(self) -> None:
+        if path := vectors_file(self.options_):
+            words = [self.tokenizer_.token(id) for id in range(self.tokenizer_.vocabulary_size)]
+            start_from_vectors(path, cast("LanguageNetwork", self.network_).embedding, words, self._say)
 
     def _groups(self) -> list[ParameterGroup]:
         return language_groups(cast("LanguageNetwork", self.network_))
