@@ -66,8 +66,10 @@ class ChatBot(EncoderDecoderTask):
     >>> bot.reply("Hello")
 
     The options are the fields of `ChatBotOptions`, the settings of `predict` those of `ReplySettings`. Data is rows
-    whose column `turns` holds a dialogue, a list of texts; or pairs of a text and its reply, as a table (TSV, CSV, or
-    any other whose columns are named) with `source` and `target`, or as two parallel files.
+    whose column `turns` holds a dialogue, a list of texts, or whose `messages` or `conversations` hold one of messages
+    (`role` and `content`, or `from` and `value`; the assistant is the second speaker); or pairs of a text and its
+    reply, as a table (TSV, CSV, or any other whose columns are named) with `source` and `target`, or as two parallel
+    files.
     """
 
     name: ClassVar[str] = "chatbot"
@@ -90,8 +92,13 @@ class ChatBot(EncoderDecoderTask):
         if columns.keys() & {"source", "target"} or _holds_pairs(data):
             columns = {name: column for name, column in columns.items() if name != "turns"}
             return self._with_text(Example(*pair) for pair in read_pairs(data, columns))
-        column, second = columns.get("turns", "turns"), options.reply_speaker == "second"
-        exchanges = read_dialogues(data, column, context=options.context_turns, second_alone=second)
+        exchanges = read_dialogues(
+            data,
+            columns.get("turns"),
+            context=options.context_turns,
+            second_alone=options.reply_speaker == "second",
+            say=self._say,
+        )
         return self._with_text(Example(*exchange) for exchange in exchanges)
 
     def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
