@@ -348,9 +348,8 @@ class Lifecycle(ABC):
         """Give the new network what the run has learned that it starts from."""
         self.network_.load_state_dict(parent.network_.state_dict())
 
-    def _start_anew(self) -> None:
+    def _start_anew(self) -> None:  # noqa: B027
         """Give the new network of a run that starts from no other what its options say that it begins with."""
-        return
 
     def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults that depend on the options given."""
@@ -361,9 +360,6 @@ class Lifecycle(ABC):
     def _resolve_options(self, parent: Lifecycle | None) -> TaskOptions:
         given = self._given()
         inherited = {} if parent is None else self._inherited(parent, given)
-        if parent is not None and given.get("word_vectors") is not None:
-            what = "is given, and the run that this one starts from has vectors of its own"
-            raise InputError("option word_vectors", what, "Leave one of the two out.")
         defaults = self._defaults({**inherited, **given})
         options = self.Options.model_validate({**defaults, **inherited, **given})
         if parent is None and options.unfreeze_every:
