@@ -140,6 +140,10 @@ class Tokenizer(abc.ABC):
         """The id of a token as the vocabulary writes it, or None."""
         return self._ids.get(token)
 
+    def extended(self, tokens: Iterable[str]) -> Tokenizer:
+        """This tokenizer of characters or words with further tokens, whose ids follow its own."""
+        return type(self)([*self._tokens, *tokens], lowercase=self.lowercase)
+
     def encode(self, text: str) -> list[int]:
         """The ids of a text.
 

@@ -87,21 +87,26 @@ class Artifacts:
         """What the main process makes and writes; others wait for this call and then read it."""
         return read() if self._first is None else self._first(make, read)
 
-    def get(self, file: str, kind: _Kind[A], make: Callable[[], A]) -> A:
+    def get(
+        self, file: str, kind: _Kind[A], make: Callable[[], A], extend: Callable[[A], A] | None = None
+    ) -> A:
         """The artifact that the run keeps, else the parent run's, else a new one; from now on the run keeps it.
 
         Args:
             file: its name in the run's folder.
             kind: its class.
             make: makes a new one from the training data; not called for a finished run.
+            extend: makes this run's of the parent run's; None: it is taken as it is.
 
         Raises:
             RunError: the file is damaged, or missing in a finished run.
         """
-        self.shared[file] = value = self._get(file, kind, make)
+        self.shared[file] = value = self._get(file, kind, make, extend)
         return value
 
-    def _get(self, file: str, kind: _Kind[A], make: Callable[[], A]) -> A:
+    def _get(
+        self, file: str, kind: _Kind[A], make: Callable[[], A], extend: Callable[[A], A] | None = None
+    ) -> A:
         if self._first is None:
             return self.read(file, kind)
 
@@ -110,6 +115,7 @@ class Artifacts:
                 return self.read(file, kind)
             if self._parent is not None and (self._parent.path / file).exists():
                 value = _read(self._parent, file, kind)
+                value = value if extend is None else extend(value)
             else:
                 value = make()
             self._run.write_text(file, value.to_json())

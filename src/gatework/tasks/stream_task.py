@@ -18,10 +18,11 @@ from gatework.metrics.figure import Figure
 from gatework.metrics.text import bits_per_character, likelihood_figures
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.base import Task
-from gatework.tasks.lifecycle import TrainingData
+from gatework.tasks.extended_vocabulary import ExtensionOptions, learned_tokenizer, take_known_rows
+from gatework.tasks.lifecycle import Lifecycle, TrainingData
 from gatework.tasks.stream_loss import stream_loss
 from gatework.tasks.stream_network import StreamEnsemble, StreamNetwork
-from gatework.tasks.tokens import TokenOptions, train_tokenizer, unknown_share, warn_of_unknown
+from gatework.tasks.tokens import unknown_share, warn_of_unknown
 from gatework.training import ParameterGroup, StepLoss, StreamProblem
 from gatework.training.options import FollowsData, OptionRules
 
@@ -34,7 +35,7 @@ TOKENS = "tokens"  # the folder of the run with the streams; gone once the run i
 PARTS = {"training": "train", "validation": "valid"}  # their files there
 
 
-class StreamOptions(TokenOptions):
+class StreamOptions(ExtensionOptions):
     """How a stream is read in training."""
 
     batch_size: FollowsData[int] = Field(
@@ -104,7 +105,10 @@ class StreamTask(Task):
         return len(self._train)
 
     def _learn(self, train: Iterable[str], keep: Artifacts) -> None:
-        self.tokenizer_ = keep.get(TOKENIZER, Tokenizer, lambda: train_tokenizer(self.options_, train))
+        self.tokenizer_ = learned_tokenizer(keep, TOKENIZER, self.options_, lambda: train, self._say)
+
+    def _start_from(self, parent: Lifecycle) -> None:
+        take_known_rows(self.network_, parent.network_.state_dict())
 
     def _stream(self, data: TrainingData, keep: Artifacts, part: str, source: Any) -> TokenStream:
         """The tokens of a part of the data: those that the run holds already, if they are of this very text."""

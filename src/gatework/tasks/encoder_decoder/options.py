@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, model_validator
 
 from gatework.tasks.decoding import DecodingSettings
+from gatework.tasks.extended_vocabulary import ExtensionOptions
 from gatework.tasks.options import (
     MOST_HYPOTHESES,
     MOST_LAYERS,
@@ -15,14 +16,13 @@ from gatework.tasks.options import (
     CellOption,
     ExampleOptions,
 )
-from gatework.tasks.tokens import TokenOptions
 from gatework.tasks.word_vectors import VectorOptions
 from gatework.training.options import Inherited
 
 __all__ = ["Alignment", "EncoderDecoderOptions", "SearchRecord", "SearchSettings"]
 
 
-class EncoderDecoderOptions(TokenOptions, ExampleOptions, VectorOptions):
+class EncoderDecoderOptions(ExtensionOptions, ExampleOptions, VectorOptions):
     """How an encoder-decoder is made and trained."""
 
     tokenizer: Inherited[Literal["bpe", "word", "character"]] = Field(

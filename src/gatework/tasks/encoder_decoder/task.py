@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from gatework.data import Fields, Packed, Tokenizer
+from gatework.data import Fields, Packed
 from gatework.errors import InputError
 from gatework.metrics.figure import Figure
 from gatework.metrics.text import likelihood_figures
@@ -21,9 +21,10 @@ from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions, Search
 from gatework.tasks.encoder_decoder.predictor import SequencePredictor
 from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
 from gatework.tasks.example_task import Example, ExampleTask
-from gatework.tasks.lifecycle import TrainingData
+from gatework.tasks.extended_vocabulary import learned_tokenizer, take_known_rows
+from gatework.tasks.lifecycle import Lifecycle, TrainingData
 from gatework.tasks.parameter_groups import group_of, shared_with
-from gatework.tasks.tokens import train_tokenizer, unknown_share, warn_of_unknown
+from gatework.tasks.tokens import unknown_share, warn_of_unknown
 from gatework.tasks.word_vectors import freeze_vectors, start_from_vectors, vectors_file
 from gatework.training import ParameterGroup, StepLoss
 from gatework.training.nested import to_device
@@ -95,7 +96,7 @@ class EncoderDecoderTask(ExampleTask):
         def learned(file: str, texts: Callable[[], Iterable[str]]) -> Vocabulary:
             end = "" if options.tokenizer == "character" else "\n"
             return Vocabulary(
-                keep.get(file, Tokenizer, lambda: train_tokenizer(options, (text + end for text in texts())))
+                learned_tokenizer(keep, file, options, lambda: (text + end for text in texts()), self._say)
             )
 
         def sources() -> Iterator[str]:
@@ -129,6 +130,9 @@ class EncoderDecoderTask(ExampleTask):
         if options.target_vectors is not None:
             freeze_vectors(options, network.target_embedding, options.tie_weights)
         return network
+
+    def _start_from(self, parent: Lifecycle) -> None:
+        take_known_rows(self.network_, parent.network_.state_dict(), last=1)  # the boundary
 
     def _start_anew(self) -> None:
         network = cast("EncoderDecoder", self.network_)

@@ -19,6 +19,7 @@ from gatework.tasks.language_model.options import (
     LanguageModelOptions,
     Prompt,
 )
+from gatework.tasks.lifecycle import Lifecycle
 from gatework.tasks.parameter_groups import group_of, shared_with
 from gatework.tasks.stream_network import StreamNetwork
 from gatework.tasks.stream_task import StreamTask
@@ -70,6 +71,14 @@ class LanguageModel(StreamTask):
         if path := vectors_file(self.options_):
             words = [self.tokenizer_.token(id) for id in range(self.tokenizer_.vocabulary_size)]
             start_from_vectors(path, cast("LanguageNetwork", self.network_).embedding, words, self._say)
+
+    def _inherited(self, parent: Lifecycle, given: Mapping[str, Any]) -> dict[str, Any]:
+        inherited = super()._inherited(parent, given)
+        if given.get("extend_vocabulary"):  # the clusters stay; new tokens join the last one
+            known = cast("LanguageModel", parent)
+            cutoffs = known.options_.softmax_cutoffs(known.tokenizer_.vocabulary_size)
+            inherited |= {"adaptive_softmax": "on" if cutoffs else "off", "cutoffs": cutoffs or None}
+        return inherited
 
     def _groups(self) -> list[ParameterGroup]:
         return language_groups(cast("LanguageNetwork", self.network_))
