@@ -166,12 +166,8 @@ def shared_options(shared: Mapping[str, Any], given: Mapping[str, Any]) -> dict[
     """Options of the run that is started from, as those of the new run.
 
     Raises:
-        InputError: one of them was given another value; vectors were given beside those of the run.
+        InputError: one of them was given another value.
     """
-    for name in ("word_vectors", "target_vectors"):
-        if given.get(name) is not None:
-            what = "is given, and the run that this one starts from has vectors of its own"
-            raise InputError(f"option {name}", what, "Leave one of the two out.")
     for name, value in shared.items():
         if name in given and _shown(given[name]) != _shown(value):
             raise InputError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -13,7 +14,7 @@ from gatework.data import read_word_vectors
 from gatework.errors import InputError
 from gatework.tasks.options import TaskOptions
 
-__all__ = ["VectorOptions", "freeze_vectors", "start_from_vectors", "vectors_file"]
+__all__ = ["VectorOptions", "freeze_vectors", "refuse_vectors", "start_from_vectors", "vectors_file"]
 
 
 class VectorOptions(TaskOptions):
@@ -39,6 +40,18 @@ def vectors_file(options: TaskOptions, option: str = "word_vectors") -> str | No
         what = f"is given, and the tokens are not words (tokenizer={tokenizer})"
         raise InputError(f"option {option}", what, "Give tokenizer=word too, or leave it out.")
     return path
+
+
+def refuse_vectors(given: Mapping[str, Any]) -> None:
+    """Refuse files of vectors among the options given for a run that starts from another one.
+
+    Raises:
+        InputError: there is one.
+    """
+    for option in ("word_vectors", "target_vectors"):
+        if given.get(option) is not None:
+            what = "is given, and the run that this one starts from has vectors of its own"
+            raise InputError(f"option {option}", what, "Leave one of the two out.")
 
 
 def freeze_vectors(options: VectorOptions, embedding: nn.Embedding, tied: bool = False) -> None:

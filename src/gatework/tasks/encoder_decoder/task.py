@@ -25,7 +25,7 @@ from gatework.tasks.extended_vocabulary import learned_tokenizer, take_known_row
 from gatework.tasks.lifecycle import Lifecycle, TrainingData
 from gatework.tasks.parameter_groups import group_of, shared_with
 from gatework.tasks.tokens import unknown_share, warn_of_unknown
-from gatework.tasks.word_vectors import freeze_vectors, start_from_vectors, vectors_file
+from gatework.tasks.word_vectors import freeze_vectors, refuse_vectors, start_from_vectors, vectors_file
 from gatework.training import ParameterGroup, StepLoss
 from gatework.training.nested import to_device
 
@@ -130,6 +130,10 @@ class EncoderDecoderTask(ExampleTask):
         if options.target_vectors is not None:
             freeze_vectors(options, network.target_embedding, options.tie_weights)
         return network
+
+    def _inherited(self, parent: Lifecycle, given: Mapping[str, Any]) -> dict[str, Any]:
+        refuse_vectors(given)
+        return super()._inherited(parent, given)
 
     def _start_from(self, parent: Lifecycle) -> None:
         take_known_rows(self.network_, parent.network_.state_dict(), last=1)  # the boundary

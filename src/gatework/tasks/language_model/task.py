@@ -23,7 +23,7 @@ from gatework.tasks.lifecycle import Lifecycle
 from gatework.tasks.parameter_groups import group_of, shared_with
 from gatework.tasks.stream_network import StreamNetwork
 from gatework.tasks.stream_task import StreamTask
-from gatework.tasks.word_vectors import freeze_vectors, start_from_vectors, vectors_file
+from gatework.tasks.word_vectors import freeze_vectors, refuse_vectors, start_from_vectors, vectors_file
 from gatework.training import ParameterGroup
 
 __all__ = ["LanguageModel", "language_groups"]
@@ -73,6 +73,7 @@ class LanguageModel(StreamTask):
             start_from_vectors(path, cast("LanguageNetwork", self.network_).embedding, words, self._say)
 
     def _inherited(self, parent: Lifecycle, given: Mapping[str, Any]) -> dict[str, Any]:
+        refuse_vectors(given)
         inherited = super()._inherited(parent, given)
         if given.get("extend_vocabulary"):  # the clusters stay; new tokens join the last one
             known = cast("LanguageModel", parent)
