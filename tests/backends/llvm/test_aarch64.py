@@ -21,7 +21,15 @@ from tests.backends.llvm.aarch64 import ARM, Machine, emulated, machine
 from tests.backends.llvm.test_mathematics import FUNCTIONS, arguments, error_in_ulp, exact
 from tests.contracts.backend_contract import check_backend, check_resets
 from tests.contracts.test_backends import layer_of
-from tests.tolerances import MOST_ULP, OF_THE_LARGEST_REFERENCE, assert_close, of_the_largest
+from tests.layers.test_stream_weights import steps
+from tests.tolerances import (
+    GRADIENTS,
+    MOST_ULP,
+    OF_THE_LARGEST_REFERENCE,
+    ROUNDED_INPUTS,
+    assert_close,
+    of_the_largest,
+)
 
 
 @pytest.fixture
@@ -115,6 +123,23 @@ def test_more_units_than_a_tile(arm: Machine) -> None:
         assert_close(output, layer.double()(x.double())[0].float())
     assert torch.equal(torch.stack(steps), output)
     assert torch.equal(stream.state[1], state[1])
+
+
+def test_weights_of_8_bits_and_a_cells_steps(arm: Machine) -> None:
+    torch.manual_seed(0)
+    layer, cell, x = gw.LSTM(19, 70), gw.LSTMCell(19, 70), torch.randn(4, 3, 19)
+
+    def gradients() -> list[torch.Tensor]:
+        state = torch.ones(3, 70), torch.ones(3, 70)
+        for step in x:
+            state = cell(step, state)
+        return [*state, *torch.autograd.grad(state[0].sum() + state[1].sum(), [*cell.parameters()])]
+
+    with emulated(), gw.backend("llvm"):
+        found = steps(layer, x, "int8", "llvm"), gradients()
+    with gw.backend("eager"):
+        assert_close(found[0], steps(layer, x, "int8", "eager"), ROUNDED_INPUTS)
+        assert_close(found[1], gradients(), GRADIENTS)
 
 
 def test_the_barrier_acquires_and_releases() -> None:
