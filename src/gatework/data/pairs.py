@@ -45,7 +45,8 @@ def read_pairs(data: Source, columns: Mapping[str, str]) -> Iterator[Pair]:
             raise InputError(
                 str(texts[0]),
                 f"is plain text, and {len(paths or [])} file(s) were given",
-                "Give two parallel files, the source first, or tables with two columns (.tsv, .csv, .jsonl, .parquet)",
+                "Give two parallel files, the source first, or tables with two columns (.tsv, .csv, .jsonl, .parquet); "
+                "columns of a text file that are separated by tabs are named by their places, 1 and 2",
             )
         if columns:
             raise InputError(str(texts[0]), "is plain text, which has no columns", "Leave the columns out")

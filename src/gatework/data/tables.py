@@ -279,6 +279,8 @@ def _names_of_header(path: Path, columns: _Named, header: Sequence[str]) -> Mapp
     try:
         columns = _names(str(path), columns, header)
     except InputError as error:
+        if named_by_place(columns):
+            raise
         fix = f"{error.fix} (or, where the first line is no header, name columns by their places: 1, 2, …)"
         raise InputError(error.where, error.what, fix) from error
     for column in columns.values():

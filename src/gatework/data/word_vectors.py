@@ -68,11 +68,12 @@ def _word_lines(path: Path) -> Iterator[tuple[int, str, str, int]]:
             continue
         where = f"{path}, line {number}"
         line = line.rstrip(" ")
-        width = width or line.count(" ")
+        spaces = line.count(" ")
+        width = width or spaces
         # Only a space parts numbers: words may hold any other white space, and those of some files a space too.
-        word, *numbers = line.rsplit(" ", width)
-        if len(numbers) != width or not width or (" " in word and _is_number(word.rsplit(" ", 1)[1])):
-            what = f"has {line.count(' ')} numbers where the first vector has {width}"
+        word = line[: line.find(" ")] if spaces == width else line.rsplit(" ", width)[0]
+        if spaces < max(width, 1) or (" " in word and _is_number(word.rsplit(" ", 1)[1])):
+            what = f"has {spaces} numbers where the first vector has {width}"
             fix = "Give a word and its numbers a line, with spaces between; or fetch the file again"
             raise InputError(where, what, fix)
         count += 1
