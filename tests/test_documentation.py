@@ -130,12 +130,16 @@ BRIEF = {
     ],
     "translator": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
     "chatbot": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
+    "tagger": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
 }
 SMALL_FILES = {
     "txt": "Once upon a time there was a small book of few words.\n" * 40,
     "en": "one two three\nfour\n" * 20,
     "de": "eins zwei drei\nvier\n" * 20,
-    "jsonl": '{"turns": ["hello", "good morning", "bye", "see you"]}\n' * 40,
+    "jsonl": (
+        '{"turns": ["hello", "good morning", "bye", "see you"], "tokens": ["go", "to", "rome"], '
+        '"tags": ["O", "O", "B-city"]}\n' * 40
+    ),
     "tsv": "source\ttarget\n" + "one two\teins zwei\n" * 40,
 }
 

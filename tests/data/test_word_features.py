@@ -46,6 +46,14 @@ def test_features_are_of_the_word_its_affixes_and_its_neighbours() -> None:
     assert token_features([]) == []
 
 
+def test_later_words_and_earlier_ones_may_be_left_out() -> None:
+    words = ["fly", "to", "New", "York"]
+    blind = token_features(words, ahead=False)
+    assert blind[1] == token_features([*words[:2], "Rome"], ahead=False)[1]
+    assert not {"w+1 new", "ww+1 to new"} & {*blind[1]}
+    assert token_features(words, first=3) == token_features(words)[3:]
+
+
 def test_a_very_long_word_has_short_features() -> None:
     (features,) = token_features(["a" * 10_000])
     assert max(map(len, features)) < 100

@@ -22,7 +22,11 @@ def word_shape(word: str) -> str:
 
 
 def token_features(
-    words: Sequence[str], lists: Mapping[str, Sequence[bool]] | None = None, *, ahead: bool = True
+    words: Sequence[str],
+    lists: Mapping[str, Sequence[bool]] | None = None,
+    *,
+    ahead: bool = True,
+    first: int = 0,
 ) -> list[list[str]]:
     """The features of each of T words: the usual templates of a linear-chain tagger (Sha & Pereira 2003; CRFsuite's).
 
@@ -31,11 +35,12 @@ def token_features(
     Args:
         lists: of each gazetteer by name, whether the words are of one of its entries, (T,).
         ahead: later words are looked at too.
+        first: the words before this one are looked at alone: features are given from it on.
     """
     low = ["<s>", "<s>", *(word.lower()[:_LONGEST] for word in words), "</s>", "</s>"]
     shapes = ["<s>", *map(word_shape, words), "</s>"]
     features = []
-    for t, word in enumerate(low[2:-2]):
+    for t, word in enumerate(low[2 + first : -2], start=first):
         two_before, before, after, two_after = low[t], low[t + 1], low[t + 3], low[t + 4]
         shape = shapes[t + 1]
         own = [
