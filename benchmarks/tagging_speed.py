@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from machine import machine
 from torch import Tensor, nn
 
 import gatework as gw
+from gatework.data import feature_rows, token_features
+from gatework.data.text_features import text_features
 from gatework.layers.linear_chain import LinearChainCRF, path_score
-from gatework.tasks.tagger.network import TaggedBatch, TaggerNetwork, losses
+from gatework.tasks.tagger.network import TaggedBatch, TaggerNetwork, collate, losses
 from gatework.tasks.tagger.task import Tagger
 
 ROUNDS = 15
@@ -102,21 +105,23 @@ def network_speed(cell: str) -> dict[str, Any]:
 
 
 def batch_of(model: Tagger, count: int) -> TaggedBatch:
-    chooser = random.Random(1)
+    """Sentences of SNIPS's lengths with tags and labels by chance."""
+    chooser, tag_set, table = random.Random(1), model.tag_set_, model.options_.side_rows
     rows = []
     for _ in range(count):
         words = chooser.choices(model.vocabulary_.words, k=max(2, round(chooser.gauss(9, 3))))
-        tagging = gw_tagging(words, chooser, model)
-        rows.append(model._encode(words, tagging))
-    return model._collate(rows)
-
-
-def gw_tagging(words: list[str], chooser: random.Random, model: Tagger) -> Any:
-    from gatework.data import Tagging
-
-    return Tagging(
-        tuple(chooser.choices(model.tag_set_.tags, k=len(words))), chooser.choice(model.tag_set_.labels)
-    )
+        features = feature_rows(token_features(words), table)
+        rows.append(
+            {
+                **model.vocabulary_.encode(words),
+                "features": np.concatenate([np.asarray(own) for own in features]),
+                "feature_counts": np.asarray([len(own) for own in features]),
+                "text_features": text_features(words, table),
+                "tags": np.asarray(chooser.choices(range(len(tag_set.tags)), k=len(words))),
+                "label": np.asarray([chooser.randrange(len(tag_set.labels))]),
+            }
+        )
+    return collate(rows)
 
 
 def loop_loss(crf: LinearChainCRF, emissions: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
