@@ -100,6 +100,8 @@ def test_messages_of_the_system_are_left_out_and_said() -> None:
         ([{"role": "user", "content": {"a": 1}}], "turn 1: the text is dict"),
         ([OPENAI[0], OPENAI[1]], "no dialogue with a reply"),
         ("hello", "the turns are str"),
+        ([{"role": ["user"], "content": "a"}], r"turn 1: is of \['user'\], who is neither"),
+        ({"role": ["user"], "content": []}, "a dict whose entries are no lists of one length"),
     ],
 )
 def test_what_is_no_dialogue_of_messages_is_named(messages: Any, message: str) -> None:

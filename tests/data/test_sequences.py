@@ -96,6 +96,7 @@ def test_ts_files(tmp_path: Path) -> None:
         ("@targetLabel true\n@data\n1:2\n", "line 1: its examples have a number to predict"),
         ("const x = 1;\n", "line 1: stands before @data"),
         ("@problemName x\n", "has no @data line"),
+        (HEADER, "has no examples after its header"),
     ],
 )
 def test_what_is_wrong_in_a_ts_file_is_named_by_line(tmp_path: Path, text: str, message: str) -> None:
@@ -130,8 +131,11 @@ def test_lines_of_a_label_and_numbers(tmp_path: Path) -> None:
         ([1, float("nan"), float("nan")], r"step 2 of channel 1 is missing or NaN \(2 such numbers\)"),
         ([[1, 2], [3, 1e39]], r"step 2 of channel 2 is 1e\+39, too large for float32"),
         ([[1, 2], [3]], "step 2 has 1 channels where step 1 has 2"),
-        ([[1, 2], 3], "step 2 has 1 channels where step 1 has 2"),
+        ([[1, 2], 3], "of step 1 and step 2, one is a number and the other a list"),
         ([1, "x"], "step 2 of channel 1 is 'x', not a number"),
+        ([1, 10**400], "step 2 of channel 1 is an integer of many digits, not a number of float32"),
+        (np.array([1 + 2j]), "an array of complex128"),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), "an array of datetime64"),
         ([[[1]]], "3 dimensions"),
         (3, "the sequence is int 3"),
         ("[1, 2", "not valid JSON"),

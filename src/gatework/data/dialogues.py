@@ -101,8 +101,7 @@ def _turns(where: str, value: Any, system: list[str]) -> tuple[list[str], bool]:
     if isinstance(value, np.ndarray):  # what pandas reads from Parquet
         value = value.tolist()
     if isinstance(value, Mapping):  # what `datasets` makes of a list of dicts: a dict of lists
-        names = list(value)
-        value = [dict(zip(names, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
+        value = _rows_of_columns(where, value)
     if not isinstance(value, list | tuple):
         what = f"the turns are {type(value).__name__} {value!r:.40}"
         raise InputError(where, what, 'Give a list of texts: {"turns": ["Hello", "Good morning"]}')
@@ -123,6 +122,14 @@ def _turns(where: str, value: Any, system: list[str]) -> tuple[list[str], bool]:
     return turns, bool(speakers and speakers[0])
 
 
+def _rows_of_columns(where: str, columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    try:
+        return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    except (TypeError, ValueError) as error:
+        what = f"the turns are a dict whose entries are no lists of one length ({error})"
+        raise InputError(where, what, "Give a list of messages") from error
+
+
 def _message(where: str, message: Any) -> tuple[bool | None, str]:
     """Whether a message is the second speaker's (None: the system's), and its text."""
     shape = 'Give messages as {"role": "user", "content": "Hello"}, or as {"from": "human", "value": "Hello"}'
@@ -130,7 +137,7 @@ def _message(where: str, message: Any) -> tuple[bool | None, str]:
     if form is None:
         raise InputError(where, f"is no message: {message!r:.60}", shape)
     role, content = (message[name] for name in form)
-    if role not in _SPEAKERS:
+    if not isinstance(role, str) or role not in _SPEAKERS:
         what = f"is of {role!r:.40}, who is neither the user nor the assistant"
         raise InputError(where, what, f"Take it out, or name one of {', '.join(_SPEAKERS)}")
     if isinstance(content, np.ndarray):

@@ -357,7 +357,10 @@ def _name_of_number(where: str, value: Any) -> str:
         raise InputError(
             where, f"the label is {type(value).__name__} {value!r:.40}", "Give a text or a number"
         )
-    return str(int(value)) if float(value).is_integer() else str(value)
+    try:
+        return str(int(value)) if isinstance(value, int) or value.is_integer() else str(value)
+    except ValueError as error:  # Python writes integers up to some thousand digits
+        raise InputError(where, "the label is an integer of too many digits", "Write it as text") from error
 
 
 def _of_columns(where: str, cells: Mapping[str, Any], several: bool) -> Any:

@@ -49,12 +49,14 @@ def sequence_of(where: str, value: Any) -> Floats:
     if isinstance(value, str):
         value = _numbers_in_text(where, value)
     if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biufO":
+            raise InputError(where, f"the sequence is an array of {value.dtype}", _SHAPE)
         value = value.tolist() if value.dtype == object else value
     elif not isinstance(value, list | tuple):
         raise InputError(where, f"the sequence is {type(value).__name__} {value!r:.40}", _SHAPE)
     try:
         numbers = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(where, _what_is_uneven(value), _SHAPE) from error
     if numbers.ndim not in (1, 2):
         raise InputError(where, f"the sequence has {numbers.ndim} dimensions", _SHAPE)
@@ -109,6 +111,8 @@ def read_ts(path: Path) -> Iterator[LabelledSequence]:
                 "Give as many in each",
             )
         yield LabelledSequence(where, _checked(where, np.array(numbers).T), label)
+    if begun and not channels:
+        raise InputError(str(path), "has no examples after its header", "Write an example a line")
     if not begun:
         raise InputError(str(path), "has no @data line, so it is no .ts file of a time-series archive", _DATA)
 
@@ -214,17 +218,24 @@ def _checked(where: str, numbers: npt.NDArray[np.float64]) -> Floats:
 
 def _what_is_uneven(value: Sequence[Any]) -> str:
     """Why a list is no sequence."""
-    channels: int | None = None
+    channels: int | None = None  # of the first step; 0: it is a number by itself
     for step, cell in enumerate(value, start=1):
         wide = isinstance(cell, list | tuple | np.ndarray)
         inner = list(cell) if wide else [cell]
         for channel, number in enumerate(inner, start=1):
             try:
                 np.float64(number)
-            except (TypeError, ValueError):
-                return f"step {step} of channel {channel} is {number!r:.40}, not a number"
+            except (TypeError, ValueError, OverflowError):
+                return f"step {step} of channel {channel} is {_shown(number)}, not a number of float32"
         count = len(inner) if wide else 0
         channels = count if channels is None else channels
+        if bool(count) != bool(channels):
+            return f"of step 1 and step {step}, one is a number and the other a list"
         if count != channels:
-            return f"step {step} has {len(inner)} channels where step 1 has {max(channels, 1)}"
+            return f"step {step} has {count} channels where step 1 has {channels}"
     return "the sequence is no list of numbers"
+
+
+def _shown(value: Any) -> str:
+    """A value for a message; Python refuses to write very long integers."""
+    return "an integer of many digits" if isinstance(value, int) else f"{value!r:.40}"
