@@ -157,7 +157,12 @@ def test_how_much_data_they_are() -> None:
 
 
 def test_without_scikit_learn_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.exceptions"):
+    for module in (
+        "sklearn",
+        "sklearn.feature_extraction.text",
+        "sklearn.linear_model",
+        "sklearn.exceptions",
+    ):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match="scikit-learn"):
         LinearText().fit(["a", "b"], ["a", "b"])

@@ -85,7 +85,7 @@ class Task(EnsembleLifecycle):
         return PredictionSettings
 
     def evaluate(
-        self, data: Any, *, columns: Mapping[str, str] | None = None, **settings: Any
+        self, data: Any, *, columns: Mapping[str, Any] | None = None, **settings: Any
     ) -> dict[str, Any]:
         """Figures on data of the kinds that `fit` takes, beside those of the baselines.
 
@@ -106,7 +106,7 @@ class Task(EnsembleLifecycle):
             return self._evaluate(data, self._check_columns(columns), chosen)
 
     def predict(
-        self, inputs: Any, *, columns: Mapping[str, str] | None = None, **settings: Any
+        self, inputs: Any, *, columns: Mapping[str, Any] | None = None, **settings: Any
     ) -> list[dict[str, Any]]:
         """One record `{"input": …, "output": …, …}` for each input, in their order.
 
@@ -127,7 +127,7 @@ class Task(EnsembleLifecycle):
         return self._records(given, chosen)
 
     def predict_stream(
-        self, inputs: Any, *, columns: Mapping[str, str] | None = None, **settings: Any
+        self, inputs: Any, *, columns: Mapping[str, Any] | None = None, **settings: Any
     ) -> Iterator[dict[str, Any]]:
         """The records of `predict`, in order, while inputs still come: from a pipe, a file, a connection.
 
@@ -145,7 +145,7 @@ class Task(EnsembleLifecycle):
         return (_last(parts) for _, parts in self.predict_parts(inputs, columns=columns, **settings))
 
     def predict_parts(
-        self, inputs: Any, *, columns: Mapping[str, str] | None = None, **settings: Any
+        self, inputs: Any, *, columns: Mapping[str, Any] | None = None, **settings: Any
     ) -> Iterator[tuple[Any, Iterator[str | dict[str, Any]]]]:
         """As `predict_stream`; with each input the parts of its answer, as `stream` gives them."""
         self._check_fitted()
@@ -153,7 +153,7 @@ class Task(EnsembleLifecycle):
         return self._parts_of_windows(reader.items(inputs), reader, chosen)
 
     def predict_rows(
-        self, table: Any, *, columns: Mapping[str, str] | None = None, **settings: Any
+        self, table: Any, *, columns: Mapping[str, Any] | None = None, **settings: Any
     ) -> Iterator[dict[str, Any]]:
         """The rows of a table, in order, all of their columns, and the answer's `output` as one more.
 
@@ -227,7 +227,7 @@ class Task(EnsembleLifecycle):
             answers = self._answer(inputs, settings)
         return [{"input": item, **answer} for item, answer in zip(inputs, answers, strict=True)]
 
-    def _reader(self, columns: Mapping[str, str] | None = None) -> InputReader:
+    def _reader(self, columns: Mapping[str, Any] | None = None) -> InputReader:
         return InputReader(self.name, self.Input, self.input_columns, self._check_columns(columns))
 
     def _parts_of_windows(

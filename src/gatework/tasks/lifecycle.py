@@ -108,7 +108,7 @@ class Lifecycle(ABC):
         *,
         valid: Any = None,
         out: str | os.PathLike[str] | None = None,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[str, Any] | None = None,
         resume: bool = False,
         from_run: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Callback] = (),
@@ -120,7 +120,7 @@ class Lifecycle(ABC):
                 `datasets.Dataset`.
             valid: validation data of the same kinds; without it a part of `data` is held back.
             out: the run's folder, new or empty; without it a temporary one that goes with this object.
-            columns: the data's own names of this task's columns, such as `{"text": "review"}`.
+            columns: the data's own names of this task's columns, `{"text": "review"}`, or their places, `{"text": 1}`.
             resume: go on with the interrupted training in `out`, from its last checkpoint. The run's own
                 options hold; how long and where it trains may be given anew, and what its course may need (the
                 learning rate, the clipping, checkpoints).

@@ -36,7 +36,7 @@ class RestartLifecycle(Lifecycle):
         *,
         valid: Any = None,
         out: str | os.PathLike[str] | None = None,
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[str, Any] | None = None,
         resume: bool = False,
         from_run: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Callback] = (),
