@@ -8,7 +8,8 @@ has weights of 8 bits as well and rounds each step's input besides. All take tur
 with the float64 reference.
 
 Perplexity: of a trained word language model, on a text, with the recurrent weights as they are read back from each
-storage. That a stream computes with exactly these is checked on numbers drawn at random.
+storage. That a stream computes with these, but for the inputs that int8 rounds to 16 bits, is checked on numbers drawn
+at random.
 """
 
 from __future__ import annotations
