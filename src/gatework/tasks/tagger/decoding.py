@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,7 +53,8 @@ def decode(scores: Scores, lengths: Tensor, tag_set: TagSet, *, confidence: bool
     """
     emissions = scores.emissions.double()
     chain = _allowed(scores.chain, emissions, tag_set)
-    paths = best_paths(chain, emissions, lengths).T.tolist()
+    found = best_paths(chain, emissions, lengths).T  # (B, T)
+    paths = found.tolist()
     counts = lengths.tolist()
     tags = [[tag_set.tags[id] for id in path[:count]] for path, count in zip(paths, counts, strict=True)]
     spans = [spans_of(own, tag_set.scheme) for own in tags]
@@ -63,17 +64,19 @@ def decode(scores: Scores, lengths: Tensor, tag_set: TagSet, *, confidence: bool
     answers = [Answer(*one) for one in zip(tags, spans, names, strict=True)]
     if not confidence:
         return answers
-    of_tags = marginals(chain, emissions, lengths)  # (T, B, K)
+    of_tags = marginals(chain, emissions, lengths).transpose(0, 1)  # (B, T, K)
+    probabilities, second = _best_and_second(of_tags, found)
     of_spans = _span_probabilities(chain, emissions, lengths, spans, paths, tag_set)
+    of_labels, second_labels = _best_and_second(labels, labels.argmax(-1)) if best else ([], [])
     return [
         answer._replace(
-            probabilities=[of_tags[step, row, paths[row][step]].item() for step in range(counts[row])],
+            probabilities=probabilities[row][:count],
             span_probabilities=of_spans[row],
-            second=[_second(of_tags[step, row], paths[row][step]) for step in range(counts[row])],
-            label_probability=labels[row, best[row]].item() if best else None,
-            second_label=_second(labels[row], best[row]) if best else None,
+            second=second[row][:count],
+            label_probability=of_labels[row] if best else None,
+            second_label=second_labels[row] if best else None,
         )
-        for row, answer in enumerate(answers)
+        for row, (answer, count) in enumerate(zip(answers, counts, strict=True))
     ]
 
 
@@ -85,14 +88,22 @@ def _allowed(chain: Chain | None, emissions: Tensor, tag_set: TagSet) -> Chain:
     return Chain(*(part.to(emissions.dtype) for part in chain)).masked(moves)
 
 
-def _second(probabilities: Tensor, best: int) -> Ranked | None:
-    """The likeliest of (K,) but for one, which stands for itself already."""
-    if len(probabilities) < 2:
-        return None
-    others = probabilities.clone()
-    others[best] = -1.0
-    id = int(others.argmax())
-    return Ranked(id, others[id].item())
+def _best_and_second(probabilities: Tensor, best: Tensor) -> tuple[Any, Any]:
+    """Of probabilities (…, K) those of the best ids, (…), and of the others the likeliest, each `Ranked`; as nested
+    lists. With one id alone there is no second: None.
+    """
+    own = probabilities.gather(-1, best[..., None]).squeeze(-1).tolist()
+    if probabilities.shape[-1] < 2:
+        return own, _mapped(lambda value: None, own)
+    values, ids = probabilities.scatter(-1, best[..., None], -1.0).max(-1)
+    return own, _mapped(Ranked, ids.tolist(), values.tolist())
+
+
+def _mapped(function: Callable[..., Any], *lists: Any) -> Any:
+    """A function of the entries of nested lists."""
+    if not isinstance(lists[0], list):
+        return function(*lists)
+    return [_mapped(function, *parts) for parts in zip(*lists, strict=True)]
 
 
 def _span_probabilities(
@@ -109,17 +120,26 @@ def _span_probabilities(
     rows = [row for row, own in enumerate(spans) for _ in own]
     if not rows:
         return [[] for _ in spans]
-    held = emissions[:, rows].clone()  # (T, N, K), a column for each span
-    for column, (row, span) in enumerate((row, span) for row, own in enumerate(spans) for span in own):
-        for step in range(span.start, span.end):
-            kept = held[step, column, paths[row][step]].clone()
-            held[step, column] = -torch.inf
-            held[step, column, paths[row][step]] = kept
-        if tag_set.scheme == "BIO" and span.end < int(lengths[row]):
-            (inside,) = tag_set.tag_ids([f"I-{span.type}"])
-            if inside >= 0:
-                held[span.end, column, inside] = -torch.inf
+    own = [(row, span) for row, some in enumerate(spans) for span in some]
+    forced = [
+        (step, column, paths[row][step])
+        for column, (row, span) in enumerate(own)
+        for step in range(span.start, span.end)
+    ]
+    after = [
+        (span.end, column, inside)
+        for column, (row, span) in enumerate(own)
+        for inside in tag_set.tag_ids([f"I-{span.type}"])
+        if tag_set.scheme == "BIO" and span.end < int(lengths[row]) and inside >= 0
+    ]
+    allowed = torch.ones(len(emissions), len(own), emissions.shape[-1], dtype=torch.bool)  # (T, N, K)
+    steps, columns, tags = map(list, zip(*forced, strict=True))
+    allowed[steps, columns] = False
+    allowed[steps, columns, tags] = True
+    if after:
+        allowed[tuple(map(list, zip(*after, strict=True)))] = False
+    held = emissions[:, rows].masked_fill(~allowed.to(emissions.device), -torch.inf)
     index = torch.tensor(rows, device=lengths.device)
     logs = log_partition(chain, held, lengths[index]) - log_partition(chain, emissions, lengths)[index]
     shares = iter(logs.exp().clamp(0, 1).tolist())
-    return [[next(shares) for _ in own] for own in spans]
+    return [[next(shares) for _ in some] for some in spans]
