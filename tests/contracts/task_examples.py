@@ -72,7 +72,14 @@ EXAMPLES: dict[str, TaskExample] = {
         valid=FILMS[::4],
         inputs=["great film", "awful", "a lovely and silent film of 1920", ""],
         options=NETWORK
-        | {"character_size": 4, "side_rows": 64, "batch_tokens": 30, "max_steps": 10, "validate_every": 5},
+        | {
+            "character_size": 4,
+            "subword_rows": 32,
+            "side_rows": 64,
+            "batch_tokens": 30,
+            "max_steps": 10,
+            "validate_every": 5,
+        },
         settings={"alternatives": 2},
         rubbish={"text": 3.5, "label": "good"},
     ),

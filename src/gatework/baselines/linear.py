@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import warnings
 from abc import abstractmethod
@@ -16,7 +17,7 @@ from gatework.errors import InputError, MissingExtraError
 from gatework.metrics.calibration import best_thresholds
 from gatework.metrics.classification import indicators, indices
 
-__all__ = ["LinearRival", "check_finite"]
+__all__ = ["LinearRival", "check_finite", "check_scikit_learn"]
 
 Floats = npt.NDArray[Any]
 
@@ -152,6 +153,16 @@ class LinearRival(Rival):
         return best_thresholds(np.concatenate(scores), np.concatenate(seen))
 
 
+def check_scikit_learn() -> None:
+    """Ask for scikit-learn before it is needed.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        raise MissingExtraError("scikit-learn", "tasks")
+
+
 def check_finite(array: npt.NDArray[Any], shape: tuple[int, ...], what: str) -> None:
     """Refuse an array of another shape, or of anything but finite floating-point numbers, with a `ValueError`."""
     if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
@@ -176,11 +187,10 @@ def _regression(features: Any, targets: npt.NDArray[np.int64], labels: int) -> t
 
     A label that no example has gets a bias by which it is all but impossible.
     """
-    try:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("scikit-learn", "tasks") from error
+    check_scikit_learn()
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     weights = np.zeros((labels, features.shape[1]), np.float32)
     bias = np.full(labels, np.log(_RARE), np.float32)
     present = np.unique(targets)

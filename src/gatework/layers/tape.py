@@ -119,14 +119,6 @@ class Tape:
         layer, value = self._find(name, gradient=True)
         return layer.gradient(value)
 
-    def backward(self, loss: Tensor) -> None:
-        """The gradients of a loss, a scalar, at the recorded states: `gradient` gives them.
-
-        As `loss.backward()`, but no parameter's `.grad` is touched: several threads may ask the same module.
-        """
-        recorded = (layer for call in self.calls for layer in call.layers.values())
-        torch.autograd.backward(loss, inputs=[state for layer in recorded for state in layer._step_states])
-
     def names(self) -> list[str]:
         """The names of everything recorded."""
         names = {

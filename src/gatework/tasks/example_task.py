@@ -169,6 +169,7 @@ class ExampleTask(Task):
             self._valid_rows,
             self._collate,
             budget=self.options_.batch_tokens,
+            most=self.options_.batch_examples,
             by=self.fields,
             seed=self.options_.seed,
             loss=self._loss,

@@ -105,6 +105,9 @@ class ExampleOptions(TaskOptions):
         ge=1,
         description="tokens of a batch at most, padding included (auto: 3000, fewer for small data)",
     )
+    batch_examples: int | None = Field(
+        None, ge=1, description="examples of a batch at most (none: as many as batch_tokens holds)"
+    )
     max_length: int = Field(
         200, ge=1, description="tokens of an example; longer ones are left out of the training"
     )

@@ -188,6 +188,7 @@ class ExampleProblem(Generic[Batch]):
         train, valid: the examples.
         collate: makes a batch, nested tensors on the CPU, of some examples.
         budget: entries of a batch at most, padding included, in the longest of the fields `by`.
+        most: examples of a batch at most; None: as many as the budget allows.
         by: the fields whose lengths decide which examples share a batch.
         seed: of the batches' order.
         loss: of a batch on the model's device; in training mode and in eval mode, as `network.training` says.
@@ -208,6 +209,7 @@ class ExampleProblem(Generic[Batch]):
         collate: Callable[[Sequence[Fields]], Batch],
         *,
         budget: int,
+        most: int | None = None,
         by: Sequence[str],
         seed: int,
         loss: Callable[[nn.Module, Batch], StepLoss],
@@ -220,7 +222,7 @@ class ExampleProblem(Generic[Batch]):
             if not len(examples):
                 raise InputError(f"the {what} data", "holds no example that can be used", "Give more of it")
         self._network, self._train, self._valid, self._collate = network, train, valid, collate
-        self._budget, self._by, self._seed = budget, tuple(by), seed
+        self._budget, self._most, self._by, self._seed = budget, most, tuple(by), seed
         self._loss, self._validation, self._groups = loss, validation, tuple(groups)
         self._headline, self._search = headline, search
 
@@ -240,7 +242,9 @@ class ExampleProblem(Generic[Batch]):
     def batches(self, epoch: int, rank: int, world: int) -> Sequence[Batch]:
         seed = self._seed * 1_000_003 + epoch
         lengths = self._train.lengths(*self._by)
-        indices = length_batches(lengths, self._budget, seed=seed, rank=rank, world=world)
+        indices = length_batches(
+            lengths, self._budget, examples=self._most, seed=seed, rank=rank, world=world
+        )
         return _Batches(self._train, indices, self._collate)
 
     def initial_carry(self, rank: int, world: int) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+import zlib
 
 import pytest
 import torch
 
 from gatework.cells import get
 from gatework.tasks.words import TokenBatch, TokenEncoder, WordVocabulary, collate_tokens
-from gatework.tasks.words.vocabulary import UNKNOWN
+from gatework.tasks.words.vocabulary import UNKNOWN, subwords
 from tests.tolerances import assert_close, of_draws
 
 SENTENCES = [["play", "some", "jazz"], ["Jazz", "!"], [], ["play", "Jazz"]]
 VOCABULARY = WordVocabulary.learn(SENTENCES, lowercase=True)
 
 
-def batch_of(*sentences: list[str]) -> TokenBatch:
-    return collate_tokens([VOCABULARY.encode(sentence) for sentence in sentences])
+def batch_of(*sentences: list[str], subword_rows: int = 0) -> TokenBatch:
+    return collate_tokens([VOCABULARY.encode(sentence, subword_rows) for sentence in sentences])
 
 
 def encoder(**options: object) -> TokenEncoder:
@@ -82,6 +83,32 @@ def test_unseen_words_are_told_apart_by_their_characters() -> None:
     network, blind = encoder(), encoder(character_size=0)
     assert not torch.equal(network(known), network(unknown))
     assert torch.equal(blind(known), blind(unknown))
+
+
+def test_pieces_of_a_word_by_hand() -> None:
+    rows = 1 << 14
+    pieces = {"<ja", "jaz", "azz", "zz>", "<jaz", "jazz", "azz>", "<jazz", "jazz>"}
+    assert subwords("jazz", rows) == tuple(sorted({zlib.crc32(piece.encode()) % rows for piece in pieces}))
+    assert len(subwords("", rows)) == 1
+    assert len(subwords("x" * 100_000, rows)) < 20
+    fields = VOCABULARY.encode(["jazz", "!"], rows)
+    assert fields["subword_counts"].tolist() == [9, 1]
+    assert tuple(fields["subwords"][:9]) == subwords("jazz", rows)
+
+
+def test_pieces_are_added_to_a_words_row() -> None:
+    """The mean of the rows of its pieces; words of unknown characters are told apart, whoever stands beside them."""
+    rows = 1 << 14
+    network = encoder(subword_rows=rows, character_size=0)
+    words = ["play", "東", "京", "play", "zaz"]
+    batch = batch_of(words, subword_rows=rows)
+    assert network.subwords is not None
+    for place, word in enumerate(words):
+        mean = network.subwords.weight[list(subwords(word, rows))].mean(0)
+        expected = network.embedding.weight[VOCABULARY.word_id(word)] + mean
+        assert_close(network.inputs(batch)[place, 0], expected)
+    together = network(batch_of(words, ["京"], subword_rows=rows))
+    assert_close(together[:1, 1], network(batch_of(["京"], subword_rows=rows))[:, 0])
 
 
 def test_rare_words_are_replaced_in_training_alone() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from gatework.layers import record
 from gatework.tasks.classifier.network import ClassifierBatch, ClassifierEnsemble, ClassifierNetwork
 from gatework.training.nested import map_tensors
 
 __all__ = ["Weights", "weigh_tokens"]
+
+
+POINTS = 16  # on the way of a vector from zero to what it is
 
 
 class Weights(NamedTuple):
@@ -27,12 +29,14 @@ class Weights(NamedTuple):
 def weigh_tokens(
     network: ClassifierNetwork | ClassifierEnsemble, batch: ClassifierBatch, labels: Tensor
 ) -> Weights:
-    """How much the states after each token count for the score of a label; of an ensemble the mean.
+    """How much each token counts for the score of a label; of an ensemble the mean.
 
-    `attention` is what the pooling took of each state: where the network looked, not what it made of it (Jain & Wallace
-    2019). `gradient` is the sum over the units of state times gradient (Shrikumar et al. 2016), the gradient being that
-    of the label's score through the pooling and through all later steps: what the score would lose, to first order, if
-    the states after this token alone were zero. The side path has no part in either.
+    `attention` is what the pooling took of the state after each token: where the network looked, not what it made of
+    it (Jain & Wallace 2019). `gradient` is what the token's own vector adds to the label's score, by integrated
+    gradients (Sundararajan et al. 2017, equation 1): the sum over the vector of value times mean gradient. The gradient
+    goes back through the pooling and all states of both directions; the mean is over `POINTS` points on the way on
+    which all vectors grow from zero to what they are. The tokens' sum is the score less that of a text of zeros. The
+    side path has no part in either.
 
     Args:
         network: in eval mode; its parameters' `.grad` stay as they are.
@@ -47,22 +51,19 @@ def weigh_tokens(
 
 
 def _weights(network: ClassifierNetwork, batch: ClassifierBatch, labels: Tensor) -> Weights:
-    recurrent = network.encoder.recurrent
     with torch.inference_mode(False), torch.enable_grad():
         own: ClassifierBatch = map_tensors(
             torch.clone, batch
         )  # what was made in inference mode has no gradients
-        with record(recurrent) as tape:
-            states = network.encoder(own.source)
-        scores = network.score(states, own)
-        tape.backward(scores.gather(1, labels.clone()[:, None]).sum())
-    top, first = f"l{recurrent.num_layers - 1}", recurrent.cell.graph.states[0].name
-    directions = [top, f"{top}_reverse"][: recurrent.num_directions]
-    gradient = sum(
-        ((tape[f"{name}.{first}"] * tape.gradient(f"{name}.{first}")).sum(-1) for name in directions),
-        start=torch.zeros(states.shape[:2], device=states.device),
-    )
-    attention = None
-    if network.pooling.attention is not None:
-        attention = network.pooling.weights(states, own.source.lengths).detach().cpu()
-    return Weights(attention, gradient.detach().cpu())
+        encoder = cast("Any", network.encoder)  # of its own kind of source
+        vectors = encoder.inputs(own.source).detach()
+        states = encoder.states(vectors, own.source.lengths)
+        gradient = torch.zeros_like(vectors)
+        for point in range(POINTS):
+            part = (vectors * ((point + 0.5) / POINTS)).requires_grad_()
+            scores = network.score(encoder.states(part, own.source.lengths), own)
+            gradient += torch.autograd.grad(scores.gather(1, labels.clone()[:, None]).sum(), part)[0] / POINTS
+        attention = None
+        if network.pooling.attention is not None:
+            attention = network.pooling.weights(states, own.source.lengths).detach().cpu()
+    return Weights(attention, (vectors * gradient).sum(-1).detach().cpu())

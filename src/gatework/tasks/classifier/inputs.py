@@ -59,13 +59,16 @@ class TextInputs(ClassifierInputs):
         vocabulary: of the tokens.
         split: a text's tokens.
         side_rows: of the side path's table; 0 without one.
+        subword_rows: of the table of pieces of words; 0 without one.
         most: tokens of a text that are read: of a longer one the first half of them and the last (Sun et al. 2019).
     """
 
     field = "words"
 
-    def __init__(self, vocabulary: WordVocabulary, split: Split, *, side_rows: int, most: int) -> None:
-        self.vocabulary, self.side_rows = vocabulary, side_rows
+    def __init__(
+        self, vocabulary: WordVocabulary, split: Split, *, side_rows: int, subword_rows: int, most: int
+    ) -> None:
+        self.vocabulary, self.side_rows, self.subword_rows = vocabulary, side_rows, subword_rows
         self._split, self._most = split, most
 
     def tokens(self, input: str) -> list[Token]:
@@ -76,10 +79,11 @@ class TextInputs(ClassifierInputs):
         if not isinstance(input, str):
             what = f"{input!r:.60} is not a text, and this classifier was trained on texts"
             raise InputError("input", what, "Give a text.")
-        fields = dict(self.vocabulary.encode([token.text for token in self.tokens(input)]))
+        words = [token.text for token in self.tokens(input)]
+        fields = dict(self.vocabulary.encode(words, self.subword_rows))
         if self.side_rows:
-            words = self._cut(words_of(input))
-            fields["features"] = text_features([word.text for word in words], self.side_rows)
+            words = [word.text for word in self._cut(words_of(input))]
+            fields["features"] = text_features(words, self.side_rows)
         return fields
 
     def collate(self, rows: Sequence[Fields]) -> tuple[TokenBatch, tuple[Tensor, ...]]:

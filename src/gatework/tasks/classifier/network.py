@@ -88,7 +88,15 @@ class SequenceEncoder(nn.Module):
 
     def forward(self, batch: SequenceBatch) -> Tensor:
         """The states, (T, B, D)."""
-        output, _ = self.recurrent(batch.values, lengths=batch.lengths)
+        return self.states(self.inputs(batch), batch.lengths)
+
+    def inputs(self, batch: SequenceBatch) -> Tensor:
+        """What the recurrent layers read, (T, B, C)."""
+        return batch.values
+
+    def states(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """As `forward`, from what the recurrent layers read."""
+        output, _ = self.recurrent(inputs, lengths=lengths)
         if isinstance(output, dict):  # of a cell that emits more than its state
             output = output["output"]
         return sequence_dropout(output, self.dropout, self.training)

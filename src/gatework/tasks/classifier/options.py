@@ -26,12 +26,21 @@ class ClassifierOptions(TokenOptions, RivalOptions):
     )
     several: Inherited[bool] = Field(False, description="an example has any number of labels, not one")
 
+    min_frequency: Inherited[int] = Field(
+        2, ge=1, description="rarer tokens are unknown; their pieces are read"
+    )
     tokenizer: Inherited[Literal["character", "word", "bpe"]] = Field(
         "word",
         description="what a token of a text is; word: runs of letters and digits, and every other sign",
     )
     lowercase: Inherited[bool] = Field(
         True, description="words that differ in case alone are one; their characters keep their case"
+    )
+    batch_examples: int | None = Field(
+        64,
+        ge=1,
+        description="examples of a batch at most: with a bound, the loss of an example counts alike in a batch of long "
+        "ones and of short ones (none: as many as batch_tokens holds)",
     )
     max_length: int = Field(
         1000,
@@ -44,11 +53,19 @@ class ClassifierOptions(TokenOptions, RivalOptions):
         "gru", description="the recurrent layers' cell, of the catalogue or FILE.py:NAME"
     )
     embedding_size: Inherited[int] = Field(128, ge=1, le=MOST_UNITS, description="width of a token's vector")
+    subword_rows: Inherited[int] = Field(
+        2**14,
+        ge=0,
+        le=MOST_ROWS,
+        description="of the table of pieces of words, of 3 to 5 characters, whose vectors are added to a word's (words "
+        "only; 0: there is none)",
+    )
     character_size: Inherited[int] = Field(
-        32,
+        0,
         ge=0,
         le=MOST_UNITS,
-        description="width of what is made of a word's characters, an even number (words only; 0: nothing is)",
+        description="width of what a recurrent network makes of a word's characters, an even number (words only; 0: "
+        "nothing)",
     )
     hidden_size: Inherited[int] = Field(128, ge=1, le=MOST_UNITS, description="units of each direction")
     num_layers: Inherited[int] = Field(1, ge=1, le=MOST_LAYERS, description="recurrent layers")
@@ -104,7 +121,7 @@ class ClassificationSettings(PredictionSettings):
     )
     explain: bool = Field(
         False,
-        description="also say which tokens weighed most: attention, and the gradient through the states",
+        description="also say which tokens weighed most: attention, and the gradient through all states",
     )
 
 
@@ -126,7 +143,7 @@ class WeighedToken(BaseModel):
         None, description="the share of the state after this token in what is pooled; they sum to 1"
     )
     gradient: float = Field(
-        description="how much the label's score would change, to first order, if the states after this token were zero"
+        description="what this token's vector adds to the label's score, by integrated gradients"
     )
 
 

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gatework.baselines import Baseline, MostCommon, Rival
+from gatework.baselines.linear import check_scikit_learn
+from gatework.baselines.linear_series import LinearSeries
+from gatework.baselines.linear_text import LinearText
 from gatework.data import Fields, Tokenizer
 from gatework.data.labelled import check_labels, label_counts, read_labelled
 from gatework.data.tables import source_paths
@@ -108,7 +111,15 @@ class Classifier(ExampleTask):
     columns: ClassVar[tuple[str, ...]] = ("text", "sequence", "label")
     input_columns = (("text",), ("sequence",))
     headline: ClassVar[Figure] = Figure("macro_f1", higher=True)
-    ensemble_options = ("input", "several", "tokenizer", "max_length", "side_path", "side_rows")
+    ensemble_options = (
+        "input",
+        "several",
+        "tokenizer",
+        "max_length",
+        "side_path",
+        "side_rows",
+        "subword_rows",
+    )
     starts_from = ("language-model",)
 
     options_: ClassifierOptions
@@ -164,14 +175,21 @@ class Classifier(ExampleTask):
                 keep.get(VOCABULARY, WordVocabulary, vocabulary),
                 splitter(options.tokenizer, self._tokenizer),
                 side_rows=options.side_rows if options.side_path else 0,
+                subword_rows=options.subword_rows if options.tokenizer == "word" else 0,
                 most=options.max_length,
             )
         self.fields = (self._inputs.field,)
 
     def _rivals(self) -> Sequence[Rival]:
-        if not self.options_.rivals:
+        options = self.options_
+        if not options.rivals:
             return ()
-        return ()
+        return [(LinearSeries if options.input == "sequence" else LinearText)(several=options.several)]
+
+    def _check_packages(self) -> None:
+        super()._check_packages()
+        if self.options_.rivals:
+            check_scikit_learn()
 
     def _baselines(self) -> Mapping[str, Baseline]:
         return {"most_common": self._most_common}
@@ -191,7 +209,7 @@ class Classifier(ExampleTask):
             vocabulary = cast("TextInputs", inputs).vocabulary
             sizes = self._sizes(TokenEncoder)
             if options.tokenizer != "word":
-                sizes["character_size"] = 0
+                sizes |= {"character_size": 0, "subword_rows": 0}
             encoder = TokenEncoder(
                 self.cells_["cell"],
                 counts=vocabulary.counts,
@@ -208,7 +226,7 @@ class Classifier(ExampleTask):
     def _groups(self) -> Sequence[ParameterGroup]:
         network = cast("ClassifierNetwork", self.network_)
         names = (
-            r"encoder\.(embedding|characters)\..*",
+            r"encoder\.(embedding|subwords|characters)\..*",
             r"encoder\.recurrent\..*",
             r"(pooling|output|side)\..*",
         )

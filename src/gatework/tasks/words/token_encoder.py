@@ -56,6 +56,9 @@ class TokenEncoder(nn.Module):
     A word's input is the row of its id beside what a `CharacterEncoder` makes of its characters, which tells apart the
     words that have no row. Recurrent layers read the inputs of a sentence.
 
+    With `subword_rows` the rows of its pieces stand beside that of its id: their mean is added to it (Bojanowski et al.
+    2017), which tells words apart at the cost of a sum.
+
     In training a word is replaced by the unknown one with the probability a / (a + n), n being its count in the
     training data (Kiperwasser & Goldberg 2016, section 4.1): the unknown word's row is learned in the places of rare
     words.
@@ -66,6 +69,7 @@ class TokenEncoder(nn.Module):
         character_count: ids of characters.
         embedding_size: width of a word's row.
         character_size: width of what is made of its characters, an even number; 0: nothing is.
+        subword_rows: of the table of pieces of words; 0: there is none.
         hidden_size: H, units of each direction.
         num_layers, bidirectional, recurrent_dropout: as for `gatework.Recurrent`.
         dropout: rate on the layers' inputs and on their outputs, one mask a sentence (Gal & Ghahramani 2016).
@@ -88,6 +92,7 @@ class TokenEncoder(nn.Module):
         num_layers: int = 1,
         bidirectional: bool = True,
         character_size: int = 0,
+        subword_rows: int = 0,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         word_dropout: float = 0.0,
@@ -101,6 +106,10 @@ class TokenEncoder(nn.Module):
         self.dropout, self.word_dropout = dropout, word_dropout
         self.embedding = nn.Embedding(len(counts) + 1, embedding_size)
         nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)
+        self.subwords = None
+        if subword_rows:
+            self.subwords = nn.EmbeddingBag(subword_rows, embedding_size, mode="mean")
+            nn.init.normal_(self.subwords.weight, std=embedding_size**-0.5)
         self.characters = None
         if character_size:
             self.characters = CharacterEncoder(character_count, min(character_size, 32), character_size)
@@ -123,7 +132,11 @@ class TokenEncoder(nn.Module):
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """The words' vectors, (T, B, D); zero past a sentence's last word."""
-        output, _ = self.recurrent(self.inputs(batch), lengths=batch.lengths)
+        return self.states(self.inputs(batch), batch.lengths)
+
+    def states(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """As `forward`, from what the recurrent layers read, (T, B, embedding_size + character_size)."""
+        output, _ = self.recurrent(inputs, lengths=lengths)
         if isinstance(output, dict):  # of a cell that emits more than its state
             output = output["output"]
         return sequence_dropout(output, self.dropout, self.training)
@@ -134,7 +147,11 @@ class TokenEncoder(nn.Module):
         if self.training and self.word_dropout:
             drawn = torch.rand(words.shape, device=words.device)
             words = words.masked_fill(drawn < self.replaced[words], UNKNOWN)
-        parts = [self.embedding(words)]
+        embedded = self.embedding(words)
+        if self.subwords is not None:
+            pieces = self.subwords(batch.subwords, batch.subword_offsets)  # (N, embedding_size)
+            embedded = embedded + F.embedding(batch.spellings, pieces)
+        parts = [embedded]
         if self.characters is not None:
             spelled = self.characters(batch.characters, batch.character_lengths, self.dropout)
             parts.append(F.embedding(batch.spellings, spelled))

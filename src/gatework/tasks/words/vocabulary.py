@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from gatework.tasks.artifacts import JsonArtifact
 __all__ = ["UNKNOWN", "WordVocabulary"]
 
 UNKNOWN = 0  # the id of a word, or of a character, that the training data does not have
+_PIECES = (3, 4, 5)  # characters of a piece of a word
 _LONGEST_WORD = 64  # characters of a word that are read: of a longer one its first and its last ones
 
 
@@ -103,16 +105,38 @@ class WordVocabulary(JsonArtifact):
             word = word[: _LONGEST_WORD // 2] + word[-_LONGEST_WORD // 2 :]
         return [self._characters.get(character, UNKNOWN) for character in word]
 
-    def encode(self, words: Sequence[str]) -> Fields:
+    def encode(self, words: Sequence[str], subword_rows: int = 0) -> Fields:
         """A sentence of T words as arrays.
+
+        Args:
+            subword_rows: of the table of pieces of words; 0: their pieces are left out.
 
         Returns:
             `words`, (T,): the ids of the words; `characters`, (C,): those of all their characters, word after word;
-            `word_lengths`, (T,): characters of each word.
+            `word_lengths`, (T,): characters of each word. With `subword_rows` also `subwords`, (P,): the rows of all
+            their pieces, word after word; `subword_counts`, (T,): pieces of each word.
         """
         spelled = [self.character_ids(word) for word in words]
-        return {
+        fields = {
             "words": np.asarray([self.word_id(word) for word in words], np.int32),
             "characters": np.asarray([id for ids in spelled for id in ids], np.int32),
             "word_lengths": np.asarray([len(ids) for ids in spelled], np.int32),
         }
+        if subword_rows:
+            pieces = [subwords(word.lower() if self.lowercase else word, subword_rows) for word in words]
+            fields["subwords"] = np.asarray([row for some in pieces for row in some], np.int32)
+            fields["subword_counts"] = np.asarray([len(some) for some in pieces], np.int32)
+        return fields
+
+
+@lru_cache(maxsize=1 << 16)
+def subwords(word: str, rows: int) -> tuple[int, ...]:
+    """The pieces of 3 to 5 characters of a word between `<` and `>`, as rows of a table (Bojanowski et al. 2017).
+
+    The hash is CRC-32, the same on every machine. A word always has a piece: a very short one is one itself.
+    """
+    marked = f"<{word[:_LONGEST_WORD]}>"
+    pieces = {
+        marked[begin : begin + size] for size in _PIECES for begin in range(max(1, len(marked) - size + 1))
+    }
+    return tuple(sorted({zlib.crc32(piece.encode()) % rows for piece in pieces}))
