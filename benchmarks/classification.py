@@ -2,11 +2,11 @@
 
     python benchmarks/classification.py [--sets goemotions,digits] [--seeds N] [--runs FOLDER]
 
-GoEmotions' sentiment groups: 43,410 comments, four labels of which a comment may have several; macro F1 on the test data
-of one run, of the same run without its side path, and of N runs with different seeds that answer together. The time of
-all N trainings counts. Temperatures, thresholds and the checkpoint are chosen on the validation data. Spoken digits:
-1,400 recordings of four speakers as plain sequences of 40 log-mel energies every 10 ms; recordings 0 to 4 of each speaker
-and digit are the test data, 5 to 7 the validation data. The data is looked for in $GATEWORK_DATA.
+GoEmotions' sentiment groups: 43,410 comments, four labels of which a comment may have several; macro F1 on the test
+data of one run, of the same run without its side path, and of N runs with different seeds that answer together. The
+time of all N trainings counts. Temperatures, thresholds and the checkpoint are chosen on the validation data. Spoken
+digits: 1,400 recordings of four speakers as plain sequences of 40 log-mel energies every 10 ms; recordings 0 to 4 of
+each speaker and digit are the test data, 5 to 7 the validation data. The data is looked for in $GATEWORK_DATA.
 """
 
 from __future__ import annotations
