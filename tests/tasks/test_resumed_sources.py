@@ -106,7 +106,7 @@ def test_a_start_that_failed_leaves_nothing_of_its_data(
 
     column, *_ = EXAMPLES[name].rows[0]
     wrong = [
-        {**row, column: list("xyz") if isinstance(row[column], list) else "x y z"}
+        {**row, column: ["x"] * len(row[column]) if isinstance(row[column], list) else "x y z"}
         for row in EXAMPLES[name].rows
     ]
     with monkeypatch.context() as patch:
