@@ -16,6 +16,7 @@ from tests.tasks.conftest import SMALL
 
 WORDS = {**SMALL, "tokenizer": "word", "embedding_size": 3, "hidden_size": 8, "tie_weights": False}
 VECTORS = "cat 1 2 3\ndog -4 5 6\nmat 0 0 1\nunseen 1 1 1\n"
+ROWS = [{"text": "the cat sat", "label": "a"}, {"text": "a dog ran", "label": "b"}] * 6
 PAIRS = [{"source": "the cat sat", "target": "die katze sass"}, {"source": "a dog", "target": "ein hund"}] * 6
 
 
@@ -61,6 +62,14 @@ def test_a_resumed_training_needs_the_file_no_more(corpus: Path, vectors: str, t
     assert_cat_and_dog(
         model.network_.embedding.weight[[model.tokenizer_.id("cat"), model.tokenizer_.id("dog")]]
     )
+
+
+def test_a_classifier_starts_from_vectors(vectors: str) -> None:
+    sizes = {"embedding_size": 3, "hidden_size": 4, "character_size": 2, "side_rows": 64}
+    options = {**sizes, "max_steps": 2, "word_vectors": vectors, "freeze_vectors": True, "rivals": False}
+    model = gw.Classifier(**options).fit(ROWS, valid=ROWS)
+    ids = [model._inputs.vocabulary.word_id(word) for word in ("cat", "dog")]
+    assert_cat_and_dog(model.network_.encoder.embedding.weight[ids])
 
 
 def test_a_translator_starts_each_side_from_its_vectors(vectors: str, tmp_path: Path) -> None:

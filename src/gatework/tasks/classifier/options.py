@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, RootModel
 from gatework.tasks.classifier.pooling import PoolingName
 from gatework.tasks.options import MOST_LAYERS, MOST_UNITS, CellOption, PredictionSettings, RivalOptions
 from gatework.tasks.tokens import TokenOptions
+from gatework.tasks.word_vectors import VectorOptions
 from gatework.training.options import Inherited
 
 __all__ = ["ClassificationRecord", "ClassificationSettings", "ClassifierInput", "ClassifierOptions"]
@@ -16,7 +17,7 @@ __all__ = ["ClassificationRecord", "ClassificationSettings", "ClassifierInput", 
 MOST_ROWS = 2**24
 
 
-class ClassifierOptions(TokenOptions, RivalOptions):
+class ClassifierOptions(TokenOptions, RivalOptions, VectorOptions):
     """How a classifier is made and trained."""
 
     input: Inherited[Literal["auto", "text", "sequence"]] = Field(

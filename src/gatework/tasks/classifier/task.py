@@ -52,6 +52,7 @@ from gatework.tasks.language_model import LanguageModel
 from gatework.tasks.lifecycle import Lifecycle, TrainingData
 from gatework.tasks.parameter_groups import group_of
 from gatework.tasks.tokens import train_tokenizer
+from gatework.tasks.word_vectors import freeze_vectors, refuse_vectors, start_from_vectors, vectors_file
 from gatework.tasks.words import TokenEncoder, WordVocabulary
 from gatework.tasks.words.from_language_model import inherited_from_language_model, take_from_language_model
 from gatework.training import ParameterGroup, StepLoss
@@ -216,6 +217,7 @@ class Classifier(ExampleTask):
                 character_count=vocabulary.character_count,
                 **sizes,
             )
+            freeze_vectors(options, encoder.embedding)
             if options.side_path:
                 side = TextSide(options.side_rows, labels, options.side_dropout)
         return ClassifierNetwork(encoder, labels, side=side, **self._sizes(ClassifierNetwork))
@@ -232,9 +234,19 @@ class Classifier(ExampleTask):
         )
         return [group for name in names if (group := group_of(network, name)).names]
 
+    def _start_anew(self) -> None:
+        if path := vectors_file(self.options_):
+            encoder = cast("ClassifierNetwork", self.network_).encoder
+            if not isinstance(encoder, TokenEncoder):
+                what = "is given, and the sequences of numbers have no words"
+                raise InputError("option word_vectors", what, "Leave it out.")
+            words = cast("TextInputs", self._inputs).vocabulary.words
+            start_from_vectors(path, encoder.embedding, words, self._say, first=1)
+
     # From a language model
 
     def _inherited(self, parent: Lifecycle, given: Mapping[str, Any]) -> dict[str, Any]:
+        refuse_vectors(given)
         if not isinstance(parent, LanguageModel):
             return super()._inherited(parent, given)
         return {"input": "text"} | inherited_from_language_model(parent, given)
