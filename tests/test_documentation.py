@@ -130,6 +130,7 @@ BRIEF = {
     ],
     "translator": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
     "chatbot": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
+    "classifier": ["max_steps=3", "hidden_size=16", "embedding_size=16", "side_rows=256", "subword_rows=256"],
     "tagger": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
 }
 SMALL_FILES = {
@@ -140,6 +141,7 @@ SMALL_FILES = {
         '{"turns": ["hello", "good morning", "bye", "see you"], "tokens": ["go", "to", "rome"], '
         '"tags": ["O", "O", "B-city"]}\n' * 40
     ),
+    "csv": "text,label\n" + "a great film,good\nnot great at all,bad\n" * 20,
     "tsv": "source\ttarget\n" + "one two\teins zwei\n" * 40,
 }
 
