@@ -13,11 +13,13 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.data import Scheme, is_well_formed, scheme_of, spans_of
-from gatework.errors import InputError
+from gatework.data import Scheme, Tagging, is_well_formed, scheme_of, spans_of
+from gatework.errors import InputError, RunError
 from gatework.layers.linear_chain import Chain
+from gatework.tasks.example_task import Example
 from gatework.tasks.tagger import Tagger
 from gatework.tasks.tagger.decoding import decode
+from gatework.tasks.tagger.mentions import replaced
 from gatework.tasks.tagger.network import Scores
 from gatework.tasks.tagger.tag_set import Gazetteers, TagSet
 from tests.tolerances import GRADIENTS, close_to
@@ -277,3 +279,52 @@ def test_a_word_at_a_time_is_the_whole_sentence(cell: str) -> None:
 def test_streams_of_whole_sentences_are_refused(model: Tagger) -> None:
     with pytest.raises(InputError, match=r"word_stream.*bidirectional=false, crf=false"):
         model.word_stream()
+
+
+def test_spans_get_the_words_of_others_of_their_type() -> None:
+    rows = sentences(60)
+    train = [
+        Example(f"row {n}", row["tokens"], Tagging(tuple(row["tags"]), row["label"]))
+        for n, row in enumerate(rows)
+    ]
+    made = replaced(train, "BIO", copies=2, seed=0)
+    assert made == replaced(train, "BIO", copies=2, seed=0) != replaced(train, "BIO", copies=2, seed=1)
+    assert 60 < len(made) < 120, "a copy in which nothing was replaced is left out"
+    names = {"city": {*CITIES, "oslo"}, "artist": {*ARTISTS}}
+    originals = {each.where: each for each in train}
+    differ = 0
+    for each in made:
+        source = originals[each.where]
+        assert is_well_formed(each.output.tags, "BIO")
+        assert len(each.input) == len(each.output.tags)
+        spans, before = (spans_of(one.output.tags, "BIO") for one in (each, source))
+        assert [span.type for span in spans] == [span.type for span in before]
+        assert all(" ".join(each.input[s.start : s.end]) in names[s.type] for s in spans)
+        assert each.output.label == source.output.label
+        outside = [
+            [w for w, tag in zip(one.input, one.output.tags, strict=True) if tag == "O"]
+            for one in (each, source)
+        ]
+        assert outside[0] == outside[1]
+        differ += each.input != source.input
+    assert differ > len(made) / 2
+
+
+def test_a_language_model_and_pieces_of_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = sentences(60)
+    sizes = {"embedding_size": 12, "hidden_size": 16, "device": "cpu", "cell": "gru"}
+    texts = [" ".join(row["tokens"]) for row in rows]
+    for tokenizer in ("word", "character"):
+        language = gw.LanguageModel(
+            **sizes, tokenizer=tokenizer, num_layers=1, max_steps=3, batch_size=2, bptt=12, ngram_order=2
+        )
+        language.fit(texts, valid=texts[:20], out=tmp_path / tokenizer)
+    own = {name: value for name, value in SMALL.items() if name not in sizes}
+    options = own | {"max_steps": 8, "subword_rows": 64, "replaced_copies": 1, "device": "cpu"}
+    model = Tagger(**options).fit(
+        rows, valid=sentences(10, seed=1), from_run=tmp_path / "word", out=tmp_path / "tagger"
+    )
+    assert "a layer begins as its own" in capsys.readouterr().err
+    assert gw.load(tmp_path / "tagger").predict("go to rome") == model.predict("go to rome")
+    with pytest.raises(RunError, match="not words"):
+        Tagger(**options).fit(rows, from_run=tmp_path / "character")

@@ -88,6 +88,10 @@ class ExampleTask(Task):
         """New strong simple predictors; fitted before the network is trained, and kept in the run."""
         return ()
 
+    def _augmented(self, train: list[Example]) -> list[Example]:
+        """The examples that the network is trained on, made from the training data's."""
+        return train
+
     def _groups(self) -> Sequence[ParameterGroup]:
         """Groups of the network's parameters from the input to the output, for rates and gradual unfreezing."""
         return ()
@@ -136,7 +140,7 @@ class ExampleTask(Task):
             self._valid = self._examples(data.valid, data.columns)
         self._learn(train, keep)
         self._fit_rivals(train, keep)
-        self._train_rows = self._pack(train, self.options_.max_length)
+        self._train_rows = self._pack(self._augmented(train), self.options_.max_length)
         self._valid_rows = self._pack(self._valid)
         data.sources.note("training", self._train_rows.sha256())
         data.sources.note("validation", self._valid_rows.sha256())

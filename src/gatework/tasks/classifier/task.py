@@ -50,6 +50,7 @@ from gatework.tasks.classifier.options import (
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.language_model import LanguageModel
 from gatework.tasks.lifecycle import Lifecycle, TrainingData
+from gatework.tasks.options import shared_options
 from gatework.tasks.parameter_groups import group_of
 from gatework.tasks.tokens import train_tokenizer
 from gatework.tasks.word_vectors import freeze_vectors, refuse_vectors, start_from_vectors, vectors_file
@@ -249,7 +250,8 @@ class Classifier(ExampleTask):
         refuse_vectors(given)
         if not isinstance(parent, LanguageModel):
             return super()._inherited(parent, given)
-        return {"input": "text"} | inherited_from_language_model(parent, given)
+        tokens = shared_options({"tokenizer": parent.options_.tokenizer}, given)
+        return {"input": "text"} | tokens | inherited_from_language_model(parent, given)
 
     def _start_from(self, parent: Lifecycle) -> None:
         if not isinstance(parent, LanguageModel):
@@ -257,11 +259,7 @@ class Classifier(ExampleTask):
             return
         encoder = cast("TokenEncoder", cast("ClassifierNetwork", self.network_).encoder)
         vocabulary = cast("TextInputs", self._inputs).vocabulary
-        taken = take_from_language_model(encoder, vocabulary, parent)
-        layers = "a layer" if taken.layers == 1 else f"{taken.layers} layers"
-        self._say(
-            f"Of {taken.words:,} tokens, the language model knows {taken.known:,}; {layers} begin as its own."
-        )
+        self._say(take_from_language_model(encoder, vocabulary, parent).in_words())
 
     # Batches
 

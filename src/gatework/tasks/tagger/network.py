@@ -88,8 +88,8 @@ class TaggerNetwork(nn.Module):
         crf: the scores of tags beside each other are learned; without, they are 0.
         side_rows: of the table of features; None: no side path.
         side_dropout: share of features left out in training.
-        counts, character_count, embedding_size, character_size, hidden_size, num_layers, bidirectional, dropout,
-            recurrent_dropout, word_dropout: as for `TokenEncoder`.
+        counts, character_count, embedding_size, subword_rows, character_size, hidden_size, num_layers, bidirectional,
+            dropout, recurrent_dropout, word_dropout: as for `TokenEncoder`.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class TaggerNetwork(nn.Module):
         counts: Sequence[int],
         character_count: int,
         embedding_size: int,
+        subword_rows: int,
         character_size: int,
         hidden_size: int,
         num_layers: int,
@@ -123,6 +124,7 @@ class TaggerNetwork(nn.Module):
             num_layers=num_layers,
             bidirectional=bidirectional,
             character_size=character_size,
+            subword_rows=subword_rows,
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             word_dropout=word_dropout,

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, RootModel
 
 from gatework.tasks.options import MOST_LAYERS, MOST_UNITS, CellOption, PredictionSettings, RivalOptions
+from gatework.tasks.word_vectors import VectorOptions
 from gatework.training.options import Inherited
 
 __all__ = ["TaggedRecord", "TaggerInput", "TaggerOptions", "TaggerSettings"]
@@ -14,7 +15,7 @@ __all__ = ["TaggedRecord", "TaggerInput", "TaggerOptions", "TaggerSettings"]
 MOST_ROWS = 2**24
 
 
-class TaggerOptions(RivalOptions):
+class TaggerOptions(RivalOptions, VectorOptions):
     """How a tagger is made and trained."""
 
     tag_column: str = Field(
@@ -53,6 +54,13 @@ class TaggerOptions(RivalOptions):
         le=MOST_UNITS,
         description="width of what is made of a word's characters, an even number; 0: nothing is",
     )
+    subword_rows: Inherited[int] = Field(
+        0,
+        ge=0,
+        le=MOST_ROWS,
+        description="of the table of pieces of words, of 3 to 5 characters, whose vectors are added to a word's (0: "
+        "there is none)",
+    )
     hidden_size: Inherited[int] = Field(200, ge=1, le=MOST_UNITS, description="units of each direction")
     num_layers: Inherited[int] = Field(1, ge=1, le=MOST_LAYERS, description="recurrent layers")
     bidirectional: Inherited[bool] = Field(
@@ -74,6 +82,13 @@ class TaggerOptions(RivalOptions):
         description="files of names, an entry a line: words in an entry have its file as a feature of the side path",
     )
 
+    replaced_copies: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="of each training sentence so many more copies, in which spans have the words of other spans of "
+        "their type in the training data (each span with probability 1/2)",
+    )
     dropout: float = Field(
         0.5, ge=0, lt=1, description="at the layers' inputs and outputs, one mask a sentence"
     )

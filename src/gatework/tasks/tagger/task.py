@@ -25,19 +25,24 @@ from gatework.data import (
 )
 from gatework.data.text_features import text_features
 from gatework.data.word_spans import word_spans
-from gatework.errors import InputError
+from gatework.errors import InputError, RunError
 from gatework.metrics.figure import Figure
 from gatework.metrics.spans import figures_by_type, tagging_figures
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.example_task import Example, ExampleTask
+from gatework.tasks.language_model import LanguageModel
+from gatework.tasks.lifecycle import Lifecycle
 from gatework.tasks.parameter_groups import group_of
 from gatework.tasks.tagger.decoding import Answer, decode
+from gatework.tasks.tagger.mentions import replaced
 from gatework.tasks.tagger.network import TaggedBatch, TaggerEnsemble, TaggerNetwork, collate, losses
 from gatework.tasks.tagger.options import TaggedRecord, TaggerInput, TaggerOptions, TaggerSettings
 from gatework.tasks.tagger.tag_set import Gazetteers, TagSet
 from gatework.tasks.tagger.word_stream import WordStream
 from gatework.tasks.tokens import unknown_share
+from gatework.tasks.word_vectors import freeze_vectors, refuse_vectors, start_from_vectors, vectors_file
 from gatework.tasks.words import WordVocabulary
+from gatework.tasks.words.from_language_model import inherited_from_language_model, take_from_language_model
 from gatework.training import ParameterGroup, StepLoss
 
 __all__ = ["Tagger"]
@@ -73,8 +78,11 @@ class Tagger(ExampleTask):
         "learn_label",
         "side_path",
         "side_rows",
+        "subword_rows",
         "bidirectional",
     )
+
+    starts_from = ("language-model",)
 
     options_: TaggerOptions
     network_: TaggerNetwork | TaggerEnsemble
@@ -143,9 +151,13 @@ class Tagger(ExampleTask):
             MOST_FREQUENT, MostFrequentTag, lambda: MostFrequentTag().fit(inputs, taggings)
         )
 
+    def _augmented(self, train: list[Example]) -> list[Example]:
+        copies = self.options_.replaced_copies
+        return train + replaced(train, self.tag_set_.scheme, copies, self.options_.seed) if copies else train
+
     def _network(self) -> TaggerNetwork:
         options = self.options_
-        return TaggerNetwork(
+        network = TaggerNetwork(
             self.cells_["cell"],
             tags=len(self.tag_set_.tags),
             labels=len(self.tag_set_.labels),
@@ -153,6 +165,8 @@ class Tagger(ExampleTask):
             character_count=self.vocabulary_.character_count,
             **self._sizes(TaggerNetwork) | {"side_rows": options.side_rows if options.side_path else None},
         )
+        freeze_vectors(options, network.encoder.embedding)
+        return network
 
     def _groups(self) -> Sequence[ParameterGroup]:
         """What reads the words; what makes scores of them."""
@@ -161,7 +175,7 @@ class Tagger(ExampleTask):
 
     def _encode(self, input: Any, output: Tagging | None = None) -> Fields:
         words = self._words(input)[:_LONGEST] if output is None else input
-        fields = dict(self.vocabulary_.encode(words))
+        fields = dict(self.vocabulary_.encode(words, self.options_.subword_rows))
         if self.options_.side_path:
             own = token_features(words, self.gazetteers_.marks(words), ahead=self.options_.bidirectional)
             rows = feature_rows(own, self.options_.side_rows)
@@ -199,6 +213,29 @@ class Tagger(ExampleTask):
     def _picks_checkpoint(self) -> Figure:
         name = self.options_.select_by
         return Figure(name, higher=name != "loss")
+
+    # What the network starts from
+
+    def _start_anew(self) -> None:
+        if path := vectors_file(self.options_):
+            embedding = cast("TaggerNetwork", self.network_).encoder.embedding
+            start_from_vectors(path, embedding, self.vocabulary_.words, self._say, first=1)
+
+    def _inherited(self, parent: Lifecycle, given: Mapping[str, Any]) -> dict[str, Any]:
+        refuse_vectors(given)
+        if not isinstance(parent, LanguageModel):
+            return super()._inherited(parent, given)
+        if parent.options_.tokenizer != "word":
+            what = f"has tokens that are not words (tokenizer={parent.options_.tokenizer}), and a tagger reads words"
+            raise RunError(str(parent.run_.path), what, "Start from a language model of words.")
+        return inherited_from_language_model(parent, given)
+
+    def _start_from(self, parent: Lifecycle) -> None:
+        if not isinstance(parent, LanguageModel):
+            super()._start_from(parent)
+            return
+        encoder = cast("TaggerNetwork", self.network_).encoder
+        self._say(take_from_language_model(encoder, self.vocabulary_, parent).in_words())
 
     # Figures
 

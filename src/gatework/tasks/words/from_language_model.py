@@ -16,7 +16,7 @@ from gatework.tasks.words.vocabulary import WordVocabulary
 
 __all__ = ["Taken", "inherited_from_language_model", "take_from_language_model"]
 
-_SHARED = ("cell", "tokenizer", "embedding_size", "hidden_size")
+_SHARED = ("cell", "embedding_size", "hidden_size")
 
 
 class Taken(NamedTuple):
@@ -25,6 +25,11 @@ class Taken(NamedTuple):
     known: int
     words: int
     layers: int
+
+    def in_words(self) -> str:
+        """A sentence of it."""
+        layers = "a layer begins as its own" if self.layers == 1 else f"{self.layers} layers begin as its own"
+        return f"Of {self.words:,} tokens, the language model knows {self.known:,}; {layers}."
 
 
 def inherited_from_language_model(parent: LanguageModel, given: Mapping[str, Any]) -> dict[str, Any]:
