@@ -11,7 +11,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
 from sklearn.metrics import f1_score
 
-from gatework.metrics.calibration import best_thresholds, fit_temperature
+from gatework.metrics.calibration import best_thresholds, fit_temperature, least_loss_temperature
 from gatework.metrics.classification import log_loss
 from tests.tolerances import MINIMA
 
@@ -140,3 +140,17 @@ def test_of_thresholds_as_good_the_one_nearest_a_half_is_taken() -> None:
     assert best_thresholds(np.array([[0.1], [0.6], [0.8]]), np.ones((3, 1)))[0] == pytest.approx(0.05)
     scores, wanted = np.array([[0.2], [0.4], [0.6]]), np.array([[1], [0], [1]])  # F1 0.8 or 2/3
     assert best_thresholds(scores, wanted)[0] == pytest.approx(0.1)
+
+
+def test_a_temperature_of_any_loss_is_that_of_its_table() -> None:
+    generator = np.random.default_rng(5)
+    logits = generator.normal(size=(50, 4)) * 5
+    targets = drawn(generator, softmax(logits / 3))
+
+    def summed(temperature: float) -> float:
+        return log_loss(softmax(logits / temperature), targets) * len(targets)
+
+    found = least_loss_temperature(summed)
+    assert found == pytest.approx(fit_temperature(logits, targets).temperature, rel=CLOSE["rel"] * 10)
+    assert least_loss_temperature(lambda temperature: 0.0) == pytest.approx(1, rel=CLOSE["rel"] * 10)
+    assert least_loss_temperature(lambda temperature: 1e9 * temperature) < 0.06

@@ -328,3 +328,44 @@ def test_a_language_model_and_pieces_of_words(tmp_path: Path, capsys: pytest.Cap
     assert gw.load(tmp_path / "tagger").predict("go to rome") == model.predict("go to rome")
     with pytest.raises(RunError, match="not words"):
         Tagger(**options).fit(rows, from_run=tmp_path / "character")
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_temperatures_come_from_the_validation_data_and_change_no_tag(crf: bool, tmp_path: Path) -> None:
+    """Validation data half of which is mislabelled makes a run less sure, with the same weights and the same tags."""
+    rows, valid = sentences(80), sentences(40, seed=1)
+    wrong = [
+        row | {"tags": ["O"] * len(row["tags"]), "label": "music"} if n % 2 else row
+        for n, row in enumerate(valid)
+    ]
+    options = SMALL | {"crf": crf, "max_steps": 25, "select_by": "loss", "validate_every": 25}
+    runs = [
+        Tagger(**options).fit(rows, valid=data, out=tmp_path / str(n))
+        for n, data in enumerate((valid, wrong))
+    ]
+    sure, unsure = runs
+    weights = [run.network_.state_dict() for run in runs]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    found = [run.network_.temperatures for run in runs]
+    assert found[0][0] < found[1][0]
+    assert found[0][1] < found[1][1]
+    texts = [" ".join(row["tokens"]) for row in sentences(20, seed=3)]
+    for one, other in zip(sure.predict(texts), unsure.predict(texts), strict=True):
+        assert (one["output"], one["label"]) == (other["output"], other["label"])
+        assert one["label_probability"] > other["label_probability"]
+    assert unsure.evaluate(wrong)["model"]["loss"] < sure.evaluate(wrong)["model"]["loss"]
+    loaded = gw.load(tmp_path / "1")
+    assert loaded.predict(texts) == unsure.predict(texts)
+
+
+def test_intervals_of_spans(model: Tagger) -> None:
+    rows = [
+        row if n % 5 else row | {"tags": ["O"] * len(row["tags"])}
+        for n, row in enumerate(sentences(100, seed=4))
+    ]
+    figures = model.evaluate(rows)
+    for name, (low, high) in figures["intervals"].items():
+        assert low <= figures["model"][name] <= high
+        assert high - low < 0.3
+    low, high = figures["intervals"]["span_f1"]
+    assert low < high

@@ -6,9 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from gatework.data import Scheme, spans_of
 
-__all__ = ["SpanCounts", "count_spans", "figures_by_type", "tagging_figures"]
+__all__ = [
+    "SpanCounts",
+    "count_spans",
+    "figures_by_type",
+    "figures_of_sums",
+    "sentence_counts",
+    "tagging_figures",
+]
 
 Sentences = Sequence[Sequence[str]]
 
@@ -75,6 +85,31 @@ def tagging_figures(outputs: Sentences, references: Sentences, scheme: Scheme) -
         "span_recall": total.recall,
         "accuracy": sum(tag == other for tag, other in pairs) / len(pairs) if pairs else 0.0,
         "sentence_accuracy": sum(whole) / len(whole) if whole else 0.0,
+    }
+
+
+def sentence_counts(outputs: Sentences, references: Sentences, scheme: Scheme) -> npt.NDArray[np.float64]:
+    """(N, 5) what each of N sentences adds to the sums that `figures_of_sums` reads."""
+    rows = []
+    for output, reference in zip(outputs, references, strict=True):
+        own, expected = spans_of(output, scheme), spans_of(reference, scheme)
+        right = sum(tag == other for tag, other in zip(output, reference, strict=True))
+        rows.append((len({*own} & {*expected}), len(own), len(expected), right, len(reference)))
+    return np.array(rows, np.float64).reshape(-1, 5)
+
+
+def figures_of_sums(sums: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.float64]]:
+    """span_f1, span_precision, span_recall and accuracy of each of R sums of `sentence_counts`, (R, 5); (R,) each."""
+    right, given, support, tags, words = sums.T
+
+    def share(part: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+    return {
+        "span_f1": share(2 * right, given + support),
+        "span_precision": share(right, given),
+        "span_recall": share(right, support),
+        "accuracy": share(tags, words),
     }
 
 

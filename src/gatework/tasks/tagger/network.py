@@ -48,6 +48,11 @@ class Scores(NamedTuple):
     labels: Tensor
     chain: Chain | None
 
+    def cooled(self, tags: float, labels: float) -> Scores:
+        """The scores divided by temperatures."""
+        chain = None if self.chain is None else Chain(*(part / tags for part in self.chain))
+        return Scores(self.emissions / tags, self.labels / labels, chain)
+
 
 def collate(rows: Sequence[Fields]) -> TaggedBatch:
     """A batch of encoded sentences: `Tagger` says which fields there are."""
@@ -78,6 +83,9 @@ def _bags(features: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> Bags:
 class TaggerNetwork(nn.Module):
     """Scores of tags from recurrent layers over words (Lample et al. 2016), beside a linear model of features.
 
+    In eval mode all scores of tags, and those of labels, are divided by a temperature each (Guo et al. 2017), which
+    changes probabilities and no best tags.
+
     A label's scores are read from a mean of the words' vectors with learned weights (Yang et al. 2016), from their
     maxima, and from the highest probability of each tag in the sentence; and each label adds scores of its own to the
     tags (in the manner of Goo et al. 2018: what a sentence is about says what its words are).
@@ -90,7 +98,12 @@ class TaggerNetwork(nn.Module):
         side_dropout: share of features left out in training.
         counts, character_count, embedding_size, subword_rows, character_size, hidden_size, num_layers, bidirectional,
             dropout, recurrent_dropout, word_dropout: as for `TokenEncoder`.
+
+    Attributes:
+        temperatures: of the tags and of the labels.
     """
+
+    temperatures: tuple[float, float] = (1.0, 1.0)
 
     def __init__(
         self,
@@ -151,7 +164,8 @@ class TaggerNetwork(nn.Module):
         if self.labels:
             labels = self._labels(states, emissions, batch)
             emissions = emissions + labels.softmax(-1) @ self.tags_of_labels
-        return Scores(emissions, labels, None if self.crf is None else self.crf.chain)
+        found = Scores(emissions, labels, None if self.crf is None else self.crf.chain)
+        return found if self.training else found.cooled(*self.temperatures)
 
     def _labels(self, states: Tensor, emissions: Tensor, batch: TaggedBatch) -> Tensor:
         """(B, L)"""

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
+import torch
+from pydantic import PositiveFloat
 from torch import nn
 
 from gatework.baselines import AveragedPerceptron, Baseline, MostFrequentTag, Rival
@@ -26,9 +28,12 @@ from gatework.data import (
 from gatework.data.text_features import text_features
 from gatework.data.word_spans import word_spans
 from gatework.errors import InputError, RunError
+from gatework.metrics.bootstrap import percentile_intervals
+from gatework.metrics.calibration import least_loss_temperature
 from gatework.metrics.figure import Figure
-from gatework.metrics.spans import figures_by_type, tagging_figures
-from gatework.tasks.artifacts import Artifacts
+from gatework.metrics.spans import figures_by_type, figures_of_sums, sentence_counts, tagging_figures
+from gatework.tasks.artifacts import Artifacts, JsonArtifact
+from gatework.tasks.batches import BATCH
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.language_model import LanguageModel
 from gatework.tasks.lifecycle import Lifecycle
@@ -44,11 +49,21 @@ from gatework.tasks.word_vectors import freeze_vectors, refuse_vectors, start_fr
 from gatework.tasks.words import WordVocabulary
 from gatework.tasks.words.from_language_model import inherited_from_language_model, take_from_language_model
 from gatework.training import ParameterGroup, StepLoss
+from gatework.training.nested import to_device
 
 __all__ = ["Tagger"]
 
 WORDS, TAGS, GAZETTEERS, MOST_FREQUENT = "words.json", "tags.json", "gazetteers.json", "most_frequent.json"
+TEMPERATURES = "temperatures.json"
 _LONGEST = 2000  # words of a sentence that are tagged
+_CALIBRATED = 2000  # sentences of the validation data that the temperatures are chosen on
+
+
+class Temperatures(JsonArtifact):
+    """What all scores of tags, and those of labels, are divided by."""
+
+    tags: PositiveFloat
+    label: PositiveFloat
 
 
 class Tagger(ExampleTask):
@@ -214,6 +229,30 @@ class Tagger(ExampleTask):
         name = self.options_.select_by
         return Figure(name, higher=name != "loss")
 
+    # What is chosen on the validation data
+
+    def _settle(self, keep: Artifacts) -> None:
+        chosen = keep.renew(TEMPERATURES, Temperatures, self._temperatures)
+        cast("TaggerNetwork", self.network_).temperatures = chosen.tags, chosen.label
+
+    def _temperatures(self) -> Temperatures:
+        """Those of the least loss on the first sentences of the validation data."""
+        rows = [self._valid_rows[index] for index in range(min(len(self._valid_rows), _CALIBRATED))]
+        with torch.inference_mode():
+            batches = [
+                to_device(self._collate(rows[begin : begin + BATCH]), self.device)
+                for begin in range(0, len(rows), BATCH)
+            ]
+            scored = [(self.network_(batch), batch) for batch in batches]
+
+            def loss(part: int, temperature: float) -> float:
+                each = (losses(scores.cooled(temperature, temperature), batch) for scores, batch in scored)
+                return sum(found[part].sum().item() for found in each)
+
+            tags = least_loss_temperature(lambda temperature: loss(0, temperature))
+            label = least_loss_temperature(lambda temperature: loss(1, temperature))
+        return Temperatures(tags=tags, label=label if self.tag_set_.labels else 1.0)
+
     # What the network starts from
 
     def _start_anew(self) -> None:
@@ -280,7 +319,15 @@ class Tagger(ExampleTask):
             "by_type": figures_by_type(*tags, self.tag_set_.scheme),
             "unseen_tags": dict(unseen),
             "unseen_labels": {str(label): count for label, count in labels.items()},
+            "intervals": self._intervals(outputs, references),
         }
+
+    def _intervals(self, outputs: Sequence[Tagging], references: Sequence[Tagging]) -> dict[str, list[float]]:
+        """Of figures that are shares of sums over sentences, 95 % of the resamples."""
+        tags = [each.tags for each in outputs], [each.tags for each in references]
+        sums = sentence_counts(*tags, self.tag_set_.scheme)
+        found = percentile_intervals(sums, figures_of_sums)
+        return {name: [interval.low, interval.high] for name, interval in found.items()}
 
     def _unknown(self, rows: Packed) -> dict[str, float]:
         share = unknown_share(rows.arrays.get("words", np.empty(0, np.int32)), 0)
