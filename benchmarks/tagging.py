@@ -1,6 +1,6 @@
 """What the tagger reaches on SNIPS: intents and slots, with and without each of its parts, and how fast it is.
 
-    python benchmarks/tagging.py [--variants whole,no_crf,…] [--seeds 0,1,2] [--epochs N] [--runs FOLDER]
+    python benchmarks/tagging.py [--variants whole,no_crf,…] [--seeds 0,1,2,3] [--epochs N] [--runs FOLDER]
     python benchmarks/tagging.py --speed
 
 13,084 sentences to train, 700 to validate, 700 to test; slot F1 as conlleval counts it, the share of intents and of
@@ -32,8 +32,15 @@ VARIANTS: dict[str, list[str]] = {
     "whole": [],
     "no_crf": ["crf=false"],
     "no_side_path": ["side_path=false"],
-    "no_characters": ["character_size=0"],
-    "words_alone": ["crf=false", "side_path=false", "character_size=0"],
+    "no_characters": ["character_size=0", "subword_rows=0"],
+    "no_replacement": ["replaced_copies=0"],
+    "words_alone": [
+        "crf=false",
+        "side_path=false",
+        "character_size=0",
+        "subword_rows=0",
+        "replaced_copies=0",
+    ],
 }
 SHOWN = ("span_f1", "label_accuracy", "sentence_accuracy")
 
@@ -76,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument(
-        "--seeds", default="0,1,2", help="of the whole model; the variants have the first one"
+        "--seeds", default="0,1,2,3", help="of the whole model; the variants have the first one"
     )
     parser.add_argument("--epochs", type=int, help="instead of the configuration's")
     parser.add_argument("--runs", type=Path, help="where to keep the runs; else they are removed")
