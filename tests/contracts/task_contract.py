@@ -468,6 +468,11 @@ def keeps_the_best_of_several(case: Case) -> None:
     assert (out / "COMPLETE").read_bytes() == before
     kept.save(case.folder / "saved-best")
     assert case.predict(gw.load(case.folder / "saved-best")) == case.predict(best)
+    begun = RunFolder(case.folder / "just-begun")
+    begun.path.mkdir()
+    begun.write_config({"task": case.kind.name, "options": several | {"max_steps": 1}})
+    resumed = case.fit(begun.path, resume=True, options={"max_steps": 1})
+    assert resumed.metrics_["restarts"].keys() == {"3", "4"}
     with pytest.raises(InputError):
         case.fit(case.folder / "refused-twice", case.folder / "absent.jsonl", options=several)
     assert not (case.folder / "refused-twice").exists()

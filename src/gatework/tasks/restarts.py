@@ -41,10 +41,6 @@ class RestartLifecycle(Lifecycle):
         from_run: str | os.PathLike[str] | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> Self:
-        if not resume and self.options.restarts == 1:
-            return super().fit(
-                data, valid=valid, out=out, columns=columns, from_run=from_run, callbacks=callbacks
-            )
         path = self._place(out, resume)
         options = self._given() if not resume else self._recorded(RunFolder(path)) | self._given()
         count = options.get("restarts", 1)
@@ -78,9 +74,11 @@ class RestartLifecycle(Lifecycle):
 
     def _recorded(self, run: RunFolder) -> dict[str, Any]:
         """The options that a run of several trainings was begun with, but for its cells; of another run none."""
-        if not (run.path / CONFIG).exists() or not (run.path / RESTARTS).is_dir():
+        if not (run.path / CONFIG).exists():
             return {}
         config = run.read_config()
+        if config.options.get("restarts", 1) == 1:
+            return {}
         if config.task != self.name:
             what = f"is a {config.task}, which a {self.name} cannot go on with"
             raise RunError(str(run.path), what, f"Resume it as what it is: a {config.task}.")
