@@ -17,8 +17,14 @@ import torch
 from commands import DATA
 from machine import machine
 from tagging_speed import TorchLayer, paired
+from torch.nn import functional as F
 
 import gatework as gw
+from gatework import cells as catalogue
+from gatework.tasks.classifier.inputs import TextInputs, words_of
+from gatework.tasks.classifier.network import ClassifierBatch, ClassifierNetwork, TextSide
+from gatework.tasks.classifier.options import ClassifierOptions
+from gatework.tasks.words import TokenEncoder, WordVocabulary
 
 COMMENTS = DATA / "sentiment" / "goemotions_group"
 EXAMPLES = 64
@@ -33,31 +39,63 @@ def comments(part: str = "train") -> list[dict[str, Any]]:
 
 
 def speeds() -> dict[str, Any]:
-    """A training step without its update, and a prediction, of 64 comments by the whole network."""
-    rows = comments()[:4000]
+    """A training step without its update, and a prediction, of 64 comments by the whole network of default sizes."""
+    rows = comments()
+    options = ClassifierOptions()
+    vocabulary = WordVocabulary.learn(
+        ([word.text for word in words_of(row["text"])] for row in rows), lowercase=True, min_frequency=2
+    )
+    inputs = TextInputs(
+        vocabulary,
+        words_of,
+        side_rows=options.side_rows,
+        subword_rows=options.subword_rows,
+        most=options.max_length,
+    )
+    labels = sorted({row["label"] for row in rows})
+    chosen = random.Random(1).sample(rows, EXAMPLES)
+    source, side = inputs.collate([inputs.encode(row["text"]) for row in chosen])
+    batch = ClassifierBatch(source, side, torch.tensor([labels.index(row["label"]) for row in chosen]))
     result: dict[str, Any] = {}
     torch.set_num_threads(1)
     for cell in ("lstm", "gru"):
-        sizes = {"cell": cell, "max_steps": 1, "rivals": False, "device": "cpu"}
-        ours, theirs = (gw.Classifier(**sizes).fit(rows, valid=rows[:64]) for _ in range(2))
-        chosen = random.Random(1).sample(rows, EXAMPLES)
-        batch = ours._collate([ours._encode(row["text"], row["label"]) for row in chosen])
-        networks = ours.network_, theirs.network_
-        networks[1].encoder.recurrent = TorchLayer(networks[1].encoder.recurrent)
-        with torch.no_grad():
-            one, other = (network.eval()(batch) for network in networks)
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
-        result[cell] = {"prediction": paired(*(answer(network.eval(), batch) for network in networks))}
-        result[cell]["training"] = paired(*(step(ours, network.train(), batch) for network in networks))
+        def network(cell: str) -> ClassifierNetwork:
+            torch.manual_seed(0)
+            sizes = (
+                "embedding_size",
+                "hidden_size",
+                "num_layers",
+                "bidirectional",
+                "dropout",
+                "subword_rows",
+            )
+            encoder = TokenEncoder(
+                catalogue.get(cell),
+                counts=vocabulary.counts,
+                character_count=vocabulary.character_count,
+                **{name: getattr(options, name) for name in sizes},
+            )
+            side = TextSide(options.side_rows, len(labels), options.side_dropout)
+            return ClassifierNetwork(encoder, len(labels), pooling=options.pooling, side=side, several=False)
+
+        ours, theirs = network(cell), network(cell)
+        theirs.encoder.recurrent = TorchLayer(theirs.encoder.recurrent)
+        with torch.no_grad():
+            one, other = (each.eval()(batch) for each in (ours, theirs))
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+        result[cell] = {
+            "prediction": paired(*(answer(each.eval(), batch) for each in (ours, theirs))),
+            "training": paired(*(step(each.train(), batch) for each in (ours, theirs))),
+        }
     return {**result, "threads": 1, "machine": machine()}
 
 
-def step(task: Any, network: Any, batch: Any) -> Callable[[], object]:
-    return lambda: task._loss(network, batch).total.backward()
+def step(network: ClassifierNetwork, batch: ClassifierBatch) -> Callable[[], object]:
+    return lambda: F.cross_entropy(network(batch), batch.targets, reduction="sum").backward()
 
 
-def answer(network: Any, batch: Any) -> Callable[[], object]:
+def answer(network: ClassifierNetwork, batch: ClassifierBatch) -> Callable[[], object]:
     def call() -> object:
         with torch.inference_mode():
             return network(batch)

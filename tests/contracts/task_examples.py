@@ -75,6 +75,7 @@ EXAMPLES: dict[str, TaskExample] = {
         | {
             "character_size": 4,
             "subword_rows": 32,
+            "min_frequency": 1,
             "side_rows": 64,
             "batch_tokens": 30,
             "max_steps": 10,

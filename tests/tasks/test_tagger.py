@@ -84,7 +84,8 @@ def test_spans_have_the_characters_of_the_text(model: Tagger) -> None:
     assert record["label"] == "travel"
     assert 0.5 < span["probability"] <= min(record["probabilities"][2:4]) <= 1
     for best, second in zip(record["probabilities"], record["second"], strict=True):
-        assert best + second["probability"] <= 1 + 1e-9
+        total = best + second["probability"]
+        assert total < 1 or total == close_to(1.0)
     listed = model.predict([["go", "to", "new", "york"]])[0]
     assert listed["spans"][0]["text"] == "new york" == "go to new york"[listed["spans"][0]["start"] :]
     brief = model.predict(text, confidence=False)[0]

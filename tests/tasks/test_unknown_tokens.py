@@ -14,7 +14,14 @@ from gatework.cli import main
 from gatework.errors import InputError
 from tests.contracts.task_examples import EXAMPLES
 
-CASES = [(name, kind) for name in tasks.names() for kind in ("character", "word")]
+# A tagger's tokens are words, and there is no option for it.
+CASES = [
+    (name, kind)
+    for name in tasks.names()
+    for kind in ("character", "word")
+    if "tokenizer" in tasks.get(name).Options.model_fields
+]
+SAID = ("label", "tags")  # what is said of a text, and no text
 
 
 def foreign(rows: Sequence[Any]) -> list[dict[str, Any]]:
@@ -25,7 +32,9 @@ def foreign(rows: Sequence[Any]) -> list[dict[str, Any]]:
             return [turned(each) for each in text]
         return "".join(chr(ord("α") + ord(letter) % 20) if letter.isalpha() else letter for letter in text)
 
-    return [{column: turned(value) for column, value in row.items()} for row in rows]
+    return [
+        {column: value if column in SAID else turned(value) for column, value in row.items()} for row in rows
+    ]
 
 
 @pytest.mark.parametrize(("name", "tokenizer"), CASES)
@@ -57,7 +66,7 @@ def test_a_foreign_alphabet_is_said_and_marked(
     assert "not in the vocabulary: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("name", "tokenizer"), [*CASES, *((name, "bpe") for name in tasks.names())])
+@pytest.mark.parametrize(("name", "tokenizer"), [*CASES, *((name, "bpe") for name in dict(CASES))])
 def test_a_frequency_that_leaves_nothing_is_refused(name: str, tokenizer: str, tmp_path: Path) -> None:
     some = EXAMPLES[name]
     options = {**some.options, "tokenizer": tokenizer, "min_frequency": 100_000}

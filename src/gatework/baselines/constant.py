@@ -10,7 +10,7 @@ from typing import Any, Self
 from gatework.baselines.base import Baseline
 from gatework.errors import InputError
 
-__all__ = ["Copy", "Empty", "MostCommon"]
+__all__ = ["Copy", "Empty", "MostCommon", "MostCommonSet"]
 
 
 class MostCommon(Baseline):
@@ -51,9 +51,27 @@ class MostCommon(Baseline):
         """
         value = json.loads(text)
         output = value.get("most_common") if isinstance(value, dict) else None
-        texts = output if isinstance(output, list) else [output]
-        if output is None or not all(isinstance(text, str) for text in texts):
-            raise ValueError('holds no text under "most_common", and no list of texts')
+        if not isinstance(output, str):
+            raise ValueError('holds no text under "most_common"')
+        baseline = cls()
+        baseline.output_ = output
+        return baseline
+
+
+class MostCommonSet(MostCommon):
+    """The list of labels that is most frequent in the training data, the first of several."""
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: the text is something else.
+        """
+        value = json.loads(text)
+        output = value.get("most_common") if isinstance(value, dict) else None
+        if not isinstance(output, list) or not all(isinstance(label, str) for label in output):
+            raise ValueError('holds no list of texts under "most_common"')
         baseline = cls()
         baseline.output_ = output
         return baseline

@@ -11,17 +11,19 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import InputError, nearest
 from .files import read_lines
 
 __all__ = ["LabelledSequence", "holds_label_lines", "read_label_lines", "read_ts", "sequence_of", "unpadded"]
 
-Floats = npt.NDArray[np.float32]
+if TYPE_CHECKING:  # importing numpy.typing takes time that a mistyped command does not have
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
 
 _FILL = "Fill it in, or take the example out"
 _SHAPE = "Give a list of numbers, or of lists with a number a channel: [[1, 2], [3, 4]]"

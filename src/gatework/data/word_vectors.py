@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import InputError
 from .files import read_lines
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["read_word_vectors"]
 

@@ -11,11 +11,11 @@ from pydantic import FiniteFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gatework.baselines import Baseline, MostCommon, Rival
+from gatework.baselines import Baseline, MostCommon, MostCommonSet, Rival
 from gatework.baselines.linear import check_scikit_learn
 from gatework.baselines.linear_series import LinearSeries
 from gatework.baselines.linear_text import LinearText
-from gatework.data import Fields, Tokenizer
+from gatework.data import Fields, Packed, Tokenizer
 from gatework.data.labelled import check_labels, label_counts, read_labelled
 from gatework.data.tables import source_paths
 from gatework.errors import InputError, RunError
@@ -52,10 +52,11 @@ from gatework.tasks.language_model import LanguageModel
 from gatework.tasks.lifecycle import Lifecycle, TrainingData
 from gatework.tasks.options import shared_options
 from gatework.tasks.parameter_groups import group_of
-from gatework.tasks.tokens import train_tokenizer
+from gatework.tasks.tokens import train_tokenizer, unknown_share, warn_of_unknown
 from gatework.tasks.word_vectors import freeze_vectors, refuse_vectors, start_from_vectors, vectors_file
 from gatework.tasks.words import TokenEncoder, WordVocabulary
 from gatework.tasks.words.from_language_model import inherited_from_language_model, take_from_language_model
+from gatework.tasks.words.vocabulary import UNKNOWN
 from gatework.training import ParameterGroup, StepLoss
 from gatework.training.nested import to_device
 
@@ -136,6 +137,13 @@ class Classifier(ExampleTask):
             self.options_ = self.options_.model_copy(update={"input": kind})
         super()._prepare(data, keep)
 
+        for rows, whose in ((self._train_rows, "the training"), (self._valid_rows, "the validation")):
+            warn_of_unknown(self._say, self._unknown(rows), whose)
+
+    def _unknown(self, rows: Packed) -> dict[str, float]:
+        share = unknown_share(rows.arrays.get("words", np.empty(0, np.int32)), UNKNOWN)
+        return {} if share is None else {"text": share}
+
     def _read(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
         options = self.options_
         found = read_labelled(data, columns, several=options.several, numeric=options.input == "sequence")
@@ -152,19 +160,18 @@ class Classifier(ExampleTask):
         def vocabulary() -> WordVocabulary:
             split = splitter(options.tokenizer, self._tokenizer)
             texts = ([token.text for token in split(each.input)] for each in train)
+            pairs = options.tokenizer == "bpe"  # whose tokenizer has followed these options
             return WordVocabulary.learn(
                 texts,
                 lowercase=options.lowercase,
-                min_frequency=options.min_frequency,
-                vocabulary_size=options.vocabulary_size,
+                min_frequency=1 if pairs else options.min_frequency,
+                vocabulary_size=None if pairs else options.vocabulary_size,
             )
 
         self._labels = keep.get(LABELS, Labels, labels)
         self.labels_ = list(self._labels.names)
-        self._most_common = keep.own(MOST_COMMON, MostCommon, lambda: _most_common(train))
-        if isinstance(self._most_common.output_, list) != options.several:
-            what = "is not the kind of output that the classifier has"
-            raise RunError(f"{keep.where}/{MOST_COMMON}", what, "Restore the file from a copy.")
+        kind = MostCommonSet if options.several else MostCommon
+        self._most_common = keep.own(MOST_COMMON, kind, lambda: _most_common(train, kind))
         if options.input == "sequence":
             scales = keep.get(SCALES, Scales, lambda: Scales.learn(each.input for each in train))
             self._inputs: ClassifierInputs = SequenceInputs(scales, side=options.side_path)
@@ -294,7 +301,8 @@ class Classifier(ExampleTask):
                 len(targets),
             )
         total = F.cross_entropy(scores, targets, weight=weights, ignore_index=UNKNOWN_LABEL, reduction="sum")
-        return StepLoss(total, int((targets != UNKNOWN_LABEL).sum()))
+        # At least one, so that there is a mean where the training data has none of the labels.
+        return StepLoss(total, max(1, int((targets != UNKNOWN_LABEL).sum())))
 
     @property
     def _weights(self) -> Tensor:
@@ -448,8 +456,8 @@ def label_probabilities(scores: np.ndarray, *, several: bool) -> np.ndarray:
     return (values.sigmoid() if several else values.softmax(1)).numpy()
 
 
-def _most_common(train: Sequence[Example]) -> MostCommon:
-    return MostCommon().fit([each.input for each in train], [each.output for each in train])
+def _most_common(train: Sequence[Example], kind: type[MostCommon]) -> MostCommon:
+    return kind().fit([each.input for each in train], [each.output for each in train])
 
 
 def _looks_numeric(data: Any, columns: Mapping[str, str]) -> bool:

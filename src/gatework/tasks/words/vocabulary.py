@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import NonNegativeInt, model_validator
 
 from gatework.data import Fields
+from gatework.errors import InputError
 from gatework.tasks.artifacts import JsonArtifact
 
 __all__ = ["UNKNOWN", "WordVocabulary"]
@@ -62,6 +63,9 @@ class WordVocabulary(JsonArtifact):
             lowercase: look words up in lower case; their characters keep theirs.
             min_frequency: rarer words are unknown.
             vocabulary_size: words at most, the most frequent ones.
+
+        Raises:
+            InputError: every word is too rare.
         """
         spelled: Counter[str] = Counter()
         for sentence in sentences:
@@ -69,6 +73,9 @@ class WordVocabulary(JsonArtifact):
         counts: Counter[str] = Counter()
         for word, count in spelled.items():
             counts[word.lower() if lowercase else word] += count
+        if counts and max(counts.values()) < min_frequency:
+            what = f"min_frequency is {min_frequency}, and no token of the text is that frequent"
+            raise InputError("option min_frequency", what, "Give a smaller one, or more text.")
         kept = [pair for pair in counts.most_common(vocabulary_size) if pair[1] >= min_frequency]
         return cls(
             words=tuple(word for word, _ in kept),
