@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gatework.baselines import Copy, Empty, MostCommon
+from gatework.baselines import Copy, Empty, MostCommon, MostCommonSet
 from gatework.errors import InputError
 
 
@@ -21,9 +21,13 @@ def test_they_answer_each_input() -> None:
 def test_the_most_common_output_is_kept() -> None:
     baseline = MostCommon().fit([], ["ünder"])
     assert MostCommon.from_json(baseline.to_json()).predict(["a"]) == ["ünder"]
-    several = MostCommon().fit([], [["b", "a"], [], ["b", "a"]])
+    several = MostCommonSet().fit([], [["b", "a"], [], ["b", "a"]])
     assert several.predict(["x"]) == [["b", "a"]]
-    assert MostCommon.from_json(several.to_json()).predict(["x"]) == [["b", "a"]]
+    assert MostCommonSet.from_json(several.to_json()).predict(["x"]) == [["b", "a"]]
     for text in ("", "[]", "{}", '{"most_common": 3}', '{"most_common": [3]}', "null"):
-        with pytest.raises(ValueError, match=r"most_common|Expecting"):
-            MostCommon.from_json(text)
+        for kind in (MostCommon, MostCommonSet):
+            with pytest.raises(ValueError, match=r"most_common|Expecting"):
+                kind.from_json(text)
+    for kind, other in ((MostCommon, several), (MostCommonSet, baseline)):
+        with pytest.raises(ValueError, match="most_common"):
+            kind.from_json(other.to_json())
