@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import isa
@@ -42,5 +43,8 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "commit": commit.stdout.strip() or None,
-        "command": " ".join(["python", *sys.argv]),
+        # A folder of this machine says nothing to others: its last name stands for it.
+        "command": " ".join(
+            ["python", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv)]
+        ),
     }

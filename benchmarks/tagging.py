@@ -48,13 +48,15 @@ SHOWN = ("span_f1", "label_accuracy", "sentence_accuracy")
 def measure(variant: str, seed: int, epochs: int | None, runs: Path) -> dict[str, Any]:
     """Train one variant from one seed, and evaluate it on the test sentences."""
     shutil.copyfile(HERE / "configs" / CONFIG, runs / CONFIG)
+    for part in ("train", "valid", "test"):
+        shutil.copytree(CORPUS / part, runs / part, dirs_exist_ok=True)
     out = f"{variant}-{seed}"
     changes = [*VARIANTS[variant], f"seed={seed}"] + ([f"epochs={epochs}"] if epochs else [])
     changes += [] if (variant, seed) == ("whole", 0) else ["rivals=false"]
     flags = [part for change in changes for part in ("--set", change)]
     begun = time.monotonic()
     trained, shown = gatework(
-        "train", "tagger", str(CORPUS / "train"), "--valid", str(CORPUS / "valid"),
+        "train", "tagger", "train", "--valid", "valid",
         "--config", CONFIG, *flags, "--threads", "1", "--out", out, folder=runs,
     )  # fmt: skip
     seconds = time.monotonic() - begun
@@ -64,7 +66,7 @@ def measure(variant: str, seed: int, epochs: int | None, runs: Path) -> dict[str
 
 def evaluated(variant: str, names: list[str], runs: Path, *commands: str) -> dict[str, Any]:
     """The figures of a run, or of several as one, on the test sentences."""
-    command, shown = gatework("evaluate", *names, str(CORPUS / "test"), "--json", folder=runs)
+    command, shown = gatework("evaluate", *names, "test", "--json", folder=runs)
     figures = json.loads(shown)
     print(variant, names, {name: figures["model"][name] for name in SHOWN})
     validated = (

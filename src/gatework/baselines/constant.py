@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from gatework.baselines.base import Baseline
 from gatework.errors import InputError
@@ -20,7 +20,9 @@ class MostCommon(Baseline):
         output_: that output, a text or a list of texts, after `fit`.
     """
 
-    output_: str | list[str]
+    kind: ClassVar[str] = "text"  # what an output is, for messages
+
+    output_: Any
 
     def fit(self, inputs: Sequence[Any], outputs: Sequence[str | list[str]]) -> Self:
         """Count the outputs; the inputs are not looked at.
@@ -51,30 +53,25 @@ class MostCommon(Baseline):
         """
         value = json.loads(text)
         output = value.get("most_common") if isinstance(value, dict) else None
-        if not isinstance(output, str):
-            raise ValueError('holds no text under "most_common"')
+        if not cls._is_output(output):
+            raise ValueError(f'holds no {cls.kind} under "most_common"')
         baseline = cls()
         baseline.output_ = output
         return baseline
+
+    @classmethod
+    def _is_output(cls, value: Any) -> bool:
+        return isinstance(value, str)
 
 
 class MostCommonSet(MostCommon):
     """The list of labels that is most frequent in the training data, the first of several."""
 
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """What `to_json` wrote.
+    kind: ClassVar[str] = "list of texts"
 
-        Raises:
-            ValueError: the text is something else.
-        """
-        value = json.loads(text)
-        output = value.get("most_common") if isinstance(value, dict) else None
-        if not isinstance(output, list) or not all(isinstance(label, str) for label in output):
-            raise ValueError('holds no list of texts under "most_common"')
-        baseline = cls()
-        baseline.output_ = output
-        return baseline
+    @classmethod
+    def _is_output(cls, value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(label, str) for label in value)
 
 
 class Copy(Baseline):
