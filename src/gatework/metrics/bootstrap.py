@@ -1,4 +1,8 @@
-"""How far a figure would move with other examples of the same kind: percentile bootstrap intervals (Efron 1979)."""
+"""How far a figure would move with other data of the same kind: percentile bootstrap intervals.
+
+Examples are drawn one by one (Efron 1979). Where they belong to times, what is near in time is alike: whole times are
+drawn, in blocks of consecutive ones (moving-block bootstrap, Künsch 1989).
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Interval", "percentile_intervals"]
+__all__ = ["Interval", "block_intervals", "percentile_intervals", "sums_by_time"]
 
 _BLOCK = 1 << 23  # weights of examples that are drawn at a time
 _FEW = 8  # examples a row and more
 
+_LEAST_BLOCKS = 4
+
 Array = npt.NDArray[Any]
+Figures = Callable[[Array], Mapping[str, Array]]
 
 
 class Interval(NamedTuple):
@@ -25,7 +32,7 @@ class Interval(NamedTuple):
 
 def percentile_intervals(
     counts: Array,
-    figures: Callable[[Array], Mapping[str, Array]],
+    figures: Figures,
     *,
     times: Array | None = None,
     resamples: int = 1000,
@@ -49,10 +56,75 @@ def percentile_intervals(
     if len(counts) == 0:
         raise ValueError("there are no examples to draw from")
     sums = np.concatenate([weights @ counts for weights in _weights(len(counts), times, resamples, seed)])
+    return _middle(figures(sums), level)
+
+
+def sums_by_time(rows: Array, times: Array) -> Array:
+    """(T, C) the sums of the rows (O, C) of each of T different times, in their order; `times`: (O,) of each row."""
+    rows, times = np.asarray(rows, np.float64), np.asarray(times)
+    if times.shape != rows.shape[:1]:
+        raise ValueError(f"there are {len(rows)} rows and times of the shape {times.shape}")
+    different, places = np.unique(times, return_inverse=True)
+    columns = [np.bincount(places, column, len(different)) for column in rows.T]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(different), 0))
+
+
+def block_intervals(
+    sums: Array,
+    figures: Figures,
+    *,
+    block: int,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """The middle `level` of each figure over resamples of as many times, drawn in blocks with replacement.
+
+    Args:
+        sums: (T, C) what each time adds to C sums, in the order of the times (see `sums_by_time`).
+        figures: from the sums of R resamples, (R, C), to each figure, (R,), by its name.
+        block: consecutive times that are drawn together, at least as many as one forecast's errors reach over; at most
+            a quarter of the times are drawn together.
+        resamples: R.
+        level: the share of the resamples inside an interval.
+        seed: of the draws: equal arguments give equal intervals.
+
+    Raises:
+        ValueError: there are no times, or a block is shorter than one.
+    """
+    sums = np.asarray(sums, np.float64)
+    if len(sums) == 0:
+        raise ValueError("there are no times to draw from")
+    if block < 1:
+        raise ValueError(f"a block has at least one time, not {block}")
+    block = max(1, min(block, len(sums) // _LEAST_BLOCKS))
+    blocks, rest = divmod(len(sums), block)
+    generator = np.random.default_rng(seed)
+    drawn = _drawn_blocks(sums, block, blocks, resamples, generator)
+    if rest:
+        drawn = drawn + _drawn_blocks(sums, rest, 1, resamples, generator)
+    return _middle(figures(drawn), level)
+
+
+def _drawn_blocks(
+    sums: Array, block: int, blocks: int, resamples: int, generator: np.random.Generator
+) -> Array:
+    """(R, C) the sums over so many blocks of so many consecutive times, each begun anywhere."""
+    until = np.concatenate([np.zeros((1, sums.shape[1])), np.cumsum(sums, axis=0)])
+    of_blocks = until[block:] - until[:-block]  # (S, C), S starts
+    parts = []
+    for begin in range(0, resamples, max(1, _BLOCK // len(sums))):
+        number = min(max(1, _BLOCK // len(sums)), resamples - begin)
+        starts = generator.integers(0, len(of_blocks), (number, blocks), dtype=np.int32)
+        weights = np.stack([np.bincount(one, minlength=len(of_blocks)) for one in starts])
+        parts.append(weights.astype(np.float64) @ of_blocks)
+    return np.concatenate(parts)
+
+
+def _middle(figures: Mapping[str, Array], level: float) -> dict[str, Interval]:
     tail = (1 - level) / 2
     return {
-        name: Interval(*map(float, np.quantile(values, [tail, 1 - tail])))
-        for name, values in figures(sums).items()
+        name: Interval(*map(float, np.quantile(values, [tail, 1 - tail]))) for name, values in figures.items()
     }
 
 
