@@ -6,16 +6,26 @@ from gatework.baselines.frequent_tag import MostFrequentTag
 from gatework.baselines.linear_series import LinearSeries
 from gatework.baselines.linear_text import LinearText
 from gatework.baselines.perceptron import AveragedPerceptron
+from gatework.baselines.ridge_window import RidgeWindow
+from gatework.baselines.series import Drift, LastValue, SeasonalNaive, SeriesBaseline
+from gatework.baselines.volatility import EwmaVolatility, RollingQuantile
 
 __all__ = [
     "AveragedPerceptron",
     "Baseline",
     "Copy",
+    "Drift",
     "Empty",
+    "EwmaVolatility",
+    "LastValue",
     "LinearSeries",
     "LinearText",
     "MostCommon",
     "MostCommonSet",
     "MostFrequentTag",
+    "RidgeWindow",
     "Rival",
+    "RollingQuantile",
+    "SeasonalNaive",
+    "SeriesBaseline",
 ]

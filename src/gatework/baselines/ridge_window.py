@@ -1,0 +1,184 @@
+"""A ridge regression on the window: the line that a forecaster has to be better than."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gatework.baselines.base import Rival
+from gatework.baselines.linear import check_finite
+from gatework.baselines.series import SeriesBaseline, check_rising
+from gatework.baselines.windows import (
+    check_levels,
+    checked_windows,
+    filled,
+    last_known,
+    residual_quantiles,
+    sample,
+)
+from gatework.metrics.forecast import LEVELS, Forecast
+
+__all__ = ["RidgeWindow"]
+
+# Times the mean of the Gram matrix's diagonal, so that the grid fits any data.
+PENALTIES = tuple(10.0**exponent for exponent in range(-6, 2))
+MIDDLE = 1e-2
+MOST_VALUES = 20_000_000  # of all windows in the fit
+_ROUNDS = 100
+_SETTLED = 1e-6
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+
+
+class RidgeWindow(SeriesBaseline, Rival):
+    """Ridge regression from the window less its last known value to the future less it, all steps at once, without an
+    intercept. A missing value of a window is the one before it, or the last one where there is none before.
+
+    The penalty is the one with the least squared error on later windows; the quantiles are the mean and those of the
+    residuals of the later windows, by step ahead.
+
+    Attributes:
+        weight_: (L, H); the last value's row is 0.
+        penalty_: in units of the mean square of a window's values less the last one.
+        residuals_: (H, Q) their quantiles.
+        level_: the mean of the training data's futures, for a window without a known value.
+    """
+
+    name: ClassVar[str] = "ridge"
+    unit: ClassVar[str] = "windows"
+    most: ClassVar[int] = sys.maxsize  # it takes a sample of many
+
+    weight_: Floats
+    penalty_: float
+    residuals_: Floats
+    level_: float
+
+    def fit(
+        self,
+        history: Any,
+        future: Any,
+        levels: Sequence[float] = LEVELS,
+        *,
+        later: tuple[Any, Any] | None = None,
+    ) -> Self:
+        """Learn from windows (O, L) and their futures (O, H), of which some values may be missing.
+
+        More than 20 million values in windows are drawn from: as many whole windows are taken as have so many.
+
+        Args:
+            history, future, levels: as for every baseline of series.
+            later: windows and futures after those, which choose the penalty and give the residuals. None: the penalty
+                is 0.01, and the residuals are those of the training windows.
+
+        Raises:
+            InputError: no future is known.
+            ValueError: shapes or levels do not fit.
+        """
+        history, future = checked_windows(history, future)
+        self.levels_ = check_levels(levels)
+        taken = sample(len(history), max(1, MOST_VALUES // history.shape[1]))
+        history, future = history[taken], future[taken]
+        self.level_ = float(np.nanmean(future))
+        inputs, targets = self._differences(history, future)
+        held = (inputs, targets)
+        if later is not None:
+            before, after = checked_windows(*later)
+            if (before.shape[1], after.shape[1]) != (history.shape[1], future.shape[1]):
+                raise ValueError(
+                    f"later windows have the shapes {before.shape} and {after.shape}, others {history.shape}"
+                )
+            taken = sample(len(before), max(1, MOST_VALUES // before.shape[1]))
+            held = self._differences(before[taken], after[taken])
+        self._choose(inputs, targets, held, (MIDDLE,) if later is None else PENALTIES)
+        self.residuals_ = residual_quantiles(held[1] - held[0] @ self.weight_, self.levels_)
+        return self
+
+    def forecast(self, history: Any) -> Forecast:
+        history = np.asarray(history, np.float64)
+        last = last_known(history, self.level_)[:, None]
+        mean = last + (filled(history, last) - last) @ self.weight_
+        return Forecast(mean, mean[..., None] + self.residuals_)
+
+    def to_arrays(self) -> dict[str, Array]:
+        """All that was learned, in float64."""
+        return {
+            "weight": self.weight_,
+            "penalty": np.array([self.penalty_]),
+            "levels": self.levels_,
+            "residuals": self.residuals_,
+            "level": np.array([self.level_]),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        """The rival that `to_arrays` gave.
+
+        Raises:
+            ValueError: the arrays are something else.
+        """
+        rival = cls()
+        try:
+            rival.weight_, residuals, levels = (arrays[name] for name in ("weight", "residuals", "levels"))
+            penalty, level = arrays["penalty"], arrays["level"]
+        except KeyError as error:
+            raise ValueError(f"lacks the array {error}") from error
+        check_finite(levels, (levels.size,), "levels")
+        rival.levels_, rival.residuals_ = check_levels(levels), residuals
+        check_finite(
+            residuals, (len(residuals), len(levels)) if residuals.ndim else (), "quantiles of residuals"
+        )
+        check_rising(residuals, len(levels))
+        length = len(rival.weight_) if rival.weight_.ndim else 0
+        check_finite(rival.weight_, (max(1, length), len(residuals)), "weights")
+        for one in (penalty, level):
+            check_finite(one, (1,), "penalty and level")
+        rival.penalty_, rival.level_ = float(penalty[0]), float(level[0])
+        return rival
+
+    def _differences(self, history: Floats, future: Floats) -> tuple[Floats, Floats]:
+        """Windows and futures less each window's last known value."""
+        last = last_known(history, self.level_)[:, None]
+        return filled(history, last) - last, future - last
+
+    def _choose(
+        self, inputs: Floats, targets: Floats, held: tuple[Floats, Floats], penalties: Sequence[float]
+    ) -> None:
+        """Fit with each penalty and keep the weights whose squared error on the held-back windows is least."""
+        gram = inputs.T @ inputs
+        unit = float(np.trace(gram)) / len(gram)
+        weight, least = np.zeros((inputs.shape[1], targets.shape[1])), np.inf
+        for penalty in sorted(penalties, reverse=True):
+            if unit > 0:
+                factor = torch.linalg.cholesky(torch.from_numpy(gram + penalty * unit * np.eye(len(gram))))
+                weight = _solution(factor, inputs, targets, weight)
+            error = float(np.nanmean((held[1] - held[0] @ weight) ** 2))
+            if error < least:
+                self.weight_, self.penalty_, least = weight, penalty, error
+
+
+def _solution(factor: torch.Tensor, inputs: Floats, targets: Floats, start: Floats) -> Floats:
+    """(L, H) the weights of the least squares over what is known of the targets.
+
+    Where some are missing, each round puts the present weights' own values there and solves again: the fixed point is
+    the regression of each step on the rows that have it, with one factorisation for all steps.
+    """
+
+    def solved(values: Floats) -> Floats:
+        return torch.cholesky_solve(torch.from_numpy(inputs.T @ values), factor).numpy()
+
+    missing = np.isnan(targets)
+    if not missing.any():
+        return solved(targets)
+    weight = start
+    for _ in range(_ROUNDS):
+        found = solved(np.where(missing, inputs @ weight, targets))
+        change, weight = np.abs(found - weight).max(), found
+        if change <= _SETTLED * np.abs(weight).max():
+            break
+    return weight
