@@ -1,12 +1,17 @@
 """Files to examples to batches. Knows no task; each error names the file and the row."""
 
+from .calendar import calendar_features, calendar_names, next_times, season_length
 from .detokenizers import Detokenizer
 from .dialogues import context_text, read_dialogues
 from .examples import Fields, Packed
 from .files import check_exists, read_lines, while_pipes_are_kept
+from .frequency import Frequency
 from .labelled import LabelColumns, Labelled, check_labels, label_counts, read_labelled
 from .length_batches import length_batches
 from .pairs import Pair, read_pairs
+from .series import Series, SeriesData, SeriesNames, check_known
+from .series_columns import SeriesColumns
+from .series_reading import group_rows, one_series, read_series
 from .table_writer import write_table, writes_table
 from .tables import (
     FileStamp,
@@ -48,6 +53,7 @@ __all__ = [
     "Encoding",
     "Fields",
     "FileStamp",
+    "Frequency",
     "LabelColumns",
     "Labelled",
     "Moves",
@@ -56,6 +62,10 @@ __all__ = [
     "ParallelStreams",
     "Row",
     "Scheme",
+    "Series",
+    "SeriesColumns",
+    "SeriesData",
+    "SeriesNames",
     "Source",
     "Span",
     "TaggedSentence",
@@ -63,15 +73,19 @@ __all__ = [
     "TokenStream",
     "Tokenizer",
     "allowed_moves",
+    "calendar_features",
+    "calendar_names",
     "cell_of",
     "check_columns",
     "check_exists",
+    "check_known",
     "check_labels",
     "context_text",
     "describe_source",
     "feature_rows",
     "file_format",
     "file_stamps",
+    "group_rows",
     "hashed",
     "is_frame",
     "is_well_formed",
@@ -79,15 +93,19 @@ __all__ = [
     "length_batches",
     "locate_rows",
     "named_by_place",
+    "next_times",
+    "one_series",
     "read_dialogues",
     "read_labelled",
     "read_lines",
     "read_pairs",
     "read_rows",
+    "read_series",
     "read_tagged",
     "read_texts",
     "read_word_vectors",
     "scheme_of",
+    "season_length",
     "source_paths",
     "spans_of",
     "tags_of",

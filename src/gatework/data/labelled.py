@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..errors import InputError, nearest
+from ..errors import InputError
+from .column_names import columns_as_text, is_several, matching_columns
 from .files import read_blocks, read_lines
 from .pairs import read_pairs
 from .sequences import holds_label_lines, read_label_lines, read_ts, sequence_of, unpadded
 from .tables import (
-    Row,
     Source,
     cell_of,
     check_columns,
@@ -145,7 +145,7 @@ def _texts(path: Path, columns: LabelColumns, several: bool) -> Iterator[Labelle
     kind = file_format(path)
     if kind != "dataset" and os.path.isdir(path):
         return _folder(path, several)
-    if kind == "text" and not named_by_place(_plain(columns)):
+    if kind == "text" and not named_by_place(columns_as_text(columns)):
         if columns:
             what = "is plain text, which has no columns"
             raise InputError(str(path), what, "Leave them out, or name them by their places: 1, 2, …")
@@ -208,7 +208,7 @@ def _rows(data: Source, columns: LabelColumns, several: bool, numeric: bool) -> 
     field = "sequence" if numeric else "text"
     names = {name: columns.get(name, name) for name in (field, "label")}
     if not numeric:
-        data = _with_marks_read(data, _plain(names))
+        data = _with_marks_read(data, columns_as_text(names))
     for where, cells in _cells_of_rows(data, names):
         labels, value = cells["label"], cells[field]
         if isinstance(value, _Cells):
@@ -241,18 +241,10 @@ def _marks_read(data: Iterable[Any], names: Mapping[str, str]) -> Iterator[Any]:
             yield item
 
 
-def _plain(columns: LabelColumns) -> dict[str, str]:
-    """Columns as text: several as one, with `|` between them."""
-    return {
-        name: str(column) if isinstance(column, str | int) else "|".join([*column, ""])
-        for name, column in columns.items()
-    }
-
-
 def _cells_of_rows(data: Source, names: LabelColumns) -> Iterator[tuple[str, dict[str, Any]]]:
     """Of each row, the cell of each name, or where several columns have it, their cells by what they stand for."""
-    plain = _plain(names)
-    wide = {name: column for name, column in plain.items() if "|" in column or "*" in column}
+    plain = columns_as_text(names)
+    wide = {name: column for name, column in plain.items() if is_several(column)}
     if not wide:
         yield from ((row.where, row.values) for row in locate_rows(data, plain))
         return
@@ -261,27 +253,16 @@ def _cells_of_rows(data: Source, names: LabelColumns) -> Iterator[tuple[str, dic
     for row in locate_rows(data, None):
         if not found:
             check_columns(row.where, single, row.values)
-            found = {name: _matching(row, column, single.values()) for name, column in wide.items()}
+            found = {
+                name: matching_columns(row.where, column, row.values, single.values())
+                for name, column in wide.items()
+            }
         cells = {name: cell_of(row.where, row.values, column) for name, column in single.items()}
         for name, columns in found.items():
             cells[name] = _Cells(
                 {key: cell_of(row.where, row.values, column) for key, column in columns.items()}
             )
         yield row.where, cells
-
-
-def _matching(row: Row, wanted: str, taken: Iterable[str]) -> dict[str, str]:
-    """The row's columns that are named by `a|b|c` or by a pattern, by what they stand for."""
-    if "|" in wanted:
-        columns = {part.strip(): part.strip() for part in wanted.split("|") if part.strip()}
-        check_columns(row.where, columns, row.values)
-        return columns
-    begin, end = wanted.split("*", 1)
-    pattern = re.compile(f"{re.escape(begin)}(.+){re.escape(end)}")
-    matches = [match for name in row.values if name not in taken and (match := pattern.fullmatch(name))]
-    if not matches:
-        raise InputError(row.where, f"has no column {wanted!r}", nearest(wanted, row.values).rstrip("."))
-    return {match[1]: match[0] for match in matches}
 
 
 def _cell_number(where: str, cell: Any, part: str) -> float:
