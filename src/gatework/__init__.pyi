@@ -50,6 +50,7 @@ from gatework.backends import backend as backend
 from gatework.cells import bahdanau_gru as bahdanau_gru
 from gatework.cells import bahdanau_lstm as bahdanau_lstm
 from gatework.graph import cell as cell
+from gatework.cells import cfc as cfc
 from gatework.cells import cho_gru as cho_gru
 from gatework.graph.language import clip as clip
 from gatework.graph.language import cos as cos
@@ -62,6 +63,7 @@ from gatework.graph.language import exp as exp
 from gatework.layers import explain as explain
 from gatework.graph.language import gate as gate
 from gatework.cells import gru as gru
+from gatework.cells import gru_d as gru_d
 from gatework.cells import gru_original as gru_original
 from gatework.graph.language import hard_sigmoid as hard_sigmoid
 from gatework.cells import ind_rnn as ind_rnn

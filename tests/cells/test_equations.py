@@ -11,6 +11,7 @@ from torch import Tensor
 
 import gatework as gw
 from gatework.cells.catalogue import CATALOGUE
+from gatework.graph.node import resolve
 from tests.cells.weights import Weights
 from tests.contracts.cell_contract import ALONE
 from tests.tolerances import assert_close
@@ -102,6 +103,25 @@ def slstm(w: Weights, x: Tensor, h: Tensor, c: Tensor, n: Tensor, m: Tensor) -> 
     return o * c / n, c / torch.exp(new), n / torch.exp(new), new
 
 
+def gru_d(w: Weights, x: Tensor, h: Tensor, last: Tensor, mask: Tensor, gap: Tensor) -> tuple[Tensor, ...]:
+    """As the paper writes it, m x + (1 - m) (…): what stands in x where nothing was observed is not read."""
+    m = (mask > 0).to(x.dtype)
+    x = torch.where(m == 1, x, 0.0)
+    decay = torch.exp(-torch.clamp_min(w.vectors["decay"] * gap + w.vectors["decay_bias"], 0))
+    seen = m * x + (1 - m) * (decay * last + (1 - decay) * w.vectors["mean"])
+    h = torch.exp(-torch.clamp_min(w.linear("ih", "state_decay", gap), 0)) * h
+    r, z = (torch.sigmoid(w(gate, ih=mask, hh=h, seen=seen)) for gate in ("reset", "update"))
+    n = torch.tanh(w("candidate", ih=mask, hh=r * h, seen=seen))
+    return (1 - z) * h + z * n, m * x + (1 - m) * last
+
+
+def cfc(w: Weights, x: Tensor, h: Tensor, gap: Tensor) -> tuple[Tensor, ...]:
+    backbone = torch.tanh(w.both("backbone", x, h))
+    speed, near, far = (w.linear("hh", head, backbone) for head in ("speed", "near", "far"))
+    soon = 1 / (1 + torch.exp(speed * gap))
+    return (soon * torch.tanh(near) + (1 - soon) * torch.tanh(far),)
+
+
 STEPS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     name: globals()[name] for name in CATALOGUE if name in globals()
 }
@@ -120,16 +140,21 @@ def test_a_cell_is_its_paper(name: str) -> None:
         for parameter in layer.parameters():
             parameter.copy_(0.7 * torch.randn_like(parameter))
     specs = layer.cell.graph.states
-    sizes = [PROJECTED if spec.size == "proj_size" else HIDDEN for spec in specs]
+    widths = {"proj_size": PROJECTED, "input_size": INPUT, "hidden_size": HIDDEN}
+    sizes = [widths[str(spec.size)] for spec in specs]
     states = tuple(0.3 + torch.rand(BATCH, size, dtype=torch.float64) for size in sizes)
     x = torch.randn(6, BATCH, INPUT, dtype=torch.float64)
+    further = {
+        spec.name: torch.randn(6, BATCH, resolve(spec.size, widths), dtype=torch.float64)
+        for spec in layer.cell.graph.inputs[1:]
+    }
     hx = tuple(s[None] for s in states)
     with torch.no_grad(), gw.backend("eager"):
-        output, last = layer(x, hx if len(hx) > 1 else hx[0])
+        output, last = layer(x, hx if len(hx) > 1 else hx[0], inputs=further)
     weights, expected = Weights(layer), []
     with torch.no_grad():
-        for step in x:
-            states = STEPS[name](weights, step, *states)
+        for steps in zip(x, *further.values(), strict=True):
+            states = STEPS[name](weights, steps[0], *states, *steps[1:])
             expected.append(states[0])
     assert_close(output, torch.stack(expected))
     for mine, theirs in zip(last if len(hx) > 1 else (last,), states, strict=True):
@@ -144,3 +169,39 @@ def test_slstm_survives_large_gates() -> None:
     output, state = layer(torch.randn(50, 2, INPUT))
     assert output.isfinite().all()
     assert all(s.isfinite().all() for s in state)
+
+
+def test_gru_d_reads_nothing_where_nothing_was_observed() -> None:
+    """NaN and numbers there give the same outputs and the same gradients, on each backend."""
+    layer = gw.Recurrent("gru_d", INPUT, HIDDEN, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(1)
+    x, gap = torch.rand(2, 7, BATCH, INPUT, dtype=torch.float64, generator=generator)
+    mask = (torch.rand(7, BATCH, INPUT, generator=generator) < 0.6).double()
+    for backend in ("eager", "llvm"):
+        found = []
+        for filling in (float("nan"), 5.0):
+            given = torch.where(mask > 0, x, filling).requires_grad_()
+            with gw.backend(backend):
+                output, state = layer(given, inputs={"mask": mask, "gap": gap})
+                loss = output.square().sum() + state[1].square().sum()
+                gradients = torch.autograd.grad(loss, [given, *layer.parameters()])
+            found.append([output, *state, *gradients])
+        assert_close(found[0], found[1])
+        assert not found[0][3][mask == 0].any()
+
+
+def test_gru_d_forgets_with_the_time() -> None:
+    """After a long gap the state is that of a sequence which begins there, and what was seen last is the mean."""
+    layer = gw.Recurrent("gru_d", INPUT, HIDDEN, dtype=torch.float64)
+    with torch.no_grad():
+        layer.decay_l0.fill_(1.0)
+        layer.weight_ih_l0[Weights(layer).rows["ih", "state_decay"]] = 1.0
+    x = torch.randn(5, BATCH, INPUT, dtype=torch.float64)
+    mask, gap = torch.ones_like(x), torch.ones_like(x)
+    mask[4], gap[4] = 0.0, 1e6
+    output, _ = layer(x, inputs={"mask": mask, "gap": gap})
+    alone, _ = layer(x[4:], inputs={"mask": mask[4:], "gap": gap[4:]})
+    assert_close(output[4], alone[0])
+    gap[4] = 0.0
+    soon, _ = layer(x, inputs={"mask": mask, "gap": gap})
+    assert (soon[4] - alone[0]).abs().max() > 1e-3

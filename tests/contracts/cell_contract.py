@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 import gatework as gw
 from gatework.graph import lower
+from gatework.graph.node import resolve
 from tests.contracts.derivative import check_derivative
 from tests.tensors import flat
 from tests.tolerances import FINITE_DIFFERENCES, assert_close
@@ -24,15 +25,17 @@ RAGGED = (7, 0, 3, 7, 1)
 
 Layer = Callable[..., Any]
 
-ALONE = [name for name in gw.cells.names() if len(gw.cells.get(name).graph.inputs) == 1]
-"""The catalogue's cells that read an input and states alone; the decoders' are in tests/cells/test_decoders.py."""
+ALONE = [
+    name for name in gw.cells.names() if all(spec.kind == "input" for spec in gw.cells.get(name).graph.inputs)
+]
+"""The catalogue's cells that read sequences and states alone; the decoders are in tests/cells/test_decoders.py."""
 
 
 def check_cell(cell: gw.Cell) -> None:
     """Gradients to second order, splitting, padding, batch order, streams, recording, JSON, derived backward.
 
     Args:
-        cell: one that takes an input and states alone.
+        cell: one that takes sequences and states alone.
 
     Raises:
         AssertionError: a property does not hold; the message says which.
@@ -47,7 +50,9 @@ def check_cell(cell: gw.Cell) -> None:
         (2, 3, {"bias": False}),
         (3, 3, {"residual": True, "num_layers": 2}),
     ):
-        layer = reference_layer(cell, input_size, hidden_size, **options)
+        if not fits(cell, input_size, hidden_size, **options):
+            continue
+        layer, input_size = side_by_side(reference_layer(cell, input_size, hidden_size, **options))
         check_rows_alone(layer, input_size)
         check_padding(layer, input_size)
         check_batch_order(layer, input_size)
@@ -56,7 +61,66 @@ def check_cell(cell: gw.Cell) -> None:
             check_split(layer, input_size)
             check_stream(layer, input_size)
     for options in ({}, {"bidirectional": True}):
-        check_gradients(reference_layer(cell, 2, 3, **options), 2)
+        check_gradients(*side_by_side(reference_layer(cell, 2, 3, **options)))
+
+
+def fits(
+    cell: gw.Cell,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    **_: Any,
+) -> bool:
+    """Whether layers may stand on one another: not where a further input or a state has the width of what the first
+    layer reads, and the layers above it read another one."""
+    graph = cell.graph
+    specs = [*graph.inputs[1:], *graph.states]
+    as_wide = any(spec.size == "input_size" for spec in specs)
+    return num_layers == 1 or not as_wide or input_size == hidden_size * (1 + bidirectional)
+
+
+class SideBySide(nn.Module):
+    """A layer whose further inputs stand beside its input in one tensor: (T, B, the sum of their sizes)."""
+
+    def __init__(self, layer: gw.Recurrent) -> None:
+        super().__init__()
+        self.layer = layer
+        sizes = layer.stack.layer_sizes(0)
+        self.widths = {spec.name: resolve(spec.size, sizes) for spec in layer.cell.graph.inputs}
+
+    def forward(self, x: Tensor, hx: Any = None, **options: Any) -> Any:
+        x, inputs = self._apart(x)
+        return self.layer(x, hx, inputs=inputs, **options)
+
+    def stream(self, batch_size: int) -> Any:
+        return StreamSideBySide(self.layer.stream(batch_size), self._apart)
+
+    def _apart(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        first, *rest = x.split(list(self.widths.values()), dim=-1)
+        return first, dict(zip(list(self.widths)[1:], rest, strict=True))
+
+
+class StreamSideBySide:
+    """The stream of such a layer."""
+
+    def __init__(self, stream: Any, apart: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]) -> None:
+        self.stream, self.apart, self.reset = stream, apart, stream.reset
+
+    @property
+    def state(self) -> Any:
+        return self.stream.state
+
+    def step(self, x: Tensor) -> Any:
+        return self.stream.step(*self.apart(x))
+
+
+def side_by_side(layer: gw.Recurrent) -> tuple[Any, int]:
+    """The layer and the width of what it reads; as `SideBySide` where that is more than its input."""
+    if len(layer.cell.graph.inputs) == 1:
+        return layer, layer.input_size
+    joined = SideBySide(layer).eval()
+    return joined, sum(joined.widths.values())
 
 
 def reference_layer(cell: gw.Cell, input_size: int, hidden_size: int, **options: Any) -> gw.Recurrent:
@@ -234,7 +298,6 @@ def check_graph_round_trip(cell: gw.Cell) -> None:
     again = gw.Cell.from_json(cell.to_json())
     assert again.graph == cell.graph, "graph -> JSON -> graph"
     assert again.equations() == cell.equations()
-    x = sequence(3, 2, 3)
-    assert_same(
-        "a cell read from JSON", run(reference_layer(again, 3, 4), x), run(reference_layer(cell, 3, 4), x)
-    )
+    read, written = (side_by_side(reference_layer(one, 3, 4)) for one in (again, cell))
+    x = sequence(3, 2, written[1])
+    assert_same("a cell read from JSON", run(read[0], x), run(written[0], x))

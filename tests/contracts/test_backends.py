@@ -15,6 +15,7 @@ from gatework.backends.llvm.machine import CpuMachine
 from gatework.graph.expand import expand
 from gatework.graph.ops import OPS
 from tests.contracts.backend_contract import check_backend, check_resets, check_states_of_all_steps
+from tests.contracts.cell_contract import fits
 from tests.contracts.test_cells import users_own
 from tests.tolerances import GRADIENTS, assert_close
 
@@ -86,6 +87,8 @@ TAKES = {  # the others take every cell
 
 def layer_of(name: str, hidden_size: int = 5, **options: Any) -> gw.Recurrent:
     cell = CELLS[name]
+    if not fits(cell, 3, hidden_size, **options):
+        options.pop("num_layers")
     sizes = {"memory_size": 7, "context_size": 4, "text_size": 3}
     if "proj_size" in cell.graph.sizes():
         options["proj_size"] = 2

@@ -3,12 +3,14 @@
 from gatework.cells.catalogue import CATALOGUE as CATALOGUE
 from gatework.cells.bahdanau_gru import bahdanau_gru as bahdanau_gru
 from gatework.cells.bahdanau_lstm import bahdanau_lstm as bahdanau_lstm
+from gatework.cells.cfc import cfc as cfc
 from gatework.cells.cho_gru import cho_gru as cho_gru
 from gatework.cells.coupled_lstm import coupled_lstm as coupled_lstm
 from gatework.cells.ctrnn import ctrnn as ctrnn
 from gatework.cells.elman import elman as elman
 from gatework.cells.catalogue import get as get
 from gatework.cells.gru import gru as gru
+from gatework.cells.gru_d import gru_d as gru_d
 from gatework.cells.gru_original import gru_original as gru_original
 from gatework.cells.ind_rnn import ind_rnn as ind_rnn
 from gatework.cells.layer_norm_gru import layer_norm_gru as layer_norm_gru
