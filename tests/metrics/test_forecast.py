@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -166,7 +167,7 @@ def test_intervals_draw_whole_times() -> None:
     assert got.low < model.figures()["mse"] < got.high
     assert 3.3 < (got.high - got.low) / (single.high - single.low) < 5.5  # the root of 20
     order = np.random.default_rng(6).permutation(len(times))
-    shuffled = model._replace(rows=model.rows[order]).intervals(times[order], block=1)["mse"]
+    shuffled = replace(model, rows=model.rows[order]).intervals(times[order], block=1)["mse"]
     assert shuffled == pytest.approx(got, **CLOSE)
 
 
@@ -182,6 +183,6 @@ def test_a_difference_is_of_the_same_times() -> None:
     paired = found["mae"].interval
     assert paired.high - paired.low < (alone.high - alone.low) / 5
     with pytest.raises(ValueError, match="intervals"):
-        model.differences(worse._replace(percents=()), times, block=2)
+        model.differences(replace(worse, percents=()), times, block=2)
     with pytest.raises(ValueError, match="shape"):
-        model.differences(worse._replace(rows=worse.rows[1:]), times, block=2)
+        model.differences(replace(worse, rows=worse.rows[1:]), times, block=2)

@@ -7,18 +7,18 @@ A future that is missing (NaN) counts nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from gatework.metrics.bootstrap import Interval, block_intervals, sums_by_time
+from gatework.metrics.origin_sums import Difference, OriginSums, ratio
 
 __all__ = [
     "INTERVALS",
     "LEVELS",
-    "Difference",
     "Forecast",
     "ForecastSums",
     "forecast_figures",
@@ -48,14 +48,8 @@ class Forecast(NamedTuple):
     quantiles: Floats
 
 
-class Difference(NamedTuple):
-    """A model's figure less another's, and from which value to which it is in resamples of the times."""
-
-    value: float
-    interval: Interval
-
-
-class ForecastSums(NamedTuple):
+@dataclass(frozen=True)
+class ForecastSums(OriginSums):
     """What the figures of forecasts are computed from.
 
     Attributes:
@@ -63,71 +57,35 @@ class ForecastSums(NamedTuple):
         percents: the intervals that stand in them: 50, 80, 95.
     """
 
-    rows: Floats
     percents: tuple[int, ...]
 
-    def figures(self) -> dict[str, float]:
-        """mse, mae, rmse, mase, scaled_crps, and coverage_50, width_50, … of each interval; NaN without a future."""
-        return {name: float(value) for name, value in self._of(self.rows.sum(axis=0)).items()}
-
-    def intervals(
-        self, times: Array, *, block: int, resamples: int = 1000, seed: int = 0
-    ) -> dict[str, Interval]:
-        """Of each figure, the middle 95 % over resamples of whole times (`gatework.metrics.bootstrap.block_intervals`).
-
-        Args:
-            times: (O,) of each origin; all origins of one time stay together.
-            block: consecutive times that are drawn together, at least H: the errors of near origins are of the same
-                steps.
-            resamples, seed: how many, and of their draws.
+    def of(self, sums: Array) -> dict[str, Floats]:
+        """mse, mae, rmse, mase, scaled_crps, and coverage_50, width_50, … of each interval, each (…); NaN without a
+        future.
         """
-        sums = sums_by_time(self.rows, times)
-        return block_intervals(sums, self._of, block=block, resamples=resamples, seed=seed)
-
-    def differences(
-        self, other: ForecastSums, times: Array, *, block: int, resamples: int = 1000, seed: int = 0
-    ) -> dict[str, Difference]:
-        """Of each figure, this one's less the other's, with both over the same resamples of whole times.
-
-        Args:
-            other: of the same origins and intervals.
-            times, block, resamples, seed: as for `intervals`.
-
-        Raises:
-            ValueError: the other sums are of other origins or intervals.
-        """
-        if other.percents != self.percents or other.rows.shape != self.rows.shape:
-            raise ValueError(
-                f"sums of the shape {self.rows.shape} with intervals {self.percents} stand beside others of the shape "
-                f"{other.rows.shape} with intervals {other.percents}"
-            )
-        both = np.concatenate([self.rows, other.rows], axis=1)
-
-        def less(sums: Array) -> Mapping[str, Array]:
-            own, others = (self._of(half) for half in np.split(sums, 2, axis=-1))
-            return {name: own[name] - others[name] for name in own}
-
-        values = less(both.sum(axis=0))
-        sums = sums_by_time(both, times)
-        found = block_intervals(sums, less, block=block, resamples=resamples, seed=seed)
-        return {name: Difference(float(values[name]), found[name]) for name in found}
-
-    def _of(self, sums: Array) -> dict[str, Floats]:
-        """Each figure, (…), of sums (…, K)."""
         parts = dict(zip(_COUNTS, np.moveaxis(sums, -1, 0), strict=False))
-        count, mse = parts["count"], _ratio(parts["squares"], parts["count"])
+        count, mse = parts["count"], ratio(parts["squares"], parts["count"])
         figures = {
             "mse": mse,
-            "mae": _ratio(parts["absolutes"], count),
+            "mae": ratio(parts["absolutes"], count),
             "rmse": np.sqrt(mse),
-            "mase": _ratio(parts["scaled"], parts["scaled_count"]),
-            "scaled_crps": _ratio(parts["losses"], parts["sizes"]),
+            "mase": ratio(parts["scaled"], parts["scaled_count"]),
+            "scaled_crps": ratio(parts["losses"], parts["sizes"]),
         }
         for index, percent in enumerate(self.percents):
             place = len(_COUNTS) + 2 * index
-            figures[f"coverage_{percent}"] = _ratio(sums[..., place], count)
-            figures[f"width_{percent}"] = _ratio(sums[..., place + 1], count)
+            figures[f"coverage_{percent}"] = ratio(sums[..., place], count)
+            figures[f"width_{percent}"] = ratio(sums[..., place + 1], count)
         return figures
+
+    def differences(
+        self, other: Self, times: Array, *, block: int, resamples: int = 1000, seed: int = 0
+    ) -> dict[str, Difference]:
+        if other.percents != self.percents:
+            raise ValueError(
+                f"sums with the intervals {self.percents} stand beside others with {other.percents}"
+            )
+        return super().differences(other, times, block=block, resamples=resamples, seed=seed)
 
 
 def forecast_figures(
@@ -219,8 +177,3 @@ def _check(mean: Array, quantiles: Array, future: Array, levels: Array) -> dict[
         if all(len(place) for place in places):
             found[percent] = (int(places[0][0]), int(places[1][0]))
     return found
-
-
-def _ratio(part: Array, whole: Array) -> Floats:
-    """part / whole; NaN where whole is 0."""
-    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=np.asarray(whole) > 0)
