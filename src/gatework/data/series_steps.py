@@ -153,7 +153,7 @@ def _joined(raw: Sequence[RawSeries]) -> tuple[Whole, Times]:
     """Where each series begins, and the times of all."""
     arrays = [one.times for one in raw if one.times is not None]
     begins = np.cumsum([0, *(len(array) for array in arrays[:-1])])
-    return begins, np.concatenate(arrays).astype("datetime64[us]")
+    return begins, np.concatenate(arrays).view("datetime64[us]")
 
 
 def _irregular(raw: Sequence[RawSeries], times: Times, begins: Whole) -> InputError:
@@ -164,7 +164,7 @@ def _irregular(raw: Sequence[RawSeries], times: Times, begins: Whole) -> InputEr
         return InputError(raw[0].where, what, "Say it: frequency='h' or 'D' or 'MS'")
     for one in raw:
         assert one.times is not None
-        own = one.times.astype("datetime64[us]")
+        own = one.times.view("datetime64[us]")
         steps, off = likely.steps(own, own[0])
         if off.any():
             return _off_grid(one, int(np.flatnonzero(off)[0]), likely, f"most steps are a {likely.words}")
@@ -183,7 +183,7 @@ def _off_grid(one: RawSeries, place: int, frequency: Frequency, why: str) -> Inp
 
 def _on_grid(one: RawSeries, frequency: Frequency) -> StepSeries:
     assert one.times is not None
-    own = one.times.astype("datetime64[us]")
+    own = one.times.view("datetime64[us]")
     steps, off = frequency.steps(own, own[0])
     if off.any():
         raise _off_grid(one, int(np.flatnonzero(off)[0]), frequency, f"the frequency is {frequency}")
@@ -193,13 +193,15 @@ def _on_grid(one: RawSeries, frequency: Frequency) -> StepSeries:
         what = f"{shown_name(one.name)}the times {times} are in one step of frequency {frequency}"
         raise InputError(one.where, what, _FIX)
     filled, count = _filled(one, steps)
-    every = frequency.at(own[0], np.arange(max(len(filled.target), len(filled.future))))
+    every, length = own, max(len(filled.target), len(filled.future))
+    if length != len(own) or count:
+        every = frequency.at(own[0], np.arange(length))
     return StepSeries(filled, every[: len(filled.target)], every[len(filled.target) :], 0, count)
 
 
 def _as_observed(one: RawSeries) -> StepSeries:
     assert one.times is not None
-    own, count = one.times.astype("datetime64[us]"), len(one.target)
+    own, count = one.times.view("datetime64[us]"), len(one.target)
     return StepSeries(one, own[:count], own[count:], 0, 0)
 
 

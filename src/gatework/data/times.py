@@ -80,7 +80,7 @@ class TimeReader:
             array = array.dictionary_decode()
         if array.null_count:
             row = pyarrow.compute.index(array.is_null(), True).as_py()
-            raise InputError(place(row), f"the time ({self.column!r}) is missing", "Fill it in")
+            self._refuse_missing(place(row))
         kind = array.type
         if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
             return self._texts(array, place)
@@ -94,9 +94,7 @@ class TimeReader:
             return self._numbers(numbers.astype(np.int64), place)
         if not (pyarrow.types.is_timestamp(kind) or pyarrow.types.is_date(kind)):
             self._refuse(array[0].as_py(), place(0))
-        self._settle(
-            place(0), numbered=False, offset=pyarrow.types.is_timestamp(kind) and kind.tz is not None
-        )
+        self._settle(place, numbered=False, offset=pyarrow.types.is_timestamp(kind) and kind.tz is not None)
         return array.cast(pyarrow.timestamp("us"), safe=False).cast(pyarrow.int64()).to_numpy()
 
     def _texts(self, array: Any, place: Callable[[int], str]) -> npt.NDArray[np.int64]:
@@ -104,13 +102,16 @@ class TimeReader:
         import pyarrow.compute
 
         texts = pyarrow.compute.utf8_trim_whitespace(array)
+        empty = pyarrow.compute.index(texts, "").as_py()
+        if empty >= 0:
+            self._refuse_missing(place(empty))
         if not self._format:
             for unit, zone in (("us", None), ("us", "UTC"), ("ns", None), ("ns", "UTC")):
                 try:
                     times = texts.cast(pyarrow.timestamp(unit, zone))
                 except pyarrow.ArrowInvalid:
                     continue
-                self._settle(place(0), numbered=False, offset=zone is not None)
+                self._settle(place, numbered=False, offset=zone is not None)
                 return times.cast(pyarrow.timestamp("us"), safe=False).cast(pyarrow.int64()).to_numpy()
             if pyarrow.compute.all(pyarrow.compute.match_substring_regex(texts, r"^[+-]?\d{1,19}$")).as_py():
                 try:
@@ -120,7 +121,7 @@ class TimeReader:
             if self.numbered is not None:  # the cells before were ISO 8601, or whole numbers
                 self._refuse_first(texts, place)
             self._format = self._found_format(texts, place)
-        self._settle(place(0), numbered=False, offset=False)
+        self._settle(place, numbered=False, offset=False)
         return self._formatted(texts, self._format, place)
 
     def _found_format(self, texts: Any, place: Callable[[int], str]) -> str:
@@ -159,11 +160,15 @@ class TimeReader:
 
     @staticmethod
     def _rolled(texts: Any, form: str) -> list[str]:
-        """Texts whose day their month does not have, which Arrow reads as one of the first days of the next."""
+        """Texts that Arrow reads though they do not have the form: a day that their month does not have is one of the
+        first days of the next, and the year 20 that of the first century.
+        """
         import pyarrow.compute
 
         times = pyarrow.compute.strptime(texts, form, "us", error_is_null=True)
-        early = texts.filter(pyarrow.compute.less_equal(pyarrow.compute.day(times), 3)).unique()
+        early = pyarrow.compute.less_equal(pyarrow.compute.day(times), 3)
+        old = pyarrow.compute.less(pyarrow.compute.year(times), 1000)
+        early = texts.filter(pyarrow.compute.or_(early, old)).unique()
         return [text for text in early.to_pylist() if not _has_form(text, form)]
 
     def _refuse_first(self, texts: Any, place: Callable[[int], str]) -> None:
@@ -181,7 +186,7 @@ class TimeReader:
     def _numbers(self, numbers: npt.NDArray[np.int64], place: Callable[[int], str]) -> npt.NDArray[np.int64]:
         if self._whole is None:
             self._whole = _counted(numbers, self.column)
-        self._settle(place(0), numbered=self._whole == "steps", offset=False)
+        self._settle(place, numbered=self._whole == "steps", offset=False)
         if self._whole == "steps":
             return numbers.astype(np.int64)
         if self._whole == "years":
@@ -204,6 +209,8 @@ class TimeReader:
         for row, cell in enumerate(cells):
             if hasattr(cell, "to_timestamp"):  # a pandas.Period
                 cells[row] = cell = cell.to_timestamp()
+            if isinstance(cell, np.datetime64):
+                cells[row] = cell = cell.astype("datetime64[us]").item()
             if isinstance(cell, datetime.datetime):
                 offsets.add(cell.tzinfo is not None)
                 if len(offsets) > 1:
@@ -217,13 +224,13 @@ class TimeReader:
             what += f" where {place(0)} has {kinds[0]}" if row else ""
             raise InputError(place(row), what, "Give all times in one form") from error
 
-    def _settle(self, where: str, *, numbered: bool, offset: bool) -> None:
+    def _settle(self, place: Callable[[int], str], *, numbered: bool, offset: bool) -> None:
         """Keep what the cells are, or refuse them where those before were something else."""
         if self.offset is not None and self.offset != offset and not numbered and not self.numbered:
-            self._refuse_zone(where, offset)
+            self._refuse_zone(place(0), offset)
         if self.numbered is not None and self.numbered != numbered:
             what = f"the times ({self.column!r}) are whole numbers here and dates elsewhere"
-            raise InputError(where, what, "Give all times in one form")
+            raise InputError(place(0), what, "Give all times in one form")
         self.numbered, self.offset = numbered, offset
 
     def _refuse_zone(self, where: str, offset: bool) -> None:
@@ -232,6 +239,9 @@ class TimeReader:
             f"the time ({self.column!r}) has {has} offset from UTC where times before it have {others} offset"
         )
         raise InputError(where, what, _ZONE)
+
+    def _refuse_missing(self, where: str) -> None:
+        raise InputError(where, f"the time ({self.column!r}) is missing", "Fill it in, or take the row out")
 
     def _refuse(self, value: Any, where: str) -> None:
         raise InputError(where, f"the time ({self.column!r}) {value!r:.40} is no time", _EXAMPLE)
