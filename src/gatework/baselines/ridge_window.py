@@ -29,7 +29,8 @@ __all__ = ["RidgeWindow"]
 PENALTIES = tuple(10.0**exponent for exponent in range(-6, 2))
 MIDDLE = 1e-2
 MOST_VALUES = 20_000_000  # of all windows in the fit
-_ROUNDS = 100
+_ROUNDS = 100  # at most, for the weights
+_ROUNDS_TO_CHOOSE = 3  # for each penalty
 _SETTLED = 1e-6
 
 Array = npt.NDArray[Any]
@@ -153,16 +154,24 @@ class RidgeWindow(SeriesBaseline, Rival):
         gram = inputs.T @ inputs
         unit = float(np.trace(gram)) / len(gram)
         weight, least = np.zeros((inputs.shape[1], targets.shape[1])), np.inf
+        self.weight_, self.penalty_ = weight, penalties[0]
+        if unit == 0:  # all windows are constant
+            return
+
+        def solution(penalty: float, start: Floats, rounds: int) -> Floats:
+            factor = torch.linalg.cholesky(torch.from_numpy(gram + penalty * unit * np.eye(len(gram))))
+            return _solution(factor, inputs, targets, start, rounds)
+
         for penalty in sorted(penalties, reverse=True):
-            if unit > 0:
-                factor = torch.linalg.cholesky(torch.from_numpy(gram + penalty * unit * np.eye(len(gram))))
-                weight = _solution(factor, inputs, targets, weight)
+            weight = solution(penalty, weight, _ROUNDS_TO_CHOOSE)  # begun at the neighbour's
             error = float(np.nanmean((held[1] - held[0] @ weight) ** 2))
             if error < least:
                 self.weight_, self.penalty_, least = weight, penalty, error
+        if np.isnan(targets).any():
+            self.weight_ = solution(self.penalty_, self.weight_, _ROUNDS)
 
 
-def _solution(factor: torch.Tensor, inputs: Floats, targets: Floats, start: Floats) -> Floats:
+def _solution(factor: torch.Tensor, inputs: Floats, targets: Floats, start: Floats, rounds: int) -> Floats:
     """(L, H) the weights of the least squares over what is known of the targets.
 
     Where some are missing, each round puts the present weights' own values there and solves again: the fixed point is
@@ -176,7 +185,7 @@ def _solution(factor: torch.Tensor, inputs: Floats, targets: Floats, start: Floa
     if not missing.any():
         return solved(targets)
     weight = start
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         found = solved(np.where(missing, inputs @ weight, targets))
         change, weight = np.abs(found - weight).max(), found
         if change <= _SETTLED * np.abs(weight).max():
