@@ -55,6 +55,23 @@ def plain(data: SeriesData) -> list[tuple[str, list[str] | None, list[list[float
     ]
 
 
+# How the texts of an Arrow table may be held; polars gives views, and dictionaries of them for categories.
+TEXTS = (
+    pyarrow.string(),
+    pyarrow.large_string(),
+    pyarrow.string_view(),
+    pyarrow.dictionary(pyarrow.int32(), pyarrow.string()),
+)
+
+
+def _retyped(table: pyarrow.Table, kind: Any) -> pyarrow.Table:
+    texts = [field.type in (pyarrow.string(), pyarrow.large_string()) for field in table.schema]
+    for place, name in enumerate(table.column_names):
+        if texts[place]:
+            table = table.set_column(place, name, table[name].cast(pyarrow.string()).cast(kind))
+    return table
+
+
 def forms(frame: pandas.DataFrame, folder: Path) -> list[Any]:
     """A frame in every form that is read."""
     frame.to_csv(folder / "t.csv", index=False)
@@ -67,9 +84,24 @@ def forms(frame: pandas.DataFrame, folder: Path) -> list[Any]:
     dataset.save_to_disk(str(folder / "saved"))
     names = ("t.csv", "t.tsv", "t.csv.gz", "t.parquet", "t.jsonl", "saved")
     rows = frame.to_dict("records")
-    memory = [frame, pyarrow.Table.from_pandas(frame), dataset, frame.to_dict("list"), rows, iter(rows)]
+    table = pyarrow.Table.from_pandas(frame)
+    memory = [
+        frame,
+        *(_retyped(table, kind) for kind in TEXTS),
+        dataset,
+        frame.to_dict("list"),
+        rows,
+        iter(rows),
+    ]
     times = frame.columns[1] if len(frame.columns) == 3 and "unique_id" in frame else frame.columns[0]
-    return [*(folder / name for name in names), str(folder / "t.csv"), *memory, frame.set_index(times), texts]
+    return [
+        *(folder / name for name in names),
+        str(folder / "t.csv"),
+        *memory,
+        frame.set_index(times),
+        texts,
+        pyarrow.Table.from_pylist(texts),
+    ]
 
 
 def test_every_form_of_a_long_table(tmp_path: Path) -> None:
@@ -223,6 +255,14 @@ def test_rows_that_hold_a_series_each(tmp_path: Path) -> None:
         assert one.missing == 1
     with pytest.raises(InputError, match=r"has a start .* and no step of time"):
         read_series(ROWS)
+    first = {"item_id": "a", "start": "2024-01-01", "target": [1, 2]}
+    for change, said in (
+        ({}, "row 2: series 'a' is there a second time, after data, row 1"),
+        ({"item_id": "c", "target": [[1], [2]]}, "row 2: has 2 channels of target where 1 are wanted"),
+        ({"item_id": "c", "target": None}, "row 2: 'target' is NoneType"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_series([first, {**first, **change}], frequency="h")
     timed = {"target": [[1, 2, 3], [4, 5, 6]], "timestamp": ["2024-01-01", "2024-01-02", "2024-01-05"]}
     (one,) = read_series([timed]).series
     np.testing.assert_array_equal(one.target[[0, 1, 4]], [[1, 4], [2, 5], [3, 6]])

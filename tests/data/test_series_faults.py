@@ -61,7 +61,7 @@ def written(path: Path, text: str | bytes) -> Path:
             "series 'b', the time 2024-01-05 07:30:00 is no whole number of steps after 2024-01-01",
         ),
         ("ds,y", "ds,sales,y2", "t.csv"),
-        ("unique_id,ds,y\n", "unique_id;ds;y\n", "has 3 cells where the first line has 1"),
+        ("unique_id,ds,y\n", "unique_id;ds;y\n", "line 1: has no ',' between its cells but ';'"),
     ],
 )
 def test_a_fault_in_a_table_is_said(
@@ -76,7 +76,8 @@ def test_a_fault_in_a_table_is_said(
 def test_faults_of_files(tmp_path: Path) -> None:
     assert "is empty" in fault(written(tmp_path / "a.csv", ""))
     assert "has no rows" in fault(written(tmp_path / "a.csv", HEAD))
-    assert "';'" in fault(written(tmp_path / "a.csv", GOOD.replace(",", ";")))
+    decimal_comma = GOOD.replace(",", ";").replace(".5", ",5")
+    assert "line 1: has no ',' between its cells but ';'" in fault(written(tmp_path / "a.csv", decimal_comma))
     assert "is UTF-16 text" in fault(written(tmp_path / "a.csv", GOOD.encode("utf-16")))
     late = (GOOD + "c,2024-01-01,1\n" * 1000).encode() + b"c\xff,2024-01-01,1\n"
     assert "line 1020: byte 0xff" in fault(written(tmp_path / "a.csv", late))
@@ -106,6 +107,12 @@ def test_missing_and_misnamed_columns() -> None:
     assert "columns name 2 for the time" in fault(frame, {"time": "date|name"})
     assert "has no column of numbers" in fault(frame[["date", "name"]])
     long = frame.assign(item_id="a", B=1)
+    nested = pyarrow.table({"ds": ["2024-01-01", "2024-01-02"], "y": [{"a": 1}, {"a": 2}]})
+    for table in (nested, nested.to_pylist()):
+        assert "has no column" in fault(table, {"target": "z.a"})
+        assert "'y.a' is inside another one" in fault(table, {"target": "y.a"})
+    for wrong in (None, True, {"OT": 1}):
+        assert "Give a column's name" in fault(frame, {"target": wrong})
     assert "several columns of numbers that could be the target (OT, B)" in fault(long)
 
 
@@ -126,10 +133,15 @@ def test_kinds_of_missing_and_infinite_values() -> None:
         ([1, 2, [3], 4], "row 3: the cell of 'y' is [3]"),
         ([1, 2, {"a": 1}, 4], "row 3: the cell of 'y' is {'a': 1}"),
         (["1", "1_0", "2", "3"], "row 2: the cell of 'y' is '1_0'"),
+        ([1j, 1, 2, 3], "row 1: the cell of 'y' is 1j"),
+        (["１", "2", "3", "4"], "row 1: the cell of 'y' is '１'"),
         ([10**400, 1, 2, 3], "row 1: the cell of 'y' is"),
     ):
         assert said in fault({"ds": times, "y": cells}, {"target": "y"})
+    assert "1j" in fault({"ds": times, "y": np.array([1j] * 4)}, {"target": "y"})
     assert "has no value at all" in fault({"ds": times, "y": [None] * 4})
+    for numbers in ([1, 2], [[1, 2]], np.ones(3), np.ones((3, 2))):
+        assert "[{'target': [1, 2, 3]}]" in fault(numbers)
     both = pandas.DataFrame(
         {"item_id": list("aabb"), "timestamp": [*times[:2]] * 2, "target": [1, 2, None, None]}
     )
@@ -194,6 +206,7 @@ def test_times_that_are_no_times() -> None:
         (["2024-01-01", "01.02.2024"], "row 2: the time ('ds') '01.02.2024' is no time"),
         (["2024-01-01", 5], "row 2: the time ('ds') is int 5 where data, row 1 has str"),
         ([True, False], "is no time"),
+        (pandas.to_timedelta([1, 2], "h"), "is no time"),
         ([None, "2024-01-01"], "row 1: the time ('ds') is missing"),
     ):
         assert said in fault({"ds": cells, "y": [1, 2]}, {"time": "ds"}), cells
@@ -223,6 +236,9 @@ def test_frequencies_that_the_times_do_not_have() -> None:
     far = {"ds": ["2024-01-01 00:00:00", "2024-01-01 00:00:01", "9024-01-01 00:00:00"], "y": [1, 2, 3]}
     said = fault(far, frequency="s")
     assert "between 2024-01-01 00:00:01 and 9024-01-01" in said
+    stated = [{"target": [1, 2], "start": "2024-01-01", "freq": name} for name in ("D", "h")]
+    assert "data, row 2: its frequency is stated as h, and D is wanted" in fault(stated)
+    assert "data, row 1: its frequency is stated as D, and h is wanted" in fault(stated, frequency="h")
     mixed = [{"target": [1, 2], "time": list(days[:2])}, {"target": [1, 2]}]
     assert "data, row 2: has no dates where data, row 1 has" in fault(mixed)
 

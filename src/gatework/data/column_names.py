@@ -12,9 +12,17 @@ __all__ = ["columns_as_text", "is_several", "matching_columns"]
 
 
 def columns_as_text(columns: Mapping[str, str | int | Sequence[str]]) -> dict[str, str]:
-    """Columns as text: several as one, with `|` between them."""
+    """Columns as text: several as one, with `|` between them.
+
+    Raises:
+        InputError: what is given for one is neither a name, nor a place, nor a list of names.
+    """
+    for name, column in columns.items():
+        if not isinstance(column, str | int | list | tuple) or isinstance(column, bool):
+            what = f"{name!r} is {type(column).__name__} {column!r:.40}"
+            raise InputError("columns", what, "Give a column's name, its place, or a list of names")
     return {
-        name: str(column) if isinstance(column, str | int) else "|".join([*column, ""])
+        name: str(column) if isinstance(column, str | int) else "|".join([*map(str, column), ""])
         for name, column in columns.items()
     }
 

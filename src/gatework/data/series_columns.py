@@ -89,7 +89,12 @@ def columns_of_table(where: str, named: Mapping[str, str], kinds: Mapping[str, C
 def _given(where: str, named: Mapping[str, str], known: Iterable[str]) -> dict[str, tuple[str, ...]]:
     known = list(known)
     single = {role: name for role, name in named.items() if name in known or not is_several(name)}
-    check_columns(where, single, known)
+    for role, name in single.items():
+        if name not in known:
+            check_columns(where, {role: name}, known)
+            raise InputError(
+                where, f"the column {name!r} is inside another one", "Give it as a column of its own"
+            )
     roles: dict[str, tuple[str, ...]] = {role: (name,) for role, name in single.items()}
     for role, name in named.items():
         if role not in single:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from .arrow_cells import plain_array
 from .series_columns import TableColumns
 from .series_tables import SeriesTable, numbers_of
 from .times import TimeReader
@@ -233,10 +234,7 @@ def _encoded(cells: Any, column: str, place: Callable[[int], str]) -> tuple[list
             cells = pyarrow.array(cells, from_pandas=True)
         except (pyarrow.ArrowException, TypeError, ValueError, OverflowError):
             cells = pyarrow.array([None if cell is None else str(cell) for cell in cells])
-    if isinstance(cells, pyarrow.ChunkedArray):
-        cells = cells.combine_chunks()
-    if pyarrow.types.is_dictionary(cells.type):
-        cells = cells.dictionary_decode()
+    cells = plain_array(cells)
     found = cells.dictionary_encode()
     texts = [_text(value) for value in found.dictionary.to_pylist()]
     indices = found.indices.to_numpy(zero_copy_only=False)

@@ -80,11 +80,13 @@ def read_series(
     if paths is not None:
         reading = _read_files(_files(paths), named, time_format, frequency, like, notes)
     else:
+        _check_rows(data)
         single = isinstance(data, Mapping) and _is_one(data)
         table = series_table([data] if single else data)
         reading = _Reading(named, time_format, frequency, like, notes)
         reading.add(table, "")
     raw, table_columns, names = reading.finished()
+    _check_names(raw)
     return _data(raw, names, table_columns, notes, frequency, like)
 
 
@@ -280,6 +282,23 @@ def _wanted(named: dict[str, str], like: SeriesNames | None) -> dict[str, str]:
         return named
     roles = {"target": like.targets, "past": like.past, "future": like.future, "static": like.static}
     return {role: "|".join([*some, ""]) for role, some in roles.items() if some} | named
+
+
+def _check_rows(data: Any) -> None:
+    """Refuse numbers where rows belong."""
+    first = data[0] if isinstance(data, list | tuple | np.ndarray) and len(data) else None
+    if isinstance(first, int | float | list | tuple | np.ndarray | np.number):
+        what = f"is {type(first).__name__}, not a dict"
+        raise InputError("data, row 1", what, "Give a series as one row: [{'target': [1, 2, 3]}]")
+
+
+def _check_names(raw: Sequence[RawSeries]) -> None:
+    """Refuse two series with one name."""
+    first: dict[str, str] = {}
+    for one in raw:
+        if one.name and first.setdefault(one.name, one.where) != one.where:
+            what = f"series {one.name!r} is there a second time, after {first[one.name]}"
+            raise InputError(one.where, what, "Give each a name of its own, or its steps in one row")
 
 
 def _is_one(value: Mapping[str, Any]) -> bool:

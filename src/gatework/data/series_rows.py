@@ -202,6 +202,8 @@ def _matrix(
         return np.zeros((0, 0))
     if all(name in row for name in wanted):
         parts = [(name, part) for name in wanted for _, part in _channels(where, name, row[name])]
+        if len(parts) != len(wanted):
+            raise _unequal(where, len(parts), word, wanted)
     else:
         found = _parts(where, row, keys)
         if not all(name in found for name in wanted) and len(found) != len(wanted):
@@ -209,8 +211,7 @@ def _matrix(
             if not found or (len(wanted) > 1 and set(wanted) & row.keys()):
                 missing = next(name for name in wanted if name not in row)
                 raise InputError(where, f"has no {word} {missing!r}", nearest(missing, row).rstrip("."))
-            what = f"has {len(found)} channels of {word} where {len(wanted)} are wanted ({', '.join(wanted)})"
-            raise InputError(where, what, "Give a list for each, in this order")
+            raise _unequal(where, len(found), word, wanted)
         parts = (
             [(name, found[name]) for name in wanted] if set(wanted) <= found.keys() else list(found.items())
         )
@@ -219,6 +220,11 @@ def _matrix(
         shown = ", ".join(f"{name} {len(part):,}" for name, part in parts)
         raise InputError(where, f"its lists have unequal lengths ({shown})", "Give as many numbers in each")
     return np.stack([part for _, part in parts], axis=1)
+
+
+def _unequal(where: str, count: int, word: str, wanted: Sequence[str]) -> InputError:
+    what = f"has {count} channels of {word} where {len(wanted)} are wanted ({', '.join(wanted)})"
+    return InputError(where, what, "Give a list for each, in this order")
 
 
 def _channels(where: str, key: str, value: Any) -> list[tuple[str, Floats]]:

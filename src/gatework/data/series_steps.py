@@ -75,8 +75,17 @@ def steps_of(
         return _numbered(raw, frequency), None
     chosen = known or _chosen(raw, frequency)
     if chosen.kind == "regular":
+        _check_stated(raw, chosen)
         return [_on_grid(one, chosen) for one in raw], chosen
     return [_as_observed(one) for one in raw], chosen
+
+
+def _check_stated(raw: Sequence[RawSeries], chosen: Frequency) -> None:
+    for one in raw:
+        stated = Frequency.parse(one.frequency) if one.frequency else chosen
+        if (stated.unit, stated.count) != (chosen.unit, chosen.count):
+            what = f"{shown_name(one.name)}its frequency is stated as {one.frequency}, and {chosen} is wanted"
+            raise InputError(one.where, what, "Give series of one frequency")
 
 
 def check_rising(one: RawSeries) -> RawSeries:
@@ -137,12 +146,9 @@ def _chosen(raw: Sequence[RawSeries], frequency: str) -> Frequency:
         return typical_frequency(times, begins, "irregular")
     if frequency != "auto":
         return Frequency.parse(frequency).settled(times)
-    stated = {one.frequency for one in raw if one.frequency}
-    if len(stated) > 1:
-        what = f"the series have several frequencies ({', '.join(sorted(stated))})"
-        raise InputError(raw[0].where, what, "Forecast those of each by themselves")
-    if stated:
-        return Frequency.parse(stated.pop()).settled(times)
+    stated = next((one.frequency for one in raw if one.frequency), None)
+    if stated is not None:
+        return Frequency.parse(stated).settled(times)
     found = infer_frequency(times, begins)
     if found is None:
         raise _irregular(raw, times, begins)

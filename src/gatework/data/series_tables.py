@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ..errors import InputError, MissingExtraError
-from .files import open_binary
+from .arrow_cells import plain_array
+from .files import open_binary, read_lines
 from .series_columns import CellKind
 from .tables import Row, Source, file_format, is_frame, locate_rows
 from .times import looks_like_time
@@ -93,7 +94,7 @@ def series_table(source: Source) -> SeriesTable:
         if type(source).__name__ == "Series" and hasattr(source, "to_frame")
         else source
     )
-    if hasattr(frame, "columns") and hasattr(frame, "iloc"):
+    if hasattr(frame, "iloc"):
         return _pandas_table(frame)
     if hasattr(frame, "__arrow_c_stream__"):
         return _arrow_table(frame)
@@ -132,9 +133,9 @@ def _csv_table(path: Path, headless: bool, separator: str) -> SeriesTable:
     import pyarrow
     import pyarrow.csv
 
+    _check_separator(path, separator)
     head = list(itertools.islice(locate_rows(path, None, headless=headless), _SAMPLE))
     names = list(head[0].values)
-    _check_separator(path, names, separator)
     kinds = {name: _kind_of_texts([row.values[name] for row in head]) for name in names}
 
     def blocks(numbers: Sequence[str], others: Sequence[str]) -> Iterator[Block]:
@@ -197,12 +198,9 @@ def numbers_of(cells: Any, column: str, place: Callable[[int], str]) -> npt.NDAr
             return _finite(
                 np.array([_number(cell, column, place, row) for row, cell in enumerate(cells)]), column, place
             )
-    if isinstance(cells, pyarrow.ChunkedArray):
-        cells = cells.combine_chunks()
-    if pyarrow.types.is_dictionary(cells.type):
-        cells = cells.dictionary_decode()
+    cells = plain_array(cells)
     kind = cells.type
-    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
+    if pyarrow.types.is_string(kind):
         texts = pyarrow.compute.utf8_trim_whitespace(cells)
         missing = pyarrow.compute.is_in(texts, pyarrow.array(MISSING, texts.type))
         try:
@@ -238,8 +236,9 @@ def _finite(
     return numbers
 
 
-def _check_separator(path: Path, names: Sequence[str], separator: str) -> None:
-    other = next((mark for mark in ";\t|," if mark in names[0]), None) if len(names) == 1 else None
+def _check_separator(path: Path, separator: str) -> None:
+    _, first = next(read_lines(path))
+    other = next((mark for mark in ";\t|," if mark in first), None) if separator not in first else None
     if other is not None:
         fix = "Write commas between them (and points in numbers), or tabs with the suffix .tsv"
         raise InputError(f"{path}, line 1", f"has no {separator!r} between its cells but {other!r}", fix)
@@ -351,7 +350,10 @@ def _table_of_arrays(columns: Mapping[str, Any], where: str) -> SeriesTable:
         part = cells.iloc[begin:end] if hasattr(cells, "iloc") else cells[begin:end]
         if str(getattr(cells, "dtype", "object")) == "object":
             return list(part)
-        return pyarrow.array(part, from_pandas=True)
+        try:
+            return pyarrow.array(part, from_pandas=True)
+        except (pyarrow.ArrowException, TypeError, ValueError):  # complex numbers: it is said which cell
+            return list(part)
 
     def blocks(numbers: Sequence[str], others: Sequence[str]) -> Iterator[Block]:
         for begin in range(0, length, _ROWS):
@@ -418,7 +420,8 @@ def _kind_of_type(kind: Any) -> CellKind:
 
 def _kind_of_array(array: Any) -> CellKind:
     kind = _kind_of_type(array.type)
-    return _kind_of_texts(array.drop_null().to_pylist()) if kind == "text" else kind
+    cells = array.drop_null().to_pylist() if kind == "text" else []
+    return _kind_of_texts(cells) if cells and isinstance(cells[0], str) else kind
 
 
 def kind_of_cells(cells: Sequence[Any]) -> CellKind:
@@ -445,7 +448,9 @@ def _kind_of_texts(cells: Sequence[str]) -> CellKind:
 
 
 def _is_number(cell: Any) -> bool:
-    if isinstance(cell, str) and "_" in cell:
+    if isinstance(cell, str) and ("_" in cell or not cell.isascii()):  # Python's own ways of writing numbers
+        return False
+    if isinstance(cell, complex | np.complexfloating):
         return False
     try:
         float(cell)

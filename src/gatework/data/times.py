@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, MissingExtraError
+from .arrow_cells import plain_array
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -73,16 +74,12 @@ class TimeReader:
             import pyarrow.compute
         except ModuleNotFoundError as error:
             raise MissingExtraError("pyarrow", "tasks") from error
-        array = self._as_arrow(cells, place) if isinstance(cells, list) else cells
-        if isinstance(array, pyarrow.ChunkedArray):
-            array = array.combine_chunks()
-        if pyarrow.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
+        array = plain_array(self._as_arrow(cells, place) if isinstance(cells, list) else cells)
         if array.null_count:
             row = pyarrow.compute.index(array.is_null(), True).as_py()
             self._refuse_missing(place(row))
         kind = array.type
-        if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
+        if pyarrow.types.is_string(kind):
             return self._texts(array, place)
         if pyarrow.types.is_integer(kind):
             return self._numbers(array.to_numpy(), place)
