@@ -363,6 +363,24 @@ def test_memory_of_results_is_used_again_only_when_nothing_is_left_of_them() -> 
     assert third.data_ptr() == address
 
 
+def test_the_memory_that_waits_for_results_follows_what_is_in_use() -> None:
+    idle = result_pool._Idle()
+    idle.least, idle.most = 64, 4096
+    for size in range(100, 200):  # results of ever other sizes, two in use at once
+        for block in [idle.take(size), idle.take(size)]:
+            idle.give(block)
+    assert 500 < idle.bytes <= 2 * 2 * 199
+    newest = idle.blocks[199][-1]
+    assert idle.take(199) is newest and 100 not in idle.blocks
+    idle.give(newest)
+    for block in [idle.take(1000) for _ in range(9)]:
+        idle.give(block)
+    assert idle.bytes == 4000  # as many as may wait at all
+    for _ in range(2 * idle.window):
+        idle.give(idle.take(10))
+    assert idle.bytes <= 64
+
+
 def test_nothing_is_said_as_python_ends_with_results_in_use() -> None:
     code = """
 import torch, gatework as gw

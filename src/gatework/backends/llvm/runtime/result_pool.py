@@ -8,7 +8,7 @@ gone are kept for the next tensor of similar size.
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
+from collections import OrderedDict
 from collections.abc import Sequence
 from math import prod
 
@@ -23,28 +23,47 @@ _LINE = 64
 class _Idle:
     """Blocks that wait, by their size.
 
-    Args:
-        most: bytes that may wait.
+    Batches of other lengths want other sizes. As many bytes may wait as `share` times what was in use at once in the
+    last `window` takes or a little more, at least `least` and at most `most`: beyond that, blocks of the sizes that were
+    wanted least recently go back to the system.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.blocks: dict[int, list[np.ndarray]] = defaultdict(list)
-        self.bytes = 0
+    share, window = 2, 512
+    least, most = 1 << 26, 1 << 30
+
+    def __init__(self) -> None:
+        self.blocks: OrderedDict[int, list[np.ndarray]] = OrderedDict()  # the size wanted last stands last
+        self.bytes = self.in_use = self.takes = 0
+        self.peaks = [0, 0]  # bytes in use at once: in the window before this one, and in this one
         self.lock = threading.RLock()  # a finaliser may run while its own thread holds it
 
     def take(self, size: int) -> np.ndarray:
         with self.lock:
-            if self.blocks[size]:
-                self.bytes -= size
-                return self.blocks[size].pop()
+            self.in_use += size
+            self.takes += 1
+            if self.takes % self.window == 0:
+                self.peaks = [self.peaks[1], 0]
+            self.peaks[1] = max(self.peaks[1], self.in_use)
+            if size in self.blocks:
+                self.blocks.move_to_end(size)
+                return self._pop(size)
         return np.empty(size, np.uint8)
 
     def give(self, block: np.ndarray) -> None:
         with self.lock:
-            if self.bytes + block.size <= self.most:
-                self.bytes += block.size
-                self.blocks[block.size].append(block)
+            self.in_use -= block.size
+            self.bytes += block.size
+            self.blocks.setdefault(block.size, []).append(block)
+            self.blocks.move_to_end(block.size)
+            while self.bytes > min(self.most, max(self.least, self.share * max(self.peaks))):
+                self._pop(next(iter(self.blocks)))
+
+    def _pop(self, size: int) -> np.ndarray:
+        block = self.blocks[size].pop()
+        self.bytes -= size
+        if not self.blocks[size]:
+            del self.blocks[size]
+        return block
 
     def release(self) -> None:
         with self.lock:
@@ -52,7 +71,7 @@ class _Idle:
             self.bytes = 0
 
 
-_idle = _Idle(1 << 30)
+_idle = _Idle()
 
 
 class _Lease(np.ndarray):
