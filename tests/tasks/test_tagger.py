@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import gatework as gw
+from gatework.baselines import AveragedPerceptron
 from gatework.data import Scheme, Tagging, is_well_formed, scheme_of, spans_of
 from gatework.errors import InputError, RunError
 from gatework.layers.linear_chain import Chain
@@ -259,6 +260,24 @@ def test_gazetteers_are_features_and_travel_with_the_run(tmp_path: Path) -> None
     assert gw.load(tmp_path / "run").predict("to new york") == trained.predict("to new york")
     with pytest.raises(InputError, match="side path"):
         Tagger(**options | {"side_path": False}).fit(rows)
+
+
+def test_several_trainings_read_the_data_and_fit_the_rival_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    read, fit = Tagger._read, AveragedPerceptron.fit
+    monkeypatch.setattr(Tagger, "_read", lambda *given: calls.append("read") or read(*given))
+    monkeypatch.setattr(AveragedPerceptron, "fit", lambda *given: calls.append("fit") or fit(*given))
+    rows, options = sentences(60), SMALL | {"rivals": True, "max_steps": 2}
+    Tagger(**options, restarts=3).fit(rows, out=tmp_path / "several")
+    assert calls == ["read", "fit"]
+    alone = Tagger(**options, seed=1).fit(rows, out=tmp_path / "alone")
+    second = gw.load(tmp_path / "several" / "restarts" / "2")
+    assert second.metrics_ == alone.metrics_
+    assert "perceptron" in second.metrics_["baselines"]
+    for file in ("rival-perceptron.safetensors", "model.safetensors"):
+        assert (second.run_.path / file).read_bytes() == (alone.run_.path / file).read_bytes()
 
 
 STREAMING = SMALL | {"crf": False, "bidirectional": False, "learn_label": False, "epochs": 2}

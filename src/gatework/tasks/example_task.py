@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel
 from torch import nn
@@ -20,15 +20,16 @@ from gatework.tasks.base import Task
 from gatework.tasks.batches import answer_in_batches
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.options import ExampleOptions
-from gatework.tasks.rivals import fit_rivals, read_rivals
+from gatework.tasks.rivals import copy_rivals, fit_rivals, read_rivals
 from gatework.tasks.tokens import warn_of_unknown
-from gatework.training import ExampleProblem, ParameterGroup, Problem, StepLoss, total_loss
+from gatework.training import ExampleProblem, ParameterGroup, Problem, RunFolder, StepLoss, total_loss
 from gatework.training.nested import to_device
 from gatework.training.problem import LOSS
 
 __all__ = ["Example", "ExampleTask"]
 
 HELD_BACK = 0.05
+T = TypeVar("T")
 
 
 class Example(NamedTuple):
@@ -133,11 +134,13 @@ class ExampleTask(Task):
     # The lifecycle
 
     def _prepare(self, data: TrainingData, keep: Artifacts) -> None:
-        train = self._examples(data.train, data.columns)
-        if data.valid is None:
-            train, self._valid = self._hold_back(train)
-        else:
-            self._valid = self._examples(data.valid, data.columns)
+        def read() -> tuple[list[Example], list[Example]]:
+            train = self._examples(data.train, data.columns)
+            if data.valid is None:
+                return self._hold_back(train)
+            return train, self._examples(data.valid, data.columns)
+
+        train, self._valid = self._once("examples", read)
         self._learn(train, keep)
         self._fit_rivals(train, keep)
         self._train_rows = self._pack(self._augmented(train), self.options_.max_length)
@@ -146,11 +149,24 @@ class ExampleTask(Task):
         data.sources.note("validation", self._valid_rows.sha256())
 
     def _fit_rivals(self, train: Sequence[Example], keep: Artifacts) -> None:
-        def fit() -> None:
+        def fit() -> RunFolder:
             inputs, outputs = [each.input for each in train], [each.output for each in train]
             fit_rivals(self._rivals(), inputs, outputs, self.run_, self._say)
+            return self.run_
 
-        keep.first(fit, lambda: None)
+        def fit_once() -> None:
+            fitted = self._once("rivals", fit)
+            copy_rivals([type(rival) for rival in self._rivals()], fitted, self.run_)
+
+        keep.first(fit_once, lambda: None)
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives, or gave the first of several trainings on the same data."""
+        if self._common is None:
+            return make()
+        if name not in self._common:
+            self._common[name] = make()
+        return cast("T", self._common[name])
 
     @cached_property
     def rivals_(self) -> Mapping[str, Rival]:

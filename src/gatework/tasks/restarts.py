@@ -94,6 +94,7 @@ class RestartLifecycle(Lifecycle):
         """Train each run that is not finished, and make the best one the run's own."""
         count, first_seed = options["restarts"], options.get("seed", 0)
         trained: list[RestartLifecycle] = []
+        common: dict[str, Any] = {}
         for number in range(1, count + 1):
             folder = run.path / RESTARTS / str(number)
             begun = (folder / CONFIG).exists()
@@ -101,7 +102,9 @@ class RestartLifecycle(Lifecycle):
             own = self._given() if begun else {**options, **self._first_cells(run)}
             own |= {"restarts": 1, "seed": seed}
             self._say(f"Training {number} of {count}, with seed {seed}:")
-            child = type(self)(**own).fit(**training, out=folder, resume=begun)
+            child = type(self)(**own)
+            child._common = common
+            child.fit(**training, out=folder, resume=begun)
             if child.result_.stopped == "interrupted":
                 self.result_, self.run_ = child.result_, run
                 return
@@ -139,7 +142,9 @@ class RestartLifecycle(Lifecycle):
             for file in best.run_.path.iterdir():
                 if file.is_file() and file.name not in (COMPLETE, CONFIG) and not is_passing(file):
                     shutil.copyfile(file, run.path / file.name)
-        self.__dict__ |= {name: value for name, value in vars(best).items() if name != "options"}
+        self.__dict__ |= {
+            name: value for name, value in vars(best).items() if name not in ("options", "_common")
+        }
         self.run_ = run
         self.metrics_ = {**best.metrics_, "restarts": figures}
         config = best.run_.read_config()

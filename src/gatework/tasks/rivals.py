@@ -12,7 +12,7 @@ from gatework.baselines import Rival
 from gatework.errors import RunError
 from gatework.training import RunFolder
 
-__all__ = ["fit_rivals", "read_rivals"]
+__all__ = ["copy_rivals", "fit_rivals", "read_rivals"]
 
 
 def fit_rivals(
@@ -41,6 +41,13 @@ def fit_rivals(
         arrays = rival.fit(inputs, outputs).to_arrays()
         run.write_tensors(_file(rival.name), {name: torch.from_numpy(a) for name, a in arrays.items()})
         say(f"The baseline {rival.name} is fitted ({time.perf_counter() - start:.0f} s).")
+
+
+def copy_rivals(kinds: Sequence[type[Rival]], source: RunFolder, run: RunFolder) -> None:
+    """Give a run the rivals that another one has, but for those that it has itself; the same training data is meant."""
+    for file in (_file(kind.name) for kind in kinds):
+        if (source.path / file).exists() and not (run.path / file).exists():
+            run.write_tensors(file, source.read_tensors(file))
 
 
 def read_rivals(kinds: Sequence[type[Rival]], run: RunFolder) -> dict[str, Rival]:

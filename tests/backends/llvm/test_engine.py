@@ -371,7 +371,8 @@ def test_the_memory_that_waits_for_results_follows_what_is_in_use() -> None:
             idle.give(block)
     assert 500 < idle.bytes <= 2 * 2 * 199
     newest = idle.blocks[199][-1]
-    assert idle.take(199) is newest and 100 not in idle.blocks
+    assert idle.take(199) is newest
+    assert 100 not in idle.blocks
     idle.give(newest)
     for block in [idle.take(1000) for _ in range(9)]:
         idle.give(block)

@@ -23,9 +23,9 @@ _LINE = 64
 class _Idle:
     """Blocks that wait, by their size.
 
-    Batches of other lengths want other sizes. As many bytes may wait as `share` times what was in use at once in the
-    last `window` takes or a little more, at least `least` and at most `most`: beyond that, blocks of the sizes that were
-    wanted least recently go back to the system.
+    Batches of other lengths want other sizes. As many bytes may wait as `share` times what was in use at once in
+    the last `window` takes or a little more, at least `least` and at most `most`: beyond that, blocks of the sizes
+    that were wanted least recently go back to the system.
     """
 
     share, window = 2, 512
