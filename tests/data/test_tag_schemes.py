@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from gatework.data import Scheme, Span, allowed_moves, is_well_formed, scheme_of, spans_of, tags_of
+from gatework.data import Scheme, Span, allowed_moves, is_well_formed, odd_tags, scheme_of, spans_of, tags_of
 
 GOLDEN: list[tuple[str, Scheme, list[tuple[int, int, str]]]] = [
     ("B-a I-a O B-b", "BIO", [(0, 2, "a"), (3, 4, "b")]),
@@ -101,3 +101,8 @@ def test_allowed_moves_are_those_of_well_formed_sentences(scheme: Scheme, letter
 )
 def test_the_scheme_follows_from_the_tags(tags: str, scheme: Scheme) -> None:
     assert scheme_of(tags.split()) == scheme
+
+
+def test_tags_of_no_letter_are_odd_beside_others_alone() -> None:
+    assert odd_tags(["O", "B-a", "x", "I-a", "NOUN"]) == ["NOUN", "x"]
+    assert odd_tags(["O", "B-a", "I-a"]) == odd_tags(["O", "NOUN", "x"]) == odd_tags([]) == []

@@ -209,6 +209,17 @@ def test_malformed_data_is_repaired_and_said_or_refused(capsys: pytest.CaptureFi
         Tagger(**SMALL | {"malformed_tags": "error"}).fit(rows, valid=rows)
 
 
+def test_one_tag_that_marks_no_span_is_said_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [*sentences(30), {"tokens": ["oslo", "now"], "tags": ["city", "O"], "label": "travel"}]
+    trained = Tagger(**SMALL | {"max_steps": 1}).fit(rows, valid=sentences(5))
+    said = capsys.readouterr().err
+    assert said.count("warning") == 1
+    assert "data, row 31 has the tag 'city', which marks no span" in said
+    assert trained.tag_set_.scheme == "plain"
+    with pytest.raises(InputError, match=r"row 31: has the tag 'city'.*malformed_tags=repair"):
+        Tagger(**SMALL | {"malformed_tags": "error"}).fit(rows, valid=rows)
+
+
 def test_what_training_has_not_seen_is_counted_and_still_evaluated(
     model: Tagger, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "Span",
     "allowed_moves",
     "is_well_formed",
+    "odd_tags",
     "scheme_of",
     "spans_of",
     "tags_of",
@@ -56,6 +57,13 @@ def _split(tag: str) -> tuple[str, str]:
     if tag == OUTSIDE:
         return OUTSIDE, ""
     return (_LETTERS[letter], kind) if hyphen and kind and letter in _LETTERS else ("", tag)
+
+
+def odd_tags(tags: Iterable[str]) -> list[str]:
+    """Of tags that are read as plain ones although some of them are a letter and a type: those that are not, sorted."""
+    parts = {tag: _split(tag)[0] for tag in tags if tag != OUTSIDE}
+    odd = sorted(tag for tag, letter in parts.items() if not letter)
+    return odd if len(odd) < len(parts) else []
 
 
 def scheme_of(tags: Iterable[str]) -> Scheme:

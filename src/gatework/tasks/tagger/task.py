@@ -19,6 +19,7 @@ from gatework.data import (
     Tagging,
     feature_rows,
     is_well_formed,
+    odd_tags,
     read_tagged,
     scheme_of,
     spans_of,
@@ -112,7 +113,10 @@ class Tagger(ExampleTask):
             read_tagged(data, columns, tag_column=options.tag_column, cut_spans=options.cut_spans)
         )
         self._say_of(sentences)
-        scheme = scheme_of({tag for each in sentences for tag in each.tags})
+        seen = {tag for each in sentences for tag in each.tags}
+        scheme = scheme_of(seen)
+        if odd := odd_tags(seen):
+            self._say_of_odd(odd, sentences)
         malformed = [each for each in sentences if not is_well_formed(each.tags, scheme)]
         if malformed:
             first, count = malformed[0], len(malformed)
@@ -142,6 +146,19 @@ class Tagger(ExampleTask):
             done = "dropped" if self.options_.cut_spans == "drop" else "widened"
             count = sum(each.cut for each in cut)
             self._say(f"{count:,} spans that do not fit the words are {done}, the first at {cut[0].where}.")
+
+    def _say_of_odd(self, odd: Sequence[str], sentences: Sequence[TaggedSentence]) -> None:
+        """Spans are no spans where one tag is neither O nor a letter and a type."""
+        first = next(each for each in sentences if not {*odd}.isdisjoint(each.tags))
+        what = f"has the tag {odd[0]!r}, which marks no span by B, I, E or S, as other tags do"
+        if self.options_.malformed_tags == "error":
+            raise InputError(
+                first.where, what, "Mend it, or give malformed_tags=repair: each word is then by itself"
+            )
+        others = f", and {len(odd) - 1:,} more such tags" if len(odd) > 1 else ""
+        self._say(
+            f"warning: {first.where} {what}{others}: all tags are read as plain ones, each word by itself."
+        )
 
     def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
         options = self.options_
