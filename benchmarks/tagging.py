@@ -31,12 +31,14 @@ CONFIG = "snips.yaml"
 VARIANTS: dict[str, list[str]] = {
     "whole": [],
     "no_crf": ["crf=false"],
-    "no_side_path": ["side_path=false"],
+    "no_side_path": ["side_path=false", "span_lists=false"],
+    "no_span_lists": ["span_lists=false"],
     "no_characters": ["character_size=0", "subword_rows=0"],
     "no_replacement": ["replaced_copies=0"],
     "words_alone": [
         "crf=false",
         "side_path=false",
+        "span_lists=false",
         "character_size=0",
         "subword_rows=0",
         "replaced_copies=0",

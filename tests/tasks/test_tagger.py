@@ -22,6 +22,7 @@ from gatework.tasks.tagger import Tagger
 from gatework.tasks.tagger.decoding import decode
 from gatework.tasks.tagger.mentions import replaced
 from gatework.tasks.tagger.network import Scores
+from gatework.tasks.tagger.span_lists import SpanLists
 from gatework.tasks.tagger.tag_set import Gazetteers, TagSet
 from tests.tolerances import GRADIENTS, close_to
 
@@ -271,6 +272,48 @@ def test_gazetteers_are_features_and_travel_with_the_run(tmp_path: Path) -> None
     assert gw.load(tmp_path / "run").predict("to new york") == trained.predict("to new york")
     with pytest.raises(InputError, match="side path"):
         Tagger(**options | {"side_path": False}).fit(rows)
+
+
+def test_span_lists_leave_a_sentences_own_spans_out() -> None:
+    words = [["to", "New", "york"], ["to", "york"], ["new", "york", "or", "Oslo"]]
+    tags = [("O", "B-city", "I-city"), ("O", "B-name"), ("B-city", "I-city", "O", "B-city")]
+    taggings = [Tagging(each) for each in tags]
+    lists = SpanLists.learn(words, taggings, "BIO")
+    assert lists.counts == {"new york": {"city": 2}, "york": {"name": 1}, "oslo": {"city": 1}}
+    found = lists.marks(["york", "new", "york", "in"])
+    assert found == {
+        "has city": [True, True, True, False],
+        "has name": [True, False, True, False],
+        "B city": [False, True, False, False],
+        "E city": [False, False, True, False],
+        "S name": [True, False, True, False],
+    }
+    own = lists.marks(words[2], taggings[2])  # another sentence has New York, none has Oslo
+    assert own["B city"] == own["has city"][:1] + [False] * 3 == [True, False, False, False]
+    assert "S city" not in own
+    assert lists.marks(words[1], taggings[1]) == {"has city": [False, True]}
+    assert lists.joined(lists).counts["new york"] == {"city": 4}
+
+
+def test_span_lists_travel_with_the_run(tmp_path: Path) -> None:
+    options = SMALL | {"span_lists": True, "max_steps": 5}
+    trained = Tagger(**options).fit(sentences(40), valid=sentences(5), out=tmp_path / "run")
+    known, unknown = (trained._encode(["go", "to", city]) for city in ("rome", "roma"))
+    assert len(known["features"]) > len(unknown["features"])
+    alone = Example("", ["to", "rome"], Tagging(("O", "B-city")))
+    first = Tagger(**options).fit(
+        [{"tokens": ["to", "rome"], "tags": ["O", "B-city"]}] * 2, valid=sentences(5)
+    )
+    assert len(first._encode_training(alone)["features"]) == len(first._encode(*alone[1:])["features"])
+    loaded = gw.load(tmp_path / "run")
+    assert loaded.predict("to new york") == trained.predict("to new york")
+    other = Tagger(**SMALL | {"max_steps": 2}).fit(sentences(40), valid=sentences(5), out=tmp_path / "other")
+    with pytest.raises(InputError, match="span_lists"):
+        gw.load(tmp_path / "run", other.run_.path)
+    further = Tagger(max_steps=1, rivals=False, device="cpu").fit(sentences(10), from_run=tmp_path / "run")
+    assert sum(further._span_lists.counts["rome"].values()) > sum(trained._span_lists.counts["rome"].values())
+    with pytest.raises(InputError, match="side path"):
+        Tagger(**options | {"side_path": False}).fit(sentences(10))
 
 
 def test_several_trainings_read_the_data_and_fit_the_rival_once(

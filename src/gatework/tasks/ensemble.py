@@ -101,7 +101,8 @@ class EnsembleLifecycle(RestartLifecycle):
         other._check_fitted()
         paths = f"{other.run_.path} and {self.run_.path}"
         for file, learned in self.learned_.items():
-            if other.learned_[file].to_json() != learned.to_json():
+            own = other.learned_.get(file)  # none where an option says that nothing is learned
+            if own is None or own.to_json() != learned.to_json():
                 fix = "Train the runs on the same data; only their seeds and networks may differ."
                 raise InputError("ensemble", f"the {file} of {paths} differ", fix)
         for option in self.ensemble_options:

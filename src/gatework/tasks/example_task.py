@@ -61,6 +61,10 @@ class ExampleTask(Task):
     def _encode(self, input: Any, output: Any = None) -> Fields:
         """The arrays of an input and, in training, of its output."""
 
+    def _encode_training(self, example: Example) -> Fields:
+        """As `_encode`, of an example that the network is trained on."""
+        return self._encode(example.input, example.output)
+
     @abstractmethod
     def _collate(self, rows: Sequence[Fields]) -> Any:
         """A batch of encoded examples, or of encoded inputs alone: nested tensors on the CPU."""
@@ -143,7 +147,7 @@ class ExampleTask(Task):
         train, self._valid = self._once("examples", read)
         self._learn(train, keep)
         self._fit_rivals(train, keep)
-        self._train_rows = self._pack(self._augmented(train), self.options_.max_length)
+        self._train_rows = self._pack_training(self._augmented(train), self.options_.max_length)
         self._valid_rows = self._pack(self._valid)
         data.sources.note("training", self._train_rows.sha256())
         data.sources.note("validation", self._valid_rows.sha256())
@@ -211,12 +215,16 @@ class ExampleTask(Task):
         train = [example for index, example in enumerate(examples) if index not in held]
         return train, [example for index, example in enumerate(examples) if index in held]
 
-    def _pack(self, examples: Sequence[Example], most: int | None = None) -> Packed:
+    def _pack(self, examples: Sequence[Example]) -> Packed:
+        """The examples as arrays."""
+        return Packed.from_rows([self._encode(each.input, each.output) for each in examples])
+
+    def _pack_training(self, examples: Sequence[Example], most: int) -> Packed:
         """The examples as arrays; those with more than `most` entries in a field are left out."""
         rows, long = [], []
         for example in examples:
-            row = self._encode(example.input, example.output)
-            if most is None or max(len(row[field]) for field in self.fields) <= most:
+            row = self._encode_training(example)
+            if max(len(row[field]) for field in self.fields) <= most:
                 rows.append(row)
             else:
                 long.append(example)

@@ -81,6 +81,11 @@ class TaggerOptions(RivalOptions, VectorOptions):
         (),
         description="files of names, an entry a line: words in an entry have its file as a feature of the side path",
     )
+    span_lists: Inherited[bool] = Field(
+        False,
+        description="the spans of the training data are lists of names too, one a type, as features of the side path; "
+        "a training sentence is looked up in the lists of all others",
+    )
 
     replaced_copies: int = Field(
         0,

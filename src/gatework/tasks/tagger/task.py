@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -43,6 +44,7 @@ from gatework.tasks.tagger.decoding import Answer, decode
 from gatework.tasks.tagger.mentions import replaced
 from gatework.tasks.tagger.network import TaggedBatch, TaggerEnsemble, TaggerNetwork, collate, losses
 from gatework.tasks.tagger.options import TaggedRecord, TaggerInput, TaggerOptions, TaggerSettings
+from gatework.tasks.tagger.span_lists import SpanLists
 from gatework.tasks.tagger.tag_set import Gazetteers, TagSet
 from gatework.tasks.tagger.word_stream import WordStream
 from gatework.tasks.tokens import unknown_share
@@ -55,7 +57,7 @@ from gatework.training.nested import to_device
 __all__ = ["Tagger"]
 
 WORDS, TAGS, GAZETTEERS, MOST_FREQUENT = "words.json", "tags.json", "gazetteers.json", "most_frequent.json"
-TEMPERATURES = "temperatures.json"
+TEMPERATURES, SPAN_LISTS = "temperatures.json", "span_lists.json"
 _LONGEST = 2000  # words of a sentence that are tagged
 _CALIBRATED = 2000  # sentences of the validation data that the temperatures are chosen on
 
@@ -94,6 +96,7 @@ class Tagger(ExampleTask):
         "learn_label",
         "side_path",
         "side_rows",
+        "span_lists",
         "subword_rows",
         "bidirectional",
     )
@@ -162,9 +165,10 @@ class Tagger(ExampleTask):
 
     def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
         options = self.options_
-        if options.gazetteers and not options.side_path:
-            what = "are features of the side path, which is switched off"
-            raise InputError("option gazetteers", what, "Leave them out, or give side_path=true.")
+        for name in ("gazetteers", "span_lists"):
+            if getattr(options, name) and not options.side_path:
+                what = "are features of the side path, which is switched off"
+                raise InputError(f"option {name}", what, "Leave them out, or give side_path=true.")
         self.vocabulary_ = keep.get(
             WORDS,
             WordVocabulary,
@@ -179,6 +183,10 @@ class Tagger(ExampleTask):
         self.tag_set_ = keep.get(TAGS, TagSet, lambda: TagSet.learn(taggings, with_label=options.learn_label))
         self.gazetteers_ = keep.get(GAZETTEERS, Gazetteers, lambda: Gazetteers.read(options.gazetteers))
         inputs = [each.input for each in train]
+        self._span_lists = SpanLists(counts={})
+        if options.span_lists:
+            lists = partial(SpanLists.learn, inputs, taggings, self.tag_set_.scheme)
+            self._span_lists = keep.get(SPAN_LISTS, SpanLists, lists, lambda known: known.joined(lists()))
         self._most_frequent = keep.own(
             MOST_FREQUENT, MostFrequentTag, lambda: MostFrequentTag().fit(inputs, taggings)
         )
@@ -207,10 +215,18 @@ class Tagger(ExampleTask):
 
     def _encode(self, input: Any, output: Tagging | None = None) -> Fields:
         words = self._words(input)[:_LONGEST] if output is None else input
+        return self._fields(words, output, own=None)
+
+    def _encode_training(self, example: Example) -> Fields:
+        return self._fields(example.input, example.output, own=example.output)
+
+    def _fields(self, words: Sequence[str], output: Tagging | None, own: Tagging | None) -> Fields:
+        """The arrays of a sentence; `own` as for `SpanLists.marks`."""
         fields = dict(self.vocabulary_.encode(words, self.options_.subword_rows))
         if self.options_.side_path:
-            own = token_features(words, self.gazetteers_.marks(words), ahead=self.options_.bidirectional)
-            rows = feature_rows(own, self.options_.side_rows)
+            lists = self.gazetteers_.marks(words) | self._span_lists.marks(words, own, self.tag_set_.scheme)
+            features = token_features(words, lists, ahead=self.options_.bidirectional)
+            rows = feature_rows(features, self.options_.side_rows)
             fields["features"] = np.asarray([row for rows_of_word in rows for row in rows_of_word], np.int32)
             fields["feature_counts"] = np.asarray([len(rows_of_word) for rows_of_word in rows], np.int32)
             if self.tag_set_.labels:
@@ -417,9 +433,10 @@ class Tagger(ExampleTask):
             or self.members_
             or self.tag_set_.labels
             or options.gazetteers
+            or options.span_lists
         ):
             what = "reads whole sentences: its tags depend on words that come later"
-            fix = "Train with bidirectional=false, crf=false and learn_label=false, and without gazetteers."
+            fix = "Train with bidirectional=false, crf=false and learn_label=false, without gazetteers and span_lists."
             raise InputError("word_stream", what, fix)
         network = cast("TaggerNetwork", self.network_)
         return WordStream(network, self.vocabulary_, self.tag_set_)
