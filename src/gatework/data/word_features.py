@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 __all__ = ["feature_rows", "hashed", "token_features", "word_shape"]
 
@@ -13,6 +14,7 @@ _LONGEST = 32  # characters of a word that a feature holds
 _RUN = re.compile(r"(.)\1{2,}")
 
 
+@lru_cache(maxsize=1 << 16)
 def word_shape(word: str) -> str:
     """A word, its letters as `X` or `x`, its digits as `d`, at most two alike in a row: `O'Brien27`, `X'Xxxdd`."""
     letters = [

@@ -215,12 +215,12 @@ class Tagger(ExampleTask):
 
     def _encode(self, input: Any, output: Tagging | None = None) -> Fields:
         words = self._words(input)[:_LONGEST] if output is None else input
-        return self._fields(words, output, own=None)
+        return self._sentence(words, output, own=None)
 
     def _encode_training(self, example: Example) -> Fields:
-        return self._fields(example.input, example.output, own=example.output)
+        return self._sentence(example.input, example.output, own=example.output)
 
-    def _fields(self, words: Sequence[str], output: Tagging | None, own: Tagging | None) -> Fields:
+    def _sentence(self, words: Sequence[str], output: Tagging | None, own: Tagging | None) -> Fields:
         """The arrays of a sentence; `own` as for `SpanLists.marks`."""
         fields = dict(self.vocabulary_.encode(words, self.options_.subword_rows))
         if self.options_.side_path:

@@ -46,7 +46,7 @@ class WordStream:
         state = output["output"] if isinstance(output, dict) else output
         scores = self._weight @ state.numpy()[0] + self._bias + self._forbidden[self._tag]
         if self._side is not None:
-            scores += self._side[self._features(word, len(self._side))].sum(0)
+            scores += np.add.reduce(self._side.take(self._features(word, len(self._side)), axis=0))
         self._tag = int(scores.argmax())
         return self._tags[self._tag], float(1 / np.exp(scores - scores[self._tag]).sum())
 
