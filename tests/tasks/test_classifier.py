@@ -13,6 +13,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score
 
 import gatework as gw
+from gatework.baselines.linear_text import LinearText
 from gatework.errors import InputError, RunError
 from gatework.tasks.classifier import Classifier
 from gatework.tasks.classifier.figures import label_remarks, label_scores, probability_figures
@@ -139,6 +140,40 @@ def test_balanced_weights_are_set_right_again(tmp_path: Path) -> None:
         means[weights] = np.mean([record["probabilities"]["rare"] for record in records])
         assert bool(network.calibration.bias) == (weights == "balanced")
     assert 0.09 < means["balanced"] < 0.11
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_rivals_probabilities_are_mixed_in(several: bool, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = reviews(120)
+    valid = [*reviews(40, 1), {"text": "so so", "label": "neutral"}]
+    if several:
+        rows, valid = ([{**row, "label": [row["label"], "text"]} for row in some] for some in (rows, valid))
+    options: dict[str, Any] = SMALL | {"several": several, "max_steps": 4, "side_path": False}
+    model = Classifier(**options, mix_rival=True).fit(rows, valid=valid, out=tmp_path / "mixed")
+    alone = Classifier(**options).fit(rows, valid=valid, out=tmp_path / "alone")
+    share = model.decisions_.rival_share
+    assert 0 < share <= 1
+    assert alone.decisions_.rival_share == 0
+    texts = [row["text"] for row in reviews(9, 2)]
+    rival = cast("LinearText", model.rivals_["tf_idf"])
+    own, beside = alone.predict(texts), rival.probabilities(texts)
+    for record, before, others in zip(model.predict(texts), own, beside, strict=True):
+        for label, value, other in zip(rival.labels_, record["probabilities"].values(), others, strict=True):
+            expected = (1 - share) * before["probabilities"][label] + share * other
+            assert value == close_to(expected, table=PREDICTIONS)
+    assert gw.load(tmp_path / "mixed").predict(texts) == model.predict(texts)
+    joint = model.ensemble(model)
+    assert joint.decisions_.rival_share == share
+    assert [each["output"] for each in joint.predict(texts)] == [
+        each["output"] for each in model.predict(texts)
+    ]
+    with pytest.raises(InputError, match="mix_rival"):
+        model.ensemble(alone)
+    with pytest.raises(InputError, match="rivals=true"):
+        Classifier(**options, mix_rival=True, rivals=False).fit(rows, valid=valid)
+    (model.run_.path / "rival-tf_idf.safetensors").unlink()
+    with pytest.raises(RunError, match="rival"):
+        gw.load(tmp_path / "mixed").predict(texts)
 
 
 def test_damaged_decisions_are_refused(trained: Classifier, tmp_path: Path) -> None:

@@ -15,7 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["NO_CALIBRATION", "Calibration", "best_thresholds", "fit_temperature", "least_loss_temperature"]
+from .classification import log_loss
+
+__all__ = [
+    "NO_CALIBRATION",
+    "Calibration",
+    "best_share",
+    "best_thresholds",
+    "fit_temperature",
+    "least_loss_temperature",
+]
 
 HIGHEST_TEMPERATURE = (
     20.0  # and one through it the lowest: data that are all right, or all wrong, have no best one
@@ -28,6 +37,7 @@ _BIAS_DECAY = 0.01
 # right nobody knows how sure the scores may be.
 _TEMPERATURE_DECAY = 1.0
 _ITERATIONS = 200
+_SHARES = 21  # that are tried of a mixture's second part: 0, 0.05, …, 1
 _SECTIONS = 20  # leave a ten-thousandth of the interval
 
 Array = npt.NDArray[Any]
@@ -131,6 +141,20 @@ def least_loss_temperature(loss: Callable[[float], float]) -> float:
             places[1] = low + ratio * (high - low)
             values[1] = penalised(places[1])
     return math.exp((low + high) / 2)
+
+
+def best_share(probabilities: Array, others: Array, targets: Array) -> float:
+    """Which share of `others` in a mixture with `probabilities` has the least log loss; of equals the lowest.
+
+    Args:
+        probabilities, others: (N, K).
+        targets: (N,) indices, or (N, K) zeros and ones.
+    """
+    if len(probabilities) == 0:
+        return 0.0
+    shares = np.linspace(0, 1, _SHARES)
+    losses = [log_loss((1 - share) * probabilities + share * others, targets) for share in shares]
+    return float(shares[np.argmin(losses)])
 
 
 def best_thresholds(probabilities: Array, targets: Array) -> Array:

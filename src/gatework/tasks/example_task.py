@@ -65,6 +65,10 @@ class ExampleTask(Task):
         """As `_encode`, of an example that the network is trained on."""
         return self._encode(example.input, example.output)
 
+    def _encode_all(self, inputs: Sequence[Any]) -> list[Fields]:
+        """The arrays of inputs that are answered together."""
+        return [self._encode(item) for item in inputs]
+
     @abstractmethod
     def _collate(self, rows: Sequence[Fields]) -> Any:
         """A batch of encoded examples, or of encoded inputs alone: nested tensors on the CPU."""
@@ -281,7 +285,7 @@ class ExampleTask(Task):
     # Predictions
 
     def _answer(self, inputs: Sequence[Any], settings: Any) -> list[dict[str, Any]]:
-        rows = [self._encode(item) for item in inputs]
+        rows = self._encode_all(inputs)
 
         def answer(some: list[int]) -> list[dict[str, Any]]:
             batch = to_device(self._collate([rows[index] for index in some]), self.device)

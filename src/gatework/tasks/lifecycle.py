@@ -88,7 +88,6 @@ class Lifecycle(ABC):
     cells_: dict[str, Cell]
     learned_: Mapping[str, Artifact]
     members_: tuple[Self, ...] = ()
-    _common: dict[str, Any] | None = None  # what several trainings on the same data make once, by name
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

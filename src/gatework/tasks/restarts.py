@@ -29,6 +29,7 @@ class RestartLifecycle(Lifecycle):
     """
 
     headline: ClassVar[Figure]
+    _common: dict[str, Any] | None = None  # what several trainings on the same data make once, by name
 
     def fit(
         self,

@@ -42,12 +42,13 @@ class ClassifierBatch(NamedTuple):
 
     source: the tokens, or the numbers. side: for the side path, (features (F,), offsets (B,)) of texts, (statistics
     (B, S),) of sequences; empty without one. targets: (B,) indices, -1 for a label that the training data does not
-    have; or (B, K) zeros and ones.
+    have; or (B, K) zeros and ones. rival: (B, K) the rival's probabilities, where they are mixed in.
     """
 
     source: TokenBatch | SequenceBatch
     side: tuple[Tensor, ...]
     targets: Tensor | None
+    rival: Tensor | None = None
 
 
 class SequenceEncoder(nn.Module):

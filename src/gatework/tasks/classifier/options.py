@@ -97,6 +97,11 @@ class ClassifierOptions(TokenOptions, RivalOptions, VectorOptions):
     side_dropout: float = Field(
         0.5, ge=0, lt=1, description="share of the side path's features left out in training"
     )
+    mix_rival: bool = Field(
+        False,
+        description="mix the probabilities of the linear rival into the network's, by the share of the least log loss "
+        "on the validation data; the loss among the figures, and explanations, are of the network alone",
+    )
     weights: Literal["equal", "balanced"] = Field(
         "equal",
         description="of examples in the loss; balanced: rare labels weigh more, and probabilities are set right again "

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import torch
-from pydantic import FiniteFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,11 +18,12 @@ from gatework.data import Fields, Packed, Tokenizer
 from gatework.data.labelled import check_labels, label_counts, read_labelled
 from gatework.data.tables import source_paths
 from gatework.errors import InputError, RunError
-from gatework.metrics.calibration import Calibration, best_thresholds, fit_temperature
+from gatework.metrics.calibration import Calibration, best_share, best_thresholds, fit_temperature
 from gatework.metrics.classification import label_figures
 from gatework.metrics.figure import Figure
 from gatework.tasks.artifacts import Artifacts, JsonArtifact
 from gatework.tasks.batches import answer_in_batches
+from gatework.tasks.classifier.decisions import Decisions, mixed, rival_probabilities
 from gatework.tasks.classifier.explanation import weigh_tokens
 from gatework.tasks.classifier.figures import label_remarks, label_scores, probability_figures
 from gatework.tasks.classifier.inputs import (
@@ -76,19 +76,6 @@ class Labels(JsonArtifact):
     examples: int
 
 
-class Decisions(JsonArtifact):
-    """How probabilities are made of scores, and labels of probabilities; chosen on the validation data.
-
-    Attributes:
-        temperature, bias: see `gatework.metrics.calibration.Calibration`.
-        thresholds: with several labels an example, the probability from which on it is given each label.
-    """
-
-    temperature: PositiveFloat = 1.0
-    bias: tuple[FiniteFloat, ...] = ()
-    thresholds: tuple[FiniteFloat, ...] = ()
-
-
 class Classifier(ExampleTask):
     """Labels for texts or numeric sequences: recurrent layers, pooled, and a linear model beside them.
 
@@ -117,6 +104,7 @@ class Classifier(ExampleTask):
     ensemble_options = (
         "input",
         "several",
+        "mix_rival",
         "tokenizer",
         "max_length",
         "side_path",
@@ -197,6 +185,9 @@ class Classifier(ExampleTask):
 
     def _check_packages(self) -> None:
         super()._check_packages()
+        if self.options_.mix_rival and not self.options_.rivals:
+            what = "mixes in the probabilities of the rival, which rivals=false leaves out"
+            raise InputError("option mix_rival", what, "Give rivals=true.")
         if self.options_.rivals:
             check_scikit_learn()
 
@@ -270,6 +261,16 @@ class Classifier(ExampleTask):
 
     # Batches
 
+    def _encode_all(self, inputs: Sequence[Any]) -> list[Fields]:
+        rows = super()._encode_all(inputs)
+        if self.decisions_.rival_share:
+            beside = self._beside(inputs).astype(np.float32)
+            rows = [{**row, "rival": own} for row, own in zip(rows, beside, strict=True)]
+        return rows
+
+    def _beside(self, inputs: Sequence[Any]) -> np.ndarray:
+        return rival_probabilities(self.rivals_, inputs, self.labels_, str(self.run_.path))
+
     def _encode(self, input: Any, output: Any = None) -> Fields:
         fields = self._inputs.encode(input)
         if output is None:
@@ -288,7 +289,8 @@ class Classifier(ExampleTask):
         if "targets" in rows[0]:
             stacked = torch.from_numpy(np.stack([row["targets"] for row in rows]))
             targets = stacked.float() if self.options_.several else stacked[:, 0].long()
-        return ClassifierBatch(source, side, targets)
+        rival = torch.from_numpy(np.stack([row["rival"] for row in rows])) if "rival" in rows[0] else None
+        return ClassifierBatch(source, side, targets, rival)
 
     def _loss(self, network: nn.Module, batch: ClassifierBatch) -> StepLoss:
         scores, targets = network(batch), cast("Tensor", batch.targets)
@@ -327,17 +329,34 @@ class Classifier(ExampleTask):
         scores, targets = self._valid_scores()
         balanced = self.options_.weights == "balanced"
         calibration = fit_temperature(scores, targets, bias=balanced)
+        probabilities = label_probabilities(calibration.scaled(scores), several=self.options_.several)
+        share = 0.0
+        if self.options_.mix_rival and self.rivals_:  # too much data has none
+            beside = self._beside([each.input for each in self._valid])[self._known()]
+            share = best_share(probabilities, beside, targets)
+            probabilities = mixed(probabilities, beside, share)
         thresholds: tuple[float, ...] = ()
         if self.options_.several:
-            probabilities = label_probabilities(calibration.scaled(scores), several=True)
             thresholds = tuple(best_thresholds(probabilities, targets).tolist())
-        return Decisions(temperature=calibration.temperature, bias=calibration.bias, thresholds=thresholds)
+        return Decisions(
+            temperature=calibration.temperature,
+            bias=calibration.bias,
+            rival_share=share,
+            thresholds=thresholds,
+        )
 
     def _settle_together(self) -> None:
-        each = [cast("Classifier", member).decisions_.thresholds for member in self.members_]
+        each = [cast("Classifier", member).decisions_ for member in self.members_]
+        thresholds = np.mean([own.thresholds for own in each], axis=0).tolist()
         self.decisions_ = Decisions(
-            thresholds=tuple(np.mean(each, axis=0).tolist()) if self.options_.several else ()
+            rival_share=float(np.mean([own.rival_share for own in each])),
+            thresholds=tuple(thresholds) if self.options_.several else (),
         )
+
+    def _known(self) -> np.ndarray:
+        """(N,) which examples of the validation data have a label that the training data has; of several labels all."""
+        targets = self._valid_rows.arrays["targets"].reshape(len(self._valid_rows), -1)
+        return np.full(len(targets), True) if self.options_.several else targets[:, 0] != UNKNOWN_LABEL
 
     def _valid_scores(self) -> tuple[np.ndarray, np.ndarray]:
         """Of the validation data the scores (N, K), and the labels as the loss takes them; no label that is unknown."""
@@ -349,11 +368,8 @@ class Classifier(ExampleTask):
 
         with torch.inference_mode():
             found = np.stack(answer_in_batches([n for (n,) in rows.lengths(*self.fields)], scores))
-        targets = rows.arrays["targets"].reshape(len(rows), -1)
-        if self.options_.several:
-            return found, targets
-        known = targets[:, 0] != UNKNOWN_LABEL
-        return found[known], targets[known, 0]
+        targets, known = rows.arrays["targets"].reshape(len(rows), -1), self._known()
+        return found[known], targets[known] if self.options_.several else targets[known, 0]
 
     # Figures
 
@@ -394,6 +410,8 @@ class Classifier(ExampleTask):
     def _outputs(self, batch: ClassifierBatch, settings: ClassificationSettings) -> list[Scored]:
         scores = self.network_(batch)
         probabilities = label_probabilities(scores.double().cpu().numpy(), several=self.options_.several)
+        if batch.rival is not None:
+            probabilities = mixed(probabilities, batch.rival.cpu().numpy(), self.decisions_.rival_share)
         if not settings.explain:
             return [Scored(row, None, None) for row in probabilities]
         weights = weigh_tokens(self.network_, batch, scores.argmax(1))
