@@ -324,9 +324,18 @@ def test_one_input() -> None:
     steps = SeriesNames(("x", "z"), (), (), (), (), None)
     for value in ([[1, 4], [2, 5]], {"target": [[1, 2], [4, 5]]}, {"x": [1, 2], "z": [4, 5]}):
         assert one_series(value, steps).target.tolist() == [[1, 4], [2, 5]]
+    trading = SeriesNames(("y",), (), ("k",), (), (), Frequency.parse("observed:B"))
+    days = ["2024-01-04", "2024-01-05", "2024-01-09", "2024-01-10"]
+    one = one_series({"y": [1, 2], "k": [1, 2, 3, 4], "time": days}, trading)
+    assert one.ahead is not None
+    assert np.datetime_as_string(one.ahead, "D").tolist() == days[2:]
+    one = one_series({"y": [1, 2], "k": [1, 2, 3, 4], "time": days[:2]}, trading)
+    assert one.ahead is not None
+    assert np.datetime_as_string(one.ahead, "D").tolist() == ["2024-01-08", "2024-01-09"]  # over the weekend
     full: dict[str, Any] = {"target": [[1, 2], [4, 5]], "k": [1, 2, 3], "shop": "n"}
     whole = one_series(full, NAMES, {"static": "shop"})
     assert (whole.future.tolist(), whole.static) == ([[1], [2], [3]], ("n",))
+    assert one_series(full, NAMES).static == ("n",)
     for wrong, what in (
         ({"k": None}, "has no future covariate 'k'"),
         ({"k": [1]}, "the future covariates have 1 steps where the target has 2"),
@@ -342,6 +351,7 @@ def test_one_input() -> None:
         ([], "the target is empty"),
         ("1, 2", "which is no series"),
         (5, "which is no series"),
+        (pandas.Series([1, 2]), "is Series, which is no series"),
         ([None, float("nan")], "has no value at all"),
         ({"target": [1, 2], "time": ["2024-01-01"]}, "has 1 times where the target has 2 steps"),
         ({"target": [1, 2], "time": ["2024-01-01", "2024-01-01"]}, "the time 2024-01-01 is there twice"),
@@ -386,6 +396,12 @@ def test_what_a_model_was_trained_on_is_demanded() -> None:
         read_series(LONG.rename(columns={"y": "sales"}), like=trained)
     renamed = read_series(LONG.rename(columns={"y": "sales"}), {"target": "sales"}, like=trained)
     assert renamed.targets == ("y",)
+    for columns, said in (
+        ({"target": "y|x"}, r"targets are 2 \(y, x\) where 1 are wanted \(y\)"),
+        ({"past": "x"}, r"past are 1 \(x\) where 0 are wanted"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_series(LONG.assign(x=1), columns, like=trained)
     hourly = LONG.assign(ds=[*pandas.date_range("2024-01-01", periods=8, freq="h")])
     with pytest.raises(InputError, match="01:00:00 is no whole number of steps after"):
         read_series(hourly, like=trained)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import math
 import time
@@ -188,6 +189,7 @@ def test_time_zones() -> None:
         ([1706659200, 1706745600], ["2024-01-31", "2024-02-01"]),
         ([1706659200000.0, 1706745600000.0], ["2024-01-31", "2024-02-01"]),
         ([np.datetime64("2024-01-31"), np.datetime64("2024-02-01")], ["2024-01-31", "2024-02-01"]),
+        ([datetime.date(2024, 1, 31), datetime.datetime(2024, 2, 1)], ["2024-01-31", "2024-02-01"]),
         (["2024-01-31 00:00:00.000000000", "2024-02-01 00:00:00.000000000"], ["2024-01-31", "2024-02-01"]),
     ],
 )
@@ -208,8 +210,12 @@ def test_times_that_are_no_times() -> None:
         ([True, False], "is no time"),
         (pandas.to_timedelta([1, 2], "h"), "is no time"),
         ([None, "2024-01-01"], "row 1: the time ('ds') is missing"),
+        ([pandas.Timestamp("2024-01-01T00Z"), pandas.NaT], "row 2: the time ('ds') is missing"),
+        ([20240101, pandas.NA], "row 2: the time ('ds') is missing"),
     ):
         assert said in fault({"ds": cells, "y": [1, 2]}, {"time": "ds"}), cells
+    mixed = read_series({"ds": [datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1, 5)], "y": [1, 2]})
+    assert str(mixed.frequency) == "5h"
     found = read_series({"ds": ["1/2/2024", "3/4/2024"], "y": [1, 2]}, time_format="%d/%m/%Y", frequency="D")
     assert np.datetime_as_string(found.series[0].times[[0, -1]], "D").tolist() == ["2024-02-01", "2024-04-03"]
     said = fault({"ds": ["1/2/2024", "3-4-2024"], "y": [1, 2]}, time_format="%d/%m/%Y")

@@ -217,6 +217,8 @@ class _Reading:
         if found.unread:
             self.notes.append(f"Columns that were not read: {', '.join(found.unread)}.")
         names = SeriesNames(found.target, found.past, found.future, found.static, (), None)
+        if self.like is not None:
+            _check_like(self.like, names)
         return raw, found, self.like or names
 
 
@@ -284,6 +286,15 @@ def _wanted(named: dict[str, str], like: SeriesNames | None) -> dict[str, str]:
     return {role: "|".join([*some, ""]) for role, some in roles.items() if some} | named
 
 
+def _check_like(like: SeriesNames, found: SeriesNames) -> None:
+    """Refuse columns that are more or fewer than those of the series that a model was trained on."""
+    for role in ("targets", "past", "future", "static"):
+        wanted, given = getattr(like, role), getattr(found, role)
+        if len(given) != len(wanted):
+            what = f"{role} are {len(given)} ({', '.join(given)}) where {len(wanted)} are wanted ({', '.join(wanted)})"
+            raise InputError("columns", what, "Name one for each, in this order")
+
+
 def _check_rows(data: Any) -> None:
     """Refuse numbers where rows belong."""
     first = data[0] if isinstance(data, list | tuple | np.ndarray) and len(data) else None
@@ -339,7 +350,7 @@ def _of_steps(where: str, value: Any, like: SeriesNames) -> dict[str, Any]:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if not isinstance(value, list | tuple):
-        raise InputError(where, f"is {type(value).__name__} {value!r:.40}, which is no series", _ONE)
+        raise InputError(where, f"is {type(value).__name__}, which is no series", _ONE)
     if not value or not isinstance(value[0], list | tuple | np.ndarray):
         return {"target": value}
     channels = len(like.targets)

@@ -117,6 +117,8 @@ def series_of_row(
         name: value for key in _keys(where, row, named, "static") for name, value in _statics(key, row[key])
     }
     for name in names.static:
+        if name not in found and row.get(name) is not None:
+            found |= dict(_statics(name, row[name]))
         if name not in found:
             raise InputError(where, f"has no static {name!r}", nearest(name, found).rstrip("."))
     times, step, numbered = _times(where, row, named, count, len(future), time_format, frequency)

@@ -77,7 +77,7 @@ def steps_of(
     if chosen.kind == "regular":
         _check_stated(raw, chosen)
         return [_on_grid(one, chosen) for one in raw], chosen
-    return [_as_observed(one) for one in raw], chosen
+    return [_as_observed(one, chosen) for one in raw], chosen
 
 
 def _check_stated(raw: Sequence[RawSeries], chosen: Frequency) -> None:
@@ -205,10 +205,12 @@ def _on_grid(one: RawSeries, frequency: Frequency) -> StepSeries:
     return StepSeries(filled, every[: len(filled.target)], every[len(filled.target) :], 0, count)
 
 
-def _as_observed(one: RawSeries) -> StepSeries:
+def _as_observed(one: RawSeries, frequency: Frequency) -> StepSeries:
     assert one.times is not None
     own, count = one.times.view("datetime64[us]"), len(one.target)
-    return StepSeries(one, own[:count], own[count:], 0, 0)
+    beyond = len(one.future) - len(own)  # steps without times: at the usual distance
+    every = np.append(own, frequency.at(own[-1], 1 + np.arange(beyond))) if beyond > 0 else own
+    return StepSeries(one, every[:count], every[count:], 0, 0)
 
 
 def _filled(one: RawSeries, steps: Whole) -> tuple[RawSeries, int]:

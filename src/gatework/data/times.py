@@ -204,10 +204,15 @@ class TimeReader:
 
         offsets = set()
         for row, cell in enumerate(cells):
+            if cell is None or type(cell).__name__ in ("NaTType", "NAType"):
+                self._refuse_missing(place(row))
             if hasattr(cell, "to_timestamp"):  # a pandas.Period
                 cells[row] = cell = cell.to_timestamp()
             if isinstance(cell, np.datetime64):
                 cells[row] = cell = cell.astype("datetime64[us]").item()
+            if isinstance(cell, datetime.date) and not isinstance(cell, datetime.datetime):
+                # Beside a date Arrow would take the time of the day from its neighbours.
+                cells[row] = cell = datetime.datetime(cell.year, cell.month, cell.day)
             if isinstance(cell, datetime.datetime):
                 offsets.add(cell.tzinfo is not None)
                 if len(offsets) > 1:
