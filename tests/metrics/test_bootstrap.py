@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gatework.metrics.bootstrap import block_intervals, sums_by_time
+from gatework.metrics.bootstrap import block_intervals, percentile_intervals, sums_by_time
 from tests.tolerances import MEANS
 
 CLOSE = {"rel": MEANS[torch.float64].relative, "abs": MEANS[torch.float64].relative}
@@ -108,3 +108,21 @@ def test_many_resamples_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> N
     assert block_intervals(sums, mean, block=10, resamples=64)["mean"] == pytest.approx(
         whole["mean"], **CLOSE
     )
+
+
+def test_counts_that_are_mostly_nothing_have_the_same_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    counts = np.zeros((50, 90))
+    counts[np.arange(50), generator.integers(0, 80, 50)] = generator.integers(
+        1, 5, 50
+    )  # some columns are empty
+    given: dict[str, Any] = {"times": generator.integers(1, 9, 50), "resamples": 40}
+
+    def figures(sums: np.ndarray) -> dict[str, np.ndarray]:
+        return {str(column): sums[:, column] for column in range(90)}
+
+    found = percentile_intervals(counts, figures, **given)
+    assert any(interval.high > 0 for interval in found.values())
+    monkeypatch.setattr("gatework.metrics.bootstrap._SPARSE", 10**9)
+    assert percentile_intervals(counts, figures, **given) == found
+    assert percentile_intervals(np.zeros((50, 90)), figures)["0"] == (0, 0)

@@ -237,6 +237,19 @@ def test_what_training_has_not_seen_is_counted_and_still_evaluated(
     assert np.isfinite(model.evaluate([other])["model"]["loss"])
 
 
+def test_a_bare_list_of_words_is_several_texts_and_that_is_said(
+    model: Tagger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = model.predict(["go", "to", "rome"])
+    assert [record["tokens"] for record in records] == [["go"], ["to"], ["rome"]]
+    assert "each of the 3 words is tagged as a text of its own" in capsys.readouterr().err
+    (record,) = model.predict([["go", "to", "rome"]])
+    assert record["tokens"] == ["go", "to", "rome"]
+    for texts in (["go to rome", "play"], ["rome"], "rome", [["rome"], ["oslo"]]):
+        model.predict(texts)
+    assert not capsys.readouterr().err
+
+
 def test_one_tag_alone_and_numbered_sentences() -> None:
     rows = [{"tokens": ["a"] * (index % 4 + 1), "tags": ["O"] * (index % 4 + 1)} for index in range(20)]
     trained = Tagger(**SMALL | {"max_steps": 3}).fit(rows)

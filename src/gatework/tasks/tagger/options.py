@@ -125,7 +125,10 @@ class TaggerSettings(PredictionSettings):
 
 
 class TaggerInput(RootModel[str | list[str]]):
-    """One input of `predict`: a text, which is cut into words by one simple rule, or a list of words."""
+    """One input of `predict`: a text, which is cut into words by one simple rule, or a list of words.
+
+    `predict` takes a list of strings for several texts: a sentence of words stands in a list of its own.
+    """
 
 
 class ScoredTag(BaseModel):

@@ -368,6 +368,19 @@ class Tagger(ExampleTask):
 
     # Predictions
 
+    def predict(
+        self, inputs: Any, *, columns: Mapping[str, Any] | None = None, **settings: Any
+    ) -> list[dict[str, Any]]:
+        """As `Task.predict` says. In a list of strings each string is a text of its own; a sentence that is cut into
+        words already stands in a list in a list, `[["go", "to", "rome"]]`. It is said where a list looks like one.
+        """
+        if isinstance(inputs, list | tuple) and len(inputs) > 1 and all(map(_is_one_word, inputs)):
+            what = f"each of the {len(inputs):,} words is tagged as a text of its own"
+            self._say(
+                f"warning: {what}; for a sentence of these words give a list of lists: [[{inputs[0]!r}, …]]."
+            )
+        return super().predict(inputs, columns=columns, **settings)
+
     def _outputs(self, batch: TaggedBatch, settings: TaggerSettings) -> list[Answer]:
         scores = self.network_(batch)
         return decode(scores, batch.tokens.lengths, self.tag_set_, confidence=settings.confidence)
@@ -443,6 +456,10 @@ class Tagger(ExampleTask):
 
     def _joined(self, networks: Sequence[nn.Module]) -> TaggerEnsemble:
         return TaggerEnsemble(cast("Sequence[TaggerNetwork]", networks))
+
+
+def _is_one_word(item: Any) -> bool:
+    return isinstance(item, str) and len(word_spans(item)) == 1
 
 
 def _with_places(input: Any, words: Iterable[str]) -> tuple[str, list[tuple[int, int]]]:
