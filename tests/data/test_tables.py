@@ -74,10 +74,11 @@ def test_the_same_rows_from_every_file(tmp_path: Path, name: str, write: Any) ->
         iter(ROWS),
         {name: [row[name] for row in ROWS] for name in ROWS[0]},
         pandas.DataFrame(ROWS),
+        pyarrow.Table.from_pylist(ROWS),
         datasets.Dataset.from_list(ROWS),
         datasets.Dataset.from_list(ROWS).to_iterable_dataset(),
     ],
-    ids=["list", "iterator", "columns", "DataFrame", "Dataset", "IterableDataset"],
+    ids=["list", "iterator", "columns", "DataFrame", "Arrow", "Dataset", "IterableDataset"],
 )
 def test_the_same_rows_from_memory(source: Any) -> None:
     assert list(read_rows(source, COLUMNS)) == EXPECTED
@@ -217,6 +218,7 @@ def test_faults(tmp_path: Path, name: str, text: str, message: str) -> None:
             "data: cannot be read from int. Give a path, rows as dicts, a pandas DataFrame",
         ),
         (pandas.DataFrame({"review": ["a"]}), "the DataFrame: has no column 'stars'. Known: review"),
+        (pyarrow.table({"review": ["a"]}), "the table: has no column 'stars'. Known: review"),
         (datasets.Dataset.from_dict({"review": ["a"]}), "the dataset: has no column 'stars'. Known: review"),
     ],
     ids=[
@@ -230,6 +232,7 @@ def test_faults(tmp_path: Path, name: str, text: str, message: str) -> None:
         "nothing",
         "kind",
         "DataFrame",
+        "Arrow",
         "Dataset",
     ],
 )
@@ -288,7 +291,9 @@ def test_another_separator_is_named(tmp_path: Path, name: str, header: str, mess
 NESTED = [{"id": n, "translation": {"en": f"house {n}", "de.AT": f"Haus {n}"}} for n in range(3)]
 
 
-@pytest.mark.parametrize("kind", ["list", "jsonl", "parquet", "Dataset", "IterableDataset", "DataFrame"])
+@pytest.mark.parametrize(
+    "kind", ["list", "jsonl", "parquet", "Dataset", "IterableDataset", "DataFrame", "Arrow"]
+)
 def test_a_column_inside_a_column(tmp_path: Path, kind: str) -> None:
     """`datasets` has translations as one column of dicts."""
     source: Any = NESTED
@@ -300,6 +305,8 @@ def test_a_column_inside_a_column(tmp_path: Path, kind: str) -> None:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(NESTED), source)
     elif kind == "DataFrame":
         source = pandas.DataFrame(NESTED)
+    elif kind == "Arrow":
+        source = pyarrow.Table.from_pylist(NESTED)
     elif "Dataset" in kind:
         source = datasets.Dataset.from_list(NESTED)
         source = source.to_iterable_dataset() if kind == "IterableDataset" else source

@@ -1,6 +1,7 @@
 """Files to examples to batches. Knows no task; each error names the file and the row."""
 
 from .calendar import calendar_features, calendar_names, next_times, season_length
+from .column_names import cell_of, check_columns, top_column
 from .detokenizers import Detokenizer
 from .dialogues import context_text, read_dialogues
 from .examples import Fields, Packed
@@ -17,8 +18,6 @@ from .tables import (
     FileStamp,
     Row,
     Source,
-    cell_of,
-    check_columns,
     describe_source,
     file_format,
     file_stamps,
@@ -27,7 +26,6 @@ from .tables import (
     named_by_place,
     read_rows,
     source_paths,
-    top_column,
 )
 from .tag_schemes import (
     OUTSIDE,

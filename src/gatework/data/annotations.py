@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError
+from .column_names import cell_of, check_columns
 from .files import read_lines
-from .tables import Row, cell_of, check_columns
+from .tables import Row
 from .tag_schemes import Span, tags_of
 from .text import text_of
 

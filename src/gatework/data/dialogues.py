@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from .tables import Source, check_columns, locate_rows
+from .column_names import check_columns
+from .tables import Source, locate_rows
 from .text import text_of
 
 __all__ = ["Exchange", "context_text", "read_dialogues"]

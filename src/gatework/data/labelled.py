@@ -14,20 +14,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ..errors import InputError
-from .column_names import columns_as_text, is_several, matching_columns
+from .column_names import cell_of, check_columns, columns_as_text, is_several, matching_columns
 from .files import read_blocks, read_lines
 from .pairs import read_pairs
 from .sequences import holds_label_lines, read_label_lines, read_ts, sequence_of, unpadded
-from .tables import (
-    Source,
-    cell_of,
-    check_columns,
-    file_format,
-    is_frame,
-    locate_rows,
-    named_by_place,
-    source_paths,
-)
+from .tables import Source, file_format, is_frame, locate_rows, named_by_place, source_paths
 from .text import check_characters, text_of
 
 __all__ = ["LabelColumns", "Labelled", "check_labels", "label_counts", "read_labelled"]

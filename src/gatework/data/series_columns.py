@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from ..errors import InputError, nearest
-from .column_names import columns_as_text, is_several, matching_columns
-from .tables import check_columns
+from .column_names import check_columns, columns_as_text, is_several, matching_columns
 
 __all__ = ["ROLES", "CellKind", "SeriesColumns", "TableColumns", "columns_of_table", "named_columns"]
 

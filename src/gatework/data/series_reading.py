@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from .column_names import check_columns
 from .frequency import Frequency
 from .series import Series, SeriesData, SeriesNames
 from .series_columns import (
@@ -31,7 +32,7 @@ from .series_tables import (
     table_of_file,
     table_of_rows,
 )
-from .tables import Row, Source, check_columns, file_format, named_by_place, source_paths
+from .tables import Row, Source, file_format, named_by_place, source_paths
 
 __all__ = ["group_rows", "one_series", "read_series"]
 

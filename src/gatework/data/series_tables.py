@@ -20,7 +20,7 @@ from ..errors import InputError, MissingExtraError
 from .arrow_cells import plain_array
 from .files import open_binary, read_lines
 from .series_columns import CellKind
-from .tables import Row, Source, file_format, is_frame, locate_rows
+from .tables import Row, Source, file_format, locate_rows
 from .times import looks_like_time
 
 __all__ = [
@@ -96,10 +96,10 @@ def series_table(source: Source) -> SeriesTable:
     )
     if hasattr(frame, "iloc"):
         return _pandas_table(frame)
+    if hasattr(frame, "with_format") and hasattr(frame, "num_rows"):  # a datasets.Dataset that is no stream
+        return _dataset_table(frame, "the dataset")
     if hasattr(frame, "__arrow_c_stream__"):
         return _arrow_table(frame)
-    if is_frame(source) and getattr(source, "column_names", None) and hasattr(source, "num_rows"):
-        return _dataset_table(source, "the dataset")
     if isinstance(source, Mapping):
         return _table_of_columns(source)
     return table_of_rows(locate_rows(source, None), "data")

@@ -1,8 +1,8 @@
 """Rows with named columns, whatever they come from: the one reader that every task's examples pass through.
 
-A source is a path or a list of paths (CSV, TSV, JSON lines, Parquet, a folder that `datasets` saved, plain
-text), an iterable of dicts, a dict of columns, a pandas DataFrame or a `datasets.Dataset`. Rows come in order, one
-at a time. A column inside another one is named with a dot: `translation.en`.
+A source is a path or a list of paths (CSV, TSV, JSON lines, Parquet, a folder that `datasets` saved, plain text), an
+iterable of dicts, a dict of columns, a pandas or polars DataFrame, a `pyarrow.Table` or a `datasets.Dataset`. Rows come
+in order, one at a time. A column inside another one is named with a dot: `translation.en`.
 
 CSV and JSON lines are read by the standard library: the rows stay in the file's words (the readers of pandas
 and pyarrow turn the text `NA` into a missing value and `2024-01-01` into a time) and an error can name its
@@ -27,7 +27,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from ..errors import InputError, MissingExtraError, nearest
+from ..errors import InputError, MissingExtraError
+from .column_names import cell_of, check_columns, top_column
 from .files import check_file, open_binary, read_lines
 
 # A path, paths, dicts, a dict of columns, texts, a pandas.DataFrame or a datasets.Dataset (the last two are optional
@@ -109,11 +110,13 @@ def locate_rows(source: Source, columns: Columns, *, headless: bool = False) -> 
         raise InputError("data", "holds several splits", f"Give one of them: {', '.join(splits)}")
     if _is_instance(source, "datasets", "Dataset", "IterableDataset"):
         return _dataset_rows(source, named, "the dataset")
+    if _is_arrow(source):
+        return _arrow_rows(source, named)
     if isinstance(source, Mapping):
         return _column_rows(source, named)
     if isinstance(source, Iterable):
         return _iterable_rows(source, named)
-    fix = "Give a path, rows as dicts, a pandas DataFrame or a datasets.Dataset"
+    fix = "Give a path, rows as dicts, a pandas DataFrame, an Arrow table or a datasets.Dataset"
     raise InputError("data", f"cannot be read from {type(source).__name__}", fix)
 
 
@@ -124,9 +127,10 @@ def named_by_place(columns: Columns) -> bool:
 
 
 def is_frame(source: Source) -> bool:
-    """Whether a source is an object that is a table: a DataFrame or a Dataset."""
+    """Whether a source is an object that is a table: a DataFrame, an Arrow table or a Dataset."""
     names = ("Dataset", "IterableDataset", "DatasetDict", "IterableDatasetDict")
-    return _is_instance(source, "pandas", "DataFrame") or _is_instance(source, "datasets", *names)
+    frame = _is_instance(source, "pandas", "DataFrame") or _is_arrow(source)
+    return frame or _is_instance(source, "datasets", *names)
 
 
 def source_paths(source: Source, *, folders: bool = False) -> list[Path] | None:
@@ -391,6 +395,21 @@ def _frame_rows(frame: Any, columns: _Named) -> Iterator[Row]:
         yield Row(where, "row", number, _picked(f"{where}, row {number}", columns, row))
 
 
+def _arrow_rows(source: Any, columns: _Named) -> Iterator[Row]:
+    try:
+        import pyarrow
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("pyarrow", "tasks") from error
+    where = "the table"
+    table = source if isinstance(source, pyarrow.Table) else pyarrow.table(source)
+    columns = _names(where, columns, table.column_names)
+    number = 0
+    for batch in table.select(_tops(columns, table.column_names)).to_batches(_PARQUET_BATCH):
+        for values in batch.to_pylist():
+            number += 1
+            yield Row(where, "row", number, _picked(f"{where}, row {number}", columns, values))
+
+
 def _column_rows(table: Mapping[Any, Any], columns: _Named) -> Iterator[Row]:
     known = {str(name): cells for name, cells in table.items()}
     columns = _names("data", columns, known)
@@ -426,45 +445,6 @@ def _iterable_rows(source: Iterable[Any], columns: _Named) -> Iterator[Row]:
         raise InputError(where, "has no rows", "Give at least one")
 
 
-def check_columns(where: str, columns: Mapping[str, str], known: Iterable[str]) -> None:
-    """Refuse columns that are not among the known ones, naming the nearest."""
-    known = list(known)
-    if columns and not known:
-        raise InputError(where, "has no column at all", f'Give "{_first(columns)}"')
-    for name, column in columns.items():
-        if top_column(column, known) is None:
-            map_it = f" (or map another: columns={{'{name}': 'COLUMN'}})" if name == column else ""
-            raise InputError(where, f"has no column {column!r}{map_it}", nearest(column, known).rstrip("."))
-
-
-def cell_of(where: str, values: Mapping[str, Any], column: str) -> Any:
-    """The cell of a row's column, which may be named inside another one: `translation.en`.
-
-    Raises:
-        InputError: the row has none.
-    """
-    top = top_column(column, values)
-    if top == column:
-        return values[column]
-    inner, rest = (values[top], column[len(top) + 1 :]) if top is not None else (values, column)
-    if not isinstance(inner, Mapping):
-        what = f"column {top!r} is {type(inner).__name__} {inner!r:.40}, which has no {rest!r}"
-        raise InputError(
-            where, what, f"Name the whole column, or give objects in it: {top}={{{rest!r}: ...}}"
-        )
-    if top_column(rest, inner) is None:
-        raise InputError(where, f"has no column {column!r}", nearest(rest, inner).rstrip("."))
-    return cell_of(where, inner, rest)
-
-
-def top_column(column: str, known: Iterable[str]) -> str | None:
-    """The known column that holds a column: itself, else what stands before one of its dots; None where none does."""
-    if column in known:
-        return column
-    dots = [index for index, letter in enumerate(column) if letter == "."]
-    return next((column[:dot] for dot in dots if column[:dot] in known), None)
-
-
 def _tops(columns: Mapping[str, str], known: Iterable[str]) -> list[str]:
     """The known columns that hold the given ones, which were checked."""
     tops = {top_column(column, known) for column in columns.values()}
@@ -497,3 +477,8 @@ def _is_instance(source: Source, package: str, *names: str) -> bool:
     module = sys.modules.get(package)
     kinds = [getattr(module, name, None) for name in names]
     return any(isinstance(kind, type) and isinstance(source, kind) for kind in kinds)
+
+
+def _is_arrow(source: Source) -> bool:
+    """Whether a source is a table that gives itself as Arrow's: one of pyarrow, or a frame of polars."""
+    return hasattr(source, "__arrow_c_stream__") and not _is_instance(source, "pandas", "DataFrame", "Series")

@@ -20,8 +20,9 @@ import numpy as np
 
 from ..errors import InputError
 from .annotations import read_json_documents, span_column, spans_of_row, tags_of_marked
+from .column_names import cell_of, check_columns
 from .files import check_exists, read_lines
-from .tables import Row, Source, cell_of, check_columns, file_format, locate_rows, source_paths
+from .tables import Row, Source, file_format, locate_rows, source_paths
 from .text import check_characters, text_of
 from .word_spans import word_spans
 
