@@ -55,6 +55,7 @@ def read_series(
     - A wide table has a row for each step of a single series; every column of numbers is a channel of its target,
       unless one is called `y` or `target` or is named.
     - Several files, or a folder, without a column `series`, have a series each, named by its file.
+    - Where future covariates are named, the last rows of a series that have nothing else are steps beyond its target.
     - Rows that hold a series each: GluonTS' `{"start": …, "target": [1, 2], "item_id": …}`, or with a list of times.
     - `.tsf` files of the Monash archive.
 
