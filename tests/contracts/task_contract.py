@@ -262,7 +262,7 @@ def predicts_from_tables(case: Case) -> None:
     outputs = [record["output"] for record in expected]
     written = list(model.predict_rows(path, **settings))
     assert written == [{**row, "output": output} for row, output in zip(rows, outputs, strict=True)]
-    with pytest.raises(InputError, match=f"row 1: has no column '{columns[0]}'"):
+    with pytest.raises(InputError, match=f"row 1: has no column '({'|'.join(columns)})'"):
         model.predict([{"nothing": 1}], **settings)
     with pytest.raises(InputError, match="has no column 'no_such_column'"):
         model.predict(rows, columns={"no_such_column": "id"})

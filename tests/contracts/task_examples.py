@@ -66,6 +66,16 @@ FILMS = [
     for a in ("great", "awful", "lovely", "boring")
 ]
 
+
+def wave(name: str, first: int, count: int) -> Row:
+    """A row that holds a series with a season of 4 days."""
+    target = [float(10 + 3 * (step % 4) + (step * step) % 7) for step in range(first, first + count)]
+    days = [f"2024-{1 + step // 28:02}-{1 + step % 28:02}" for step in range(first, first + count)]
+    return {"series": name, "time": days, "target": target}
+
+
+WAVES = [wave(name, first, 28) for first, name in enumerate("abcdefgh")]
+
 EXAMPLES: dict[str, TaskExample] = {
     "classifier": TaskExample(
         rows=FILMS,
@@ -115,6 +125,30 @@ EXAMPLES: dict[str, TaskExample] = {
         options=ENCODER_DECODER,
         settings={"beam": 2, "length": 5},
         rubbish={"turns": "one"},
+    ),
+    "forecaster": TaskExample(
+        rows=WAVES,
+        valid=[wave(name, 3, 24) for name in "ab"],
+        inputs=[
+            wave("a", 0, 20),
+            [5.0, 6.0, 9.0, 5.0, 6.0, 8.0],
+            {"target": [3.0, None, 4.0]},
+            wave("n", 2, 9),
+        ],
+        options={
+            "horizon": 3,
+            "season": 4,
+            "window": 6,
+            "hidden_size": 8,
+            "dropout": 0.2,
+            "learning_rate": 0.02,
+            "batch_steps": 24,
+            "max_steps": 10,
+            "validate_every": 5,
+            "device": "cpu",
+        },
+        settings={"horizon": 2},
+        rubbish={"series": "r", "time": ["2024-01-01", "2024-01-02"], "target": [1.0, "one"]},
     ),
     "tagger": TaskExample(
         rows=ORDERS,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas
 import pytest
 
-from gatework.data import Frequency, calendar_features, calendar_names, next_times, season_length
+from gatework.data import Frequency, calendar_cycles, calendar_features, next_times, season_length
 from gatework.data.frequency import infer_frequency, typical_frequency
 from gatework.errors import InputError
 
@@ -118,18 +118,12 @@ def test_days_of_months_that_others_do_not_have() -> None:
 
 def test_calendar() -> None:
     hours = np.array(["2024-01-01T00", "2024-01-01T06", "2024-01-07T18", "2024-07-01T12"], "datetime64[us]")
-    names = calendar_names(Frequency("h"))
-    assert names == (
-        "day_sin",
-        "day_cos",
-        "week_sin",
-        "week_cos",
-        "month_sin",
-        "month_cos",
-        "year_sin",
-        "year_cos",
-    )
-    table = dict(zip(names, calendar_features(hours, Frequency("h")).T, strict=True))
+    cycles = calendar_cycles(Frequency("h"))
+    assert cycles == ("day", "week", "month", "year")
+    assert calendar_cycles(Frequency("h"), np.timedelta64(365 * 24 + 1, "h")) == ("day", "week", "month")
+    assert calendar_cycles(Frequency("h"), np.timedelta64(47, "h")) == ()
+    names = [f"{cycle}_{wave}" for cycle in cycles for wave in ("sin", "cos")]
+    table = dict(zip(names, calendar_features(hours, cycles).T, strict=True))
     np.testing.assert_array_equal(table["day_sin"].round(6), [0, 1, -1, 0])
     np.testing.assert_array_equal(table["day_cos"].round(6), [1, 0, 0, -1])
     week = 2 * np.pi * np.array([0, 6, 6 * 24 + 18, 12]) / (7 * 24)  # from Monday
@@ -137,8 +131,10 @@ def test_calendar() -> None:
     year = 2 * np.pi * np.array([0, 6, 6 * 24 + 18, 182 * 24 + 12]) / (366 * 24)
     np.testing.assert_array_equal(table["year_cos"].round(6), np.cos(year).astype(np.float32).round(6))
     shapes = {"s": 4, "15min": 4, "h": 4, "D": 3, "B": 3, "W": 1, "MS": 1, "QS": 1, "YS": 0}
-    for name, cycles in shapes.items():
-        assert calendar_features(times("D"), Frequency.parse(name)).shape == (40, 2 * cycles), name
+    for name, count in shapes.items():
+        found = calendar_cycles(Frequency.parse(name))
+        assert len(found) == count, name
+        assert calendar_features(times("D"), found).shape == (40, 2 * count), name
     seasons = {
         "s": 3600,
         "15min": 96,

@@ -1,6 +1,6 @@
 """Files to examples to batches. Knows no task; each error names the file and the row."""
 
-from .calendar import calendar_features, calendar_names, next_times, season_length
+from .calendar import calendar_cycles, calendar_features, next_times, season_length
 from .column_names import cell_of, check_columns, top_column
 from .detokenizers import Detokenizer
 from .dialogues import context_text, read_dialogues
@@ -72,8 +72,8 @@ __all__ = [
     "TokenStream",
     "Tokenizer",
     "allowed_moves",
+    "calendar_cycles",
     "calendar_features",
-    "calendar_names",
     "cell_of",
     "check_columns",
     "check_exists",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,38 +14,50 @@ if TYPE_CHECKING:
 
     from .frequency import Times
 
-__all__ = ["calendar_features", "calendar_names", "next_times", "season_length"]
+__all__ = ["CYCLES", "calendar_cycles", "calendar_features", "next_times", "season_length"]
 
 _MINUTE, _HOUR, _DAY = 60_000_000, 3_600_000_000, 86_400_000_000
 _WEEK, _YEAR = 7 * _DAY, 365.2425 * _DAY
-# The cycles, by name: from which step, in microseconds, and below which step they say something.
-_CYCLES: dict[str, tuple[float, float]] = {
-    "minute": (0, _MINUTE),
-    "hour": (0, _HOUR),
-    "day": (0, _DAY),
-    "week": (0, _WEEK),
-    "month": (_HOUR, _WEEK),
-    "year": (_MINUTE, _YEAR * 0.9),
+# The cycles, by name: the shortest and longest step for which they say something, and their length; microseconds.
+CYCLES: dict[str, tuple[float, float, int]] = {
+    "minute": (0, _MINUTE, _MINUTE),
+    "hour": (0, _HOUR, _HOUR),
+    "day": (0, _DAY, _DAY),
+    "week": (0, _WEEK, _WEEK),
+    "month": (_HOUR, _WEEK, 30 * _DAY),
+    "year": (_MINUTE, _YEAR * 0.9, 365 * _DAY),
 }
 _STEPS_OF_SEASON = {"s": 3600, "min": 1440, "h": 24, "D": 7, "B": 5, "W": 52, "M": 12}
 
 
-def calendar_names(frequency: Frequency) -> tuple[str, ...]:
-    """The names of `calendar_features`' columns: sine and cosine of each cycle that steps of this length move in."""
-    return tuple(f"{cycle}_{wave}" for cycle in _cycles(frequency) for wave in ("sin", "cos"))
+def calendar_cycles(frequency: Frequency, span: np.timedelta64 | None = None) -> tuple[str, ...]:
+    """The cycles of the calendar that steps of this length move in: minute, hour, day, week, month, year.
+
+    Args:
+        frequency: the step.
+        span: how long the data is: of a cycle that does not turn twice in it nothing can be learned, and it is left
+        out.
+    """
+    return tuple(
+        cycle
+        for cycle, (least, most, length) in CYCLES.items()
+        if least <= frequency.microseconds < most
+        and (span is None or span >= np.timedelta64(2 * length, "us"))
+    )
 
 
-def calendar_features(times: Times, frequency: Frequency) -> npt.NDArray[np.float32]:
-    """Where times stand in the cycles of the calendar: in their minute, hour, day, week, month and year.
+def calendar_features(times: Times, cycles: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Where times stand in cycles of the calendar: the second of the minute, the minute of the hour, the hour of the
+    day, the day of the week, of the month and of the year.
 
     Args:
         times: (N,) datetime64[us].
-        frequency: their step; of cycles that it skips over, or hardly moves in, there are no features.
+        cycles: of `calendar_cycles`.
 
     Returns:
-        (N, F) float32 between -1 and 1, with the columns that `calendar_names` names.
+        (N, 2 * cycles) float32: sine and cosine of each.
     """
-    turns = [_turn(times, cycle) for cycle in _cycles(frequency)]
+    turns = [_turn(times, cycle) for cycle in cycles]
     waves = [wave(2 * np.pi * turn) for turn in turns for wave in (np.sin, np.cos)]
     return np.stack(waves, axis=1).astype(np.float32) if waves else np.zeros((len(times), 0), np.float32)
 
@@ -64,11 +77,6 @@ def next_times(last: np.datetime64, count: int, frequency: Frequency) -> Times:
     makes likely.
     """
     return frequency.at(last.astype("datetime64[us]"), np.arange(1, count + 1))
-
-
-def _cycles(frequency: Frequency) -> list[str]:
-    step = frequency.microseconds
-    return [cycle for cycle, (least, bound) in _CYCLES.items() if least <= step < bound]
 
 
 def _turn(times: Times, cycle: str) -> npt.NDArray[np.float64]:

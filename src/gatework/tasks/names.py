@@ -14,6 +14,7 @@ TASKS = {
     "language-model": "gatework.tasks.language_model:LanguageModel",
     "chatbot": "gatework.tasks.chat_bot:ChatBot",
     "classifier": "gatework.tasks.classifier:Classifier",
+    "forecaster": "gatework.tasks.forecaster:Forecaster",
     "tagger": "gatework.tasks.tagger:Tagger",
     "translator": "gatework.tasks.translator:Translator",
 }

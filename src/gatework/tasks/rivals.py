@@ -21,6 +21,7 @@ def fit_rivals(
     outputs: Sequence[Any],
     run: RunFolder,
     say: Callable[[str], None],
+    **further: Any,
 ) -> None:
     """Fit each rival and write it into the run, unless the run has it or there is more data than it takes.
 
@@ -28,6 +29,7 @@ def fit_rivals(
         rivals: new ones.
         inputs, outputs: of the N training examples.
         say: is told how long each fit took, or why there was none.
+        further: arguments of their `fit`.
     """
     for rival in rivals:
         if (run.path / _file(rival.name)).exists():
@@ -38,7 +40,7 @@ def fit_rivals(
             say(f"No baseline {rival.name}: {what}.")
             continue
         start = time.perf_counter()
-        arrays = rival.fit(inputs, outputs).to_arrays()
+        arrays = rival.fit(inputs, outputs, **further).to_arrays()
         run.write_tensors(_file(rival.name), {name: torch.from_numpy(a) for name, a in arrays.items()})
         say(f"The baseline {rival.name} is fitted ({time.perf_counter() - start:.0f} s).")
 

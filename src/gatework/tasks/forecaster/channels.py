@@ -1,0 +1,254 @@
+"""Every target of every series as a row of numbers, laid one after another, so that what a batch reads is a slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gatework.tasks.forecaster.scaling import Scaling, filled, scales
+
+__all__ = ["ChannelSteps", "Channels", "Layout", "lead_of"]
+
+Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_FARTHEST = 100.0  # scales from the step: what moved farther is read as if it had moved so far
+
+
+class Layout(NamedTuple):
+    """What a forecast is made from, in numbers.
+
+    Attributes:
+        segment: s, the steps that the recurrent layers read as one.
+        window: L, the steps that the linear path reads, and that a rolling scale looks back.
+        horizon: H, the steps that are forecast at once.
+        season: m, the steps of a season.
+        masked: whether it is read which values were missing.
+        past: P, covariates known up to now.
+        future: K, covariates known beforehand.
+        calendar: A, features of a time.
+        static: G, features of a channel.
+        scaling: what values are divided by.
+    """
+
+    segment: int
+    window: int
+    horizon: int
+    season: int
+    masked: bool = False
+    past: int = 0
+    future: int = 0
+    calendar: int = 0
+    static: int = 0
+    scaling: Scaling = "rolling"
+
+    @property
+    def read(self) -> int:
+        """I, the numbers that the recurrent layers read of a segment."""
+        values = self.segment * (2 if self.masked else 1) + 1
+        return values + self.segment * (self.past + self.future) + self.calendar + self.static
+
+    @property
+    def ahead(self) -> int:
+        """F, what is known beforehand of a segment of the horizon."""
+        return self.segment * self.future + self.calendar + self.static
+
+    @property
+    def segments_ahead(self) -> int:
+        """J, the segments of the horizon."""
+        return -(-self.horizon // self.segment)
+
+    @property
+    def warm_up(self) -> int:
+        """Segments that the layers read before their first forecast in training."""
+        return -(-self.window // self.segment)
+
+
+class ChannelSteps(NamedTuple):
+    """The N steps of one series, as arrays.
+
+    values: (N, C), NaN where missing. known: (N + X, P + K + A) float32 covariates, those of the past first and zero
+    after N, and features of the times, X >= 0 steps beyond the values. static: (C, G) float32.
+    """
+
+    values: Floats
+    known: Singles
+    static: Singles
+
+
+class Channels:
+    """N channels. A place is an index into `values`: a channel's steps stand at places begins[i] … ends[i] - 1. Before
+    them its first value stands `lead` times, after them its last one `tail` times, both as not observed.
+
+    Args:
+        series: the series; channel i is a target of one of them.
+        layout: see `Layout`.
+        lead, tail: at least `lead_of(layout)` and the layout's horizon.
+
+    Attributes:
+        values: (S,), none missing. observed: (S,) whether each was given. scale: (S,), see `scales`.
+        begins, ends: (N,) places.
+        series: (N,) the series of each channel; channel: (N,) its target there.
+        static: (N, G).
+        known: (V, P + K + A); `shift` (N,) is what is added to a place for the row there.
+    """
+
+    def __init__(self, series: Sequence[ChannelSteps], layout: Layout, *, lead: int, tail: int) -> None:
+        self.layout, self.lead, self.tail = layout, lead, tail
+        counts = [one.values.shape for one in series]
+        rows = np.array([steps for steps, targets in counts for _ in range(targets)], np.int64)
+        self.series = np.repeat(np.arange(len(counts)), [targets for _, targets in counts])
+        self.channel = np.concatenate(
+            [np.arange(targets) for _, targets in counts] or [np.empty(0, np.int64)]
+        )
+        self.ends = np.cumsum(rows + lead + tail) - tail
+        self.begins = self.ends - rows
+        total = int(self.ends[-1]) + tail if len(rows) else 0
+        self.values, self.scale = np.empty(total), np.empty(total)
+        self.observed = np.zeros(total, bool)
+        for index, (one, target) in enumerate(zip(self.series, self.channel, strict=True)):
+            self._lay(index, series[int(one)].values[:, target])
+        self.static = np.concatenate(
+            [one.static for one in series] or [np.empty((0, layout.static), np.float32)]
+        )
+        self._lay_known(series)
+
+    def _lay(self, index: int, given: Floats) -> None:
+        layout, begin, end = self.layout, self.begins[index], self.ends[index]
+        own = slice(begin - self.lead, end + self.tail)
+        observed, values = np.isfinite(given), filled(given)
+        scale = np.ones(0)
+        if len(values):
+            scale = scales(values, observed, season=layout.season, window=layout.window, kind=layout.scaling)
+        padding = (self.lead, self.tail)
+        self.observed[begin:end] = observed
+        self.values[own] = np.pad(values, padding, mode="edge") if len(values) else 0.0
+        self.scale[own] = np.pad(scale, padding, mode="edge") if len(values) else 1.0
+
+    def _lay_known(self, series: Sequence[ChannelSteps]) -> None:
+        """One table of the series' covariates, with the rows of `lead` and `tail` like those of the channels."""
+        width = self.layout.past + self.layout.future + self.layout.calendar
+        parts, starts, total = [], [], 0
+        for one in series:
+            missing = len(one.values) + self.tail - len(one.known)
+            after = np.repeat(one.known[-1:], max(missing, 0), axis=0)
+            after[:, : self.layout.past] = 0
+            before = np.repeat(one.known[:1], self.lead, axis=0)
+            part = np.concatenate([before, one.known[: len(one.values) + self.tail], after])
+            starts.append(total + self.lead)
+            parts.append(part)
+            total += len(part)
+        self.known = np.concatenate(parts) if width and parts else np.zeros((0, width), np.float32)
+        self.shift = np.array(starts, np.int64)[self.series] - self.begins if width else None
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    @property
+    def steps(self) -> Integers:
+        """(N,) the steps of each channel."""
+        return self.ends - self.begins
+
+    def at(self, places: Integers) -> Integers:
+        """(n,) the channels in which n places are."""
+        return np.searchsorted(self.ends, places, side="right")
+
+    def segments(self, which: Integers, begins: Integers, count: int, phases: int) -> Singles:
+        """What the recurrent layers read: (count, phases · R, I) of R rows, phase after phase.
+
+        Row r of phase p reads the segments of s steps that begin at place begins[r] + p + k s, k = 0 … count - 1: the
+        values less the segment's last one, and how far that is from the segment's before, both over the scale at the
+        segment's end; which were observed; the covariates of the segment's steps; features of its last time.
+
+        Args:
+            which: (R,) channels. begins: (R,) places.
+        """
+        layout, size = self.layout, self.layout.segment
+        ends = begins[:, None] + np.arange(count * size)[None, :] + size - 1
+        if phases == 1:
+            ends = ends[:, ::size]
+        ends = np.minimum(ends.reshape(len(begins), count, phases), len(self.values) - 1).transpose(1, 2, 0)
+        last, scale = self.values[ends], self.scale[ends]
+        found: list[npt.NDArray[Any]] = [
+            (_before(self.values, ends, size) - last[..., None]) / scale[..., None],
+            ((last - self.values[ends - size]) / scale)[..., None],
+        ]
+        if layout.masked:
+            found.append(_before(self.observed, ends, size))
+        if self.shift is not None:
+            rows = np.clip(ends + self.shift[which], size - 1, len(self.known) - 1)
+            given = layout.past + layout.future
+            if given:
+                steps = _before(self.known[:, :given], rows, size)
+                found.append(steps.reshape(*ends.shape, given * size))
+            found.append(self.known[rows, given:])
+        if layout.static:
+            found.append(np.broadcast_to(self.static[which], (*ends.shape, layout.static)))
+        joined = np.concatenate([np.asarray(part, np.float32) for part in found], axis=-1)
+        return np.clip(joined.reshape(count, phases * len(begins), -1), -_FARTHEST, _FARTHEST)
+
+    def windows(self, places: Integers) -> Singles:
+        """(n, L) the values up to each of n places less the value there, over its scale."""
+        steps = _before(self.values, places, self.layout.window) - self.values[places, None]
+        return np.clip(steps / self.scale[places, None], -_FARTHEST, _FARTHEST).astype(np.float32)
+
+    def ahead(self, which: Integers, places: Integers) -> Singles:
+        """(n, J, F) what is known beforehand of the segments after each of n places, of the channels `which` (n,)."""
+        layout, size = self.layout, self.layout.segment
+        ends = places[:, None] + size * np.arange(1, layout.segments_ahead + 1)
+        found = []
+        if self.shift is not None:
+            rows = np.minimum(ends + self.shift[which][:, None], len(self.known) - 1)
+            if layout.future:
+                given = self.known[:, layout.past : layout.past + layout.future]
+                found.append(_before(given, rows, size).reshape(*rows.shape, layout.future * size))
+            found.append(self.known[rows, layout.past + layout.future :])
+        if layout.static:
+            found.append(np.broadcast_to(self.static[which][:, None], (*ends.shape, layout.static)))
+        if not found:
+            return np.zeros((*ends.shape, 0), np.float32)
+        return np.concatenate([np.asarray(part, np.float32) for part in found], axis=-1)
+
+    def histories(self, places: Integers) -> Floats:
+        """(n, L) the values up to each of n places over the scale there; NaN where missing."""
+        window = self.layout.window
+        values = _before(self.values, places, window) / self.scale[places, None]
+        return np.where(_before(self.observed, places, window), values, np.nan)
+
+    def scaled_futures(self, places: Integers) -> Floats:
+        """(n, H) the values after each of n places over the scale there; NaN where missing."""
+        values, observed = self.futures(places)
+        return np.where(observed, values / self.scale[places, None], np.nan)
+
+    def seasonal_error(self, index: int, place: int) -> float:
+        """Of a channel's steps before a place, the mean absolute difference over a season; NaN where there is none."""
+        season, begin = self.layout.season, int(self.begins[index])
+        if place - begin <= season:
+            return float("nan")
+        both = self.observed[begin + season : place] & self.observed[begin : place - season]
+        differences = np.abs(self.values[begin + season : place] - self.values[begin : place - season])
+        return float(differences[both].mean()) if both.any() else float("nan")
+
+    def futures(self, places: Integers) -> tuple[Floats, Mask]:
+        """(n, H) the values after each of n places, and whether each was observed."""
+        after = places + self.layout.horizon
+        return _before(self.values, after, self.layout.horizon), _before(
+            self.observed, after, self.layout.horizon
+        )
+
+
+def lead_of(layout: Layout, warm_up: int = 0) -> int:
+    """Places that stand before a channel's first step, where `warm_up` segments are read before it."""
+    return max(layout.window, (warm_up + 2) * layout.segment)
+
+
+def _before(table: npt.NDArray[Any], ends: Integers, count: int) -> npt.NDArray[Any]:
+    """The `count` rows of a table up to and with each of some places: (…, count), or (…, count, width)."""
+    view = np.lib.stride_tricks.sliding_window_view(table, count, axis=0)
+    found = view[ends - count + 1]
+    return found if table.ndim == 1 else np.moveaxis(found, -1, -2)

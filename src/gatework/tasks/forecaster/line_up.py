@@ -1,0 +1,124 @@
+"""The baselines of a forecaster: fitted on windows of its training data, in scales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gatework.baselines.ridge_maps import RidgeMaps
+from gatework.baselines.series import Drift, LastValue, SeasonalNaive, SeriesBaseline
+from gatework.errors import InputError, RunError
+from gatework.tasks.artifacts import Artifacts
+from gatework.tasks.forecaster.channels import Channels, Floats, Integers
+from gatework.tasks.forecaster.evaluation import Origins
+from gatework.tasks.rivals import read_rivals
+from gatework.training import RunFolder
+
+__all__ = ["FITTED", "LineUp", "Windows", "fit_naive", "kept_ridge", "read_naive"]
+
+FITTED = 60_000  # origins that baselines are fitted on
+NAIVE: tuple[type[LastValue | Drift | SeasonalNaive], ...] = (LastValue, Drift, SeasonalNaive)
+
+
+class Windows(NamedTuple):
+    """What baselines are fitted on: windows (O, L) and futures (O, H) over the scale at each origin, and which target
+    each is of, (O,); and later ones."""
+
+    history: Floats
+    future: Floats
+    targets: Integers
+    later: tuple[Floats, Floats]
+    later_targets: Integers
+
+    @classmethod
+    def of(cls, train: Channels, valid: Channels, origins: Origins) -> Windows:
+        """Of all steps of the training data that have one after them, and of the validation data's origins.
+
+        Raises:
+            InputError: no two values stand after each other.
+        """
+        spans = zip(train.begins, train.ends, strict=True)
+        every = np.concatenate([np.arange(begin, end - 1) for begin, end in spans])
+        places = every[:: max(1, -(-len(every) // FITTED))]
+        places = places[train.futures(places)[1].any(1)]
+        if not len(places):
+            raise InputError("data", "holds no two values after each other", "Give longer series.")
+        later = np.concatenate(origins.thinned(FITTED).places)
+        return cls(
+            train.histories(places),
+            train.scaled_futures(places),
+            train.channel[train.at(places)],
+            (valid.histories(later), valid.scaled_futures(later)),
+            valid.channel[valid.at(later)],
+        )
+
+
+class LineUp(NamedTuple):
+    """The baselines of a run: the naive ones by name, and the ridge, if there is one."""
+
+    naive: Mapping[str, SeriesBaseline]
+    ridge: RidgeMaps | None
+
+    def of(self, target: int) -> Mapping[str, SeriesBaseline]:
+        """Those of a target."""
+        if self.ridge is None:
+            return self.naive
+        return {**self.naive, self.ridge.name: self.ridge.of(target)}
+
+
+def fit_naive(
+    windows: Windows, keep: Artifacts, levels: Sequence[float], season: int
+) -> dict[str, SeriesBaseline]:
+    """The naive baselines, kept in the run."""
+
+    def last_value() -> LastValue:
+        return LastValue().fit(windows.history, windows.future, levels)
+
+    def drift() -> Drift:
+        return Drift().fit(windows.history, windows.future, levels)
+
+    def seasonal() -> SeasonalNaive:
+        return SeasonalNaive(season).fit(windows.history, windows.future, levels)
+
+    return {
+        LastValue.name: keep.own(_file(LastValue), LastValue, last_value),
+        Drift.name: keep.own(_file(Drift), Drift, drift),
+        SeasonalNaive.name: keep.own(_file(SeasonalNaive), SeasonalNaive, seasonal),
+    }
+
+
+def read_naive(keep: Artifacts, horizon: int, levels: int) -> dict[str, SeriesBaseline]:
+    """The naive baselines that a finished run keeps.
+
+    Raises:
+        RunError: one is damaged.
+    """
+    found = {kind.name: keep.read(_file(kind), kind) for kind in NAIVE}
+    for kind, baseline in zip(NAIVE, found.values(), strict=True):
+        if baseline.residuals_.shape != (horizon, levels):
+            what = f"holds residuals of the shape {baseline.residuals_.shape}, not {(horizon, levels)}"
+            raise RunError(f"{keep.where}/{_file(kind)}", what, "Restore the file from a copy.")
+    return dict(found)
+
+
+def kept_ridge(run: RunFolder, *, window: int, horizon: int, levels: int, targets: int) -> RidgeMaps | None:
+    """The ridge that a run keeps, if it does.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    found = read_rivals([RidgeMaps], run).get(RidgeMaps.name)
+    if not isinstance(found, RidgeMaps):
+        return None
+    own = found.maps_[0]
+    sizes = (own.weight_.shape, len(own.levels_), len(found.maps_))
+    if sizes not in [((window, horizon), levels, count) for count in (1, targets)]:
+        what = f"has {len(found.maps_)} maps of the shape {own.weight_.shape}, not {(window, horizon)}"
+        raise RunError(f"{run.path}/rival-{found.name}.safetensors", what, "Restore the file from a copy.")
+    return found
+
+
+def _file(kind: type[SeriesBaseline]) -> str:
+    return f"{kind.name}.json"

@@ -1,0 +1,453 @@
+"""The forecaster: series in, their next steps out, with intervals."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from pydantic import BaseModel
+from torch import nn
+
+from gatework.baselines import Rival
+from gatework.baselines.ridge_maps import RidgeMaps
+from gatework.baselines.series import SeriesBaseline
+from gatework.data.series import Series, SeriesData, check_known
+from gatework.data.series_reading import one_series, read_series
+from gatework.errors import InputError, RunError
+from gatework.metrics.figure import Figure
+from gatework.metrics.forecast import INTERVALS, Forecast
+from gatework.tasks.artifacts import Artifacts
+from gatework.tasks.base import Task
+from gatework.tasks.batches import answer_in_batches
+from gatework.tasks.forecaster.backtest import forecasts_along, forecasts_at_ends
+from gatework.tasks.forecaster.calibration import Conformal, conformal_shifts
+from gatework.tasks.forecaster.channels import Channels, Layout, lead_of
+from gatework.tasks.forecaster.chunks import ChunkProblem, origins_of
+from gatework.tasks.forecaster.encoding import SeriesEncoding
+from gatework.tasks.forecaster.evaluation import Origins, backtest
+from gatework.tasks.forecaster.line_up import FITTED, LineUp, Windows, fit_naive, kept_ridge, read_naive
+from gatework.tasks.forecaster.network import (
+    ForecastBatch,
+    ForecastEnsemble,
+    ForecastNetwork,
+    forecast_losses,
+)
+from gatework.tasks.forecaster.options import (
+    EvaluationSettings,
+    ForecasterOptions,
+    ForecastInput,
+    ForecastRecord,
+    ForecastSettings,
+)
+from gatework.tasks.forecaster.reader import SeriesReader
+from gatework.tasks.forecaster.spans import (
+    Split,
+    first_forecast_step,
+    split_series,
+    step_from,
+    until,
+)
+from gatework.tasks.lifecycle import TrainingData
+from gatework.tasks.rivals import fit_rivals
+from gatework.training import ParameterGroup, StepLoss
+
+__all__ = ["Forecaster"]
+
+ENCODING, CONFORMAL = "series.json", "conformal.json"
+VALIDATED = 20_000  # origins that a validation during the training looks at
+SEASONS = 14  # that a window holds
+
+
+class Forecaster(Task):
+    """The next steps of series, with intervals: recurrent layers over segments, and a linear model beside them.
+
+    >>> model = Forecaster(horizon=24).fit("load.csv", columns={"time": "date", "target": "load"}, out="runs/load")
+    >>> model.predict({"time": [...], "target": [...]})[0]["output"]
+
+    The options are the fields of `ForecasterOptions`, the settings of `predict` those of `ForecastSettings`, and those
+    of `evaluate` those of `EvaluationSettings`. Data is what `gatework.data.series.read_series` reads. Every target of
+    every series is a row for the same network, which reads values less the last one, over how far the series moved of
+    late. The ridge regression of the window is a part of the network, which begins as this model. Intervals are
+    calibrated on the validation data.
+
+    Attributes:
+        encoding_: what the training series have.
+    """
+
+    name: ClassVar[str] = "forecaster"
+    Options = ForecasterOptions
+    Settings = ForecastSettings
+    Input = ForecastInput
+    Output = ForecastRecord
+    columns: ClassVar[tuple[str, ...]] = ("series", "time", "target", "past", "future", "static")
+    input_columns = (("series", "time", "target"), ("time", "target"), ("series", "target"), ("target",))
+    headline: ClassVar[Figure] = Figure("scaled_crps", higher=False)
+    noun: ClassVar[str] = "forecasts"
+    ensemble_options = ("horizon", "season", "segment", "window", "scaling", "transform", "levels")
+
+    options_: ForecasterOptions
+    network_: ForecastNetwork | ForecastEnsemble
+    encoding_: SeriesEncoding
+
+    # What is learned before there is a network
+
+    def _prepare(self, data: TrainingData, keep: Artifacts) -> None:
+        options = self.options_
+        given = read_series(data.train, data.columns, frequency=options.frequency)
+        self._say_what_was_read(given)
+        if data.valid is None:
+            splits = self._split(given)
+            train = [until(split.series, split.valid) for split in splits if split.valid > 1]
+        else:
+            train = list(given.series)
+        self._learn((given, train), keep)
+        self._choose_sizes(max(len(series.target) for series in train))
+        self._train = self._channels(train)
+        if data.valid is None:
+            whole = [until(split.series, split.test) for split in splits]
+            self._valid = self._channels(whole)
+            self._valid_origins = self._origins(whole, self._valid, [split.valid for split in splits])
+        else:
+            read = read_series(data.valid, data.columns, like=self.encoding_.names)
+            self._valid = self._channels(read.series)
+            self._valid_origins = self._origins(read.series, self._valid)
+        data.sources.note("training", _digest(self._train))
+        data.sources.note("validation", _digest(self._valid))
+        self._fit_baselines(keep)
+
+    def _say_what_was_read(self, data: SeriesData) -> None:
+        for note in [*data.notes, data.missing_words()]:
+            if note:
+                self._say(note)
+
+    def _split(self, data: SeriesData) -> list[Split]:
+        options = self.options_
+        splits = split_series(
+            data.series,
+            horizon=options.horizon,
+            valid_from=options.valid_from,
+            test_from=options.test_from,
+        )
+        held = sum(split.test - split.valid for split in splits)
+        self._say(f"No validation data: the last steps of each series are held back ({held:,} in all).")
+        return splits
+
+    def _choose_sizes(self, longest: int) -> None:
+        """The sizes that follow the series, where they are not given."""
+        options, season = self.options_, self.options_.season or self.encoding_.season
+        divisors = [size for size in range(1, season + 1) if season % size == 0 and size <= options.horizon]
+        chosen = {
+            "season": season,
+            "segment": options.segment or divisors[-1],
+            "window": options.window
+            or min(max(SEASONS * season, 2 * options.horizon), max((longest - 1) // 2, season + 1)),
+        }
+        if chosen["window"] <= season:
+            what = f"is {chosen['window']}, and a season has {season} steps"
+            raise InputError("option window", what, "Give a longer window, or a shorter season.")
+        self.options_ = options.model_copy(update=chosen)
+
+    def _learn(self, train: Any, keep: Artifacts) -> None:
+        def encoding() -> SeriesEncoding:
+            given, series = train
+            return SeriesEncoding.learn(given, series, calendar=self.options_.calendar)
+
+        self.encoding_ = keep.get(ENCODING, SeriesEncoding, encoding)
+        if keep.finished:
+            self._naive = read_naive(keep, self.options_.horizon, len(self.options_.levels))
+
+    @property
+    def _layout(self) -> Layout:
+        options, encoding = self.options_, self.encoding_
+        return Layout(
+            segment=options.segment,
+            window=options.window,
+            horizon=options.horizon,
+            season=options.season,
+            masked=encoding.masked,
+            past=len(encoding.past),
+            future=len(encoding.future),
+            calendar=encoding.calendar_size,
+            static=encoding.static_size,
+            scaling=options.scaling,
+        )
+
+    def _channels(self, series: Sequence[Series]) -> Channels:
+        layout, log = self._layout, self.options_.transform == "log"
+        origins = origins_of(layout.warm_up, layout.segment)
+        encoded = [self.encoding_.encode(one, layout.horizon, log=log) for one in series]
+        lead, tail = lead_of(layout, layout.warm_up), origins + layout.horizon + layout.segment
+        return Channels(encoded, layout, lead=lead, tail=tail)
+
+    def _origins(
+        self, series: Sequence[Series], channels: Channels, first: Sequence[int] | None = None
+    ) -> Origins:
+        """The steps whose whole horizon is there and begins at a series' step `first` or later.
+
+        Raises:
+            InputError: there is none.
+        """
+        horizon, window = self.options_.horizon, self.options_.window
+        places, times = [], []
+        for index, begin in enumerate(channels.begins):
+            own = series[channels.series[index]]
+            count = len(own.target)
+            start = (
+                first_forecast_step(count, window, horizon)
+                if first is None
+                else first[channels.series[index]]
+            )
+            steps = np.arange(max(start, 1) - 1, count - horizon)
+            places.append(begin + steps)
+            times.append(steps + own.first if own.times is None else own.times[steps].astype(np.int64))
+        found = Origins(places, times)
+        if not found.total:
+            what = f"holds no series with a step before a horizon of {horizon:,} steps"
+            raise InputError("data", what, "Give longer series, or train with a shorter horizon.")
+        return found
+
+    # Baselines
+
+    def _fit_baselines(self, keep: Artifacts) -> None:
+        windows, options = Windows.of(self._train, self._valid, self._valid_origins), self.options_
+        self._naive = fit_naive(windows, keep, options.levels, options.season)
+        history, future = windows.history, windows.future
+        further: dict[str, Any] = {"levels": options.levels}
+        further |= {name: getattr(windows, name) for name in ("targets", "later", "later_targets")}
+
+        def fit() -> None:
+            fit_rivals(self._rivals(), history, future, self.run_, self._say, **further)  # type: ignore[arg-type]
+
+        keep.first(fit, lambda: None)
+        self._ridge = self._line_up().ridge or RidgeMaps().fit(history, future, **further)
+        self.options_ = options.model_copy(update={"maps": len(self._ridge.maps_)})
+
+    def _rivals(self) -> Sequence[Rival]:
+        return (RidgeMaps(),) if self.options_.rivals else ()
+
+    def _line_up(self) -> LineUp:
+        options, targets = self.options_, len(self.encoding_.targets)
+        if not options.rivals:
+            return LineUp(self._naive, None)
+        sizes = {"window": options.window, "horizon": options.horizon, "levels": len(options.levels)}
+        return LineUp(self._naive, kept_ridge(self.run_, targets=targets, **sizes))
+
+    # The network
+
+    def _network(self) -> ForecastNetwork:
+        return ForecastNetwork(
+            self.cells_["cell"],
+            self._layout,
+            self.options_.levels,
+            maps=self.options_.maps,
+            **self._sizes(ForecastNetwork),
+        )
+
+    def _sizes(self, network: type[nn.Module]) -> dict[str, Any]:
+        return {
+            name: value for name, value in super()._sizes(network).items() if name not in ("levels", "maps")
+        }
+
+    def _joined(self, networks: Sequence[nn.Module]) -> ForecastEnsemble:
+        return ForecastEnsemble(cast("Sequence[ForecastNetwork]", networks))
+
+    def _start_anew(self) -> None:
+        maps = self._ridge.maps_
+        weights = np.stack([one.weight_.T for one in maps])
+        residuals = np.stack([one.residuals_ for one in maps])
+        network = cast("ForecastNetwork", self.network_)
+        network.begin_as(torch.from_numpy(weights).float(), torch.from_numpy(residuals).float())
+
+    def _groups(self) -> Sequence[ParameterGroup]:
+        return [ParameterGroup(("linear",), factor=self.options_.linear_rate)]
+
+    # Training
+
+    def _training_tokens(self) -> int:
+        return int(self._train.steps.sum())
+
+    def _problem(self) -> ChunkProblem:
+        layout = self._layout
+        return ChunkProblem(
+            self.network_,
+            self._train,
+            rows=max(1, round(self.options_.batch_steps / origins_of(layout.warm_up, layout.segment))),
+            seed=self.options_.seed,
+            loss=self._loss,
+            validation=self._quick_figures,
+            headline=Figure(self.options_.select_by, higher=False),
+            groups=self._groups(),
+        )
+
+    def _loss(self, model: nn.Module, batch: ForecastBatch) -> StepLoss:
+        network = cast("ForecastNetwork", self.network_)
+        squares, pinball = forecast_losses(model(batch), batch, network.levels)
+        parts = {"squares": squares.detach(), "pinball": pinball.detach()}
+        return StepLoss(squares + pinball, max(1, int(batch.weights.sum())), parts=parts)
+
+    def _quick_figures(self) -> dict[str, float]:
+        origins = self._valid_origins.thinned(VALIDATED)
+        found = self._backtest(self._valid, origins, lambda target: {})
+        figures = found.model.figures()
+        return {"loss": found.loss, "scaled_crps": figures["scaled_crps"], "mse": figures["mse"]}
+
+    def _settle(self, keep: Artifacts) -> None:
+        network = cast("ForecastNetwork", self.network_)
+        network.shifts = None
+        conformal = keep.renew(CONFORMAL, Conformal, self._shifts)
+        if conformal.shifts:
+            shifts = np.array(conformal.shifts)
+            if shifts.shape != network.base.shape[1:]:
+                what = f"shifts {shifts.shape[0]} steps, and {network.base.shape[1]} are forecast"
+                raise RunError(f"{keep.where}/{CONFORMAL}", what, "Restore the file from a copy.")
+            network.shifts = torch.from_numpy(shifts).float()
+
+    def _shifts(self) -> Conformal:
+        if not self.options_.conformal:
+            return Conformal()
+        quantiles, targets = [], []
+        for index, places in enumerate(self._valid_origins.thinned(FITTED).places):
+            if len(places):
+                for some, forecast in forecasts_along(self.network_, self._valid, index, places):
+                    scale = self._valid.scale[some, None]
+                    quantiles.append(
+                        (forecast.quantiles - self._valid.values[some, None, None]) / scale[..., None]
+                    )
+                    targets.append(self._valid.scaled_futures(some) - self._valid.values[some, None] / scale)
+        shifts = conformal_shifts(np.concatenate(quantiles), np.concatenate(targets), self.options_.levels)
+        return Conformal(shifts=tuple(map(tuple, shifts.tolist())))
+
+    def _clear(self) -> None:
+        for name in ("_train", "_valid", "_valid_origins", "_ridge"):
+            self.__dict__.pop(name, None)
+
+    # Figures
+
+    @classmethod
+    def evaluation_settings(cls) -> type[BaseModel]:
+        return EvaluationSettings
+
+    def _validation_figures(self) -> dict[str, Any]:
+        return self._figures(self._valid, self._valid_origins, EvaluationSettings.model_validate({}))
+
+    def _evaluate(
+        self, data: Any, columns: Mapping[str, str], settings: EvaluationSettings
+    ) -> dict[str, Any]:
+        read = read_series(data, columns, like=self.encoding_.names)
+        self._say_what_was_read(read)
+        first = None
+        if settings.begin:
+            first = [step_from(series, settings.begin, "begin") for series in read.series]
+        channels = self._channels(read.series)
+        origins = self._origins(read.series, channels, first)
+        return self._figures(channels, origins, settings)
+
+    def _figures(self, channels: Channels, origins: Origins, settings: EvaluationSettings) -> dict[str, Any]:
+        stride = settings.stride
+        if stride > 1:
+            origins = Origins(*([own[::stride] for own in part] for part in origins))
+        found = self._backtest(channels, origins, self._line_up().of)
+        figures = {**found.model.figures(), "loss": found.loss}
+        baselines = {name: sums.figures() for name, sums in found.baselines.items()}
+        result = {
+            **self._compared(_finite(figures), {name: _finite(own) for name, own in baselines.items()}),
+            "examples": origins.total,
+            "unit": self.noun,
+        }
+        if settings.intervals:
+            bounds = found.model.intervals(found.times, block=-(-self.options_.horizon // stride))
+            result["intervals"] = {
+                name: list(bound) for name, bound in bounds.items() if name in result["model"]
+            }
+        return result
+
+    def _backtest(
+        self, channels: Channels, origins: Origins, baselines: Callable[[int], Mapping[str, SeriesBaseline]]
+    ) -> Any:
+        was_training = self.network_.training
+        self.network_.eval()
+        try:
+            log = self.options_.transform == "log"
+            return backtest(self.network_, channels, origins, self.options_.levels, baselines, returns=log)
+        finally:
+            self.network_.train(was_training)
+
+    # Predictions
+
+    def _reader(self, columns: Mapping[str, Any] | None = None) -> SeriesReader:
+        return SeriesReader(
+            self.name, self.Input, self.input_columns, self._check_columns(columns), self.encoding_.names
+        )
+
+    def _answer(self, inputs: Sequence[Any], settings: ForecastSettings) -> list[dict[str, Any]]:
+        options, horizon = self.options_, settings.horizon or self.options_.horizon
+        if horizon > options.horizon:
+            what = f"is {horizon:,}, and this run forecasts {options.horizon:,} steps"
+            raise InputError("setting horizon", what, "Give no more, or train with a longer horizon.")
+        series = [one_series(item, self.encoding_.names) for item in inputs]
+        for one in series:
+            check_known(one, horizon, self.encoding_.names)
+        return answer_in_batches(
+            [len(one.target) for one in series],
+            lambda some: self._forecast([series[index] for index in some], horizon),
+        )
+
+    def _forecast(self, series: Sequence[Series], horizon: int) -> list[dict[str, Any]]:
+        channels = self._channels(series)
+        found = forecasts_at_ends(self.network_, channels, np.arange(len(channels)))
+        mean, quantiles = (np.exp(part) if self.options_.transform == "log" else part for part in found)
+        records = []
+        for index, one in enumerate(series):
+            rows = channels.series == index
+            own = Forecast(mean[rows, :horizon], quantiles[rows, :horizon])
+            records.append(self._record(one, own, horizon))
+        return records
+
+    def _record(self, series: Series, forecast: Forecast, horizon: int) -> dict[str, Any]:
+        levels = self.options_.levels
+        places = {level: index for index, level in enumerate(levels)}
+        return {
+            "output": _listed(forecast.mean),
+            "times": self._times(series, horizon),
+            "quantiles": {str(level): _listed(forecast.quantiles[..., places[level]]) for level in levels},
+            "intervals": {
+                str(percent): {
+                    "low": _listed(forecast.quantiles[..., places[low]]),
+                    "high": _listed(forecast.quantiles[..., places[high]]),
+                }
+                for percent, (low, high) in INTERVALS.items()
+                if low in places and high in places
+            },
+        }
+
+    def _times(self, series: Series, horizon: int) -> list[str] | None:
+        times = self.encoding_.times_after(series, horizon)
+        return None if times is None else [str(time) for time in times.astype("datetime64[s]")]
+
+
+def _listed(table: np.ndarray) -> list[Any]:
+    """(C, H) as a list a step: of one channel its numbers, of several a list each."""
+    return cast("list[Any]", (table[0] if len(table) == 1 else table.T).tolist())
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """Figures without those that there are not, such as the scaled error of constant series."""
+    return {name: value for name, value in figures.items() if np.isfinite(value)}
+
+
+def _digest(channels: Channels) -> str:
+    """What data the channels hold, as SHA-256."""
+    found = hashlib.sha256()
+    for array in (
+        channels.begins,
+        channels.ends,
+        channels.values,
+        channels.observed,
+        channels.known,
+        channels.static,
+    ):
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

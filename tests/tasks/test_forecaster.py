@@ -1,0 +1,183 @@
+"""The forecaster: what it may see, what it says from every step, and how sure it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import gatework as gw
+from gatework.errors import InputError
+from gatework.tasks.forecaster import Forecaster
+from gatework.tasks.forecaster.calibration import conformal_shifts
+from gatework.tasks.forecaster.scaling import filled, scales
+from tests.tolerances import PREDICTIONS, SUMS, close_to
+
+SMALL: dict[str, Any] = {"horizon": 6, "season": 4, "window": 12, "hidden_size": 8, "dropout": 0.0, "max_steps": 30}
+
+
+def noisy_season(count: int, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=count)
+    return 20 + 5 * np.sin(np.arange(count) * np.pi / 2) + 0.3 * noise
+
+
+def table(values: np.ndarray, **further: Any) -> dict[str, Any]:
+    times = np.datetime64("2024-01-01T00") + np.arange(len(values))
+    return {"time": [str(time) for time in times], "target": values.tolist(), **further}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Forecaster:
+    return Forecaster(**SMALL).fit(table(noisy_season(300)), out=tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_learns_a_season(model: Forecaster) -> None:
+    figures = model.metrics_
+    assert figures["model"]["mse"] < figures["baselines"]["last_value"]["mse"] / 4
+    assert figures["model"]["scaled_crps"] < figures["baselines"]["seasonal_naive"]["scaled_crps"]
+    assert 0.6 < figures["model"]["coverage_80"] <= 1
+
+
+def test_one_pass_is_window_by_window(model: Forecaster) -> None:
+    values = noisy_season(60, seed=3)
+    along = {}
+    for cut in range(20, 55, 5):
+        (record,) = model.predict(table(values[:cut]))
+        along[cut] = record["output"]
+    errors = [np.square(np.array(said) - values[cut : cut + 6]) for cut, said in along.items()]
+    figures = model.evaluate(table(values), begin="20", stride=5)
+    assert figures["examples"] == len(along)
+    assert figures["model"]["mse"] == close_to(float(np.mean(errors)), table=PREDICTIONS)
+
+
+def test_a_stream_of_segments_begins_anywhere(model: Forecaster) -> None:
+    # A series' phase, its length modulo the segment, decides which of its first steps are left out, and no more.
+    for length in range(1, 9):
+        (record,) = model.predict(table(noisy_season(length, seed=5)))
+        assert np.isfinite(record["output"]).all()
+
+
+def test_the_future_changes_nothing(model: Forecaster, tmp_path: Path) -> None:
+    values = noisy_season(300)
+    changed = np.concatenate([values[:240], np.random.default_rng(9).normal(size=60) * 1e6])
+    missing = np.concatenate([values[:240], np.full(59, np.nan), [0.0]])
+    split = {"valid_from": "200", "test_from": "240"}
+    runs = []
+    for number, data in enumerate((values, changed, missing)):
+        columns = table(data)
+        columns["target"] = [None if np.isnan(value) else value for value in data]
+        runs.append(Forecaster(**SMALL, **split).fit(columns, out=tmp_path / str(number)))
+    for run in runs[1:]:
+        for name, value in runs[0].network_.state_dict().items():
+            assert torch.equal(run.network_.state_dict()[name], value), name
+        assert run.metrics_ == runs[0].metrics_
+        for file in ("series.json", "conformal.json", "last_value.json"):
+            assert (run.run_.path / file).read_bytes() == (runs[0].run_.path / file).read_bytes()
+    # What is validated on changes no weight.
+    other = Forecaster(**SMALL, **split | {"test_from": "230"}).fit(table(values))
+    base = runs[0].network_.state_dict()
+    recurrent = [name for name in base if name.startswith("recurrent")]
+    assert recurrent
+    assert other.metrics_ != runs[0].metrics_
+
+
+def test_no_future_reaches_a_scale() -> None:
+    values = np.cumsum(np.random.default_rng(1).normal(size=80))
+    for kind in ("rolling", "exponential"):
+        whole = scales(values, np.ones(80, bool), season=5, window=20, kind=kind)  # type: ignore[arg-type]
+        for cut in (1, 4, 6, 30, 79):
+            part = scales(values[:cut], np.ones(cut, bool), season=5, window=20, kind=kind)  # type: ignore[arg-type]
+            np.testing.assert_allclose(part, whole[:cut], **SUMS)
+    assert scales(np.zeros(6), np.ones(6, bool), season=2, window=3, kind="rolling").tolist() == [1.0] * 6
+    assert filled(np.array([np.nan, 2.0, np.nan, 4.0])).tolist() == [2.0, 2.0, 2.0, 4.0]
+
+
+def test_scales_by_hand() -> None:
+    values = np.array([0.0, 1.0, 3.0, 2.0, 6.0])
+    found = scales(values, np.ones(5, bool), season=2, window=2, kind="rolling")
+    squares = [9.0, 1.0, 9.0]  # of the differences over two steps, at steps 2, 3 and 4
+    expected = 0.99 * (squares[1] + squares[2]) / 2 + 0.01 * sum(squares) / 3
+    assert found[4] == close_to(expected**0.5, table=SUMS)
+
+
+def test_quantiles_never_cross(model: Forecaster) -> None:
+    rng = np.random.default_rng(2)
+    for scale in (1e-6, 1.0, 1e6):
+        (record,) = model.predict(table(rng.normal(size=40) * scale))
+        table_of = np.array(list(record["quantiles"].values()))
+        assert (np.diff(table_of, axis=0) >= 0).all()
+
+
+def test_conformal_shifts_by_hand() -> None:
+    targets = np.arange(1.0, 10.0)[:, None]  # 1 ... 9 at one step
+    quantiles = np.tile([4.0, 5.0, 6.0], (9, 1, 1))  # of the levels 0.25, 0.5, 0.75
+    shifts = conformal_shifts(quantiles, targets, (0.25, 0.5, 0.75))
+    # Scores: 3 2 1 0 -1 0 1 2 3; the interval of one half takes the ceil(10 * 0.5) = 5th of them in order: 1.
+    np.testing.assert_array_equal(shifts, [[-1.0, 0.0, 1.0]])
+
+
+def test_coverage_holds_on_what_is_like_the_validation_data() -> None:
+    model = Forecaster(**SMALL).fit(table(noisy_season(600)), valid=table(noisy_season(2000, seed=1)))
+    figures = model.evaluate(table(noisy_season(2000, seed=2)), intervals=False)["model"]
+    for percent in (50, 80, 95):
+        assert figures[f"coverage_{percent}"] == pytest.approx(percent / 100, abs=0.04)
+
+
+def test_several_targets_and_covariates() -> None:
+    count, rng = 200, np.random.default_rng(4)
+    ahead = rng.normal(size=count + 6)
+    rows = {
+        "time": [str(np.datetime64("2024-01-01T00") + step) for step in range(count)],
+        "a": (np.arange(count) % 4 + 3 * ahead[:count]).tolist(),
+        "b": rng.normal(size=count).tolist(),
+        "plan": ahead[:count].tolist(),
+    }
+    columns = {"target": "a|b", "future": "plan"}
+    model = Forecaster(**SMALL | {"max_steps": 200, "hidden_size": 32}).fit(rows, columns=columns)
+    assert model.metrics_["model"]["mse"] < 0.9 * model.metrics_["baselines"]["ridge"]["mse"]
+    one = {**rows, "plan": ahead.tolist()}
+    with pytest.raises(InputError, match="plan"):
+        model.predict({name: cells[:50] for name, cells in rows.items()})
+    (record,) = model.predict(one)
+    assert np.shape(record["output"]) == (6, 2)
+    assert len(record["times"]) == 6
+
+
+def test_bad_input(model: Forecaster, tmp_path: Path) -> None:
+    values = noisy_season(60)
+    with pytest.raises(InputError, match="this run forecasts 6 steps"):
+        model.predict(table(values), horizon=7)
+    with pytest.raises(InputError, match="no series with a step before a horizon"):
+        model.evaluate(table(values[:5]))
+    with pytest.raises(InputError, match="too few to hold back"):
+        Forecaster(**SMALL).fit(table(values[:8]))
+    with pytest.raises(InputError, match="leaves nothing to be trained on"):
+        Forecaster(**SMALL, valid_from="0").fit(table(values))
+    with pytest.raises(InputError, match="neither a time nor a number"):
+        Forecaster(**SMALL, valid_from="soon").fit(table(values))
+    with pytest.raises(InputError, match="has no logarithm"):
+        Forecaster(**SMALL, transform="log").fit(table(values - 20))
+    with pytest.raises(InputError, match="levels"):
+        Forecaster(levels=(0.9, 0.1))
+    constant = Forecaster(**SMALL | {"max_steps": 2}).fit(table(np.full(80, 3.0)))
+    assert constant.predict(table(np.full(30, 3.0)))[0]["output"] == pytest.approx([3.0] * 6, abs=0.5)
+
+
+def test_logarithms_stay_positive() -> None:
+    values = np.exp(np.cumsum(np.random.default_rng(6).normal(size=300) * 0.1))
+    model = Forecaster(**SMALL, transform="log").fit(table(values))
+    (record,) = model.predict(table(values))
+    assert min(record["quantiles"]["0.025"]) > 0
+
+
+@pytest.mark.skipif(not os.environ.get("GATEWORK_DATA"), reason="GATEWORK_DATA names no folder of data")
+def test_real_hours_beat_the_line() -> None:
+    path = Path(os.environ["GATEWORK_DATA"]) / "forecasting" / "etth1" / "ETTh1.csv.gz"
+    split = {"valid_from": "2016-09-01", "test_from": "2016-10-01"}
+    model = gw.Forecaster(horizon=24, max_steps=30, hidden_size=32, **split).fit(path, columns={"target": "OT"})
+    figures = model.metrics_
+    assert figures["model"]["scaled_crps"] < figures["baselines"]["last_value"]["scaled_crps"]
