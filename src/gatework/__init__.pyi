@@ -20,6 +20,7 @@ from gatework.graph import Cell as Cell
 from gatework.tasks.chat_bot import ChatBot as ChatBot
 from gatework.backends import Choice as Choice
 from gatework.tasks.classifier import Classifier as Classifier
+from gatework.tasks.forecaster import Forecaster as Forecaster
 from gatework.layers import GRU as GRU
 from gatework.layers import GRUCell as GRUCell
 from gatework.errors import GateworkError as GateworkError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,16 @@ from gatework.errors import InputError
 from gatework.tasks.forecaster import Forecaster
 from gatework.tasks.forecaster.calibration import conformal_shifts
 from gatework.tasks.forecaster.scaling import filled, scales
-from tests.tolerances import PREDICTIONS, SUMS, close_to
+from tests.tolerances import PREDICTIONS, VALUES, close_to
 
-SMALL: dict[str, Any] = {"horizon": 6, "season": 4, "window": 12, "hidden_size": 8, "dropout": 0.0, "max_steps": 30}
+SMALL: dict[str, Any] = {
+    "horizon": 6,
+    "season": 4,
+    "window": 12,
+    "hidden_size": 8,
+    "dropout": 0.0,
+    "max_steps": 30,
+}
 
 
 def noisy_season(count: int, seed: int = 0) -> np.ndarray:
@@ -91,7 +98,8 @@ def test_no_future_reaches_a_scale() -> None:
         whole = scales(values, np.ones(80, bool), season=5, window=20, kind=kind)  # type: ignore[arg-type]
         for cut in (1, 4, 6, 30, 79):
             part = scales(values[:cut], np.ones(cut, bool), season=5, window=20, kind=kind)  # type: ignore[arg-type]
-            np.testing.assert_allclose(part, whole[:cut], **SUMS)
+            for got, expected in zip(part, whole, strict=False):
+                assert got == close_to(float(expected), torch.float64, VALUES)
     assert scales(np.zeros(6), np.ones(6, bool), season=2, window=3, kind="rolling").tolist() == [1.0] * 6
     assert filled(np.array([np.nan, 2.0, np.nan, 4.0])).tolist() == [2.0, 2.0, 2.0, 4.0]
 
@@ -101,7 +109,7 @@ def test_scales_by_hand() -> None:
     found = scales(values, np.ones(5, bool), season=2, window=2, kind="rolling")
     squares = [9.0, 1.0, 9.0]  # of the differences over two steps, at steps 2, 3 and 4
     expected = 0.99 * (squares[1] + squares[2]) / 2 + 0.01 * sum(squares) / 3
-    assert found[4] == close_to(expected**0.5, table=SUMS)
+    assert found[4] == close_to(expected**0.5, torch.float64, VALUES)
 
 
 def test_quantiles_never_cross(model: Forecaster) -> None:
@@ -124,7 +132,7 @@ def test_coverage_holds_on_what_is_like_the_validation_data() -> None:
     model = Forecaster(**SMALL).fit(table(noisy_season(600)), valid=table(noisy_season(2000, seed=1)))
     figures = model.evaluate(table(noisy_season(2000, seed=2)), intervals=False)["model"]
     for percent in (50, 80, 95):
-        assert figures[f"coverage_{percent}"] == pytest.approx(percent / 100, abs=0.04)
+        assert abs(figures[f"coverage_{percent}"] - percent / 100) < 0.04, percent
 
 
 def test_several_targets_and_covariates() -> None:
@@ -164,7 +172,8 @@ def test_bad_input(model: Forecaster, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="levels"):
         Forecaster(levels=(0.9, 0.1))
     constant = Forecaster(**SMALL | {"max_steps": 2}).fit(table(np.full(80, 3.0)))
-    assert constant.predict(table(np.full(30, 3.0)))[0]["output"] == pytest.approx([3.0] * 6, abs=0.5)
+    (record,) = constant.predict(table(np.full(30, 3.0)))
+    assert max(abs(value - 3.0) for value in record["output"]) < 0.5
 
 
 def test_logarithms_stay_positive() -> None:
@@ -174,10 +183,11 @@ def test_logarithms_stay_positive() -> None:
     assert min(record["quantiles"]["0.025"]) > 0
 
 
-@pytest.mark.skipif(not os.environ.get("GATEWORK_DATA"), reason="GATEWORK_DATA names no folder of data")
-def test_real_hours_beat_the_line() -> None:
-    path = Path(os.environ["GATEWORK_DATA"]) / "forecasting" / "etth1" / "ETTh1.csv.gz"
+def test_real_hours(shared_data: Callable[[str], Path]) -> None:
+    path = shared_data("forecasting/etth1") / "ETTh1.csv.gz"
     split = {"valid_from": "2016-09-01", "test_from": "2016-10-01"}
-    model = gw.Forecaster(horizon=24, max_steps=30, hidden_size=32, **split).fit(path, columns={"target": "OT"})
+    model = gw.Forecaster(horizon=24, max_steps=30, hidden_size=32, **split).fit(
+        path, columns={"target": "OT"}
+    )
     figures = model.metrics_
     assert figures["model"]["scaled_crps"] < figures["baselines"]["last_value"]["scaled_crps"]

@@ -9,9 +9,17 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import FiniteFloat, model_validator
 
-from gatework.data.calendar import CYCLES, calendar_cycles, calendar_features, next_times, season_length
-from gatework.data.frequency import Frequency
-from gatework.data.series import Series, SeriesData, SeriesNames
+from gatework.data import (
+    Frequency,
+    Series,
+    SeriesData,
+    SeriesNames,
+    calendar_cycles,
+    calendar_features,
+    next_times,
+    season_length,
+)
+from gatework.data.calendar import CYCLES
 from gatework.errors import InputError
 from gatework.tasks.artifacts import JsonArtifact
 from gatework.tasks.forecaster.channels import ChannelSteps

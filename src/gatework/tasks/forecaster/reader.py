@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gatework.data import Row
-from gatework.data.series import Series, SeriesNames
-from gatework.data.series_reading import group_rows
+from gatework.data import Row, Series, SeriesNames, group_rows
 from gatework.tasks.inputs import InputReader
 
 __all__ = ["SeriesReader"]

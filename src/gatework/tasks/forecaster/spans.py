@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gatework.data.series import Series
+from gatework.data import Series
 from gatework.errors import InputError
 
 __all__ = ["Split", "first_forecast_step", "split_series", "step_from", "until"]

@@ -14,8 +14,7 @@ from torch import nn
 from gatework.baselines import Rival
 from gatework.baselines.ridge_maps import RidgeMaps
 from gatework.baselines.series import SeriesBaseline
-from gatework.data.series import Series, SeriesData, check_known
-from gatework.data.series_reading import one_series, read_series
+from gatework.data import Series, SeriesData, check_known, one_series, read_series
 from gatework.errors import InputError, RunError
 from gatework.metrics.figure import Figure
 from gatework.metrics.forecast import INTERVALS, Forecast
@@ -68,7 +67,7 @@ class Forecaster(Task):
     >>> model.predict({"time": [...], "target": [...]})[0]["output"]
 
     The options are the fields of `ForecasterOptions`, the settings of `predict` those of `ForecastSettings`, and those
-    of `evaluate` those of `EvaluationSettings`. Data is what `gatework.data.series.read_series` reads. Every target of
+    of `evaluate` those of `EvaluationSettings`. Data is what `gatework.data.read_series` reads. Every target of
     every series is a row for the same network, which reads values less the last one, over how far the series moved of
     late. The ridge regression of the window is a part of the network, which begins as this model. Intervals are
     calibrated on the validation data.
