@@ -176,6 +176,13 @@ def test_bad_input(model: Forecaster, tmp_path: Path) -> None:
     assert max(abs(value - 3.0) for value in record["output"]) < 0.5
 
 
+def test_trains_without_a_linear_path() -> None:
+    model = Forecaster(**SMALL, linear_path=False).fit(table(noisy_season(300)))
+    assert model.network_.linear is None
+    figures = model.metrics_
+    assert figures["model"]["mse"] < figures["baselines"]["last_value"]["mse"]
+
+
 def test_logarithms_stay_positive() -> None:
     values = np.exp(np.cumsum(np.random.default_rng(6).normal(size=300) * 0.1))
     model = Forecaster(**SMALL, transform="log").fit(table(values))

@@ -261,7 +261,8 @@ class Forecaster(Task):
         network.begin_as(torch.from_numpy(weights).float(), torch.from_numpy(residuals).float())
 
     def _groups(self) -> Sequence[ParameterGroup]:
-        return [ParameterGroup(("linear",), factor=self.options_.linear_rate)]
+        groups = [ParameterGroup(("linear",), factor=self.options_.linear_rate)]
+        return groups if self.options_.linear_path else []
 
     # Training
 

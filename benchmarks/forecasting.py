@@ -1,0 +1,278 @@
+"""What the forecaster reaches on ETTh1 and on stock prices, beside linear, naive and volatility forecasts.
+
+    python benchmarks/forecasting.py [--parts etth1,stocknet,speed,gaps] [--sets ot_24,…] [--runs FOLDER]
+
+`etth1`: hours of a transformer, standardised by the first 8,640, which are the training data; the next 2,880 validate,
+the 2,880 after them test. Options: configs/etth1_*.yaml. Beside the run's own baselines (of windows over their scale)
+stands the plain ridge regression of standardised windows. `stocknet`: next-day returns of 66 stocks, October to
+December 2015 (`forecasting_prices.py`). `speed`: `forecasting_speed.py`. `gaps`: 30 % of ETTh1's hours removed: the
+model that is told what is missing beside the same one on filled data. One thread. Choices are made on the validation
+data. The data is looked for in $GATEWORK_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import yaml
+from commands import DATA, HERE, write_result
+from forecasting_prices import choices, stocknet
+from forecasting_speed import channels_of, speeds
+from machine import machine
+
+import gatework as gw
+from gatework.baselines.ridge_window import RidgeWindow
+from gatework.baselines.windows import residual_quantiles
+from gatework.metrics.forecast import LEVELS, Forecast, ForecastSums, forecast_sums
+from gatework.tasks.forecaster.backtest import forecasts_along
+
+HOURS = DATA / "forecasting" / "etth1" / "ETTh1.csv.gz"
+TRAIN, VALID, TEST = 8640, 11520, 14400
+DAY = 24
+BEGIN = "2017-10-24"
+SETS = {"ot_24": "OT", "ot_168": "OT", "seven_24": None, "seven_96": None}
+REMOVED = 0.3
+
+
+class Hours(NamedTuple):
+    """names: of the C variables. times: (14400,). values: (14400, C) standardised by the training data."""
+
+    names: list[str]
+    times: list[str]
+    values: np.ndarray
+
+    def write(self, path: Path, present: np.ndarray | None = None) -> Path:
+        """As CSV, the rows that are present."""
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["date", *self.names])
+            for index, (moment, row) in enumerate(zip(self.times, self.values, strict=True)):
+                if present is None or present[index]:
+                    writer.writerow([moment, *(f"{value:.9g}" for value in row)])
+        return path
+
+
+def hours() -> Hours:
+    with gzip.open(HOURS, "rt") as file:
+        rows = list(csv.reader(file))
+    values = np.array([row[1:] for row in rows[1 : TEST + 1]], np.float64)
+    scaled = (values - values[:TRAIN].mean(0)) / values[:TRAIN].std(0)
+    return Hours(rows[0][1:], [row[0] for row in rows[1 : TEST + 1]], scaled)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    return yaml.safe_load((HERE / "configs" / f"etth1_{name}.yaml").read_text())
+
+
+def columns_of(target: str | None) -> dict[str, str]:
+    return {"time": "date"} | ({"target": target} if target else {})
+
+
+def etth1(sets: Sequence[str], runs: Path) -> None:
+    """Each set's result in a file of its own."""
+    data = hours()
+    path = data.write(runs / "etth1.csv")
+    for name in sets:
+        options, columns = options_of(name), columns_of(SETS[name])
+        begun = time.monotonic()
+        model = gw.Forecaster(**options).fit(path, columns=columns, out=runs / name)
+        seconds = time.monotonic() - begun
+        begun = time.monotonic()
+        test = model.evaluate(path, columns=columns, begin=BEGIN)
+        values = data.values if SETS[name] is None else data.values[:, [data.names.index(SETS[name])]]
+        config = f"benchmarks/configs/etth1_{name}.yaml"
+        result = {
+            "test": test,
+            "validation": model.metrics_,
+            "plain_ridge": plain_ridges(values, model.options_.window, model.options_.horizon),
+            "training_seconds": round(seconds, 1),
+            "evaluation_seconds": round(time.monotonic() - begun, 1),
+            "options": options,
+            "as_a_command": f"gatework train forecaster etth1.csv --config {config} --columns {shown(columns)}",
+        }
+        say(name, result)
+        write_result(f"forecasting_etth1_{name}", {**result, "machine": machine()})
+
+
+def shown(columns: Mapping[str, str]) -> str:
+    return ",".join(f"{name}={column}" for name, column in columns.items())
+
+
+def say(name: str, result: dict[str, Any]) -> None:
+    """The figures that count, a line each."""
+    print(name, f"{result['training_seconds']} s")
+    for part in ("validation", "test"):
+        rows = {"model": result[part]["model"], **result[part].get("baselines", {})}
+        rows |= {f"plain {which}": of[part] for which, of in result.get("plain_ridge", {}).items()}
+        for who, figures in rows.items():
+            kept = ("mse", "mae", "scaled_crps", "coverage_80")
+            print(f"  {part} {who}: " + " ".join(f"{key} {figures[key]:.5f}" for key in kept))
+
+
+# The plain ridge
+
+
+def plain_ridges(values: np.ndarray, window: int, horizon: int) -> dict[str, Any]:
+    """Of ridge regressions on windows of standardised values, fitted on the training data alone, the figures with the
+    quantiles of the training data's residuals, and of the validation data's (there the figures are of what they were
+    learned on). The penalty is chosen on the validation data.
+
+    Args:
+        values: (14400, C).
+    """
+    channels = [windows_of(own, window, horizon) for own in values.T]
+    found = {}
+    several = {"shared": [channels], "one a channel": [[one] for one in channels]}
+    for name, groups in several.items() if len(channels) > 1 else [("ridge", [channels])]:
+        for residuals in ("training", "validation"):
+            sums: dict[str, list[ForecastSums]] = {"validation": [], "test": []}
+            for group in groups:
+                ridge = fitted_ridge(group, residuals)
+                for part, rows in sums.items():
+                    rows.extend(sums_of(ridge.forecast(own[part][0]), *own[part]) for own in group)
+            found[f"{name}, quantiles of {residuals} residuals"] = {
+                part: joined(rows).figures() for part, rows in sums.items()
+            }
+    return found
+
+
+def windows_of(
+    values: np.ndarray, window: int, horizon: int
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of each part of (14400,) the windows (O, L) and futures (O, H) of origins whose whole future lies in the part;
+    and (O,) the seasonal error before the part's first origin."""
+    found = {}
+    for part, (first, stop) in {
+        "training": (window, TRAIN),
+        "validation": (TRAIN, VALID),
+        "test": (VALID, TEST),
+    }.items():
+        places = np.arange(first - 1, stop - horizon)
+        before = np.lib.stride_tricks.sliding_window_view(values, window)[places - window + 1]
+        after = np.lib.stride_tricks.sliding_window_view(values, horizon)[places + 1]
+        error = np.abs(values[DAY : first - 1] - values[: first - 1 - DAY]).mean()
+        found[part] = (before, after, np.full(len(places), error))
+    return found
+
+
+def fitted_ridge(group: Sequence[dict[str, Any]], residuals: str) -> RidgeWindow:
+    parts = {
+        part: [np.concatenate([own[part][place] for own in group]) for place in (0, 1)]
+        for part in ("training", "validation")
+    }
+    ridge = RidgeWindow().fit(*parts["training"], LEVELS, later=tuple(parts["validation"]))
+    history, future = parts[residuals]
+    ridge.residuals_ = residual_quantiles(future - ridge.forecast(history).mean, ridge.levels_)
+    return ridge
+
+
+def sums_of(forecast: Forecast, history: np.ndarray, future: np.ndarray, scale: np.ndarray) -> ForecastSums:
+    return forecast_sums(forecast, future, LEVELS, scale=scale)
+
+
+def joined(sums: Sequence[ForecastSums]) -> ForecastSums:
+    return ForecastSums(np.concatenate([one.rows for one in sums]), sums[0].percents)
+
+
+# Gaps
+
+
+def gaps(runs: Path) -> None:
+    """30 % of the hours removed at random: the same options on data with gaps, and on data whose gaps are filled.
+
+    Forecasts of OT are made from those hours of the test data that are there (from another one, an interpolated value
+    would say what comes), and compared with what came, removed or not.
+    """
+    data = hours()
+    place = data.names.index("OT")
+    present = np.random.default_rng(0).random(TEST) >= REMOVED
+    present[0] = present[TEST - 1] = True
+    known = np.flatnonzero(present)
+    last = data.values[np.maximum.accumulate(np.where(present, np.arange(TEST), 0))]
+    between = np.stack([np.interp(np.arange(TEST), known, own[known]) for own in data.values.T], axis=1)
+    paths = {
+        "gaps": data.write(runs / "gaps.csv", present),
+        "last value": data._replace(values=last).write(runs / "last.csv"),
+        "interpolation": data._replace(values=between).write(runs / "between.csv"),
+    }
+    options, columns = options_of("ot_24"), columns_of("OT")
+    horizon = options["horizon"]
+    found: dict[str, dict[str, ForecastSums]] = {}
+    validation, seconds = {}, {}
+    for name, path in paths.items():
+        begun = time.monotonic()
+        model = gw.Forecaster(**options, rivals=False).fit(path, columns=columns, out=runs / path.stem)
+        seconds[name] = round(time.monotonic() - begun, 1)
+        channels, _ = channels_of(model, path, TEST)
+        model.network_.eval()
+        found[name] = {}
+        for part, (first, stop) in {"validation": (TRAIN, VALID), "test": (VALID, TEST)}.items():
+            steps = known[(known >= first - 1) & (known < stop - horizon)]
+            rows = []
+            for some, forecast in forecasts_along(model.network_, channels, 0, channels.begins[0] + steps):
+                ahead = (some - channels.begins[0])[:, None] + np.arange(1, horizon + 1)
+                rows.append(forecast_sums(forecast, data.values[ahead, place], LEVELS))
+            found[name][part] = joined(rows)
+        validation[name] = model.metrics_["model"]
+    times = known[(known >= VALID - 1) & (known < TEST - horizon)]
+    result = {
+        part: {name: own[part].figures() for name, own in found.items()} for part in ("validation", "test")
+    }
+    for name in ("last value", "interpolation"):
+        differences = found["gaps"]["test"].differences(found[name]["test"], times, block=horizon)
+        result["test"][f"gaps less {name}"] = {
+            figure: {"value": differences[figure].value, "interval": list(differences[figure].interval)}
+            for figure in ("mse", "scaled_crps")
+        }
+    for part, rows in result.items():
+        print(part, {name: round(own["mse"], 5) for name, own in rows.items() if "mae" in own})
+    write_result(
+        "forecasting_gaps",
+        {
+            **result,
+            "validation_on_its_own_data": validation,
+            "removed": float(1 - present.mean()),
+            "origins": len(times),
+            "training_seconds": seconds,
+            "options": options,
+            "machine": machine(),
+        },
+    )
+
+
+MEASURES: dict[str, Callable[[Sequence[str], Path], None]] = {
+    "etth1": etth1,
+    "stocknet": lambda sets, runs: stocknet(runs),
+    "stocknet_choices": lambda sets, runs: choices(runs),
+    "speed": lambda sets, runs: speeds(hours().write(runs / "etth1.csv"), runs),
+    "gaps": lambda sets, runs: gaps(runs),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", default="etth1")
+    parser.add_argument("--sets", default=",".join(SETS), help="of ETTh1")
+    parser.add_argument("--runs", type=Path, help="where to keep the runs; else they are removed")
+    arguments = parser.parse_args()
+    if not HOURS.is_file():
+        parser.error(f"there is no file {HOURS}: set GATEWORK_DATA")
+    torch.set_num_threads(1)
+    for name in arguments.parts.split(","):
+        with tempfile.TemporaryDirectory() as temporary:
+            runs = (arguments.runs or Path(temporary)) / name
+            runs.mkdir(parents=True, exist_ok=True)
+            MEASURES[name](arguments.sets.split(","), runs)
+
+
+if __name__ == "__main__":
+    main()
