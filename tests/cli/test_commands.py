@@ -184,7 +184,7 @@ def test_the_flags_are_those_of_the_contract(gatework):
         "train": "--out --valid --columns --config --cell --from --epochs --max-minutes --seed --device --resume --set "
         "--print-config --threads",
         "evaluate": "--columns --json --device --set --threads",
-        "predict": "--out --columns --device --set --threads",
+        "predict": "--out --plot --horizon --columns --device --set --threads",
         "chat": "--device --threads",
         "cells": "--latex",
         "runs": "--json --plot",

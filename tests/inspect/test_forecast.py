@@ -49,6 +49,16 @@ def test_history_forecast_and_intervals_are_drawn(tmp_path: Path, monkeypatch: p
     assert second.get_xlabel() == "step"
 
 
+def test_many_intervals_leave_the_legend_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "LEVELS", tuple(place / 20 for place in range(1, 20)))
+    picture = drawn([replace(PANEL, quantiles=np.tile(np.arange(19.0), (2, 1)))], tmp_path, monkeypatch)
+    picture.canvas.draw()
+    legend, page = picture.legends[0].get_window_extent(), picture.bbox
+    assert len(picture.legends[0].get_texts()) == 11
+    assert page.x0 <= legend.x0
+    assert legend.x1 <= page.x1
+
+
 def test_a_picture_is_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     for name in ("x.png", "x.svg"):

@@ -155,6 +155,20 @@ def test_several_targets_and_covariates() -> None:
     assert len(record["times"]) == 6
 
 
+def test_rows_of_forecasts(model: Forecaster, tmp_path: Path) -> None:
+    one, steps = table(noisy_season(50)), {"horizon": 2}
+    (record,) = model.predict(one, **steps)
+    rows = [dict(zip(one, cells, strict=True)) for cells in zip(*one.values(), strict=True)]
+    found = list(model.predict_rows(rows, **steps))
+    assert [row["mean"] for row in found] == record["output"]
+    assert [row["time"] for row in found] == record["times"]
+    assert [row["0.9"] for row in found] == record["quantiles"]["0.9"]
+    (whole,) = model.predict_rows([one], **steps)
+    assert whole["output"] == record["output"]
+    with pytest.raises(InputError, match="hold no series"):
+        model.plot([], tmp_path / "a.png")
+
+
 def test_bad_input(model: Forecaster, tmp_path: Path) -> None:
     values = noisy_season(60)
     with pytest.raises(InputError, match="this run forecasts 6 steps"):

@@ -203,15 +203,29 @@ def predict(
             metavar="FILE", help="JSON lines, or with the ending .csv or .tsv a table; else the terminal"
         ),
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="draw the first forecasts of a forecaster")
+    ] = None,
+    horizon: Annotated[
+        int | None, typer.Option(metavar="STEPS", help="steps that a forecaster forecasts")
+    ] = None,
     columns: Columns = "",
     device: Device = "cpu",
     threads: Threads = None,
     settings: Settings = [],  # noqa: B006
 ) -> None:
-    """An input in, a JSON line out, as they come; or a table in, and out with the answers as a column more."""
+    """An input in, a JSON line out, as they come; or a table in, and out with the answers as a column more. A
+    forecaster's table has a row for each step to come."""
     from gatework import tasks
     from gatework.cli import printing
-    from gatework.cli.settings import open_output, read_columns, read_inputs, read_settings, split_runs
+    from gatework.cli.settings import (
+        forecaster_to_draw,
+        open_output,
+        read_columns,
+        read_inputs,
+        read_settings,
+        split_runs,
+    )
     from gatework.cli.streaming import write_record
     from gatework.data import write_table, writes_table
 
@@ -219,7 +233,11 @@ def predict(
     if len(files) > 1:
         raise InputError(str(files[1]), "is one file too many", "Give one file of inputs, after the runs.")
     model = tasks.load(run, *further, device=device)
-    inputs = read_inputs(str(files[0]) if files else "-")
+    file = str(files[0]) if files else "-"
+    forecaster = forecaster_to_draw(model, file) if plot is not None else None
+    inputs = read_inputs(file)
+    if horizon is not None:
+        settings = [*settings, f"horizon={horizon}"]
     given: dict[str, Any] = {
         **read_settings(settings, model.Settings, f"predict with {model.name}"),
         "columns": read_columns(columns),
@@ -230,11 +248,14 @@ def predict(
             printing.note(
                 f"{changed:,} cells of {out} have a space for a tab or line end: TSV has none, .csv has."
             )
-        return
-    answers = model.predict_parts(inputs, **given)
-    with open_output(out) as target:
-        for line, parts in answers:
-            write_record(target, line, parts)
+    else:
+        answers = model.predict_parts(inputs, **given)
+        with open_output(out) as target:
+            for line, parts in answers:
+                write_record(target, line, parts)
+    if forecaster is not None and plot is not None:
+        forecaster.plot(inputs, plot, **given)
+        printing.note(f"The first forecasts are drawn in {plot}.")
 
 
 @app.command()

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from gatework.tasks.base import Task
+    from gatework.tasks.forecaster import Forecaster
 
 __all__ = [
+    "forecaster_to_draw",
     "open_output",
     "read_columns",
     "read_config",
@@ -104,6 +106,22 @@ def read_inputs(file: str) -> Path | Iterator[str]:
     if file == "-":
         return _lines("standard input", _standard_input())
     return _lines(file, path.open("rb")) if path.is_fifo() else path
+
+
+def forecaster_to_draw(model: Task, file: str) -> Forecaster:
+    """The model, if its forecasts of a file can be drawn.
+
+    Raises:
+        InputError: it is no forecaster, or the file cannot be read again for the picture.
+    """
+    from gatework.tasks.forecaster import Forecaster
+
+    if not isinstance(model, Forecaster):
+        what = f"draws forecasts, and the run is a {model.name}"
+        raise InputError("--plot", what, "Leave it out, or give the run of a forecaster.")
+    if file == "-" or Path(file).is_fifo():
+        raise InputError("--plot", "reads the inputs a second time, which a pipe has not", "Give a file.")
+    return model
 
 
 def _lines(name: str, source: BinaryIO) -> Iterator[str]:

@@ -20,6 +20,7 @@ __all__ = ["ForecastPanel", "draw_forecasts"]
 
 _PANEL = (9.0, 2.8)  # inches
 _MOST_PANELS = 16
+_SIGNS = 5  # of the legend, side by side
 _COLOUR = "C0"
 _FEW = 60  # steps, each of which is still seen as a point
 _ALPHA = (0.14, 0.40)  # of the widest and the narrowest interval
@@ -79,7 +80,11 @@ def draw_forecasts(
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
         signs |= dict(zip(labels, handles, strict=True))
-    style: dict[str, Any] = {"loc": "outside upper center", "ncols": len(signs), "fontsize": "small"}
+    style: dict[str, Any] = {
+        "loc": "outside upper center",
+        "ncols": min(len(signs), _SIGNS),
+        "fontsize": "small",
+    }
     figure.legend(list(signs.values()), list(signs), frameon=False, **style)
     figure.savefig(path, dpi=144)
 

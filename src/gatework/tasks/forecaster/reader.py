@@ -30,14 +30,17 @@ class SeriesReader(InputReader):
     def items(self, given: Any) -> Iterable[Any]:
         """The series, one by one: as they were given, rows that hold one each, or the neighbouring rows of a long table
         together."""
+        steps, every = self.rows(given)
+        return self._grouped(iter(every)) if steps else every
+
+    def rows(self, given: Any) -> tuple[bool, Iterable[Any]]:
+        """Whether what was given is a table with a row for each step; and its rows, or else the series one by one."""
         found = iter(super().items(given))
         first = next(found, None)
         if first is None:
-            return ()
-        every = chain([first], found)
-        if not isinstance(first, Row) or any(_is_list(cell) for cell in first.values.values()):
-            return every
-        return self._grouped(every)
+            return False, ()
+        steps = isinstance(first, Row) and not any(_is_list(cell) for cell in first.values.values())
+        return steps, chain([first], found)
 
     def _grouped(self, rows: Iterator[Any]) -> Iterator[dict[str, Any]]:
         for series in group_rows(rows, self.names, self.columns):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -42,6 +43,7 @@ from gatework.tasks.forecaster.options import (
     ForecastSettings,
 )
 from gatework.tasks.forecaster.reader import SeriesReader
+from gatework.tasks.forecaster.records import draw_records, forecast_rows
 from gatework.tasks.forecaster.spans import (
     Split,
     first_forecast_step,
@@ -376,6 +378,51 @@ class Forecaster(Task):
             self.network_.train(was_training)
 
     # Predictions
+
+    def predict_rows(
+        self, table: Any, *, columns: Mapping[str, Any] | None = None, **settings: Any
+    ) -> Iterator[dict[str, Any]]:
+        """The forecasts as rows of a table: of a table with a row for each step, a row for each step to come of each
+        series, in the order of the series (`series`, where series have names; `time`, or where steps are numbered
+        `step`, from 1; `target`, where there are several; `mean`, and the quantiles by their levels). A table with a
+        series in each row is given back with the answers as a column `output` more, as every task does.
+
+        Args:
+            table, columns, settings: as for `predict_stream`.
+
+        Raises:
+            InputError: as for `predict_stream`.
+        """
+        self._check_fitted()
+        steps, items = self._reader(columns).rows(table)
+        if not steps:
+            return super().predict_rows(items, columns=columns, **settings)
+        records = self.predict_stream(items, columns=columns, **settings)
+        targets = self.encoding_.targets
+        return (row for record in records for row in forecast_rows(record, targets))
+
+    def plot(
+        self,
+        inputs: Any,
+        path: str | os.PathLike[str],
+        *,
+        most: int = 6,
+        columns: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        """Draw the first forecasts of some inputs after their history, a panel for each target of each series.
+
+        Args:
+            inputs, columns, settings: as for `predict_stream`.
+            path: the picture; its suffix names the format.
+            most: panels.
+
+        Raises:
+            InputError: as for `predict_stream`; there is no input; the picture cannot be written.
+            MissingExtraError: matplotlib is not installed.
+        """
+        records = self.predict_stream(inputs, columns=columns, **settings)
+        draw_records(records, self.encoding_.names, self.options_.levels, path, most=most)
 
     def _reader(self, columns: Mapping[str, Any] | None = None) -> SeriesReader:
         return SeriesReader(

@@ -1,0 +1,108 @@
+"""The records of a forecaster's `predict` as rows of a table, and as a picture."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gatework.data import SeriesNames, one_series
+from gatework.errors import InputError
+from gatework.inspect import ForecastPanel, draw_forecasts
+from gatework.metrics.forecast import INTERVALS
+
+__all__ = ["draw_records", "forecast_rows"]
+
+_HORIZONS = 4  # of history in a picture
+
+
+def forecast_rows(record: Mapping[str, Any], targets: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """A row for each step of a record, and of several targets for each of them.
+
+    Args:
+        record: of an input that is a dict.
+        targets: their names.
+
+    Returns:
+        Rows with `series` where it has a name; `time`, or where steps are numbered `step`, from 1; `target` where there
+        are several; `mean`, and a column for each quantile, named by its level.
+    """
+    name = record["input"].get("series")
+    means, quantiles = _by_target(record["output"]), _quantiles(record)
+    for place, target in enumerate(targets):
+        for step in range(means.shape[1]):
+            row: dict[str, Any] = {} if name is None else {"series": name}
+            row |= {"step": step + 1} if record["times"] is None else {"time": record["times"][step]}
+            row |= {"target": target} if len(targets) > 1 else {}
+            row["mean"] = float(means[place, step])
+            yield row | {level: float(values[place, step]) for level, values in quantiles.items()}
+
+
+def draw_records(
+    records: Iterable[Mapping[str, Any]],
+    names: SeriesNames,
+    levels: Sequence[float],
+    path: str | os.PathLike[str],
+    *,
+    most: int,
+) -> None:
+    """Draw the first records: of each target of a series the last steps and the forecast.
+
+    Args:
+        names: what the series have.
+        levels: of the records' quantiles; of those that make the usual intervals these alone are drawn.
+        most: panels at most.
+
+    Raises:
+        InputError: nothing to draw, or the picture cannot be written.
+        MissingExtraError: matplotlib is not installed.
+    """
+    bounds = [pair for pair in INTERVALS.values() if set(pair) <= set(levels)]
+    drawn = [
+        place for place, level in enumerate(levels) if not bounds or any(level in pair for pair in bounds)
+    ]
+    panels = (panel for record in records for panel in _panels(record, names, drawn))
+    shown = list(itertools.islice(panels, most))
+    if not shown:
+        raise InputError("inputs", "hold no series that could be drawn", "Give at least one.")
+    try:
+        draw_forecasts(shown, [levels[place] for place in drawn], path)
+    except (OSError, ValueError) as error:
+        what = f"cannot be drawn ({error})"
+        raise InputError(os.fspath(path), what, "Give a path that ends in .png or .pdf.") from error
+
+
+def _panels(record: Mapping[str, Any], names: SeriesNames, drawn: Sequence[int]) -> Iterator[ForecastPanel]:
+    """A panel for each target that has a value, with the quantiles at some places of the levels."""
+    series, targets = one_series(record["input"], names), names.targets
+    means = _by_target(record["output"])
+    quantiles = np.stack(list(_quantiles(record).values()), axis=-1)[..., drawn]
+    horizon, count = means.shape[1], len(series.target)
+    times: Any = series.times
+    ahead: Any = record["times"]
+    if times is None or ahead is None:
+        times, ahead = series.first + np.arange(count), series.first + count + np.arange(horizon)
+    else:
+        ahead = np.array(ahead, "datetime64[us]")
+    for place, target in enumerate(targets):
+        values = series.target[:, place]
+        known = np.flatnonzero(~np.isnan(values))
+        if not len(known):
+            continue
+        begin = max(min(count - _HORIZONS * horizon, int(known[-1])), 0)
+        title = ", ".join(part for part in (series.name, target if len(targets) > 1 else "") if part)
+        yield ForecastPanel(
+            title or target, times[begin:], values[begin:], ahead, means[place], quantiles[place]
+        )
+
+
+def _quantiles(record: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {level: _by_target(values) for level, values in record["quantiles"].items()}
+
+
+def _by_target(listed: Any) -> np.ndarray:
+    """(C, H) of a record's list: a number a step, or of several targets a list."""
+    return np.atleast_2d(np.array(listed, np.float64).T)
