@@ -50,6 +50,7 @@ def test_learns_a_season(model: Forecaster) -> None:
 
 
 def test_one_pass_is_window_by_window(model: Forecaster) -> None:
+    assert model.encoding_.cycles == ("day",)  # of the last segment, a part lies beyond the horizon
     values = noisy_season(60, seed=3)
     along = {}
     for cut in range(20, 55, 5):
@@ -151,6 +152,8 @@ def test_several_targets_and_covariates() -> None:
     with pytest.raises(InputError, match="plan"):
         model.predict({name: cells[:50] for name, cells in rows.items()})
     (record,) = model.predict(one)
+    beyond = {**rows, "plan": [*ahead.tolist(), 1e3, 1e3]}
+    assert model.predict(beyond)[0]["output"] == record["output"]  # what is after the horizon says nothing
     assert np.shape(record["output"]) == (6, 2)
     assert len(record["times"]) == 6
 

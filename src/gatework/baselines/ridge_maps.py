@@ -1,26 +1,44 @@
-"""Ridge regressions on the window for several targets: one for all of them, or one each."""
+"""Ridge regressions on the window for several targets: one for all of them, or one each near it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from gatework.baselines.base import Rival
 from gatework.baselines.ridge_window import RidgeWindow
+from gatework.baselines.windows import residual_quantiles
 from gatework.metrics.forecast import LEVELS
 
-__all__ = ["RidgeMaps"]
+__all__ = ["RidgeMaps", "WeightedWindows"]
 
 Array = npt.NDArray[Any]
 
 
+class WeightedWindows(NamedTuple):
+    """Windows (O, L), their futures (O, H), the weights of their errors (O,) and their targets (O,)."""
+
+    history: Array
+    future: Array
+    weights: Array
+    targets: Array
+
+    def of(self, target: int) -> WeightedWindows:
+        """Those of one target."""
+        return WeightedWindows(*(part[self.targets == target] for part in self))
+
+    def weighted(self) -> tuple[Array, Array]:
+        """Windows and futures times their weights."""
+        return self.history * self.weights[:, None], self.future * self.weights[:, None]
+
+
 class RidgeMaps(Rival):
-    """A `RidgeWindow` for all targets together, or one for each: whichever has the smaller squared error on later
-    windows.
+    """A `RidgeWindow` for all targets together, or one for each: the common one and a ridge regression of what it
+    leaves of the target, where that has the smaller squared error on later windows.
 
     Attributes:
         maps_: one, or one a target.
@@ -39,36 +57,35 @@ class RidgeMaps(Rival):
         levels: Sequence[float] = LEVELS,
         *,
         targets: Array | None = None,
-        later: tuple[Any, Any] | None = None,
-        later_targets: Array | None = None,
+        weights: Array | None = None,
+        later: WeightedWindows | None = None,
     ) -> Self:
         """Learn from windows (O, L) and their futures (O, H).
 
         Args:
-            history, future, levels, later: as for `RidgeWindow.fit`.
-            targets, later_targets: (O,) which target each window is of, from 0. None, as without `later`: there is one
-                map.
+            history, future, levels: as for `RidgeWindow.fit`.
+            targets: (O,) which target each window is of, from 0. None, as without `later`: there is one map.
+            weights: (O,) of each window's errors. None: all weigh alike.
+            later: windows after those, which choose the penalties and give the residuals.
 
         Raises:
             InputError, ValueError: as `RidgeWindow.fit`.
         """
-        together = (RidgeWindow().fit(history, future, levels, later=later),)
-        self.maps_ = together
-        if targets is None or later is None or later_targets is None:
+        history, future = np.asarray(history, np.float64), np.asarray(future, np.float64)
+        weights = np.ones(len(history)) if weights is None else weights
+        common = _fitted(history, future, levels, weights, later)
+        self.maps_ = (common,)
+        if targets is None or later is None or not targets.any():
             return self
-        count = int(targets.max()) + 1
-        if count > 1 and all((targets == one).any() and (later_targets == one).any() for one in range(count)):
-            each = tuple(
-                RidgeWindow().fit(
-                    history[targets == one],
-                    future[targets == one],
-                    levels,
-                    later=tuple(part[later_targets == one] for part in later),
-                )
-                for one in range(count)
-            )
-            errors = [_squared_error(maps, *later, later_targets) for maps in (together, each)]
-            self.maps_ = each if errors[1] < errors[0] else together
+        each = []
+        for target in range(int(targets.max()) + 1):
+            own, after = targets == target, later.of(target)
+            if own.any() and len(after.history):
+                each.append(_with_own(common, history[own], future[own], levels, weights[own], after))
+            else:
+                each.append(common)
+        if any(one is not common for one in each):
+            self.maps_ = tuple(each)
         return self
 
     def of(self, target: int) -> RidgeWindow:
@@ -102,11 +119,41 @@ class RidgeMaps(Rival):
         return rival
 
 
-def _squared_error(maps: Sequence[RidgeWindow], history: Any, future: Any, targets: Array) -> float:
-    """The mean over what is known of the futures."""
-    total, count = 0.0, 0
-    for place, one in enumerate(maps):
-        rows = np.ones(len(targets), bool) if len(maps) == 1 else targets == place
-        errors = np.square(one.forecast(history[rows]).mean - future[rows])
-        total, count = total + float(np.nansum(errors)), count + int((~np.isnan(errors)).sum())
-    return total / max(count, 1)
+def _fitted(
+    history: Array, future: Array, levels: Sequence[float], weights: Array, later: WeightedWindows | None
+) -> RidgeWindow:
+    """A ridge whose squared errors are weighted; its residuals are not."""
+    column = weights[:, None]
+    found = RidgeWindow().fit(
+        history * column, future * column, levels, later=None if later is None else later.weighted()
+    )
+    found.level_ = float(np.nanmean(future))
+    rest = (history, future) if later is None else later[:2]
+    found.residuals_ = residual_quantiles(rest[1] - found.forecast(rest[0]).mean, found.levels_)
+    return found
+
+
+def _with_own(
+    common: RidgeWindow,
+    history: Array,
+    future: Array,
+    levels: Sequence[float],
+    weights: Array,
+    later: WeightedWindows,
+) -> RidgeWindow:
+    """The common ridge of all targets with one of what it leaves of this target; or the common one as it is."""
+    left = later._replace(future=later.future - common.moves(later.history))
+    own = _fitted(history, future - common.moves(history), levels, weights, left)
+    square = later.weights[:, None] ** 2
+    errors = [
+        np.nansum(square * (left.future - mean) ** 2)
+        for mean in (
+            own.forecast(left.history).mean,
+            own.forecast(left.history).mean - own.moves(left.history),
+        )
+    ]
+    if errors[0] >= errors[1]:
+        return common
+    own.weight_ = own.weight_ + common.weight_
+    own.level_ = float(np.nanmean(future))
+    return own

@@ -102,9 +102,13 @@ class RidgeWindow(SeriesBaseline, Rival):
 
     def forecast(self, history: Any) -> Forecast:
         history = np.asarray(history, np.float64)
-        last = last_known(history, self.level_)[:, None]
-        mean = last + (filled(history, last) - last) @ self.weight_
+        mean = last_known(history, self.level_)[:, None] + self.moves(history)
         return Forecast(mean, mean[..., None] + self.residuals_)
+
+    def moves(self, history: Any) -> Floats:
+        """(O, H) the means less the last known value of each window."""
+        last = last_known(history, self.level_)[:, None]
+        return (filled(history, last) - last) @ self.weight_
 
     def to_arrays(self) -> dict[str, Array]:
         """All that was learned, in float64."""

@@ -94,6 +94,7 @@ class Channels:
         values: (S,), none missing. observed: (S,) whether each was given. scale: (S,), see `scales`.
         begins, ends: (N,) places.
         series: (N,) the series of each channel; channel: (N,) its target there.
+        typical: (N,) the root mean square of each channel's scale.
         static: (N, G).
         known: (V, P + K + A); `shift` (N,) is what is added to a place for the row there.
     """
@@ -110,6 +111,7 @@ class Channels:
         self.begins = self.ends - rows
         total = int(self.ends[-1]) + tail if len(rows) else 0
         self.values, self.scale = np.empty(total), np.empty(total)
+        self.typical = np.ones(len(rows))
         self.observed = np.zeros(total, bool)
         for index, (one, target) in enumerate(zip(self.series, self.channel, strict=True)):
             self._lay(index, series[int(one)].values[:, target])
@@ -125,6 +127,7 @@ class Channels:
         scale = np.ones(0)
         if len(values):
             scale = scales(values, observed, season=layout.season, window=layout.window, kind=layout.scaling)
+            self.typical[index] = np.sqrt(np.square(scale).mean())
         padding = (self.lead, self.tail)
         self.observed[begin:end] = observed
         self.values[own] = np.pad(values, padding, mode="edge") if len(values) else 0.0
@@ -205,8 +208,12 @@ class Channels:
         if self.shift is not None:
             rows = np.minimum(ends + self.shift[which][:, None], len(self.known) - 1)
             if layout.future:
-                given = self.known[:, layout.past : layout.past + layout.future]
-                found.append(_before(given, rows, size).reshape(*rows.shape, layout.future * size))
+                given = _before(self.known[:, layout.past : layout.past + layout.future], rows, size)
+                beyond = size * layout.segments_ahead - layout.horizon  # steps of the last segment
+                if beyond:
+                    given = given.copy()
+                    given[:, -1, size - beyond :] = 0
+                found.append(given.reshape(*rows.shape, layout.future * size))
             found.append(self.known[rows, layout.past + layout.future :])
         if layout.static:
             found.append(np.broadcast_to(self.static[which][:, None], (*ends.shape, layout.static)))
@@ -224,6 +231,11 @@ class Channels:
         """(n, H) the values after each of n places over the scale there; NaN where missing."""
         values, observed = self.futures(places)
         return np.where(observed, values / self.scale[places, None], np.nan)
+
+    def importance(self, places: Integers) -> Floats:
+        """(n,) the scale at each place over that of its channel: what makes errors over the scale ones of a unit that
+        does not change along the channel, in which they count alike."""
+        return self.scale[places] / self.typical[self.at(places)]
 
     def seasonal_error(self, index: int, place: int) -> float:
         """Of a channel's steps before a place, the mean absolute difference over a season; NaN where there is none."""

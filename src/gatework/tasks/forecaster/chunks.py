@@ -62,7 +62,7 @@ def chunk_batch(
     scale = channels.scale[places, None]
     futures = ((values - channels.values[places, None]) / scale).astype(np.float32)
     inside = (places >= channels.begins[rows]) & (places < channels.ends[rows])
-    weights = (observed & inside[:, None]).astype(np.float32)
+    weights = np.where(observed & inside[:, None], channels.importance(places)[:, None], 0.0)
     windows, ahead = channels.windows(places), channels.ahead(rows, places)
     return ForecastBatch(
         segments=torch.from_numpy(segments),
@@ -70,7 +70,7 @@ def chunk_batch(
         targets=torch.from_numpy(channels.channel[rows]),
         ahead=torch.from_numpy(ahead),
         futures=torch.from_numpy(futures),
-        weights=torch.from_numpy(weights),
+        weights=torch.from_numpy(weights.astype(np.float32)),
         first=warm_up,
     )
 

@@ -134,8 +134,8 @@ class SeriesEncoding(JsonArtifact):
         several = len(self.targets) if len(self.targets) > 1 else 0
         return several + sum(max(len(values), 1) for values in self.categories)
 
-    def encode(self, series: Series, horizon: int, *, log: bool) -> ChannelSteps:
-        """A series as arrays, with what is known of `horizon` steps beyond it.
+    def encode(self, series: Series, ahead: int, *, log: bool) -> ChannelSteps:
+        """A series as arrays, with what is known of `ahead` steps beyond it.
 
         Raises:
             InputError: with `log`, a target that is not positive.
@@ -147,7 +147,7 @@ class SeriesEncoding(JsonArtifact):
                 what = f"holds {values[values <= 0][0]:g} at step {step + 1}, which has no logarithm"
                 raise InputError(series.where, what, "Leave out transform=log.")
             values = np.log(values)
-        return ChannelSteps(values, self._known(series, horizon), self._static(series))
+        return ChannelSteps(values, self._known(series, ahead), self._static(series))
 
     def times_after(self, series: Series, count: int) -> Times | None:
         """(count,) the times of the steps after a series' last; None where steps are numbered."""
@@ -157,9 +157,9 @@ class SeriesEncoding(JsonArtifact):
         last = given[-1] if len(given) else series.times[-1]
         return np.concatenate([given, next_times(last, count - len(given), self.step)])
 
-    def _known(self, series: Series, horizon: int) -> npt.NDArray[np.float32]:
+    def _known(self, series: Series, ahead: int) -> npt.NDArray[np.float32]:
         count = len(series.target)
-        after = max(len(series.future) - count, horizon if self.calendar_size else 0)
+        after = max(len(series.future) - count, ahead)
         table = np.full((count + after, len(self.past) + len(self.future)), np.nan)
         table[:count, : len(self.past)] = series.past
         table[: len(series.future), len(self.past) :] = series.future
@@ -167,8 +167,8 @@ class SeriesEncoding(JsonArtifact):
         found = np.nan_to_num(scaled).astype(np.float32)
         if not self.calendar_size or series.times is None or self.step is None:
             return np.concatenate([found, np.zeros((len(found), self.calendar_size), np.float32)], axis=1)
-        ahead = self.times_after(series, after)
-        times = series.times if ahead is None else np.concatenate([series.times, ahead])
+        beyond = self.times_after(series, after)
+        times = series.times if beyond is None else np.concatenate([series.times, beyond])
         return np.concatenate([found, calendar_features(times, self.cycles)], axis=1)
 
     def _static(self, series: Series) -> npt.NDArray[np.float32]:

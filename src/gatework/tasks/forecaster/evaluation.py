@@ -71,7 +71,7 @@ def backtest(
         scale = np.full(len(places), channels.seasonal_error(index, int(origins.places[index][0])))
         model.append(forecast_sums(_less(forecast, start), future - start[:, None], levels, scale=scale))
         own = channels.scale[places]
-        part, of = training_loss(forecast, future, own, levels)
+        part, of = training_loss(forecast, future, np.full(len(own), channels.typical[index]), levels)
         loss, count = loss + part, count + of
         where = np.searchsorted(origins.places[index], places)
         times.append(origins.times[index][where])
@@ -89,7 +89,7 @@ def backtest(
 def training_loss(
     forecast: Forecast, future: Floats, scale: Floats, levels: Sequence[float]
 ) -> tuple[float, int]:
-    """The loss of forecasts as training has it, over squared scales (n,), summed; and the number of its targets."""
+    """The loss of forecasts as training has it, of errors over scales (n,), summed; and the number of its targets."""
     known = ~np.isnan(future)
     errors = np.where(known, (forecast.mean - future) / scale[:, None], 0.0)
     above = np.where(known[..., None], (future[..., None] - forecast.quantiles) / scale[:, None, None], 0.0)

@@ -7,52 +7,43 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gatework.baselines.ridge_maps import RidgeMaps
+from gatework.baselines.ridge_maps import RidgeMaps, WeightedWindows
 from gatework.baselines.series import Drift, LastValue, SeasonalNaive, SeriesBaseline
 from gatework.errors import InputError, RunError
 from gatework.tasks.artifacts import Artifacts
-from gatework.tasks.forecaster.channels import Channels, Floats, Integers
-from gatework.tasks.forecaster.evaluation import Origins
+from gatework.tasks.forecaster.channels import Channels, Integers
 from gatework.tasks.rivals import read_rivals
 from gatework.training import RunFolder
 
-__all__ = ["FITTED", "LineUp", "Windows", "fit_naive", "kept_ridge", "read_naive"]
+__all__ = ["FITTED", "LineUp", "fit_naive", "kept_ridge", "read_naive", "training_windows", "windows_of"]
 
 FITTED = 60_000  # origins that baselines are fitted on
 NAIVE: tuple[type[LastValue | Drift | SeasonalNaive], ...] = (LastValue, Drift, SeasonalNaive)
 
 
-class Windows(NamedTuple):
-    """What baselines are fitted on: windows (O, L) and futures (O, H) over the scale at each origin, and which target
-    each is of, (O,); and later ones."""
+def windows_of(channels: Channels, places: Integers) -> WeightedWindows:
+    """The windows and futures at some places over the scale there, with errors weighted as in training."""
+    return WeightedWindows(
+        channels.histories(places),
+        channels.scaled_futures(places),
+        channels.importance(places),
+        channels.channel[channels.at(places)],
+    )
 
-    history: Floats
-    future: Floats
-    targets: Integers
-    later: tuple[Floats, Floats]
-    later_targets: Integers
 
-    @classmethod
-    def of(cls, train: Channels, valid: Channels, origins: Origins) -> Windows:
-        """Of all steps of the training data that have one after them, and of the validation data's origins.
+def training_windows(train: Channels) -> WeightedWindows:
+    """At all steps of the training data that have one after them; of many every k-th.
 
-        Raises:
-            InputError: no two values stand after each other.
-        """
-        spans = zip(train.begins, train.ends, strict=True)
-        every = np.concatenate([np.arange(begin, end - 1) for begin, end in spans])
-        places = every[:: max(1, -(-len(every) // FITTED))]
-        places = places[train.futures(places)[1].any(1)]
-        if not len(places):
-            raise InputError("data", "holds no two values after each other", "Give longer series.")
-        later = np.concatenate(origins.thinned(FITTED).places)
-        return cls(
-            train.histories(places),
-            train.scaled_futures(places),
-            train.channel[train.at(places)],
-            (valid.histories(later), valid.scaled_futures(later)),
-            valid.channel[valid.at(later)],
-        )
+    Raises:
+        InputError: no two values stand after each other.
+    """
+    spans = zip(train.begins, train.ends, strict=True)
+    every = np.concatenate([np.arange(begin, end - 1) for begin, end in spans])
+    places = every[:: max(1, -(-len(every) // FITTED))]
+    places = places[train.futures(places)[1].any(1)]
+    if not len(places):
+        raise InputError("data", "holds no two values after each other", "Give longer series.")
+    return windows_of(train, places)
 
 
 class LineUp(NamedTuple):
@@ -69,7 +60,7 @@ class LineUp(NamedTuple):
 
 
 def fit_naive(
-    windows: Windows, keep: Artifacts, levels: Sequence[float], season: int
+    windows: WeightedWindows, keep: Artifacts, levels: Sequence[float], season: int
 ) -> dict[str, SeriesBaseline]:
     """The naive baselines, kept in the run."""
 

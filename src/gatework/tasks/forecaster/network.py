@@ -29,7 +29,8 @@ class ForecastBatch(NamedTuple):
     """n origins, of the states that the layers reach from step `first` on: in their order, steps before rows.
 
     segments: (K, R, I). windows: (n, L). targets: (n,) which of the series' targets each is. ahead: (n, J, F).
-    futures: (n, H) less the value at the origin, over the scale there; weights: (n, H), zero where one is missing.
+    futures: (n, H) less the value at the origin, over the scale there; weights: (n, H), of their errors; zero where one
+    is missing.
     """
 
     segments: Tensor
@@ -196,9 +197,9 @@ class ForecastEnsemble(nn.Module):
 def forecast_losses(
     forecast: NetworkForecast, batch: ForecastBatch, levels: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Summed over the futures that are there: the squared errors of the mean, and the mean pinball loss of the
-    quantiles (Koenker & Bassett 1978)."""
-    squares = (forecast.mean - batch.futures).square() * batch.weights
+    """Summed over the futures that are there: the squared weighted errors of the mean, and the weighted mean pinball
+    loss of the quantiles (Koenker & Bassett 1978)."""
+    squares = ((forecast.mean - batch.futures) * batch.weights).square()
     errors = batch.futures[..., None] - forecast.quantiles
     level = torch.tensor(levels, device=errors.device)
     pinball = torch.maximum(level * errors, (level - 1) * errors).mean(-1) * batch.weights

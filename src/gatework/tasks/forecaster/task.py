@@ -28,7 +28,15 @@ from gatework.tasks.forecaster.channels import Channels, Layout, lead_of
 from gatework.tasks.forecaster.chunks import ChunkProblem, origins_of
 from gatework.tasks.forecaster.encoding import SeriesEncoding
 from gatework.tasks.forecaster.evaluation import Origins, backtest
-from gatework.tasks.forecaster.line_up import FITTED, LineUp, Windows, fit_naive, kept_ridge, read_naive
+from gatework.tasks.forecaster.line_up import (
+    FITTED,
+    LineUp,
+    fit_naive,
+    kept_ridge,
+    read_naive,
+    training_windows,
+    windows_of,
+)
 from gatework.tasks.forecaster.network import (
     ForecastBatch,
     ForecastEnsemble,
@@ -179,8 +187,9 @@ class Forecaster(Task):
     def _channels(self, series: Sequence[Series]) -> Channels:
         layout, log = self._layout, self.options_.transform == "log"
         origins = origins_of(layout.warm_up, layout.segment)
-        encoded = [self.encoding_.encode(one, layout.horizon, log=log) for one in series]
-        lead, tail = lead_of(layout, layout.warm_up), origins + layout.horizon + layout.segment
+        ahead = layout.segments_ahead * layout.segment
+        encoded = [self.encoding_.encode(one, ahead, log=log) for one in series]
+        lead, tail = lead_of(layout, layout.warm_up), origins + ahead + layout.segment
         return Channels(encoded, layout, lead=lead, tail=tail)
 
     def _origins(
@@ -213,11 +222,16 @@ class Forecaster(Task):
     # Baselines
 
     def _fit_baselines(self, keep: Artifacts) -> None:
-        windows, options = Windows.of(self._train, self._valid, self._valid_origins), self.options_
+        windows, options = training_windows(self._train), self.options_
+        later = np.concatenate(self._valid_origins.thinned(FITTED).places)
         self._naive = fit_naive(windows, keep, options.levels, options.season)
         history, future = windows.history, windows.future
         further: dict[str, Any] = {"levels": options.levels}
-        further |= {name: getattr(windows, name) for name in ("targets", "later", "later_targets")}
+        further |= {
+            "targets": windows.targets,
+            "weights": windows.weights,
+            "later": windows_of(self._valid, later),
+        }
 
         def fit() -> None:
             fit_rivals(self._rivals(), history, future, self.run_, self._say, **further)  # type: ignore[arg-type]
@@ -288,7 +302,7 @@ class Forecaster(Task):
         network = cast("ForecastNetwork", self.network_)
         squares, pinball = forecast_losses(model(batch), batch, network.levels)
         parts = {"squares": squares.detach(), "pinball": pinball.detach()}
-        return StepLoss(squares + pinball, max(1, int(batch.weights.sum())), parts=parts)
+        return StepLoss(squares + pinball, max(1, int(batch.weights.count_nonzero())), parts=parts)
 
     def _quick_figures(self) -> dict[str, float]:
         origins = self._valid_origins.thinned(VALIDATED)
