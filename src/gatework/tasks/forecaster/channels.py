@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -151,6 +152,13 @@ class Channels:
 
     def __len__(self) -> int:
         return len(self.begins)
+
+    def sha256(self) -> str:
+        """What data they hold."""
+        found = hashlib.sha256()
+        for array in (self.begins, self.ends, self.values, self.observed, self.known, self.static):
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     @property
     def steps(self) -> Integers:

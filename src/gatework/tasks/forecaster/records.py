@@ -1,4 +1,4 @@
-"""The records of a forecaster's `predict` as rows of a table, and as a picture."""
+"""The records of a forecaster's `predict`, as rows of a table, and as a picture."""
 
 from __future__ import annotations
 
@@ -8,15 +8,43 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gatework.data import SeriesNames, one_series
 from gatework.errors import InputError
 from gatework.inspect import ForecastPanel, draw_forecasts
-from gatework.metrics.forecast import INTERVALS
+from gatework.metrics.forecast import INTERVALS, Forecast
 
-__all__ = ["draw_records", "forecast_rows"]
+__all__ = ["draw_records", "forecast_record", "forecast_rows"]
 
 _HORIZONS = 4  # of history in a picture
+
+
+def forecast_record(
+    forecast: Forecast, levels: Sequence[float], times: npt.NDArray[np.datetime64] | None
+) -> dict[str, Any]:
+    """The record of a series' forecast, without its input.
+
+    Args:
+        forecast: mean (C, H) and quantiles (C, H, Q) of its C targets.
+        levels: (Q,). times: (H,) of the steps, where the series has times.
+    """
+    quantiles = {level: _listed(forecast.quantiles[..., place]) for place, level in enumerate(levels)}
+    return {
+        "output": _listed(forecast.mean),
+        "times": None if times is None else [str(time) for time in times.astype("datetime64[s]")],
+        "quantiles": {str(level): values for level, values in quantiles.items()},
+        "intervals": {
+            str(percent): {"low": quantiles[low], "high": quantiles[high]}
+            for percent, (low, high) in INTERVALS.items()
+            if low in quantiles and high in quantiles
+        },
+    }
+
+
+def _listed(table: npt.NDArray[np.float64]) -> list[Any]:
+    """(C, H) as a list a step: of one target its numbers, of several a list each."""
+    return list((table[0] if len(table) == 1 else table.T).tolist())
 
 
 def forecast_rows(record: Mapping[str, Any], targets: Sequence[str]) -> Iterator[dict[str, Any]]:

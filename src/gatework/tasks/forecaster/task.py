@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -18,7 +17,7 @@ from gatework.baselines.series import SeriesBaseline
 from gatework.data import Series, SeriesData, check_known, one_series, read_series
 from gatework.errors import InputError, RunError
 from gatework.metrics.figure import Figure
-from gatework.metrics.forecast import INTERVALS, Forecast
+from gatework.metrics.forecast import Forecast
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.base import Task
 from gatework.tasks.batches import answer_in_batches
@@ -51,7 +50,7 @@ from gatework.tasks.forecaster.options import (
     ForecastSettings,
 )
 from gatework.tasks.forecaster.reader import SeriesReader
-from gatework.tasks.forecaster.records import draw_records, forecast_rows
+from gatework.tasks.forecaster.records import draw_records, forecast_record, forecast_rows
 from gatework.tasks.forecaster.spans import (
     Split,
     first_forecast_step,
@@ -123,8 +122,8 @@ class Forecaster(Task):
             read = read_series(data.valid, data.columns, like=self.encoding_.names)
             self._valid = self._channels(read.series)
             self._valid_origins = self._origins(read.series, self._valid)
-        data.sources.note("training", _digest(self._train))
-        data.sources.note("validation", _digest(self._valid))
+        data.sources.note("training", self._train.sha256())
+        data.sources.note("validation", self._valid.sha256())
         self._fit_baselines(keep)
 
     def _say_what_was_read(self, data: SeriesData) -> None:
@@ -464,51 +463,11 @@ class Forecaster(Task):
         for index, one in enumerate(series):
             rows = channels.series == index
             own = Forecast(mean[rows, :horizon], quantiles[rows, :horizon])
-            records.append(self._record(one, own, horizon))
+            times = self.encoding_.times_after(one, horizon)
+            records.append(forecast_record(own, self.options_.levels, times))
         return records
-
-    def _record(self, series: Series, forecast: Forecast, horizon: int) -> dict[str, Any]:
-        levels = self.options_.levels
-        places = {level: index for index, level in enumerate(levels)}
-        return {
-            "output": _listed(forecast.mean),
-            "times": self._times(series, horizon),
-            "quantiles": {str(level): _listed(forecast.quantiles[..., places[level]]) for level in levels},
-            "intervals": {
-                str(percent): {
-                    "low": _listed(forecast.quantiles[..., places[low]]),
-                    "high": _listed(forecast.quantiles[..., places[high]]),
-                }
-                for percent, (low, high) in INTERVALS.items()
-                if low in places and high in places
-            },
-        }
-
-    def _times(self, series: Series, horizon: int) -> list[str] | None:
-        times = self.encoding_.times_after(series, horizon)
-        return None if times is None else [str(time) for time in times.astype("datetime64[s]")]
-
-
-def _listed(table: np.ndarray) -> list[Any]:
-    """(C, H) as a list a step: of one channel its numbers, of several a list each."""
-    return cast("list[Any]", (table[0] if len(table) == 1 else table.T).tolist())
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float]:
     """Figures without those that there are not, such as the scaled error of constant series."""
     return {name: value for name, value in figures.items() if np.isfinite(value)}
-
-
-def _digest(channels: Channels) -> str:
-    """What data the channels hold, as SHA-256."""
-    found = hashlib.sha256()
-    for array in (
-        channels.begins,
-        channels.ends,
-        channels.values,
-        channels.observed,
-        channels.known,
-        channels.static,
-    ):
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
