@@ -31,16 +31,30 @@ PARTS = {
 }
 WINDOW = 251  # prices, of 250 returns
 SMALL = {"low": -0.005, "high": 0.0055}  # moves between them are left out, as StockNet does
+BASE = {
+    "scaling": "exponential",
+    "linear_path": False,
+    "hidden_size": 32,
+    "learning_rate": 0.001,
+}  # before choosing
 CHOICES: tuple[dict[str, Any], ...] = (
     {},
     {"scaling": "rolling"},
+    {"scaling": "rolling", "linear_path": True, "linear_rate": 0.0},
+    {"scaling": "rolling", "learning_rate": 0.003},
+    {"scaling": "rolling", "dropout": 0.0},
+    {"scaling": "rolling", "hidden_size": 64, "learning_rate": 0.002},
+    {"scaling": "rolling", "epochs": 10, "learning_rate": 0.002},
+)
+FOLDS = (
+    ("2014-12-01", "2015-02-01", "2015-04-01"),
+    ("2015-04-01", "2015-06-01", "2015-08-03"),
+    ("2015-06-01", "2015-08-03", "2015-10-01"),
+)
+CALIBRATED: tuple[dict[str, Any], ...] = (
+    {},
     {"linear_path": True, "linear_rate": 0.0},
-    {"dropout": 0.0},
-    {"dropout": 0.5},
-    {"hidden_size": 64},
-    {"learning_rate": 0.003},
-    {"learning_rate": 0.0003},
-    {"epochs": 10},
+    {"scaling": "rolling", "linear_path": True, "linear_rate": 0.0},
 )
 
 
@@ -75,13 +89,43 @@ def choices(runs: Path) -> None:
     files = price_files(runs)
     rows = []
     for index, change in enumerate(CHOICES):
-        model = gw.Forecaster(**options() | change, rivals=False).fit(
+        model = gw.Forecaster(**options() | BASE | change, rivals=False).fit(
             files, columns=COLUMNS, out=runs / f"{index}"
         )
         figures = {name: model.metrics_["model"][name] for name in ("scaled_crps", "mse", "coverage_80")}
         rows.append({"change": change, "validation": figures, "seconds": round(model.result_.seconds, 1)})
         print(rows[-1], flush=True)
-    write_result("forecasting_stocknet_choices", {"base": options(), "choices": rows, "machine": machine()})
+    later = [
+        calibration(runs / f"later-{index}-{fold}", files, change, FOLDS[fold])
+        for index, change in enumerate(CALIBRATED)
+        for fold in range(len(FOLDS))
+    ]
+    result = {"base": options() | BASE, "choices": rows, "calibration": later, "machine": machine()}
+    write_result("forecasting_stocknet_choices", result)
+
+
+def calibration(
+    run: Path, files: Sequence[Path], change: dict[str, Any], fold: tuple[str, str, str]
+) -> dict[str, Any]:
+    """How a model fares, calibrated and not, on the two months after those that chose its checkpoint and calibrated it:
+    how good calibrated intervals are cannot be seen on data that calibrated them.
+
+    Args:
+        fold: where these months begin, and the two after them, and where those end: before the test data.
+    """
+    split = {"valid_from": fold[0], "test_from": fold[1]}
+    model = gw.Forecaster(**options() | BASE | change | split, rivals=False).fit(
+        files, columns=COLUMNS, out=run
+    )
+    figures = {}
+    for name in ("calibrated", "as trained"):
+        if name == "as trained":
+            model.network_.shifts = None
+        days = days_of(model, files, {"later": fold[1:]})["later"]
+        own = forecast_sums(_given(days.forecast), days.returns, LEVELS).figures()
+        figures[name] = {figure: own[figure] for figure in ("scaled_crps", "mse", "coverage_80")}
+    print(change, fold, figures, flush=True)
+    return {"change": change, "fold": list(fold), "later": figures}
 
 
 def stocknet(runs: Path) -> None:
@@ -90,7 +134,7 @@ def stocknet(runs: Path) -> None:
     begun = time.monotonic()
     model = gw.Forecaster(**options()).fit(files, columns=COLUMNS, out=runs / "stocknet")
     seconds = time.monotonic() - begun
-    found = days_of(model, files)
+    found = days_of(model, files, PARTS)
     rivals = {"rolling_quantile": RollingQuantile(WINDOW - 1), "ewma_volatility": EwmaVolatility()}
     train = found["training"]
     for rival in rivals.values():
@@ -121,17 +165,19 @@ def stocknet(runs: Path) -> None:
     write_result("forecasting_stocknet", result)
 
 
-def days_of(model: gw.Forecaster, files: Sequence[Path]) -> dict[str, Days]:
+def days_of(
+    model: gw.Forecaster, files: Sequence[Path], parts: Mapping[str, tuple[str, str]]
+) -> dict[str, Days]:
     """Of each part the origins whose next day lies in it, with forecasts but in the training data."""
     series = read_series(files, COLUMNS, like=model.encoding_.names).series
     layout = model.network_.layout
-    steps = [model.encoding_.encode(one, layout.horizon, log=True) for one in series]
+    steps = [model.encoding_.encode(one, layout.segments_ahead * layout.segment, log=True) for one in series]
     channels = Channels(steps, layout, lead=lead_of(layout, layout.warm_up), tail=layout.horizon)
     model.network_.eval()
-    rows: dict[str, list[Days]] = {part: [] for part in PARTS}
+    rows: dict[str, list[Days]] = {part: [] for part in parts}
     for index, one in enumerate(series):
         dates, values = one.times.astype("datetime64[D]"), steps[index].values[:, 0]
-        for part, (start, stop) in PARTS.items():
+        for part, (start, stop) in parts.items():
             first = np.searchsorted(dates, np.datetime64(start)) if start else 0
             last = np.searchsorted(dates, np.datetime64(stop)) if stop else len(dates)
             ahead = np.arange(max(first, WINDOW), last)  # the days that are forecast

@@ -52,8 +52,9 @@ def channels_of(model: gw.Forecaster, hours: Path, stop: int) -> tuple[Channels,
     series = read_series(hours, COLUMNS, like=model.encoding_.names).series[0]
     part = replace(series, times=series.times[:stop], target=series.target[:stop])
     layout = model.network_.layout
-    steps = model.encoding_.encode(part, layout.horizon, log=False)
-    tail = origins_of(layout.warm_up, layout.segment) + layout.horizon + layout.segment
+    ahead = layout.segments_ahead * layout.segment
+    steps = model.encoding_.encode(part, ahead, log=False)
+    tail = origins_of(layout.warm_up, layout.segment) + ahead + layout.segment
     return Channels([steps], layout, lead=lead_of(layout, layout.warm_up), tail=tail), series
 
 
