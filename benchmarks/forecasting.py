@@ -77,28 +77,44 @@ def columns_of(target: str | None) -> dict[str, str]:
     return {"time": "date"} | ({"target": target} if target else {})
 
 
-def etth1(sets: Sequence[str], runs: Path) -> None:
+def etth1(sets: Sequence[str], seeds: int, runs: Path) -> None:
     """Each set's result in a file of its own."""
     data = hours()
     path = data.write(runs / "etth1.csv")
+    known = data.write(runs / "known.csv", np.arange(TEST) < VALID)
     for name in sets:
         options, columns = options_of(name), columns_of(SETS[name])
         begun = time.monotonic()
         model = gw.Forecaster(**options).fit(path, columns=columns, out=runs / name)
-        seconds = time.monotonic() - begun
-        begun = time.monotonic()
+        alone = seconds = time.monotonic() - begun
         test = model.evaluate(path, columns=columns, begin=BEGIN)
         values = data.values if SETS[name] is None else data.values[:, [data.names.index(SETS[name])]]
+        members = [model]
+        for seed in range(1, seeds):
+            begun = time.monotonic()
+            members.append(
+                gw.Forecaster(**options, rivals=False, seed=seed).fit(
+                    path, columns=columns, out=runs / f"{name}-seed-{seed}"
+                )
+            )
+            seconds += time.monotonic() - begun
         config = f"benchmarks/configs/etth1_{name}.yaml"
         result = {
             "test": test,
             "validation": model.metrics_,
             "plain_ridge": plain_ridges(values, model.options_.window, model.options_.horizon),
-            "training_seconds": round(seconds, 1),
-            "evaluation_seconds": round(time.monotonic() - begun, 1),
+            "training_seconds": round(alone, 1),
             "options": options,
             "as_a_command": f"gatework train forecaster etth1.csv --config {config} --columns {shown(columns)}",
         }
+        if seeds > 1:
+            whole = members[0].ensemble(*members[1:])
+            result["runs_together"] = {
+                "runs": seeds,
+                "training_seconds": round(seconds, 1),
+                "validation": whole.evaluate(known, columns=columns, begin=options["valid_from"]),
+                "test": whole.evaluate(path, columns=columns, begin=BEGIN),
+            }
         say(name, result)
         write_result(f"forecasting_etth1_{name}", {**result, "machine": machine()})
 
@@ -112,6 +128,8 @@ def say(name: str, result: dict[str, Any]) -> None:
     print(name, f"{result['training_seconds']} s")
     for part in ("validation", "test"):
         rows = {"model": result[part]["model"], **result[part].get("baselines", {})}
+        if "runs_together" in result:
+            rows["runs together"] = result["runs_together"][part]["model"]
         rows |= {f"plain {which}": of[part] for which, of in result.get("plain_ridge", {}).items()}
         for who, figures in rows.items():
             kept = ("mse", "mae", "scaled_crps", "coverage_80")
@@ -249,12 +267,12 @@ def gaps(runs: Path) -> None:
     )
 
 
-MEASURES: dict[str, Callable[[Sequence[str], Path], None]] = {
+MEASURES: dict[str, Callable[[Sequence[str], int, Path], None]] = {
     "etth1": etth1,
-    "stocknet": lambda sets, runs: stocknet(runs),
-    "stocknet_choices": lambda sets, runs: choices(runs),
-    "speed": lambda sets, runs: speeds(hours().write(runs / "etth1.csv"), runs),
-    "gaps": lambda sets, runs: gaps(runs),
+    "stocknet": lambda sets, seeds, runs: stocknet(runs),
+    "stocknet_choices": lambda sets, seeds, runs: choices(runs),
+    "speed": lambda sets, seeds, runs: speeds(hours().write(runs / "etth1.csv"), runs),
+    "gaps": lambda sets, seeds, runs: gaps(runs),
 }
 
 
@@ -262,6 +280,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", default="etth1")
     parser.add_argument("--sets", default=",".join(SETS), help="of ETTh1")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of ETTh1 that also answer together")
     parser.add_argument("--runs", type=Path, help="where to keep the runs; else they are removed")
     arguments = parser.parse_args()
     if not HOURS.is_file():
@@ -271,7 +290,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             runs = (arguments.runs or Path(temporary)) / name
             runs.mkdir(parents=True, exist_ok=True)
-            MEASURES[name](arguments.sets.split(","), runs)
+            MEASURES[name](arguments.sets.split(","), arguments.seeds, runs)
 
 
 if __name__ == "__main__":
