@@ -5,9 +5,9 @@
 `etth1`: hours of a transformer, standardised by the first 8,640, which are the training data; the next 2,880 validate,
 the 2,880 after them test. Options: configs/etth1_*.yaml. Beside the run's own baselines (of windows over their scale)
 stands the plain ridge regression of standardised windows. `stocknet`: next-day returns of 66 stocks, October to
-December 2015 (`forecasting_prices.py`). `speed`: `forecasting_speed.py`. `gaps`: 30 % of ETTh1's hours removed: the
-model that is told what is missing beside the same one on filled data. One thread. Choices are made on the validation
-data. The data is looked for in $GATEWORK_DATA.
+December 2015 (`forecasting_prices.py`). `speed`, `growth`: `forecasting_speed.py`. `gaps`: 30 % of ETTh1's hours
+removed: the model that is told what is missing beside the same one on filled data. One thread. Choices are made on the
+validation data. The data is looked for in $GATEWORK_DATA.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 import yaml
 from commands import DATA, HERE, write_result
 from forecasting_prices import choices, stocknet
-from forecasting_speed import channels_of, speeds
+from forecasting_speed import channels_of, growth, speeds
 from machine import machine
 
 import gatework as gw
@@ -272,6 +272,7 @@ MEASURES: dict[str, Callable[[Sequence[str], int, Path], None]] = {
     "stocknet": lambda sets, seeds, runs: stocknet(runs),
     "stocknet_choices": lambda sets, seeds, runs: choices(runs),
     "speed": lambda sets, seeds, runs: speeds(hours().write(runs / "etth1.csv"), runs),
+    "growth": lambda sets, seeds, runs: growth(runs),
     "gaps": lambda sets, seeds, runs: gaps(runs),
 }
 

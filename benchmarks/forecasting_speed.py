@@ -7,7 +7,6 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from gatework.tasks.forecaster.backtest import forecasts_along
 from gatework.tasks.forecaster.channels import Channels, lead_of
 from gatework.tasks.forecaster.chunks import chunk_batch, chunk_places, origins_of
 from gatework.tasks.forecaster.network import ForecastBatch, ForecastNetwork, forecast_losses
+from gatework.tasks.forecaster.spans import until
 
 SPLIT = {"valid_from": "2017-06-26", "test_from": "2017-10-24"}
 COLUMNS = {"time": "date", "target": "OT"}
@@ -34,9 +34,10 @@ MANY, STEPS = 1000, 2000
 def speeds(hours: Path, runs: Path) -> None:
     """All of it, on one thread."""
     torch.set_num_threads(1)
-    result = {"backtest": backtest(hours, runs), "training": {}, "growth": growth(runs)}
-    for cell in ("gru", "lstm"):
-        result["training"][cell] = training(hours, runs, cell)
+    result = {
+        "backtest": backtest(hours, runs),
+        "training": {cell: training(hours, runs, cell) for cell in ("gru", "lstm")},
+    }
     write_result("forecasting_speed", {**result, "threads": 1, "machine": machine()})
 
 
@@ -50,7 +51,7 @@ def trained(hours: Path, out: Path, **options: Any) -> gw.Forecaster:
 def channels_of(model: gw.Forecaster, hours: Path, stop: int) -> tuple[Channels, Series]:
     """Of the first steps of the data, as training lays them."""
     series = read_series(hours, COLUMNS, like=model.encoding_.names).series[0]
-    part = replace(series, times=series.times[:stop], target=series.target[:stop])
+    part = until(series, stop)
     layout = model.network_.layout
     ahead = layout.segments_ahead * layout.segment
     steps = model.encoding_.encode(part, ahead, log=False)
@@ -140,7 +141,7 @@ def layers(recurrent: nn.Module, segments: Tensor) -> Callable[[], object]:
     return lambda: recurrent(segments)[0].sum().backward()
 
 
-def growth(runs: Path) -> dict[str, Any]:
+def growth(runs: Path) -> None:
     """An epoch of 1,000 series of 2,000 hours by the command line: seconds and peak memory."""
     path = runs / "many.csv"
     with path.open("w") as file:
@@ -162,7 +163,7 @@ def growth(runs: Path) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     records = [json.loads(line) for line in (runs / "many" / "history.jsonl").read_text().splitlines()]
     trained = [record for record in records if record.get("kind") == "train"]
-    return {
+    result = {
         "series": MANY,
         "steps": STEPS,
         "file_mib": round(path.stat().st_size / 2**20, 1),
@@ -170,7 +171,9 @@ def growth(runs: Path) -> dict[str, Any]:
         "last_record": trained[-1],
         "peak_mib": round(peak),
         "command": command,
+        "machine": machine(),
     }
+    write_result("forecasting_growth", result)
 
 
 def rows_of_many() -> Iterator[str]:
