@@ -132,6 +132,7 @@ BRIEF = {
     "chatbot": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
     "classifier": ["max_steps=3", "hidden_size=16", "embedding_size=16", "side_rows=256", "subword_rows=256"],
     "tagger": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
+    "forecaster": ["max_steps=3", "hidden_size=16"],
 }
 SMALL_FILES = {
     "txt": "Once upon a time there was a small book of few words.\n" * 40,
@@ -144,6 +145,8 @@ SMALL_FILES = {
     "csv": "text,label\n" + "a great film,good\nnot great at all,bad\n" * 20,
     "tsv": "source\ttarget\n" + "one two\teins zwei\n" * 40,
 }
+HOURS = "".join(f"2024-01-{1 + t // 24:02} {t % 24:02}:00,{t % 24 + t % 7}\n" for t in range(600))
+NAMED_FILES = {"load.csv": f"time,load\n{HOURS}"}
 
 
 def gatework_commands(block: Block) -> list[tuple[str, list[str]]]:
@@ -163,8 +166,8 @@ def run_command(given: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -
     made = {}
     for name, kind in re.findall(rf"(\S+\.({'|'.join(SMALL_FILES)}))\b", " ".join(words)):
         if not Path(name).exists():
-            Path(name).write_text(SMALL_FILES[kind])
-            made[Path(name)] = SMALL_FILES[kind]
+            made[Path(name)] = NAMED_FILES.get(name, SMALL_FILES[kind])
+            Path(name).write_text(made[Path(name)])
     if words[0] == "train":
         words = [*words, *(part for option in BRIEF[words[1]] for part in ("--set", option))]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{given}\n".encode())))
