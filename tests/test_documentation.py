@@ -164,7 +164,8 @@ def gatework_commands(block: Block) -> list[tuple[str, list[str]]]:
 def run_command(given: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[Path, str]:
     """Runs a command in this process; the files that were made for it, with their text."""
     made = {}
-    for name, kind in re.findall(rf"(\S+\.({'|'.join(SMALL_FILES)}))\b", " ".join(words)):
+    read = " ".join(word for before, word in zip(["", *words], words, strict=False) if before != "--out")
+    for name, kind in re.findall(rf"(\S+\.({'|'.join(SMALL_FILES)}))\b", read):
         if not Path(name).exists():
             made[Path(name)] = NAMED_FILES.get(name, SMALL_FILES[kind])
             Path(name).write_text(made[Path(name)])
