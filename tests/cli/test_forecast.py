@@ -141,3 +141,20 @@ def test_only_a_forecaster_draws(gatework: Command, corpus: Path, tmp_path: Path
     assert refused.code == 2
     assert "horizon" in refused.err
     assert not (tmp_path / "a.png").exists()
+
+
+def test_a_series_of_zeros_has_no_scaled_error(gatework: Command, tmp_path: Path) -> None:
+    data = write(tmp_path / "a.csv", "time,sold", hours(60), [0] * 60)
+    run = train(data, tmp_path / "run")
+    figures = json.loads(gatework("evaluate", run, data, "--json").out)
+    assert "scaled_crps" not in figures["model"]
+    assert figures["model"]["mse"] < 1e-3
+    assert not figures["below_baseline"]
+
+
+def test_a_column_that_the_training_had_is_named(gatework: Command, run: Path, tmp_path: Path) -> None:
+    data = write(tmp_path / "a.csv", "ds,sold", hours(9), values(9))
+    refused = gatework("predict", run, data)
+    assert refused.code == 2
+    assert "has no column 'y'. Known: ds, sold" in refused.err
+    assert gatework("predict", run, data, "--columns", "target=sold").code == 0

@@ -49,7 +49,8 @@ def matching_columns(where: str, wanted: str, known: Iterable[str], taken: Itera
     known = list(known)
     if "|" in wanted:
         columns = {part.strip(): part.strip() for part in wanted.split("|") if part.strip()}
-        check_columns(where, columns, known)
+        for part in columns:
+            check_columns(where, {wanted: part}, known)
         return columns
     begin, end = wanted.split("*", 1)
     pattern = re.compile(f"{re.escape(begin)}(.+){re.escape(end)}")

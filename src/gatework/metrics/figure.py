@@ -16,8 +16,8 @@ class Figure(NamedTuple):
     higher: bool
 
     def merit(self, figures: Mapping[str, float | None]) -> float:
-        """This figure's value among others, with the sign that makes more better; minus infinity where it is None."""
-        value = figures[self.name]
+        """This figure's value among others, with the sign that makes more better; minus infinity for none."""
+        value = figures.get(self.name)
         if value is None or math.isnan(value):
             return -math.inf
         return value if self.higher else -value
