@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
 import statistics
@@ -36,7 +37,7 @@ def speeds(hours: Path, runs: Path) -> None:
     torch.set_num_threads(1)
     result = {
         "backtest": backtest(hours, runs),
-        "training": {cell: training(hours, runs, cell) for cell in ("gru", "lstm")},
+        "training": {cell: training(hours, runs, cell) for cell in ("gru",)},
     }
     write_result("forecasting_speed", {**result, "threads": 1, "machine": machine()})
 
@@ -118,8 +119,7 @@ def training(hours: Path, runs: Path, cell: str) -> dict[str, Any]:
         rows = slice(0, max(1, round(model.options_.batch_steps / origins)))
         batch = chunk_batch(channels, which[rows], firsts[rows], layout.warm_up, origins)
         ours = model.network_
-        theirs = trained(hours, runs / f"{cell}-{segment}-torch", cell=cell, segment=segment).network_
-        theirs.load_state_dict(ours.state_dict())
+        theirs = copy.deepcopy(ours)
         theirs.recurrent = PlainLayer(theirs.recurrent)
         with torch.no_grad():
             for one, other in zip(ours.eval()(batch), theirs.eval()(batch), strict=True):
