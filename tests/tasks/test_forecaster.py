@@ -174,6 +174,8 @@ def test_rows_of_forecasts(model: Forecaster, tmp_path: Path) -> None:
 
 def test_bad_input(model: Forecaster, tmp_path: Path) -> None:
     values = noisy_season(60)
+    with pytest.raises(InputError, match=r"holds 2e\+200, too much"):
+        model.predict([1.0, 2e200, 3.0])
     with pytest.raises(InputError, match="this run forecasts 6 steps"):
         model.predict(table(values), horizon=7)
     with pytest.raises(InputError, match="no series with a step before a horizon"):

@@ -26,6 +26,8 @@ from gatework.tasks.forecaster.channels import ChannelSteps
 
 __all__ = ["SeriesEncoding"]
 
+_LARGEST = 1e100
+
 Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
 
@@ -138,9 +140,12 @@ class SeriesEncoding(JsonArtifact):
         """A series as arrays, with what is known of `ahead` steps beyond it.
 
         Raises:
-            InputError: with `log`, a target that is not positive.
+            InputError: a target whose square is no number; with `log`, one that is not positive.
         """
         values = series.target
+        if (np.abs(values) > _LARGEST).any():
+            what = f"holds {values[np.abs(values) > _LARGEST][0]:g}, too much to be squared"
+            raise InputError(series.where, what, "Mend the value, or give the series in a larger unit.")
         if log:
             if (values <= 0).any():
                 step = int(np.argwhere(values <= 0)[0][0])
