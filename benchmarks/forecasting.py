@@ -222,7 +222,10 @@ def gaps(runs: Path) -> None:
         "last value": data._replace(values=last).write(runs / "last.csv"),
         "interpolation": data._replace(values=between).write(runs / "between.csv"),
     }
-    options, columns = options_of("ot_24"), columns_of("OT")
+    options, columns = (
+        options_of("ot_24") | {"epochs": 4},
+        columns_of("OT"),
+    )  # each of the three trains as long
     horizon = options["horizon"]
     found: dict[str, dict[str, ForecastSums]] = {}
     validation, seconds = {}, {}
