@@ -180,6 +180,8 @@ def test_bad_input(model: Forecaster, tmp_path: Path) -> None:
         model.predict(table(values), horizon=7)
     with pytest.raises(InputError, match="no series with a step before a horizon"):
         model.evaluate(table(values[:5]))
+    with pytest.raises(InputError, match="leaves no horizon of 6 steps in any series"):
+        model.evaluate(table(values), begin="2024-02-01")
     with pytest.raises(InputError, match="too few to hold back"):
         Forecaster(**SMALL).fit(table(values[:8]))
     with pytest.raises(InputError, match="leaves nothing to be trained on"):

@@ -214,6 +214,9 @@ class Forecaster(Task):
             times.append(steps + own.first if own.times is None else own.times[steps].astype(np.int64))
         found = Origins(places, times)
         if not found.total:
+            if first is not None and any(len(one.target) > horizon for one in series):
+                what = f"leaves no horizon of {horizon:,} steps in any series"
+                raise InputError("where forecasts begin", what, "Give an earlier time.")
             what = f"holds no series with a step before a horizon of {horizon:,} steps"
             raise InputError("data", what, "Give longer series, or train with a shorter horizon.")
         return found
