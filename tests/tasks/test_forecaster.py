@@ -172,6 +172,30 @@ def test_rows_of_forecasts(model: Forecaster, tmp_path: Path) -> None:
         model.plot([], tmp_path / "a.png")
 
 
+def test_tables_sorted_by_time(model: Forecaster, tmp_path: Path) -> None:
+    one, other = noisy_season(30), noisy_season(30, seed=8)
+    times = table(one)["time"]
+    rows = [
+        {"series": name, "time": time, "target": values[step]}
+        for step, time in enumerate(times)
+        for name, values in (("b", one), ("a", other))
+    ]
+    expected = [
+        model.predict({"time": times, "target": values.tolist()})[0]["output"] for values in (one, other)
+    ]
+    path = tmp_path / "rows.csv"
+    path.write_text(
+        "series,time,target\n" + "".join(f"{r['series']},{r['time']},{float(r['target'])!r}\n" for r in rows)
+    )
+    for given in ({name: [row[name] for row in rows] for name in rows[0]}, path):
+        found = model.predict(given)
+        assert [record["input"]["series"] for record in found] == ["b", "a"]
+        for record, output in zip(found, expected, strict=True):
+            assert record["output"] == [close_to(value, table=PREDICTIONS) for value in output]
+    with pytest.raises(InputError, match="do not stand together"):
+        model.predict(iter(rows))
+
+
 def test_bad_input(model: Forecaster, tmp_path: Path) -> None:
     values = noisy_season(60)
     with pytest.raises(InputError, match=r"holds 2e\+200, too much"):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gatework.data import Row, Series, SeriesNames, group_rows
+from gatework.data import Row, Series, SeriesNames, group_rows, is_frame, read_series
 from gatework.tasks.inputs import InputReader
 
 __all__ = ["SeriesReader"]
@@ -28,10 +30,16 @@ class SeriesReader(InputReader):
     names: SeriesNames
 
     def items(self, given: Any) -> Iterable[Any]:
-        """The series, one by one: as they were given, rows that hold one each, or the neighbouring rows of a long table
-        together."""
+        """The series, one by one: as they were given, rows that hold one each, or those of a long table. Of a table
+        that is given row by row, as a list or from a pipe, the rows of a series stand together."""
         steps, every = self.rows(given)
-        return self._grouped(iter(every)) if steps else every
+        if not steps:
+            return every
+        if is_frame(given) or isinstance(given, Mapping) or _is_file(given):
+            found: Iterable[Series] = read_series(given, self.columns, like=self.names).series
+        else:
+            found = group_rows(every, self.names, self.columns)
+        return (_as_input(series, self.names) for series in found)
 
     def rows(self, given: Any) -> tuple[bool, Iterable[Any]]:
         """Whether what was given is a table with a row for each step; and its rows, or else the series one by one."""
@@ -41,10 +49,6 @@ class SeriesReader(InputReader):
             return False, ()
         steps = isinstance(first, Row) and not any(_is_list(cell) for cell in first.values.values())
         return steps, chain([first], found)
-
-    def _grouped(self, rows: Iterator[Any]) -> Iterator[dict[str, Any]]:
-        for series in group_rows(rows, self.names, self.columns):
-            yield _as_input(series, self.names)
 
     def _value(self, row: Row) -> Any:
         """Of a row that holds a series, the cells that are read of it."""
@@ -59,7 +63,7 @@ class SeriesReader(InputReader):
             return super()._is_input(item)
         names = self.names
         known = {*_OWN, *names.targets, *names.past, *names.future, *names.static}
-        if not item.keys() <= known:
+        if not item.keys() <= known or _is_list(item.get("series")):  # a table's columns
             return False
         held = item.get("target", [item.get(name) for name in names.targets])
         times = item.get("time", item.get("timestamp", item.get("start")))
@@ -70,6 +74,10 @@ class SeriesReader(InputReader):
         """Whether a dict has a list of series under its columns: of one target a list a series."""
         lists = len(self.names.targets) == 1 and all(map(_is_list, held))
         return lists and all(_is_list(cell) for cell in item.values())
+
+
+def _is_file(given: Any) -> bool:
+    return isinstance(given, os.PathLike) and Path(given).is_file()
 
 
 def _is_list(cell: Any) -> bool:

@@ -413,7 +413,8 @@ class Forecaster(Task):
         steps, items = self._reader(columns).rows(table)
         if not steps:
             return super().predict_rows(items, columns=columns, **settings)
-        records = self.predict_stream(items, columns=columns, **settings)
+        again = items if isinstance(table, Iterator) else table
+        records = self.predict_stream(again, columns=columns, **settings)
         targets = self.encoding_.targets
         return (row for record in records for row in forecast_rows(record, targets))
 
