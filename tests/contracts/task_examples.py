@@ -128,7 +128,7 @@ EXAMPLES: dict[str, TaskExample] = {
     ),
     "forecaster": TaskExample(
         rows=WAVES,
-        valid=[wave(name, 3, 24) for name in "ab"],
+        valid=[wave("a", 3, 24), wave("b", 5, 24)],
         inputs=[
             wave("a", 0, 20),
             [5.0, 6.0, 9.0, 5.0, 6.0, 8.0],

@@ -42,8 +42,10 @@ def assert_same(one: Any, other: Any) -> None:
 
 def other_rows(rows: Sequence[Any]) -> list[Any]:
     """The same rows but for the last one, in words that are in the others."""
-    assert rows[-1] != rows[0]
-    return [*rows[:-1], rows[0]]
+    named = {name: rows[-1][name] for name in rows[0].keys() & {"series"}}  # no series is there twice
+    last = {**rows[0], **named}
+    assert last != rows[-1]
+    return [*rows[:-1], last]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -106,8 +108,8 @@ def test_a_start_that_failed_leaves_nothing_of_its_data(
 
     column, *_ = EXAMPLES[name].rows[0]
     wrong = [
-        {**row, column: ["x"] * len(row[column]) if isinstance(row[column], list) else "x y z"}
-        for row in EXAMPLES[name].rows
+        {**row, column: ["x"] * len(row[column]) if isinstance(row[column], list) else f"x y z {number}"}
+        for number, row in enumerate(EXAMPLES[name].rows)
     ]
     with monkeypatch.context() as patch:
         patch.setattr("gatework.tasks.lifecycle.train", fail)
