@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch.distributed
+
 from gatework import tasks
 from gatework.data import Tokenizer
 from gatework.errors import InputError
@@ -105,3 +107,5 @@ def a_failure_is_everyones(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    # Else the interpreter may end while threads of the process group still run, which aborts.
+    torch.distributed.destroy_process_group()
