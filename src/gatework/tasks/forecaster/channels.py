@@ -237,8 +237,12 @@ class Channels:
 
     def scaled_futures(self, places: Integers) -> Floats:
         """(n, H) the values after each of n places over the scale there; NaN where missing."""
+        return self.known_futures(places) / self.scale[places, None]
+
+    def known_futures(self, places: Integers) -> Floats:
+        """(n, H) the values after each of n places; NaN where missing."""
         values, observed = self.futures(places)
-        return np.where(observed, values / self.scale[places, None], np.nan)
+        return np.where(observed, values, np.nan)
 
     def importance(self, places: Integers) -> Floats:
         """(n,) the scale at each place over that of its channel: what makes errors over the scale ones of a unit that

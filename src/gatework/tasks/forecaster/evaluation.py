@@ -12,7 +12,7 @@ from gatework.metrics.forecast import Forecast, ForecastSums, forecast_sums
 from gatework.tasks.forecaster.backtest import forecasts_along
 from gatework.tasks.forecaster.channels import Channels, Floats, Integers
 
-__all__ = ["Backtest", "Origins", "backtest", "training_loss"]
+__all__ = ["Backtest", "Origins", "backtest", "forecasts_from", "training_loss"]
 
 
 class Origins(NamedTuple):
@@ -65,8 +65,8 @@ def backtest(
     others: dict[str, list[ForecastSums]] = {name: [] for name in baselines(0)}
     times: list[Integers] = []
     loss = count = 0.0
-    for index, places, forecast in _along(network, channels, origins):
-        future = _known_futures(channels, places)
+    for index, places, forecast in forecasts_from(network, channels, origins):
+        future = channels.known_futures(places)
         start = channels.values[places] if returns else np.zeros(len(places))
         scale = np.full(len(places), channels.seasonal_error(index, int(origins.places[index][0])))
         model.append(forecast_sums(_less(forecast, start), future - start[:, None], levels, scale=scale))
@@ -98,16 +98,14 @@ def training_loss(
     return float(np.square(errors).sum() + pinball.sum()), int(known.sum())
 
 
-def _along(network: Any, channels: Channels, origins: Origins) -> Iterator[tuple[int, Integers, Forecast]]:
+def forecasts_from(
+    network: Any, channels: Channels, origins: Origins
+) -> Iterator[tuple[int, Integers, Forecast]]:
+    """The forecasts from some origins, a block at a time: its channel, its places, and what is said there."""
     for index, places in enumerate(origins.places):
         if len(places):
             for some, forecast in forecasts_along(network, channels, index, places):
                 yield index, some, forecast
-
-
-def _known_futures(channels: Channels, places: Integers) -> Floats:
-    values, observed = channels.futures(places)
-    return np.where(observed, values, np.nan)
 
 
 def _less(forecast: Forecast, start: Floats) -> Forecast:

@@ -21,12 +21,12 @@ from gatework.metrics.forecast import Forecast
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.base import Task
 from gatework.tasks.batches import answer_in_batches
-from gatework.tasks.forecaster.backtest import forecasts_along, forecasts_at_ends
+from gatework.tasks.forecaster.backtest import forecasts_at_ends
 from gatework.tasks.forecaster.calibration import Conformal, conformal_shifts
 from gatework.tasks.forecaster.channels import Channels, Layout, lead_of
 from gatework.tasks.forecaster.chunks import ChunkProblem, origins_of
 from gatework.tasks.forecaster.encoding import SeriesEncoding
-from gatework.tasks.forecaster.evaluation import Origins, backtest
+from gatework.tasks.forecaster.evaluation import Origins, backtest, forecasts_from
 from gatework.tasks.forecaster.line_up import (
     FITTED,
     LineUp,
@@ -255,18 +255,7 @@ class Forecaster(Task):
     # The network
 
     def _network(self) -> ForecastNetwork:
-        return ForecastNetwork(
-            self.cells_["cell"],
-            self._layout,
-            self.options_.levels,
-            maps=self.options_.maps,
-            **self._sizes(ForecastNetwork),
-        )
-
-    def _sizes(self, network: type[nn.Module]) -> dict[str, Any]:
-        return {
-            name: value for name, value in super()._sizes(network).items() if name not in ("levels", "maps")
-        }
+        return ForecastNetwork(self.cells_["cell"], self._layout, **self._sizes(ForecastNetwork))
 
     def _joined(self, networks: Sequence[nn.Module]) -> ForecastEnsemble:
         return ForecastEnsemble(cast("Sequence[ForecastNetwork]", networks))
@@ -327,14 +316,11 @@ class Forecaster(Task):
         if not self.options_.conformal:
             return Conformal()
         quantiles, targets = [], []
-        for index, places in enumerate(self._valid_origins.thinned(FITTED).places):
-            if len(places):
-                for some, forecast in forecasts_along(self.network_, self._valid, index, places):
-                    scale = self._valid.scale[some, None]
-                    quantiles.append(
-                        (forecast.quantiles - self._valid.values[some, None, None]) / scale[..., None]
-                    )
-                    targets.append(self._valid.scaled_futures(some) - self._valid.values[some, None] / scale)
+        origins = self._valid_origins.thinned(FITTED)
+        for _, some, forecast in forecasts_from(self.network_, self._valid, origins):
+            scale = self._valid.scale[some, None]
+            quantiles.append((forecast.quantiles - self._valid.values[some, None, None]) / scale[..., None])
+            targets.append(self._valid.scaled_futures(some) - self._valid.values[some, None] / scale)
         shifts = conformal_shifts(np.concatenate(quantiles), np.concatenate(targets), self.options_.levels)
         return Conformal(shifts=tuple(map(tuple, shifts.tolist())))
 
