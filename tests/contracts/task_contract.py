@@ -37,7 +37,7 @@ from gatework.training import RunFolder
 from gatework.training.options import options_with
 from tests.contracts.damage import damaged
 from tests.contracts.task_examples import TaskExample
-from tests.tolerances import PREDICTIONS, close_to
+from tests.tolerances import PREDICTIONS, TRAINED_IN_BF16, close_to
 
 __all__ = ["CHECKS", "Case", "check_task"]
 
@@ -439,6 +439,18 @@ def resumes_to_the_bit(case: Case) -> None:
         assert resumed.metrics_ == case.model.metrics_
 
 
+def trains_in_bf16(case: Case) -> None:
+    """`precision=bf16`, which `auto` is on a GPU, trains another model of about the same figures."""
+    model, exact = case.fit(options={"precision": "bf16"}), case.model
+    assert {weight.dtype for weight in state(model).values()} == {
+        value.dtype for value in state(exact).values()
+    }
+    loss, expected = (one.metrics_["model"]["loss"] for one in (model, exact))
+    assert loss != expected
+    assert loss == close_to(expected, table=TRAINED_IN_BF16)
+    assert len(case.predict(model)) == len(case.example.inputs)
+
+
 def keeps_the_best_of_several(case: Case) -> None:
     """`restarts=2` trains two seeds, also across a kill, and keeps the better one on the validation data."""
     out, several = case.folder / "restarted", {"restarts": 2, "seed": 3}
@@ -732,6 +744,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     loads_what_was_stopped,
     refuses_a_wrong_resume,
     resumes_to_the_bit,
+    trains_in_bf16,
     keeps_the_best_of_several,
     follows_the_datas_size,
     is_trained_by_one_at_a_time,

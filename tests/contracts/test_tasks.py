@@ -41,6 +41,7 @@ from tests.contracts.task_contract import (
     refuses_bad_data,
     resumes_to_the_bit,
     starts_from_a_run,
+    trains_in_bf16,
 )
 from tests.contracts.task_examples import EXAMPLES
 
@@ -158,6 +159,14 @@ def resumes_with_other_noise(method: Callable[..., Any]) -> Callable[..., Any]:
     return fit
 
 
+def rounds_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
+    def fit(self: Task, *data: Any, **given: Any) -> Task:
+        self.options = self.options.model_copy(update={"precision": "float32"})
+        return method(self, *data, **given)
+
+    return fit
+
+
 def keeps_the_first(method: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, trained: -trained.options_.seed
 
@@ -227,6 +236,7 @@ FAULTS = {
     loads_what_was_stopped: ("restore", takes_the_end_for_a_checkpoint),
     refuses_a_wrong_resume: ("_whole_run", resumes_without_a_look),
     resumes_to_the_bit: ("fit", resumes_with_other_noise),
+    trains_in_bf16: ("fit", rounds_nothing),
     keeps_the_best_of_several: ("_merit", keeps_the_first),
     follows_the_datas_size: ("_training_tokens", always_counts_many),
     is_trained_by_one_at_a_time: ("fit", begins_before_it_looks),

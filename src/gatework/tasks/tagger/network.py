@@ -175,9 +175,8 @@ class TaggerNetwork(nn.Module):
         inside = (
             torch.arange(len(states), device=states.device)[:, None, None] < lengths[:, None]
         )  # (T, B, 1)
-        lowest = torch.finfo(states.dtype).min
-        weights = self.attention(states).masked_fill(~inside, lowest).softmax(0)
-        highest = torch.where(lengths[:, None] > 0, states.masked_fill(~inside, lowest).amax(0), 0.0)
+        weights = _masked(self.attention(states), inside).softmax(0)
+        highest = torch.where(lengths[:, None] > 0, _masked(states, inside).amax(0), 0.0)
         likeliest = (emissions.softmax(-1) * inside).amax(0)
         scores = self.label(torch.cat([(weights * states).sum(0), highest, likeliest], dim=-1))
         if self.text_side is not None and batch.text_features is not None:
@@ -185,6 +184,11 @@ class TaggerNetwork(nn.Module):
             counts = torch.diff(offsets, append=offsets.new_tensor([len(features)])).clamp(min=1)
             scores = scores + self.text_side(features, offsets) * counts.rsqrt()[:, None]
         return scores
+
+
+def _masked(values: Tensor, inside: Tensor) -> Tensor:
+    """`values` with the lowest number of their own type, which autocast chooses, where `inside` is false."""
+    return values.masked_fill(~inside, torch.finfo(values.dtype).min)
 
 
 class TaggerEnsemble(nn.Module):
