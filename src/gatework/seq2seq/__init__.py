@@ -1,5 +1,7 @@
 """Sequences from sequences: encoder, decoder, the bridge between them, and one search for every decoder."""
 
+from gatework.seq2seq.ctc import BLANK, AlignedLabel, align, ctc_log_probability, greedy_labels, least_frames
+from gatework.seq2seq.ctc_search import LabelHypothesis, PrefixScorer, PrefixSearch, SumScorer, prefix_search
 from gatework.seq2seq.ensembles import EncoderDecoderEnsemble, mean_losses
 from gatework.seq2seq.network import DecoderState, EncoderDecoder
 from gatework.seq2seq.search import (
@@ -13,6 +15,8 @@ from gatework.seq2seq.search import (
 )
 
 __all__ = [
+    "BLANK",
+    "AlignedLabel",
     "Decoder",
     "DecoderState",
     "Draw",
@@ -20,8 +24,17 @@ __all__ = [
     "EncoderDecoderEnsemble",
     "Ensemble",
     "Hypothesis",
+    "LabelHypothesis",
+    "PrefixScorer",
+    "PrefixSearch",
     "RankingDecoder",
+    "SumScorer",
+    "align",
     "beam_search",
+    "ctc_log_probability",
     "generate",
+    "greedy_labels",
+    "least_frames",
     "mean_losses",
+    "prefix_search",
 ]
