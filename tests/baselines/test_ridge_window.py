@@ -35,8 +35,8 @@ def holed(values: Any, share: float) -> Any:
 
 
 def differences(history: Any, future: Any) -> tuple[Any, Any]:
-    last = last_known(history)[:, None]
-    return filled(history, last) - last, future - last
+    last = last_known(history)
+    return filled(history, last) - last[:, None], future - last[:, None]
 
 
 def peer_weight(history: Any, future: Any, penalty: float) -> Any:

@@ -11,12 +11,17 @@ import pytest
 import torch
 
 import gatework as gw
+from gatework.data import one_series
 from gatework.errors import InputError
 from gatework.tasks.forecaster import Forecaster
+from gatework.tasks.forecaster.backtest import forecasts_along, forecasts_at_ends
 from gatework.tasks.forecaster.calibration import conformal_shifts
-from gatework.tasks.forecaster.scaling import filled, scales
+from gatework.tasks.forecaster.chunks import chunk_batch, chunk_places, origins_of
+from gatework.tasks.forecaster.scaling import scales
+from gatework.tasks.forecaster.spans import until
 from tests.tolerances import PREDICTIONS, VALUES, close_to
 
+CLOSE = {"rel": PREDICTIONS[torch.float32].relative, "abs": PREDICTIONS[torch.float32].absolute}
 SMALL: dict[str, Any] = {
     "horizon": 6,
     "season": 4,
@@ -102,7 +107,41 @@ def test_no_future_reaches_a_scale() -> None:
             for got, expected in zip(part, whole, strict=False):
                 assert got == close_to(float(expected), torch.float64, VALUES)
     assert scales(np.zeros(6), np.ones(6, bool), season=2, window=3, kind="rolling").tolist() == [1.0] * 6
-    assert filled(np.array([np.nan, 2.0, np.nan, 4.0])).tolist() == [2.0, 2.0, 2.0, 4.0]
+
+
+def test_nothing_is_known_before_the_first_value(model: Forecaster) -> None:
+    """What comes later changes no forecast from a step before it, and there is a forecast from such a step."""
+    for later in (noisy_season(40), noisy_season(40) + 1e3):
+        given = np.concatenate([np.full(10, np.nan), later])
+        series = one_series(table(given), model.encoding_.names)
+        channels = model._channels([series])
+        ((_, early),) = forecasts_along(model.network_, channels, 0, channels.begins[0] + np.arange(10))
+        cut = model._channels([until(series, count) for count in range(1, 11)])
+        unknown = forecasts_at_ends(model.network_, cut, np.arange(10))
+        for said, alone in zip(early, unknown, strict=True):
+            assert said == pytest.approx(alone, **CLOSE)
+    assert abs(unknown.mean.mean() - 20) < 2  # the mean of the training data
+    counts = [
+        model.evaluate(table(given), begin=str(begin), intervals=False)["examples"] for begin in (1, 11, 12)
+    ]
+    assert counts == [34, 34, 33]  # the first origin is the step with the first value
+
+
+def test_training_begins_at_the_first_value(model: Forecaster) -> None:
+    given = np.concatenate([np.full(30, np.nan), noisy_season(100)])
+    channels = model._channels([one_series(table(given), model.encoding_.names)])
+    layout, generator = channels.layout, np.random.default_rng(0)
+    origins = origins_of(layout.warm_up, layout.segment)
+    for _ in range(20):
+        which, firsts = chunk_places(channels, origins, generator)
+        places = firsts + np.arange(origins)[:, None]
+        assert set(places.ravel() - channels.begins[0]) >= set(range(30, 129))
+        batch = chunk_batch(channels, which, firsts, layout.warm_up, origins)
+        assert firsts.min() == channels.begins[0] + 30
+        assert batch.weights.isfinite().all()
+    early = chunk_batch(channels, which[:1], channels.begins[:1] + 24, layout.warm_up, origins)
+    assert not early.weights[:6].any()  # nothing is learned from a step that knows no value
+    assert early.weights[6:].all()
 
 
 def test_scales_by_hand() -> None:

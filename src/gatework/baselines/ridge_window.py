@@ -107,8 +107,7 @@ class RidgeWindow(SeriesBaseline, Rival):
 
     def moves(self, history: Any) -> Floats:
         """(O, H) the means less the last known value of each window."""
-        last = last_known(history, self.level_)[:, None]
-        return (filled(history, last) - last) @ self.weight_
+        return _steps(history, last_known(history, self.level_)) @ self.weight_
 
     def to_arrays(self) -> dict[str, Array]:
         """All that was learned, in float64."""
@@ -148,8 +147,8 @@ class RidgeWindow(SeriesBaseline, Rival):
 
     def _differences(self, history: Floats, future: Floats) -> tuple[Floats, Floats]:
         """Windows and futures less each window's last known value."""
-        last = last_known(history, self.level_)[:, None]
-        return filled(history, last) - last, future - last
+        last = last_known(history, self.level_)
+        return _steps(history, last), future - last[:, None]
 
     def _choose(
         self, inputs: Floats, targets: Floats, held: tuple[Floats, Floats], penalties: Sequence[float]
@@ -173,6 +172,11 @@ class RidgeWindow(SeriesBaseline, Rival):
                 self.weight_, self.penalty_, least = weight, penalty, error
         if np.isnan(targets).any():
             self.weight_ = solution(self.penalty_, self.weight_, _ROUNDS)
+
+
+def _steps(history: Floats, last: Floats) -> Floats:
+    """(O, L) windows without gaps, less each one's last known value (O,)."""
+    return filled(history, last) - last[:, None]
 
 
 def _solution(factor: torch.Tensor, inputs: Floats, targets: Floats, start: Floats, rounds: int) -> Floats:

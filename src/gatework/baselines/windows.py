@@ -68,14 +68,14 @@ def last_known(values: Array, default: float | Array = np.nan, axis: int = 1) ->
     return np.where(known.any(axis), last, default)
 
 
-def filled(history: Array, default: float | Array = np.nan) -> Floats:
-    """(O, L) with the value before in place of a missing one; `default`, (O,) or one, where there is none before."""
-    known = ~np.isnan(history)
+def filled(values: Array, default: float | Array = np.nan) -> Floats:
+    """(…, L) with the value before in place of a missing one; `default`, (…) or one, where there is none before."""
+    known = ~np.isnan(values)
     if known.all():
-        return np.asarray(history, np.float64)
-    places = np.maximum.accumulate(np.where(known, np.arange(history.shape[1]), -1), axis=1)
-    values = np.take_along_axis(history, np.maximum(places, 0), axis=1)
-    return np.where(places >= 0, values, np.reshape(default, (-1, 1)))
+        return np.asarray(values, np.float64)
+    places = np.maximum.accumulate(np.where(known, np.arange(values.shape[-1]), -1), axis=-1)
+    before = np.take_along_axis(values, np.maximum(places, 0), axis=-1)
+    return np.where(places >= 0, before, np.expand_dims(default, -1))
 
 
 def sample(count: int, most: int) -> Array | slice:

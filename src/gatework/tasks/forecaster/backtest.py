@@ -72,7 +72,7 @@ def forecasts(
     windows = _on_device(network, channels.windows(places))
     targets = _on_device(network, channels.channel[which])
     found = network.decode(states, windows, targets, _on_device(network, channels.ahead(which, places)))
-    value, scale = channels.values[places], channels.scale[places]
+    value, scale = channels.last_values(places), channels.scale[places]
     mean = value[:, None] + scale[:, None] * found.mean.double().cpu().numpy()
     quantiles = value[:, None, None] + scale[:, None, None] * found.quantiles.double().cpu().numpy()
     return Forecast(mean, quantiles)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from gatework.tasks.forecaster.scaling import Scaling, filled, scales
+from gatework.baselines.windows import filled
+from gatework.tasks.forecaster.scaling import Scaling, scales
 
 __all__ = ["ChannelSteps", "Channels", "Layout", "lead_of"]
 
@@ -74,17 +75,22 @@ class ChannelSteps(NamedTuple):
     """The N steps of one series, as arrays.
 
     values: (N, C), NaN where missing. known: (N + X, P + K + A) float32 covariates, those of the past first and zero
-    after N, and features of the times, X >= 0 steps beyond the values. static: (C, G) float32.
+    after N, and features of the times, X >= 0 steps beyond the values. static: (C, G) float32. levels: (C,) what the
+    values are taken for before the first that is observed.
     """
 
     values: Floats
     known: Singles
     static: Singles
+    levels: Floats
 
 
 class Channels:
     """N channels. A place is an index into `values`: a channel's steps stand at places begins[i] … ends[i] - 1. Before
-    them its first value stands `lead` times, after them its last one `tail` times, both as not observed.
+    them `lead` places stand, after them `tail`, as if nothing had been observed there.
+
+    A missing value is the last one before it. Before the first observed value, which later steps alone may know, that
+    one stands, so that they find no jump there; `last_values` is what a step itself knows.
 
     Args:
         series: the series; channel i is a target of one of them.
@@ -93,7 +99,8 @@ class Channels:
 
     Attributes:
         values: (S,), none missing. observed: (S,) whether each was given. scale: (S,), see `scales`.
-        begins, ends: (N,) places.
+        begins, ends: (N,) places. firsts: (N,) those of the first observed values; where there is none, the end.
+        levels: (N,) what is taken for a channel's value before them.
         series: (N,) the series of each channel; channel: (N,) its target there.
         typical: (N,) the root mean square of each channel's scale.
         static: (N, G).
@@ -114,6 +121,8 @@ class Channels:
         self.values, self.scale = np.empty(total), np.empty(total)
         self.typical = np.ones(len(rows))
         self.observed = np.zeros(total, bool)
+        self.firsts = self.ends.copy()
+        self.levels = np.concatenate([one.levels for one in series] or [np.empty(0)])
         for index, (one, target) in enumerate(zip(self.series, self.channel, strict=True)):
             self._lay(index, series[int(one)].values[:, target])
         self.static = np.concatenate(
@@ -124,7 +133,10 @@ class Channels:
     def _lay(self, index: int, given: Floats) -> None:
         layout, begin, end = self.layout, self.begins[index], self.ends[index]
         own = slice(begin - self.lead, end + self.tail)
-        observed, values = np.isfinite(given), filled(given)
+        observed = ~np.isnan(given)
+        first = int(observed.argmax()) if observed.any() else len(given)
+        self.firsts[index] += first - len(given)
+        values = filled(given, given[first] if first < len(given) else self.levels[index])
         scale = np.ones(0)
         if len(values):
             scale = scales(values, observed, season=layout.season, window=layout.window, kind=layout.scaling)
@@ -168,6 +180,11 @@ class Channels:
     def at(self, places: Integers) -> Integers:
         """(n,) the channels in which n places are."""
         return np.searchsorted(self.ends, places, side="right")
+
+    def last_values(self, places: Integers) -> Floats:
+        """(n,) the last observed value up to each of n places; before a channel's first one its level."""
+        which = self.at(places)
+        return np.where(places < self.firsts[which], self.levels[which], self.values[places])
 
     def segments(self, which: Integers, begins: Integers, count: int, phases: int) -> Singles:
         """What the recurrent layers read: (count, phases · R, I) of R rows, phase after phase.

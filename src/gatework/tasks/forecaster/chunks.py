@@ -28,16 +28,14 @@ def origins_of(warm_up: int, segment: int) -> int:
 def chunk_places(
     channels: Channels, origins: int, generator: np.random.Generator
 ) -> tuple[Integers, Integers]:
-    """Chunks whose origins are, together, all steps of every channel but the last: of each its channel and the place of
-    its first origin. Where they begin is drawn at random."""
+    """Chunks whose origins are, together, all steps of every channel from its first observed value to the last step but
+    one: of each its channel and the place of its first origin. Where they begin is drawn at random."""
     which, places = [], []
-    for index, (begin, end) in enumerate(zip(channels.begins, channels.ends, strict=True)):
+    for index, (begin, end) in enumerate(zip(channels.firsts, channels.ends, strict=True)):
         last = end - 1  # an origin has a step after it
-        first = last - origins - generator.integers(origins) if last - begin > origins else begin
-        starts = np.arange(last - origins, begin - origins, -origins) if first <= begin else None
-        if starts is None:
-            starts = np.append(np.arange(first, begin - origins, -origins), last - origins)
-        starts = np.maximum(starts, begin)
+        shift = int(generator.integers(origins)) if last - begin > origins else 0
+        starts = np.arange(last - origins - shift, begin - origins, -origins)
+        starts = np.maximum(np.append(starts, last - origins) if shift else starts, begin)
         which.append(np.full(len(starts), index))
         places.append(starts)
     return np.concatenate(which), np.concatenate(places)
@@ -60,8 +58,8 @@ def chunk_batch(
     rows = np.tile(which, origins)
     values, observed = channels.futures(places)
     scale = channels.scale[places, None]
-    futures = ((values - channels.values[places, None]) / scale).astype(np.float32)
-    inside = (places >= channels.begins[rows]) & (places < channels.ends[rows])
+    futures = ((values - channels.last_values(places)[:, None]) / scale).astype(np.float32)
+    inside = (places >= channels.firsts[rows]) & (places < channels.ends[rows])
     weights = np.where(observed & inside[:, None], channels.importance(places)[:, None], 0.0)
     windows, ahead = channels.windows(places), channels.ahead(rows, places)
     return ForecastBatch(

@@ -40,6 +40,8 @@ class SeriesEncoding(JsonArtifact):
         targets, past, future, static: names, in the order of the arrays' columns.
         frequency: the step of the times, as text; empty: steps are numbered.
         masked: whether a value of the training data is missing.
+        levels: of each target its mean in the training data, taken for the value of a series that has none yet; of runs
+            without: zeros.
         means, deviations: (P + K,) of the covariates in the training data.
         categories: of each static covariate its values, sorted; empty for a number.
         static_means, static_deviations: of the numbers among the static covariates, zero and one for the others.
@@ -54,6 +56,7 @@ class SeriesEncoding(JsonArtifact):
     static: tuple[str, ...] = ()
     frequency: str = ""
     masked: bool = False
+    levels: tuple[FiniteFloat, ...] = ()
     means: tuple[FiniteFloat, ...] = ()
     deviations: tuple[FiniteFloat, ...] = ()
     categories: tuple[tuple[str, ...], ...] = ()
@@ -67,6 +70,8 @@ class SeriesEncoding(JsonArtifact):
         of_static = {len(part) for part in (self.categories, self.static_means, self.static_deviations)}
         if not self.targets:
             raise ValueError("targets: there is none")
+        if len(self.levels) not in (0, len(self.targets)):
+            raise ValueError("levels: there is not one for each target")
         if (len(self.means), len(self.deviations)) != (known, known) or of_static != {len(self.static)}:
             raise ValueError("means: there is not one for each covariate")
         if min((*self.deviations, *self.static_deviations), default=1.0) <= 0:
@@ -98,6 +103,7 @@ class SeriesEncoding(JsonArtifact):
             static=data.static,
             frequency="" if data.frequency is None else str(data.frequency),
             masked=any(bool(np.isnan(one.target).any()) for one in train),
+            levels=_means(np.concatenate([one.target for one in train]))[0],
             means=means,
             deviations=deviations,
             categories=tuple(
@@ -137,12 +143,12 @@ class SeriesEncoding(JsonArtifact):
         return several + sum(max(len(values), 1) for values in self.categories)
 
     def encode(self, series: Series, ahead: int, *, log: bool) -> ChannelSteps:
-        """A series as arrays, with what is known of `ahead` steps beyond it.
+        """A series as arrays, with what is known of `ahead` steps beyond it; with `log` its values are logarithms.
 
         Raises:
             InputError: a target whose square is no number; with `log`, one that is not positive.
         """
-        values = series.target
+        values, levels = series.target, np.array(self.levels or [0.0] * len(self.targets))
         if (np.abs(values) > _LARGEST).any():
             what = f"holds {values[np.abs(values) > _LARGEST][0]:g}, too much to be squared"
             raise InputError(series.where, what, "Mend the value, or give the series in a larger unit.")
@@ -151,8 +157,8 @@ class SeriesEncoding(JsonArtifact):
                 step = int(np.argwhere(values <= 0)[0][0])
                 what = f"holds {values[values <= 0][0]:g} at step {step + 1}, which has no logarithm"
                 raise InputError(series.where, what, "Leave out transform=log.")
-            values = np.log(values)
-        return ChannelSteps(values, self._known(series, ahead), self._static(series))
+            values, levels = np.log(values), np.log(levels) if self.levels else levels
+        return ChannelSteps(values, self._known(series, ahead), self._static(series), levels)
 
     def times_after(self, series: Series, count: int) -> Times | None:
         """(count,) the times of the steps after a series' last; None where steps are numbered."""

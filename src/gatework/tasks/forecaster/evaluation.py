@@ -67,7 +67,7 @@ def backtest(
     loss = count = 0.0
     for index, places, forecast in forecasts_from(network, channels, origins):
         future = channels.known_futures(places)
-        start = channels.values[places] if returns else np.zeros(len(places))
+        start = channels.last_values(places) if returns else np.zeros(len(places))
         scale = np.full(len(places), channels.seasonal_error(index, int(origins.places[index][0])))
         model.append(forecast_sums(_less(forecast, start), future - start[:, None], levels, scale=scale))
         own = channels.scale[places]

@@ -32,12 +32,12 @@ def windows_of(channels: Channels, places: Integers) -> WeightedWindows:
 
 
 def training_windows(train: Channels) -> WeightedWindows:
-    """At all steps of the training data that have one after them; of many every k-th.
+    """At all steps of the training data, from a first observed value on, that have one after them; of many every k-th.
 
     Raises:
         InputError: no two values stand after each other.
     """
-    spans = zip(train.begins, train.ends, strict=True)
+    spans = zip(train.firsts, train.ends, strict=True)
     every = np.concatenate([np.arange(begin, end - 1) for begin, end in spans])
     places = every[:: max(1, -(-len(every) // FITTED))]
     places = places[train.futures(places)[1].any(1)]

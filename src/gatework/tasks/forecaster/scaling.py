@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Scaling", "filled", "scales"]
+__all__ = ["Scaling", "scales"]
 
 Scaling = Literal["rolling", "exponential", "none"]
 
@@ -20,16 +20,6 @@ Mask = npt.NDArray[np.bool_]
 DECAY = 0.94  # a step, of the exponential mean: that of RiskMetrics for days
 # Share of the whole past's mean square in a step's: what stood still for a while does not make its next move huge.
 LONG_SHARE = 0.01
-
-
-def filled(values: Floats) -> Floats:
-    """(N,) with each missing value (NaN) replaced by the last one before it, before the first one by that; zeros where
-    there is none."""
-    observed = np.isfinite(values)
-    if not observed.any():
-        return np.zeros_like(values)
-    last = np.maximum.accumulate(np.where(observed, np.arange(len(values)), -1))
-    return values[np.where(last < 0, observed.argmax(), last)]
 
 
 def scales(values: Floats, observed: Mask, *, season: int, window: int, kind: Scaling) -> Floats:

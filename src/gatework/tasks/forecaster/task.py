@@ -194,7 +194,8 @@ class Forecaster(Task):
     def _origins(
         self, series: Sequence[Series], channels: Channels, first: Sequence[int] | None = None
     ) -> Origins:
-        """The steps whose whole horizon is there and begins at a series' step `first` or later.
+        """The steps, from the first observed value on, whose whole horizon is there and begins at a series' step
+        `first` or later.
 
         Raises:
             InputError: there is none.
@@ -209,7 +210,8 @@ class Forecaster(Task):
                 if first is None
                 else first[channels.series[index]]
             )
-            steps = np.arange(max(start, 1) - 1, count - horizon)
+            known = int(channels.firsts[index] - begin)
+            steps = np.arange(max(start - 1, known), count - horizon)
             places.append(begin + steps)
             times.append(steps + own.first if own.times is None else own.times[steps].astype(np.int64))
         found = Origins(places, times)
@@ -319,8 +321,9 @@ class Forecaster(Task):
         origins = self._valid_origins.thinned(FITTED)
         for _, some, forecast in forecasts_from(self.network_, self._valid, origins):
             scale = self._valid.scale[some, None]
-            quantiles.append((forecast.quantiles - self._valid.values[some, None, None]) / scale[..., None])
-            targets.append(self._valid.scaled_futures(some) - self._valid.values[some, None] / scale)
+            start = self._valid.last_values(some)[:, None]
+            quantiles.append((forecast.quantiles - start[..., None]) / scale[..., None])
+            targets.append((self._valid.known_futures(some) - start) / scale)
         shifts = conformal_shifts(np.concatenate(quantiles), np.concatenate(targets), self.options_.levels)
         return Conformal(shifts=tuple(map(tuple, shifts.tolist())))
 
