@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import FiniteFloat, model_validator
+from pydantic import Field, model_validator
 
 from gatework.tasks.artifacts import JsonArtifact
 
@@ -21,12 +21,13 @@ __all__ = ["Conformal", "conformal_shifts"]
 
 Floats = npt.NDArray[np.float64]
 _SAME = 1e-9
+_LARGEST = 1e100  # of a shift: times the scale of any series it is still a number
 
 
 class Conformal(JsonArtifact):
     """shifts: (H, Q) what is added to each step's quantiles, in scales; empty: nothing."""
 
-    shifts: tuple[tuple[FiniteFloat, ...], ...] = ()
+    shifts: tuple[tuple[Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)], ...], ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
