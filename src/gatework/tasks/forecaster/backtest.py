@@ -13,7 +13,7 @@ from gatework.metrics.forecast import Forecast
 from gatework.tasks.forecaster.channels import Channels, Integers
 from gatework.tasks.forecaster.network import ForecastEnsemble, ForecastNetwork
 
-__all__ = ["forecasts_along", "forecasts_at_ends"]
+__all__ = ["Forecasting", "forecasts", "forecasts_along", "forecasts_at_ends"]
 
 Forecasting: TypeAlias = ForecastNetwork | ForecastEnsemble
 

@@ -21,6 +21,8 @@ Mask = npt.NDArray[np.bool_]
 
 _FARTHEST = 100.0  # scales from the step: what moved farther is read as if it had moved so far
 
+_FEW = 4096  # numbers that are sooner gathered one by one than as slices, whose view takes longer to make
+
 
 class Layout(NamedTuple):
     """What a forecast is made from, in numbers.
@@ -217,8 +219,9 @@ class Channels:
             found.append(self.known[rows, given:])
         if layout.static:
             found.append(np.broadcast_to(self.static[which], (*ends.shape, layout.static)))
-        joined = np.concatenate([np.asarray(part, np.float32) for part in found], axis=-1)
-        return np.clip(joined.reshape(count, phases * len(begins), -1), -_FARTHEST, _FARTHEST)
+        joined = np.concatenate(found, axis=-1, dtype=np.float32)
+        joined = joined.reshape(count, phases * len(begins), -1)
+        return np.maximum(np.minimum(joined, _FARTHEST, out=joined), -_FARTHEST, out=joined)
 
     def windows(self, places: Integers) -> Singles:
         """(n, L) the values up to each of n places less the value there, over its scale."""
@@ -290,6 +293,8 @@ def lead_of(layout: Layout, warm_up: int = 0) -> int:
 
 def _before(table: npt.NDArray[Any], ends: Integers, count: int) -> npt.NDArray[Any]:
     """The `count` rows of a table up to and with each of some places: (…, count), or (…, count, width)."""
+    if ends.size * count <= _FEW:
+        return table[ends[..., None] + np.arange(1 - count, 1)]
     view = np.lib.stride_tricks.sliding_window_view(table, count, axis=0)
     found = view[ends - count + 1]
     return found if table.ndim == 1 else np.moveaxis(found, -1, -2)

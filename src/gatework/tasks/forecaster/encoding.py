@@ -148,17 +148,38 @@ class SeriesEncoding(JsonArtifact):
         Raises:
             InputError: a target whose square is no number; with `log`, one that is not positive.
         """
-        values, levels = series.target, np.array(self.levels or [0.0] * len(self.targets))
+        values = self.targets_of(series.target, series.where, log=log)
+        return ChannelSteps(
+            values, self._known(series, ahead), self._static(series), self.first_levels(log=log)
+        )
+
+    def first_levels(self, *, log: bool) -> Floats:
+        """(C,) what the targets are taken for before their first observed value, as they are forecast."""
+        levels = np.array(self.levels or [0.0] * len(self.targets))
+        return np.log(levels) if log and self.levels else levels
+
+    def targets_of(self, values: Floats, where: str, *, log: bool) -> Floats:
+        """Steps (N, C) of the targets as they are forecast.
+
+        Raises:
+            InputError: as `encode`.
+        """
         if (np.abs(values) > _LARGEST).any():
             what = f"holds {values[np.abs(values) > _LARGEST][0]:g}, too much to be squared"
-            raise InputError(series.where, what, "Mend the value, or give the series in a larger unit.")
-        if log:
-            if (values <= 0).any():
-                step = int(np.argwhere(values <= 0)[0][0])
-                what = f"holds {values[values <= 0][0]:g} at step {step + 1}, which has no logarithm"
-                raise InputError(series.where, what, "Leave out transform=log.")
-            values, levels = np.log(values), np.log(levels) if self.levels else levels
-        return ChannelSteps(values, self._known(series, ahead), self._static(series), levels)
+            raise InputError(where, what, "Mend the value, or give the series in a larger unit.")
+        if not log:
+            return values
+        if (values <= 0).any():
+            step = int(np.argwhere(values <= 0)[0][0])
+            what = f"holds {values[values <= 0][0]:g} at step {step + 1}, which has no logarithm"
+            raise InputError(where, what, "Leave out transform=log.")
+        return np.log(values)
+
+    def covariates_of(self, table: Floats) -> npt.NDArray[np.float32]:
+        """Covariates (N, P + K) as they are read; NaN where missing."""
+        if not table.shape[1]:
+            return np.zeros(table.shape, np.float32)
+        return np.nan_to_num((table - self.means) / self.deviations).astype(np.float32)
 
     def times_after(self, series: Series, count: int) -> Times | None:
         """(count,) the times of the steps after a series' last; None where steps are numbered."""
@@ -174,8 +195,7 @@ class SeriesEncoding(JsonArtifact):
         table = np.full((count + after, len(self.past) + len(self.future)), np.nan)
         table[:count, : len(self.past)] = series.past
         table[: len(series.future), len(self.past) :] = series.future
-        scaled = (table - self.means) / self.deviations if table.shape[1] else table
-        found = np.nan_to_num(scaled).astype(np.float32)
+        found = self.covariates_of(table)
         if not self.calendar_size or series.times is None or self.step is None:
             return np.concatenate([found, np.zeros((len(found), self.calendar_size), np.float32)], axis=1)
         beyond = self.times_after(series, after)

@@ -98,6 +98,11 @@ class ForecastNetwork(nn.Module):
         self.shifts: Tensor | None = None
         self.linear = nn.Parameter(torch.zeros(maps, layout.horizon, layout.window)) if linear_path else None
 
+    @property
+    def layers(self) -> tuple[Recurrent, ...]:
+        """The recurrent layers."""
+        return (self.recurrent,)
+
     def begin_as(self, weight: Tensor, residuals: Tensor) -> None:
         """Begin as a linear forecast and its errors' quantiles.
 
@@ -172,6 +177,11 @@ class ForecastEnsemble(nn.Module):
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.sizes = [network.recurrent.output_size for network in networks]
+
+    @property
+    def layers(self) -> tuple[Recurrent, ...]:
+        """The recurrent layers of each network."""
+        return tuple(cast("ForecastNetwork", network).recurrent for network in self.networks)
 
     def encode(
         self, segments: Tensor, state: Sequence[object] | None = None, lengths: Tensor | None = None

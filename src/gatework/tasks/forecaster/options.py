@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, RootModel
 
+from gatework.errors import InputError
 from gatework.metrics.forecast import LEVELS
 from gatework.tasks.forecaster.scaling import Scaling
 from gatework.tasks.options import MOST_LAYERS, MOST_UNITS, CellOption, PredictionSettings, TaskOptions
@@ -114,6 +115,17 @@ class ForecasterOptions(TaskOptions):
         ge=1,
         description="steps of a batch from which the future is forecast (auto: 4000, fewer for small data)",
     )
+
+    def check_horizon(self, horizon: int | None) -> int:
+        """The steps of a forecast: what was asked for, or else all.
+
+        Raises:
+            InputError: they are more than this run forecasts.
+        """
+        if horizon is not None and not 1 <= horizon <= self.horizon:
+            what = f"is {horizon:,}, and this run forecasts {self.horizon:,} steps"
+            raise InputError("setting horizon", what, "Give no more, or train with a longer horizon.")
+        return horizon or self.horizon
 
     @property
     def step_tokens(self) -> int:

@@ -14,21 +14,41 @@ from gatework.data import SeriesNames, one_series
 from gatework.errors import InputError
 from gatework.inspect import ForecastPanel, draw_forecasts
 from gatework.metrics.forecast import INTERVALS, Forecast
+from gatework.tasks.forecaster.channels import Integers
+from gatework.tasks.forecaster.encoding import Times
+from gatework.tasks.forecaster.options import ForecasterOptions
 
-__all__ = ["draw_records", "forecast_record", "forecast_rows"]
+__all__ = ["draw_records", "forecast_records", "forecast_rows"]
 
 _HORIZONS = 4  # of history in a picture
 
 
-def forecast_record(
-    forecast: Forecast, levels: Sequence[float], times: npt.NDArray[np.datetime64] | None
-) -> dict[str, Any]:
-    """The record of a series' forecast, without its input.
+def forecast_records(
+    forecast: Forecast,
+    series: Integers,
+    times: Sequence[Times | None],
+    horizon: int,
+    options: ForecasterOptions,
+) -> list[dict[str, Any]]:
+    """The records of S series' forecasts, without their inputs.
 
     Args:
-        forecast: mean (C, H) and quantiles (C, H, Q) of its C targets.
-        levels: (Q,). times: (H,) of the steps, where the series has times.
+        forecast: mean (R, H) and quantiles (R, H, Q) of the series' channels.
+        series: (R,) the series of each.
+        times: of each series those of the steps, (horizon,), where it has times.
+        horizon: steps that are told, at most H.
     """
+    mean, quantiles = (part[:, :horizon] for part in forecast)
+    if options.transform == "log":
+        mean, quantiles = np.exp(mean), np.exp(quantiles)
+    return [
+        _record(Forecast(mean[series == place], quantiles[series == place]), options.levels, own)
+        for place, own in enumerate(times)
+    ]
+
+
+def _record(forecast: Forecast, levels: Sequence[float], times: Times | None) -> dict[str, Any]:
+    """Of one series' C targets, mean (C, H) and quantiles (C, H, Q)."""
     quantiles = {level: _listed(forecast.quantiles[..., place]) for place, level in enumerate(levels)}
     return {
         "output": _listed(forecast.mean),

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Scaling", "scales"]
+__all__ = ["DECAY", "Scaling", "combined", "scales", "squared_differences"]
 
 Scaling = Literal["rolling", "exponential", "none"]
 
@@ -38,20 +38,26 @@ def scales(values: Floats, observed: Mask, *, season: int, window: int, kind: Sc
     count = len(values)
     if kind == "none":
         return np.ones(count)
-    squares, known = _squares(values, observed, season)
+    squares, known = squared_differences(values, observed, season)
     whole = _ratio(squares.cumsum(), known.cumsum())
     if kind == "rolling":
         recent = _ratio(_rolling_sum(squares, window), _rolling_sum(known, window))
     else:
         recent = _ratio(_decaying_sum(squares), _decaying_sum(known))
+    steps, of_steps = squared_differences(values, observed, 1)
+    return combined(recent, whole, _ratio(steps.cumsum(), of_steps.cumsum()))
+
+
+def combined(recent: Floats, whole: Floats, single: Floats) -> Floats:
+    """(N,) the scale at each of N steps, of three mean squares of differences, NaN where there is none: of late and of
+    the whole past, over a season; of the whole past, over a step."""
     recent = np.where(np.isnan(recent), whole, recent)
     found = np.sqrt((1 - LONG_SHARE) * recent + LONG_SHARE * whole)
-    steps, of_steps = _squares(values, observed, 1)
-    found = np.where(found > 0, found, np.sqrt(_ratio(steps.cumsum(), of_steps.cumsum())))
+    found = np.where(found > 0, found, np.sqrt(single))
     return np.where(found > 0, found, 1.0)
 
 
-def _squares(values: Floats, observed: Mask, lag: int) -> tuple[Floats, Floats]:
+def squared_differences(values: Floats, observed: Mask, lag: int) -> tuple[Floats, Floats]:
     """(N,) at each step the square of its difference from `lag` steps before, zero where one is missing; and (N,) one
     where none is."""
     squares, known = np.zeros(len(values)), np.zeros(len(values))

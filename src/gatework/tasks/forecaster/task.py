@@ -17,7 +17,6 @@ from gatework.baselines.series import SeriesBaseline
 from gatework.data import Series, SeriesData, check_known, one_series, read_series
 from gatework.errors import InputError, RunError
 from gatework.metrics.figure import Figure
-from gatework.metrics.forecast import Forecast
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.base import Task
 from gatework.tasks.batches import answer_in_batches
@@ -50,7 +49,8 @@ from gatework.tasks.forecaster.options import (
     ForecastSettings,
 )
 from gatework.tasks.forecaster.reader import SeriesReader
-from gatework.tasks.forecaster.records import draw_records, forecast_record, forecast_rows
+from gatework.tasks.forecaster.records import draw_records, forecast_records, forecast_rows
+from gatework.tasks.forecaster.series_stream import SeriesStream, read_state
 from gatework.tasks.forecaster.spans import (
     Split,
     first_forecast_step,
@@ -430,16 +430,55 @@ class Forecaster(Task):
         records = self.predict_stream(inputs, columns=columns, **settings)
         draw_records(records, self.encoding_.names, self.options_.levels, path, most=most)
 
+    def series_stream(
+        self,
+        history: Any = None,
+        *,
+        saved: str | os.PathLike[str] | None = None,
+        columns: Mapping[str, Any] | None = None,
+    ) -> SeriesStream:
+        """Follows series a step at a time, with the numbers that `predict` gives of all their steps so far.
+
+        Args:
+            history, columns: the series up to now, as `predict` takes them; None: one series before its first step.
+            saved: the file that a stream of this run was saved to, which is gone on with.
+
+        Raises:
+            InputError: the history is none; a series needs one, because the run has static covariates; the file is not
+                of this run.
+            RunError: the file is damaged.
+        """
+        self._check_fitted()
+        reader = self._reader(columns)
+        items = [] if history is None else [reader.input(item) for item in reader.items(history)]
+        series = [one_series(item, self.encoding_.names) for item in items]
+        if not series and saved is None and self.encoding_.static:
+            what = f"is empty, and the run reads {', '.join(self.encoding_.static)} of a series"
+            raise InputError("history", what, "Give the series' first steps.")
+        channels = self._channels(series)
+        static = channels.static if series else np.eye(len(self.encoding_.targets), dtype=np.float32)
+        names = [one.name for one in series] or [""]
+        stream = SeriesStream(
+            self.network_,
+            self.encoding_,
+            self._layout,
+            self.options_,
+            names,
+            static[:, : self.encoding_.static_size],
+        )
+        if series:
+            stream.begin(series, channels)
+        if saved is not None:
+            stream.state = read_state(saved)
+        return stream
+
     def _reader(self, columns: Mapping[str, Any] | None = None) -> SeriesReader:
         return SeriesReader(
             self.name, self.Input, self.input_columns, self._check_columns(columns), self.encoding_.names
         )
 
     def _answer(self, inputs: Sequence[Any], settings: ForecastSettings) -> list[dict[str, Any]]:
-        options, horizon = self.options_, settings.horizon or self.options_.horizon
-        if horizon > options.horizon:
-            what = f"is {horizon:,}, and this run forecasts {options.horizon:,} steps"
-            raise InputError("setting horizon", what, "Give no more, or train with a longer horizon.")
+        horizon = self.options_.check_horizon(settings.horizon)
         series = [one_series(item, self.encoding_.names) for item in inputs]
         for one in series:
             check_known(one, horizon, self.encoding_.names)
@@ -451,14 +490,8 @@ class Forecaster(Task):
     def _forecast(self, series: Sequence[Series], horizon: int) -> list[dict[str, Any]]:
         channels = self._channels(series)
         found = forecasts_at_ends(self.network_, channels, np.arange(len(channels)))
-        mean, quantiles = (np.exp(part) if self.options_.transform == "log" else part for part in found)
-        records = []
-        for index, one in enumerate(series):
-            rows = channels.series == index
-            own = Forecast(mean[rows, :horizon], quantiles[rows, :horizon])
-            times = self.encoding_.times_after(one, horizon)
-            records.append(forecast_record(own, self.options_.levels, times))
-        return records
+        times = [self.encoding_.times_after(one, horizon) for one in series]
+        return forecast_records(found, channels.series, times, horizon, self.options_)
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float]:
