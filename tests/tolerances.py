@@ -73,6 +73,10 @@ WEIGHTS_OF_TWO_PROCESSES: Table = {torch.float32: Tolerance(0.0, 5e-6)}
 # The loss of a model that was trained for ten steps in bfloat16 beside the same in float32: products of 3 digits, and
 # a validation that may take another step for the best.
 TRAINED_IN_BF16: Table = {torch.float32: Tolerance(0.1, 0.0)}
+# The loss of ten steps on a GPU beside the same on the CPU: sums in other orders, of atomics too.
+TRAINED_ON_A_GPU: Table = {torch.float32: Tolerance(1e-2, 1e-3)}
+# A sequence by cuDNN beside its steps by torch's own kernels: cuDNN's tanh and sigmoid round more.
+OF_CUDNN: Table = {torch.float32: Tolerance(1e-4, 5e-5)}
 # What one step of training adds to a weight, as the difference of two weights of size 1: their rounding.
 STEPS_OF_TRAINING: Table = {torch.float32: Tolerance(1e-3, 2e-7)}
 # Denormals, multiplied by 1e38: 1e-41 has 13 bits.

@@ -409,6 +409,7 @@ class PlainBackend:
     name = "plain"
     ragged = gathers = plain_tensors = True
     whole_stack = "one direction"
+    ragged_stacks = ()
     machine = PlainMachine()
 
     @classmethod

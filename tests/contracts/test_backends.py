@@ -258,6 +258,7 @@ def test_a_fault_in_a_backend_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         refusal = staticmethod(eager.refusal)
         ragged = gathers = plain_tensors = False
         whole_stack = "none"
+        ragged_stacks = ()
 
     monkeypatch.setitem(BACKENDS, "faulty", Faulty)  # type: ignore[arg-type]
     monkeypatch.setattr(selection, "NAMES", (*selection.NAMES, "faulty"))

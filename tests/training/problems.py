@@ -79,3 +79,13 @@ class TinyProblem:
         device = next(model.parameters()).device
         logits, _ = model(inputs.to(device), None)
         return {"loss": functional.cross_entropy(logits.flatten(0, 1), targets.flatten().to(device)).item()}
+
+
+def in_one_block(model: torch.nn.Module) -> torch.nn.Module:
+    """The model with its parameters side by side in one block of memory, as cuDNN's layers keep them on a GPU."""
+    parameters = list(model.parameters())
+    block = torch.cat([parameter.detach().flatten() for parameter in parameters])
+    parts = block.split([parameter.numel() for parameter in parameters])
+    for parameter, part in zip(parameters, parts, strict=True):
+        parameter.data = part.view_as(parameter)
+    return model

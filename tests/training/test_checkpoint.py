@@ -15,7 +15,7 @@ from gatework.training import RunFolder, TrainingOptions, files
 from gatework.training.checkpoint import Checkpoints, NonFiniteError, load, pack_rank, validated_name
 from gatework.training.optimizers import build_optimizer, optimizer_tensors
 from gatework.training.state import TrainingState
-from tests.training.problems import TinyModel
+from tests.training.problems import TinyModel, in_one_block
 
 OPTIONS = TrainingOptions()
 
@@ -42,6 +42,17 @@ class Saved:
 @pytest.fixture
 def saved(tmp_path: Path) -> Saved:
     return Saved(tmp_path / "run")
+
+
+def test_weights_that_are_parts_of_one_block_come_back(saved: Saved) -> None:
+    in_one_block(saved.model)
+    saved.save(7)
+    latest, _ = Checkpoints(saved.checkpoints.run, 2).latest()
+    assert latest is not None
+    twin = in_one_block(TinyModel())
+    load(latest, twin, build_optimizer(twin, OPTIONS), rank=0, device=torch.device("cpu"))
+    for value, expected in zip(twin.parameters(), saved.model.parameters(), strict=True):
+        assert torch.equal(value, expected)
 
 
 def test_everything_comes_back(saved: Saved) -> None:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from gatework.errors import InputError, RunError
 from gatework.training import RunFolder, files
 from gatework.training.run_folder import FORMAT_VERSION, RunConfig
+from tests.training.problems import in_one_block
 
 
 class Figures(BaseModel):
@@ -226,6 +227,19 @@ def test_tied_weights_are_stored_once_and_stay_tied(tmp_path: Path) -> None:
     run, first, second = RunFolder.create(tmp_path / "run"), Tied(), Tied()
     run.write_model(first)
     assert len(run.read_tensors("model.safetensors")) == 2
+    run.read_model(second)
+    assert torch.equal(first.output.weight, second.embedding.weight)
+    assert torch.equal(first.output.bias, second.output.bias)
+    assert second.output.weight is second.embedding.weight
+
+
+def test_weights_that_are_parts_of_one_block_are_stored_and_read(tmp_path: Path) -> None:
+    """As cuDNN's layers keep their parameters on a GPU; tied ones among them stay tied."""
+    run, first, second = RunFolder.create(tmp_path / "run"), Tied(), Tied()
+    in_one_block(first)
+    in_one_block(second)
+    run.write_model(first)
+    assert run.read_tensors("model.safetensors").keys() == {"embedding.weight", "output.bias"}
     run.read_model(second)
     assert torch.equal(first.output.weight, second.embedding.weight)
     assert torch.equal(first.output.bias, second.output.bias)

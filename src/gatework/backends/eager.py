@@ -30,6 +30,7 @@ ragged = False
 gathers = False
 plain_tensors = False
 whole_stack = "none"
+ragged_stacks = ()
 
 
 def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -> None:

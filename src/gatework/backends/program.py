@@ -296,6 +296,8 @@ class Backend(Protocol):
         plain_tensors: whether `run` reads tensors by their memory, so that they must be plain (`admission.py`).
         whole_stack: which stacks `run_stack` takes in one call: dense ones of `one direction` without anything between
             the layers, `any` but residual ones, or `none`.
+        ragged_stacks: types of device on which `run_stack` takes packed batches too, and casts what it reads under
+            autocast.
     """
 
     name: str
@@ -303,6 +305,7 @@ class Backend(Protocol):
     gathers: bool
     plain_tensors: bool
     whole_stack: Literal["none", "one direction", "any"]
+    ragged_stacks: tuple[str, ...]
 
     def refusal(
         self, graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request
@@ -322,17 +325,23 @@ class Backend(Protocol):
         ...
 
     def run_stack(
-        self, call: StackCall, x: Tensor, parameters: Sequence[Tensor], states: tuple[Tensor, ...]
+        self,
+        call: StackCall,
+        x: Tensor,
+        parameters: Sequence[Tensor],
+        states: tuple[Tensor, ...],
+        pieces: tuple[Piece, ...] | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A whole stack, for backends whose `whole_stack` is not `none`.
 
         Args:
-            x: (T, B, I)
+            x: (T, B, I), or (R, I) if packed.
             parameters: of all layers, layer by layer and direction by direction.
             states: (L * directions, B, size) each, or none where `call.given` is false.
+            pieces: of a packed batch; only on a device of `ragged_stacks`.
 
         Returns:
-            (T, B, directions * H), and the states after the last step.
+            (T, B, directions * H), or (R, directions * H), and the states after the last step.
         """
         ...
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from gatework import cells
 from gatework.backends import teams
 from gatework.backends.program import (
+    Piece,
     Request,
     SequenceInput,
     SequenceOutput,
@@ -34,6 +35,7 @@ ragged = False
 gathers = False
 plain_tensors = False
 whole_stack = "any"
+ragged_stacks = ("cuda",)
 
 
 def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -> str | None:
@@ -174,7 +176,11 @@ _STEPS: dict[Kind, StepOperator] = {
 
 
 def run_stack(
-    call: StackCall, x: Tensor, parameters: Sequence[Tensor], states: tuple[Tensor, ...]
+    call: StackCall,
+    x: Tensor,
+    parameters: Sequence[Tensor],
+    states: tuple[Tensor, ...],
+    pieces: tuple[Piece, ...] | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """A whole stack in one call of torch's operator; see `gatework.backends.program.Backend.run_stack`."""
     kind = _kind(call.graph)
@@ -183,17 +189,89 @@ def run_stack(
         flat_weights(dict(zip(call.names, parameters[first : first + count], strict=True)))
         for first in range(0, len(parameters), count)
     ]
-    dropout = call.training and call.dropout and len(call.layers) > 1
-    alone = call.steps == 1 and not (call.bidirectional or dropout or "weight_hr" in call.names)
+    # cuDNN keeps what a backward pass needs in training mode alone; without dropout its results are the same.
+    training = call.training or (x.is_cuda and torch.is_grad_enabled())
+    dropout = call.dropout if call.training and len(call.layers) > 1 else 0.0
+    alone = call.steps == 1 and not (call.bidirectional or dropout or pieces or "weight_hr" in call.names)
     weights = [weight for layer in layers for weight in layer]
-    hx = list(states) if kind == "lstm" else states[0]
-    options = len(call.layers), call.dropout, call.training, call.bidirectional, False
+    options = call.bias, len(call.layers), dropout, training, call.bidirectional
     work = sum(numbers for _, numbers in call.layers) * call.steps * call.rows
     with teams.by_size("sequence", work):
         if alone:
             return _run_step(kind, x, layers, states)
-        result = _OPERATORS[kind](x, hx, weights, call.bias, *options)
-    return result[0], tuple(result[1:])
+        if pieces is not None:
+            return _run_packed(kind, x, weights, states, pieces, options)
+        output, *finals = _OPERATORS[kind](x, _hx(kind, states), weights, *options, False)
+    return output, tuple(finals)
+
+
+def _hx(kind: Kind, states: Sequence[Tensor]) -> Tensor | list[Tensor]:
+    """The states as torch's operators take them."""
+    return list(states) if kind == "lstm" else states[0]
+
+
+def _run_packed(
+    kind: Kind,
+    x: Tensor,
+    weights: Sequence[Tensor],
+    states: tuple[Tensor, ...],
+    pieces: tuple[Piece, ...],
+    options: tuple[object, ...],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A whole stack over a packed batch. torch's own has the rows of a step in the other order, the longest first.
+
+    Args:
+        x: (R, I)
+        states: (L * directions, B, size) each, of all rows; those without a step come first and keep theirs.
+    """
+    steps = torch.tensor([rows for start, stop, rows in pieces for _ in range(start, stop)])
+    begins = steps.cumsum(0) - steps
+    turned = (2 * begins + steps - 1).repeat_interleave(steps) - torch.arange(len(x))
+    turned = turned.to(x.device)
+    idle = states[0].shape[1] - pieces[0][2]
+    own = [state[:, idle:].flip(1) for state in states]
+    output, *finals = _OPERATORS[kind](x.index_select(0, turned), steps, _hx(kind, own), weights, *options)
+    every = (
+        torch.cat([state[:, :idle], final.flip(1)], 1) if idle else final.flip(1)
+        for state, final in zip(states, finals, strict=True)
+    )
+    return output.index_select(0, turned), tuple(every)
+
+
+def join_weights(graph: Graph, layers: Sequence[Mapping[str, Tensor]], *, directions: int) -> None:
+    """Put the parameters of a stack on a GPU side by side in memory, where cuDNN reads them without copying them first.
+
+    Args:
+        graph: the layers'.
+        layers: parameters by their names without suffix, layer by layer and direction by direction.
+        directions: of each layer.
+
+    Does nothing for what cuDNN does not run: other devices, other cells, tensors that share memory.
+    """
+    kind, weights = fused_kind(graph), [weight for layer in layers for weight in flat_weights(layer)]
+    if kind is None or not all(
+        weight.is_cuda and torch.backends.cudnn.is_acceptable(weight) for weight in weights
+    ):
+        return
+    if len({weight.data_ptr() for weight in weights}) < len(weights) or len({w.dtype for w in weights}) > 1:
+        return
+    from torch.backends.cudnn import rnn
+
+    first = layers[0]
+    proj_size = first["weight_hr"].shape[0] if "weight_hr" in first else 0
+    gates = {"lstm": 4, "gru": 3}.get(kind, 1)
+    with torch.cuda.device_of(weights[0]), torch.no_grad():
+        torch._cudnn_rnn_flatten_weight(
+            weights,
+            len(flat_weights(first)),
+            first["weight_ih"].shape[1],
+            rnn.get_cudnn_mode(kind.upper()),
+            first["weight_ih"].shape[0] // gates,
+            proj_size,
+            len(layers) // directions,
+            False,
+            directions == 2,
+        )
 
 
 def _run_step(
@@ -202,8 +280,7 @@ def _run_step(
     """One step of a whole stack, layer by layer."""
     below, finals = x[0], []
     for layer, weights in enumerate(layers):
-        hx = [state[layer] for state in states]
-        stepped = _STEPS[kind](below, hx if kind == "lstm" else hx[0], *weights)
+        stepped = _STEPS[kind](below, _hx(kind, [state[layer] for state in states]), *weights)
         finals.append(stepped if isinstance(stepped, tuple) else (stepped,))
         below = finals[-1][0]
     if len(layers) == 1:  # the caller may write into the output: it has memory of its own
@@ -233,7 +310,7 @@ def _run(kind: Kind, parameters: Mapping[str, Tensor], sequence: SequenceInput) 
         states = tuple(state.unsqueeze(0) for state in sequence.states)
         output, states = _run_step(kind, x, [flat_weights(parameters)], states)
         return SequenceOutput(output=output, emits={}, states=tuple(state.squeeze(0) for state in states))
-    hx = [state.unsqueeze(0) for state in sequence.states]
+    hx = _hx(kind, [state.unsqueeze(0) for state in sequence.states])
     options = "bias_ih" in parameters, 1, 0.0, torch.is_grad_enabled(), False, False
-    result = _OPERATORS[kind](x, hx if kind == "lstm" else hx[0], flat_weights(parameters), *options)
+    result = _OPERATORS[kind](x, hx, flat_weights(parameters), *options)
     return SequenceOutput(output=result[0], emits={}, states=tuple(state.squeeze(0) for state in result[1:]))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from gatework.backends import Choice, selection
+from gatework.backends import Choice, selection, torch_fused
 from gatework.backends.storage import Storage
 from gatework.cells import get
 from gatework.graph import Cell
@@ -147,6 +147,7 @@ class Recurrent(nn.Module):
                 empty = torch.empty(shape, device=device, dtype=dtype)
                 self.register_parameter(name + suffix(layer, direction), nn.Parameter(empty))
         self.reset_parameters()
+        self.flatten_parameters()
 
     @property
     def zoneout(self) -> float | Mapping[str, float]:
@@ -179,7 +180,26 @@ class Recurrent(nn.Module):
             initialise(self.stack.graph, self._weights(layer, direction), sizes, self.init, self.forget_bias)
 
     def flatten_parameters(self) -> None:
-        """Does nothing: parameters are taken as they are at every call. torch.nn's layers have it for cuDNN."""
+        """Puts the parameters of a layer on a GPU side by side in memory, as cuDNN reads them without a copy.
+
+        A layer that is made on a GPU or moved there has done so. On other devices, and for cells that cuDNN does not
+        compute, it does nothing.
+        """
+        stack = self.stack
+        every = [self._parameters.get(name) for name in stack.module_names]
+        if stack.by_layer or not all(isinstance(value, nn.Parameter) and value.is_cuda for value in every):
+            return
+        layers = [self._weights(*pair) for pair in stack.pairs]
+        if stack.residual and stack.num_layers > 1:  # its layers run one by one
+            for layer in layers:
+                torch_fused.join_weights(stack.graph, [layer], directions=1)
+        else:
+            torch_fused.join_weights(stack.graph, layers, directions=stack.directions)
+
+    def _apply(self, *given: Any, **named: Any) -> Self:
+        super()._apply(*given, **named)
+        self.flatten_parameters()
+        return self
 
     def forward(
         self,
@@ -267,7 +287,8 @@ class Recurrent(nn.Module):
         backend = plan.choice.backend
         if not backend.gathers:
             call.memories = call.memories.whole
-        if plan.whole_stack and call.ragged is None and request.autocast is None:
+        plain = call.ragged is None and request.autocast is None
+        if plan.whole_stack and (plain or call.x.device.type in backend.ragged_stacks):
             return self._run_stack(plan, call, parameters)
         recorded: dict[str, RecordedLayer] = {}
         results = run_layers(
@@ -289,11 +310,21 @@ class Recurrent(nn.Module):
         input_gradient: bool | None = None
         if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *states, *parameters)):
             input_gradient = x.requires_grad
-        steps, rows = x.shape[:2]
         whole = stack_call(
-            self.stack, plan.graph, self.training, x.dtype, steps, rows, bool(states), input_gradient
+            self.stack,
+            plan.graph,
+            self.training,
+            x.dtype,
+            call.steps,
+            call.rows,
+            bool(states),
+            input_gradient,
         )
-        output, final = plan.choice.backend.run_stack(whole, x, parameters, states)
+        run = plan.choice.backend.run_stack
+        if call.ragged is None:
+            output, final = run(whole, x, parameters, states)
+        else:
+            output, final = run(whole, x, parameters, states, call.ragged.pieces)
         return {"output": output}, final
 
     def attend_to(self, memory: Tensor | Mapping[str, Tensor], lengths: Lengths = None) -> Memories:

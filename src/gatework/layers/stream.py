@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatework.backends import SequenceInput, StackSnapshot, Stepper
+from gatework.backends import SequenceInput, StackSnapshot, Stepper, torch_fused
 from gatework.backends.admission import readable
 from gatework.backends.storage import STORAGES, Storage, stored
 from gatework.graph.node import resolve
@@ -82,6 +82,8 @@ class Stream:
             self._stepper = self._prepare_stepper()
         if self._stepper is not None:  # it has brought the weights into its own order
             self._parameters = []
+        for layer in self._parameters:
+            torch_fused.join_weights(self._graph, [layer], directions=1)
         # What a step reads, looked up once: a step takes microseconds.
         self._step_alone = self._stepper.step if self._stepper and not self._extra else None
         self._results = self._result(self._stepper.results if self._stepper else {"output": self._buffer})

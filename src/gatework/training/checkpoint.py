@@ -126,7 +126,7 @@ class Checkpoints:
         ranks: Sequence[bytes],
     ) -> dict[str, str]:
         # Written in place: nobody looks into the folder before it is renamed.
-        files.fill(folder / "model.safetensors", lambda path: safetensors.torch.save_model(model, str(path)))
+        files.fill(folder / "model.safetensors", lambda path: files.fill_model(path, model))
         files.fill(folder / "optimiser.safetensors", lambda path: safetensors.torch.save_file(moments, path))
         for rank, data in enumerate(ranks):
             (folder / f"rank-{rank}.safetensors").write_bytes(data)

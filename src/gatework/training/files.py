@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -127,7 +127,35 @@ def write_tensors(
 def write_model(path: Path, model: torch.nn.Module) -> None:
     """Replace a safetensors file with a module's parameters and buffers; tied weights are stored once."""
     need = sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
-    replace(path, need, lambda temporary: save_model(model, str(temporary)))
+    replace(path, need, lambda temporary: fill_model(temporary, model))
+
+
+def fill_model(path: Path, model: torch.nn.Module) -> None:
+    """Write what `write_model` writes, in place."""
+    save_model(cast("torch.nn.Module", _Apart(model)), str(path))
+
+
+class _Apart:
+    """A model as safetensors writes and reads it: its tensors with memory of their own, tied ones together.
+
+    safetensors takes no tensor that is a part of a larger block, as cuDNN's layers keep their parameters.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._model = model
+        self.load_state_dict = model.load_state_dict
+
+    def state_dict(self) -> dict[str, Tensor]:
+        copies: dict[object, Tensor] = {}
+        found = {}
+        for name, tensor in self._model.state_dict().items():
+            if tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size():
+                place = tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride()
+                if place not in copies:
+                    copies[place] = torch.empty_like(tensor, device="cpu").copy_(tensor)
+                tensor = copies[place]
+            found[name] = tensor
+        return found
 
 
 def read_text(path: Path) -> str:
@@ -194,7 +222,7 @@ def read_model(path: Path, model: torch.nn.Module) -> None:
     """Load what `write_model` wrote into `model`; `RunError` where names or shapes are not the model's."""
     with _parsing(path):
         try:
-            load_model(model, path)
+            load_model(cast("torch.nn.Module", _Apart(model)), path)
         except RuntimeError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise _damaged(path, f"does not fit the model ({' '.join(lines[1:3]) or lines[0]})") from error

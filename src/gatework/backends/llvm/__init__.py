@@ -43,6 +43,7 @@ ragged = True
 gathers = True
 plain_tensors = True
 whole_stack = "one direction"
+ragged_stacks = ()
 
 
 def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -> Reason | str | None:
@@ -76,9 +77,13 @@ def run(
 
 
 def run_stack(
-    call: StackCall, x: Tensor, parameters: Sequence[Tensor], states: tuple[Tensor, ...]
+    call: StackCall,
+    x: Tensor,
+    parameters: Sequence[Tensor],
+    states: tuple[Tensor, ...],
+    pieces: None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """A whole stack in one native call; see `gatework.backends.program.Backend.run_stack`."""
+    """A whole stack over a dense batch in one native call; see `gatework.backends.program.Backend.run_stack`."""
     return _run_stack()(call, x, parameters, states)
 
 
