@@ -15,7 +15,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 FOR_DEVELOPMENT = {"dev", "docs", "bench"}
-MODULES = {"PyYAML": "yaml", "scikit-learn": "sklearn"}  # by the package, where they differ
+MODULES = {
+    "PyYAML": "yaml",
+    "scikit-learn": "sklearn",
+    "kaldi-native-fbank": "kaldi_native_fbank",
+}  # by the package, where they differ
 INDEX = "https://download.pytorch.org/whl/cpu"
 
 

@@ -63,6 +63,11 @@ MEANS: Table = {
     torch.float64: Tolerance(1e-12, 0.0),
     torch.float32: Tolerance(1e-6, 0.0),
 }
+# Logarithms of the energies of mel bands in float32 and in float64: where a band's energy is small beside that of its
+# frame, a transform of 512 points leaves it a relative error of some 1e-4.
+LOG_MEL: Table = {torch.float32: Tolerance(0.0, 3e-4)}
+# Samples in [-1, 1] that two resamplers made: their filters let what is well below the lower rate pass to 1e-3.
+RESAMPLED: Table = {torch.float32: Tolerance(0.0, 1e-3)}
 # A task's scores and figures, of rows that stood beside other rows in a batch (float32 products of other shapes), were
 # read in other windows, or on another processor.
 PREDICTIONS: Table = {torch.float32: Tolerance(1e-4, 1e-5)}

@@ -9,10 +9,12 @@ from .files import check_exists, read_lines, while_pipes_are_kept
 from .frequency import Frequency
 from .labelled import LabelColumns, Labelled, check_labels, label_counts, read_labelled
 from .length_batches import length_batches
+from .log_mel import LogMel, LogMelStream, mfcc
 from .pairs import Pair, read_pairs
 from .series import Series, SeriesData, SeriesNames, check_known
 from .series_columns import SeriesColumns
 from .series_reading import group_rows, one_series, read_series
+from .sound import ResamplingStream, Sound, read_sound, sound_seconds
 from .table_writer import write_table, writes_table
 from .tables import (
     FileStamp,
@@ -55,16 +57,20 @@ __all__ = [
     "Frequency",
     "LabelColumns",
     "Labelled",
+    "LogMel",
+    "LogMelStream",
     "Moves",
     "Packed",
     "Pair",
     "ParallelStreams",
+    "ResamplingStream",
     "Row",
     "Scheme",
     "Series",
     "SeriesColumns",
     "SeriesData",
     "SeriesNames",
+    "Sound",
     "Source",
     "Span",
     "TaggedSentence",
@@ -91,6 +97,7 @@ __all__ = [
     "label_counts",
     "length_batches",
     "locate_rows",
+    "mfcc",
     "named_by_place",
     "next_times",
     "odd_tags",
@@ -101,11 +108,13 @@ __all__ = [
     "read_pairs",
     "read_rows",
     "read_series",
+    "read_sound",
     "read_tagged",
     "read_texts",
     "read_word_vectors",
     "scheme_of",
     "season_length",
+    "sound_seconds",
     "source_paths",
     "spans_of",
     "tags_of",
