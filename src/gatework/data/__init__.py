@@ -11,6 +11,7 @@ from .labelled import LabelColumns, Labelled, check_labels, label_counts, read_l
 from .length_batches import length_batches
 from .log_mel import LogMel, LogMelStream, mfcc
 from .pairs import Pair, read_pairs
+from .recordings import Recording, read_recordings, recording_seconds
 from .series import Series, SeriesData, SeriesNames, check_known
 from .series_columns import SeriesColumns
 from .series_reading import group_rows, one_series, read_series
@@ -63,6 +64,7 @@ __all__ = [
     "Packed",
     "Pair",
     "ParallelStreams",
+    "Recording",
     "ResamplingStream",
     "Row",
     "Scheme",
@@ -106,12 +108,14 @@ __all__ = [
     "read_labelled",
     "read_lines",
     "read_pairs",
+    "read_recordings",
     "read_rows",
     "read_series",
     "read_sound",
     "read_tagged",
     "read_texts",
     "read_word_vectors",
+    "recording_seconds",
     "scheme_of",
     "season_length",
     "sound_seconds",

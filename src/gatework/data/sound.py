@@ -189,9 +189,9 @@ def read_sound(
         return np.concatenate([*map(stream.accept, blocks), stream.finish()])
 
 
-def sound_seconds(source: Sound) -> float:
+def sound_seconds(source: Sound, where: str | None = None) -> float:
     """How long a sound is; of a file no more than its header is read. Raises as `read_header`."""
-    return read_header(source).seconds
+    return read_header(source, where).seconds
 
 
 def read_header(source: Sound, where: str | None = None) -> SoundHeader:

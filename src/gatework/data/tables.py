@@ -222,7 +222,7 @@ def _path_rows(path: Path, columns: _Named, headless: bool) -> Iterator[Row]:
         case "parquet":
             rows = _parquet_rows(path, columns)
         case "dataset":
-            rows = _saved_rows(path, columns)
+            rows = _dataset_rows(saved_dataset(path), columns, str(path))
         case _:
             rows = _line_rows(path, columns)
     row = None
@@ -359,17 +359,21 @@ def _parquet_rows(path: Path, columns: _Named) -> Iterator[Row]:
             raise InputError(str(path), what, "Write it again") from error
 
 
-def _saved_rows(path: Path, columns: _Named) -> Iterator[Row]:
+def saved_dataset(path: Path) -> Any:
+    """The Dataset in a folder that `datasets` saved, memory-mapped.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
     try:
         import datasets
     except ModuleNotFoundError as error:
         raise MissingExtraError("datasets", "tasks") from error
     try:
-        dataset = datasets.load_from_disk(str(path))
+        return datasets.load_from_disk(str(path))
     except Exception as error:  # the package raises what its parts raise
         what = f"is not a data set that can be read ({_first_line(error)})"
         raise InputError(str(path), what, "Save it again") from error
-    return _dataset_rows(dataset, columns, str(path))
 
 
 def _dataset_rows(dataset: Any, columns: _Named, where: str) -> Iterator[Row]:
