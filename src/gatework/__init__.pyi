@@ -44,6 +44,7 @@ from gatework.layers import Stream as Stream
 from gatework.tasks.tagger import Tagger as Tagger
 from gatework.layers import Tape as Tape
 from gatework.graph import TraceError as TraceError
+from gatework.tasks.transcriber import Transcriber as Transcriber
 from gatework.tasks.translator import Translator as Translator
 from gatework.graph.language import abs as abs
 from gatework.graph.language import attend as attend

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import random
+import struct
+import tempfile
+import wave as wave_files
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 __all__ = ["EXAMPLES", "TaskExample"]
@@ -75,6 +81,34 @@ def wave(name: str, first: int, count: int) -> Row:
 
 
 WAVES = [wave(name, first, 28) for first, name in enumerate("abcdefgh")]
+
+SOUNDS = tempfile.TemporaryDirectory(prefix="gatework-sounds-")  # goes with the process that made it
+RATE = 8000
+TONES = {"ba": 400.0, "do": 900.0, "fi": 1700.0}
+
+
+def spoken(words: str, number: int) -> list[float]:
+    """Samples of made-up speech: each word is a tone of 0.1 s, with silence around it."""
+    generator = random.Random(number)
+    silence = [0.0] * 240
+    samples = list(silence)
+    for word in words.split():
+        pitch = 2 * math.pi * TONES[word] * generator.uniform(0.95, 1.05) / RATE
+        samples += [0.4 * math.sin(pitch * n) for n in range(800)] + silence
+    return [value + generator.gauss(0, 0.01) for value in samples]
+
+
+def recording(words: str, number: int) -> Row:
+    """A row that names a file with made-up speech, and what is said in it."""
+    samples = spoken(words, number)
+    path = Path(SOUNDS.name) / f"{words.replace(' ', '-')}-{number}.wav"
+    with wave_files.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(struct.pack(f"<{len(samples)}h", *(int(32767 * value) for value in samples)))
+    return {"audio": str(path), "text": words}
+
+
+SPEECH = [recording(words, n) for n, words in enumerate(("ba", "do", "fi ba", "do fi", "ba do fi", "fi") * 4)]
 
 EXAMPLES: dict[str, TaskExample] = {
     "classifier": TaskExample(
@@ -156,5 +190,30 @@ EXAMPLES: dict[str, TaskExample] = {
         inputs=["fly to New Rome, on day", ["fly", "to", "bern"], "unheard words", "on oslo now"],
         options=NETWORK | {"character_size": 4, "side_rows": 64, "batch_tokens": 60, "max_steps": 10},
         rubbish={"tokens": ["one", "two"], "tags": ["O"], "label": "trip"},
+    ),
+    "transcriber": TaskExample(
+        rows=SPEECH,
+        valid=SPEECH[::5],
+        inputs=[
+            SPEECH[0]["audio"],
+            SPEECH[4]["audio"],
+            {"array": spoken("do ba ba", 99), "sampling_rate": RATE},
+            SPEECH[2]["audio"],
+        ],
+        options={
+            "rate": RATE,
+            "mels": 12,
+            "channels": 3,
+            "hidden_size": 8,
+            "dropout": 0.2,
+            "noise": 0.5,
+            "learning_rate": 0.02,
+            "batch_tokens": 200,
+            "max_steps": 10,
+            "validate_every": 5,
+            "device": "cpu",
+        },
+        settings={"beam": 3, "alternatives": 2},
+        rubbish={"audio": 3.5, "text": "ba"},
     ),
 }

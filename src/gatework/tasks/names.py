@@ -16,6 +16,7 @@ TASKS = {
     "classifier": "gatework.tasks.classifier:Classifier",
     "forecaster": "gatework.tasks.forecaster:Forecaster",
     "tagger": "gatework.tasks.tagger:Tagger",
+    "transcriber": "gatework.tasks.transcriber:Transcriber",
     "translator": "gatework.tasks.translator:Translator",
 }
 

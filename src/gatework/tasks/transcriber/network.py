@@ -1,0 +1,242 @@
+"""The transcriber's network: a convolutional front over the spectrogram, recurrent layers, and CTC's scores.
+
+Shapes: T frames, S steps (frames over the front's stride), B rows of a batch, M mel bands, V labels with the blank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gatework.graph import Cell
+from gatework.layers import Linear, Recurrent
+from gatework.layers.dropout import sequence_dropout
+from gatework.tasks.transcriber.changes import FeatureChanges
+
+__all__ = ["LabelScores", "NormalizationName", "SoundBatch", "TranscriberEnsemble", "TranscriberNetwork"]
+
+NormalizationName = Literal["recording", "running", "training"]
+
+_PRIOR_FRAMES = 50.0  # that the training data's mean counts for in a running mean
+_LEAST_VARIANCE = 1e-4  # of a band; one that never changes says nothing
+_KERNEL = 3  # of the front's convolutions, in frames and in bands
+
+
+class SoundBatch(NamedTuple):
+    """B recordings, and in training their labels.
+
+    frames: (T, B, M) log-mel features, zero past a recording's end. lengths: (B,). labels: (B, N) from 1 on, padded.
+    counts: (B,) labels of each row. least: (B,) steps that they need.
+    """
+
+    frames: Tensor
+    lengths: Tensor
+    labels: Tensor | None = None
+    counts: Tensor | None = None
+    least: Tensor | None = None
+
+
+class LabelScores(NamedTuple):
+    """log_probabilities: (S, B, V) in nats. lengths: (B,) steps of each row."""
+
+    log_probabilities: Tensor
+    lengths: Tensor
+
+
+class Normalization(nn.Module):
+    """Features less a mean over time, over the training data's deviation; both are of each band.
+
+    Args:
+        kind: recording: the recording's own mean; running: the mean up to each frame, which begins as the training
+            data's; training: that one throughout.
+        mels: M.
+    """
+
+    def __init__(self, kind: NormalizationName, mels: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.register_buffer("mean", torch.zeros(mels))
+        self.register_buffer("deviation", torch.ones(mels))
+        self.mean: Tensor
+        self.deviation: Tensor
+
+    @torch.no_grad()
+    def learn(self, frames: np.ndarray, ends: np.ndarray) -> None:
+        """Take mean and deviation of training data.
+
+        Args:
+            frames: (F, M) of all recordings, one after another.
+            ends: (N,) where each recording ends.
+        """
+        lengths = np.diff(ends, prepend=0)
+        begins = ends - lengths
+        means = np.add.reduceat(frames, begins, axis=0, dtype=np.float64) / lengths[:, None]
+        mean = np.average(means, axis=0, weights=lengths)
+        squares = np.square(frames, dtype=np.float64).mean(0)
+        around = np.average(np.square(means), axis=0, weights=lengths) if self.kind != "training" else mean**2
+        self.mean.copy_(torch.from_numpy(mean))
+        self.deviation.copy_(torch.from_numpy(np.sqrt(np.maximum(squares - around, _LEAST_VARIANCE))))
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """(T, B, M), zero past each row's end."""
+        inside = inside_of(frames, lengths)
+        if self.kind == "recording":
+            mean = (frames * inside).sum(0) / lengths.clamp(min=1)[:, None]
+        elif self.kind == "running":
+            mean = self.running(frames, torch.zeros((), dtype=torch.float64), 0)[0]
+        else:
+            mean = self.mean
+        return (frames - mean) / self.deviation * inside
+
+    def running(self, frames: Tensor, total: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The mean up to each of some frames, (T, …, M), and the sum of all frames so far.
+
+        Args:
+            total: (…, M) the sum of the frames before, in float64.
+            count: how many they are.
+        """
+        sums = torch.cat([(frames[:1] * 0).double() + total, frames.double()]).cumsum(0)
+        counts = torch.arange(count + 1, count + len(frames) + 1, device=frames.device, dtype=torch.float64)
+        counts = counts.view(-1, *[1] * (frames.dim() - 1))
+        mean = (sums[1:] + _PRIOR_FRAMES * self.mean.double()) / (counts + _PRIOR_FRAMES)
+        return mean.to(frames), sums[-1]
+
+
+class Front(nn.Module):
+    """Convolutions over frames and bands, 3 by 3, each of which halves the bands and, as far as the stride asks, the
+    frames.
+
+    Step s sees frames from stride * s - ahead to stride * s + ahead.
+
+    Args:
+        mels: M.
+        channels: of each convolution.
+        stride: 1, 2 or 4 frames become one step.
+        output_size: of what a step becomes.
+    """
+
+    def __init__(self, mels: int, channels: int, stride: int, output_size: int) -> None:
+        super().__init__()
+        self.strides = {1: (1, 1), 2: (2, 1), 4: (2, 2)}[stride]
+        self.convolutions = nn.ModuleList()
+        inputs, bands = 1, mels
+        for step in self.strides:
+            self.convolutions.append(
+                nn.Conv2d(inputs, channels, _KERNEL, stride=(step, 2), padding=_KERNEL // 2)
+            )
+            inputs, bands = channels, (bands + 1) // 2
+        self.output = Linear(channels * bands, output_size)
+        self.norm = nn.LayerNorm(output_size)
+
+    @property
+    def stride(self) -> int:
+        """Frames of a step."""
+        return math.prod(self.strides)
+
+    @property
+    def ahead(self) -> int:
+        """Frames after its own that a step sees, and as many before."""
+        seen, stride = 0, 1
+        for step in self.strides:
+            seen, stride = seen + stride, stride * step
+        return seen
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(T, B, M) to (S, B, output_size), zero past each row's end, and the lengths (B,)."""
+        value = frames.permute(1, 2, 0)[:, None].transpose(2, 3)  # (B, 1, T, M)
+        for convolution, step in zip(self.convolutions, self.strides, strict=True):
+            lengths = torch.div(lengths + step - 1, step, rounding_mode="floor")
+            value = F.relu(convolution(value))
+            inside = torch.arange(value.shape[2], device=value.device) < lengths[:, None]
+            value = value * inside[:, None, :, None].to(value.dtype)  # what follows sees zeros past the end
+        value = value.permute(2, 0, 1, 3).flatten(2)  # (S, B, channels * bands)
+        value = F.relu(self.norm(self.output(value)))
+        return value * inside_of(value, lengths), lengths
+
+
+class TranscriberNetwork(nn.Module):
+    """Log-probabilities of the blank and of each label, a step at a time.
+
+    Args:
+        cell: of the recurrent layers.
+        labels: V - 1.
+        changes: what training changes in the features.
+        mels: M.
+        channels, stride: of the front.
+        normalization: see `Normalization`.
+        hidden_size, num_layers, bidirectional: of the layers.
+        dropout: rate on the layers' inputs and outputs, one mask a recording.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        labels: int,
+        changes: FeatureChanges,
+        *,
+        mels: int,
+        channels: int,
+        stride: int,
+        normalization: NormalizationName,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.changes, self.dropout = changes, dropout
+        self.normalization = Normalization(normalization, mels)
+        self.front = Front(mels, channels, stride, hidden_size)
+        self.recurrent = Recurrent(
+            cell,
+            hidden_size,
+            hidden_size,
+            num_layers,
+            bidirectional=bidirectional,
+            dropout=dropout if num_layers > 1 else 0.0,
+        )
+        self.output = Linear(self.recurrent.num_directions * self.recurrent.output_size, labels + 1)
+
+    def forward(self, batch: SoundBatch) -> LabelScores:
+        frames, lengths = self.changes(batch.frames, batch.lengths)
+        frames = self.changes.gaps(self.normalization(frames, lengths), lengths)
+        steps, lengths = self.front(frames, lengths)
+        steps = sequence_dropout(steps, self.dropout, self.training)
+        output, _ = self.recurrent(steps, lengths=lengths)
+        return LabelScores(self.scores(output), lengths)
+
+    def scores(self, output: Any) -> Tensor:
+        """(S, B, V) in nats, of the recurrent layers' output."""
+        if isinstance(output, dict):  # of a cell that emits more than its state
+            output = output["output"]
+        output = sequence_dropout(output, self.dropout, self.training)
+        return self.output(output).float().log_softmax(-1)
+
+
+class TranscriberEnsemble(nn.Module):
+    """Several trained networks, of the mean of their probabilities in each step; in eval mode alone.
+
+    Args:
+        networks: with the same labels and the same stride.
+    """
+
+    def __init__(self, networks: Sequence[TranscriberNetwork]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, batch: SoundBatch) -> LabelScores:
+        found = [network(batch) for network in self.networks]
+        every = torch.stack([each.log_probabilities for each in found]).double()
+        return LabelScores((every.logsumexp(0) - math.log(len(found))).float(), found[0].lengths)
+
+
+def inside_of(value: Tensor, lengths: Tensor) -> Tensor:
+    """(T, B, 1): 1 for the steps that a row has, 0 past its end."""
+    steps = torch.arange(len(value), device=value.device)[:, None]
+    return (steps < lengths.to(value.device))[:, :, None].to(value.dtype)

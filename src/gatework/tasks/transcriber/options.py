@@ -1,0 +1,166 @@
+"""The options of a transcriber, the settings of its predictions, and a record."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+
+from gatework.tasks.options import (
+    MOST_HYPOTHESES,
+    MOST_LAYERS,
+    MOST_UNITS,
+    CellOption,
+    PredictionSettings,
+    RivalOptions,
+)
+from gatework.tasks.transcriber.network import NormalizationName
+from gatework.training.options import FollowsData, Inherited
+
+__all__ = ["TranscriberInput", "TranscriberOptions", "TranscriptRecord", "TranscriptSettings"]
+
+_MOST_BANDS = 512
+_HIGHEST_RATE = 192_000
+
+
+class TranscriberOptions(RivalOptions):
+    """How a transcriber is made and trained."""
+
+    rate: Inherited[int] = Field(
+        16_000,
+        ge=4_000,
+        le=_HIGHEST_RATE,
+        description="samples a second that sounds are read at, whatever they have (8000 for telephone speech)",
+    )
+    mels: Inherited[int] = Field(80, ge=8, le=_MOST_BANDS, description="bands of the log-mel features")
+    text: Inherited[Literal["words", "lowercase", "as_written"]] = Field(
+        "words",
+        description="what is learned of a transcript, and scored: its words in lower case without punctuation, all of "
+        "its text in lower case, or the text as it is written",
+    )
+    tokenizer: Inherited[Literal["character", "bpe"]] = Field("character", description="what a label is")
+    vocabulary_size: Inherited[int | None] = Field(
+        None, ge=2, description="labels at most, the most frequent ones (none: all; bpe: 4000)"
+    )
+
+    batch_tokens: FollowsData[int] = Field(
+        6000,
+        ge=1,
+        description="frames of 10 ms in a batch at most, padding included (auto: 6000, fewer for small data)",
+    )
+    batch_examples: int | None = Field(
+        32, ge=1, description="recordings of a batch at most (none: as many as batch_tokens holds)"
+    )
+    max_length: int = Field(
+        3000, ge=1, description="frames of 10 ms of a recording; longer ones are left out of the training"
+    )
+
+    cell: CellOption = Field(
+        "gru", description="the recurrent layers' cell, of the catalogue or FILE.py:NAME"
+    )
+    normalization: Inherited[NormalizationName] = Field(
+        "recording",
+        description="the mean that is taken from each band: of the whole recording; running: of what was heard so far, "
+        "as a stream needs; training: of the training data",
+    )
+    channels: Inherited[int] = Field(16, ge=1, le=MOST_UNITS, description="of the front's convolutions")
+    stride: Inherited[Literal[1, 2, 4]] = Field(
+        2, description="frames of 10 ms that become one step of the recurrent layers: 4 for long sentences"
+    )
+    hidden_size: Inherited[int] = Field(128, ge=1, le=MOST_UNITS, description="units of each direction")
+    num_layers: Inherited[int] = Field(2, ge=1, le=MOST_LAYERS, description="recurrent layers")
+    bidirectional: Inherited[bool] = Field(
+        True,
+        description="read in both directions; false, with normalization=running: it can hear as one speaks",
+    )
+
+    dropout: float = Field(
+        0.3, ge=0, lt=1, description="at the recurrent layers' inputs and outputs, one mask a recording"
+    )
+    speed: float = Field(
+        0.1, ge=0, lt=1, description="training changes a recording's speed by up to this share"
+    )
+    warp: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="training moves the frequencies by up to this share, as another speaker's",
+    )
+    noise: float = Field(
+        0.3, ge=0, le=1, description="share of the recordings to which training adds steady noise"
+    )
+    frequency_gaps: int = Field(2, ge=0, le=100, description="runs of bands that training blanks out")
+    frequency_gap: int = Field(8, ge=0, le=_MOST_BANDS, description="bands of such a run at most")
+    time_gaps: int = Field(1, ge=0, le=100, description="runs of frames that training blanks out")
+    time_gap: int = Field(
+        10,
+        ge=0,
+        le=10_000,
+        description="frames of 10 ms of such a run at most, and a quarter of the recording",
+    )
+
+    select_by: Literal["wer", "cer", "loss"] = Field(
+        "wer",
+        description="the figure of the validations that picks the checkpoint and is compared with `target`",
+    )
+
+
+class TranscriptSettings(PredictionSettings):
+    """How a recording is transcribed."""
+
+    beam: int = Field(
+        8, ge=1, le=MOST_HYPOTHESES, description="label sequences that the search keeps; 1: greedy"
+    )
+    alternatives: int = Field(
+        1, ge=1, le=MOST_HYPOTHESES, description="transcripts to show, best first, at most beam"
+    )
+    times: bool = Field(True, description="also say when each word begins and ends, and how sure it is")
+
+
+class SoundArray(BaseModel):
+    """Samples in [-1, 1], or a file's bytes or path, as `datasets.Audio` has them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    array: Any = Field(None, description="samples, (N,) or (N, channels)")
+    sampling_rate: int | None = Field(None, description="of `array`, in Hz")
+    path: str | None = None
+    bytes: Any = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.array is None and self.path is None and self.bytes is None:
+            raise ValueError("it has neither array, bytes nor path")
+        if self.array is not None and self.sampling_rate is None:
+            raise ValueError("array needs its sampling_rate")
+        return self
+
+
+class TranscriberInput(RootModel[str | SoundArray]):
+    """One input of `predict`: the path of a sound, or its samples as `{"array": […], "sampling_rate": 16000}`."""
+
+
+class Word(BaseModel):
+    """One word of a transcript, from `start` to `end` in seconds."""
+
+    word: str
+    start: float
+    end: float
+    confidence: float = Field(description="the geometric mean of its labels' probabilities where they are")
+
+
+class Alternative(BaseModel):
+    text: str
+    probability: float
+
+
+class TranscriptRecord(BaseModel):
+    """One output of `predict`."""
+
+    input: str | dict[str, Any]
+    output: str = Field(description="the transcript")
+    probability: float = Field(description="of the transcript's labels, all ways of saying them together")
+    seconds: float = Field(description="of the recording")
+    times: list[Word] | None = None
+    alternatives: list[Alternative] | None = None
+    warnings: list[str] | None = None

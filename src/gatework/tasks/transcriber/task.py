@@ -1,0 +1,285 @@
+"""The transcriber: a recording of speech in, its words out, with their times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from gatework.baselines import Baseline, Empty, MostCommon, Rival
+from gatework.data import Fields, Packed, Tokenizer
+from gatework.data.log_mel import LogMel
+from gatework.data.recordings import Recording, read_recordings
+from gatework.data.sound import read_sound
+from gatework.metrics.figure import Figure
+from gatework.metrics.speech import count_errors, error_intervals, error_rates
+from gatework.seq2seq import align, ctc_log_probability, greedy_labels, least_frames, prefix_search
+from gatework.tasks.artifacts import Artifacts
+from gatework.tasks.batches import answer_in_batches
+from gatework.tasks.example_task import Example, ExampleTask
+from gatework.tasks.tokens import BYTE_PAIRS
+from gatework.tasks.transcriber.changes import FeatureChanges
+from gatework.tasks.transcriber.network import (
+    SoundBatch,
+    TranscriberEnsemble,
+    TranscriberNetwork,
+)
+from gatework.tasks.transcriber.options import (
+    TranscriberInput,
+    TranscriberOptions,
+    TranscriptRecord,
+    TranscriptSettings,
+)
+from gatework.tasks.transcriber.transcripts import labels_of_text, prepared, text_of_labels, timed_words
+from gatework.training import StepLoss
+from gatework.training.nested import to_device
+
+__all__ = ["Transcriber"]
+
+TOKENIZER, MOST_COMMON = "tokenizer.json", "most_common.json"
+SHIFT = 0.01  # seconds from one frame to the next
+LOWEST = 20.0  # Hz, where the lowest band begins
+
+
+class Transcriber(ExampleTask):
+    """What is said in a recording: a network with CTC over characters or byte pairs (Graves et al. 2006).
+
+    >>> model = Transcriber(epochs=60, rate=8000).fit("digits/train.tsv", valid="digits/valid.tsv", out="runs/digits")
+    >>> model.predict("seven.wav")[0]["output"]
+
+    The options are the fields of `TranscriberOptions`, the settings of `predict` those of `TranscriptSettings`. Data is
+    a manifest of recordings with their texts, in any form that `gatework.data.recordings.read_recordings` knows.
+    Without validation data 5 % of the recordings are held back, drawn by `split_seed`.
+
+    Attributes:
+        tokenizer_: of the transcripts; its id i is label i + 1.
+        features_: how frames are made of samples.
+    """
+
+    name: ClassVar[str] = "transcriber"
+    Options = TranscriberOptions
+    Settings = TranscriptSettings
+    Input = TranscriberInput
+    Output = TranscriptRecord
+    columns: ClassVar[tuple[str, ...]] = ("audio", "text", "speaker")
+    input_columns = (("audio",),)
+    headline: ClassVar[Figure] = Figure("wer", higher=False)
+    noun: ClassVar[str] = "recordings"
+    fields = ("frames", "labels")
+    ensemble_options: ClassVar[tuple[str, ...]] = ("rate", "mels", "stride", "text")
+
+    options_: TranscriberOptions
+    network_: TranscriberNetwork | TranscriberEnsemble
+    tokenizer_: Tokenizer
+    features_: LogMel
+
+    # What is learned before there is a network
+
+    def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        if given.get("bidirectional") in (False, "false"):
+            return {"normalization": "running"}
+        return {}
+
+    def _read(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
+        kind = self.options_.text
+        found = read_recordings(data, columns)
+        return [Example(each.where, each, prepared(each.text or "", kind)) for each in found]
+
+    def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
+        options = self.options_
+        self.features_ = LogMel(
+            rate=options.rate, mels=options.mels, low=LOWEST, frame=25.0, shift=1000 * SHIFT
+        )
+        size = options.vocabulary_size or (BYTE_PAIRS if options.tokenizer == "bpe" else None)
+
+        def tokenizer() -> Tokenizer:
+            texts = (each.output for each in train)
+            return Tokenizer.train(options.tokenizer, texts, vocabulary_size=size)
+
+        self.tokenizer_ = keep.get(TOKENIZER, Tokenizer, tokenizer)
+        self._most_common = keep.own(
+            MOST_COMMON,
+            MostCommon,
+            lambda: MostCommon().fit([each.input for each in train], [each.output for each in train]),
+        )
+
+    def _baselines(self) -> Mapping[str, Baseline]:
+        return {"empty": Empty(), "most_common": self._most_common}
+
+    def _rivals(self) -> Sequence[Rival]:
+        return []
+
+    # The network
+
+    def _network(self) -> TranscriberNetwork:
+        high = self.features_.high or self.features_.rate / 2
+        changes = FeatureChanges(low=self.features_.low, high=high, **self._sizes(FeatureChanges))
+        return TranscriberNetwork(
+            self.cells_["cell"],
+            self.tokenizer_.vocabulary_size,
+            changes,
+            **self._sizes(TranscriberNetwork),
+        )
+
+    def _start_anew(self) -> None:
+        cast("TranscriberNetwork", self.network_).normalization.learn(
+            self._train_rows.arrays["frames"], self._train_rows.ends["frames"]
+        )
+
+    def _joined(self, networks: Sequence[nn.Module]) -> TranscriberEnsemble:
+        return TranscriberEnsemble(cast("Sequence[TranscriberNetwork]", networks))
+
+    # Batches
+
+    def _encode(self, input: Any, output: str | None = None) -> Fields:
+        rate = self.options_.rate
+        samples = input.samples(rate) if isinstance(input, Recording) else read_sound(input, rate)
+        frames = self.features_.frames(samples)
+        if not len(frames):  # a recording shorter than one frame is one
+            frames = self.features_.frames(np.pad(samples, (0, self.features_.frame_samples - len(samples))))
+        fields = {"frames": frames}
+        if output is not None:
+            labels = labels_of_text(output, self.tokenizer_)
+            fields["labels"] = np.array(labels, np.int32)
+            fields["least"] = np.array([least_frames(labels)], np.int32)
+        return fields
+
+    def _pack_training(self, examples: Sequence[Example], most: int) -> Packed:
+        """As `ExampleTask` does; what has more labels than steps is left out too."""
+        stride = self.options_.stride
+        rows, long, full = [], [], []
+        for example in examples:
+            row = self._encode_training(example)
+            if max(len(row[field]) for field in self.fields) > most:
+                long.append(example)
+            elif row["least"][0] > -(-len(row["frames"]) // stride):
+                full.append(example)
+            else:
+                rows.append(row)
+        for some, what in (
+            (long, f"are longer than max_length={most} frames"),
+            (full, f"are shorter than their transcripts need at stride={stride}"),
+        ):
+            if some:
+                named = f"the first at {some[0].where}"
+                self._say(f"{len(some):,} {self.noun} {what}, and are left out, {named}.")
+        return Packed.from_rows(rows)
+
+    def _collate(self, rows: Sequence[Fields]) -> SoundBatch:
+        lengths = [len(row["frames"]) for row in rows]
+        frames = np.zeros((max(lengths), len(rows), self.options_.mels), np.float32)
+        for column, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            frames[:length, column] = row["frames"]
+        batch = SoundBatch(torch.from_numpy(frames), torch.tensor(lengths))
+        if "labels" not in rows[0]:
+            return batch
+        counts = [len(row["labels"]) for row in rows]
+        labels = np.zeros((len(rows), max(1, *counts)), np.int64)
+        for place, row in enumerate(rows):
+            labels[place, : counts[place]] = row["labels"]
+        least = torch.tensor([int(row["least"][0]) for row in rows])
+        return batch._replace(labels=torch.from_numpy(labels), counts=torch.tensor(counts), least=least)
+
+    def _loss(self, network: nn.Module, batch: SoundBatch) -> StepLoss:
+        scores = network(batch)
+        # A recording may have become too short for its transcript: it then counts for nothing.
+        fits = scores.lengths.cpu() >= cast("torch.Tensor", batch.least).cpu()
+        counts = cast("torch.Tensor", batch.counts).cpu() * fits
+        log_probability = ctc_log_probability(
+            scores.log_probabilities, scores.lengths, cast("torch.Tensor", batch.labels), counts
+        )
+        total = -(log_probability * fits.to(log_probability)).sum()
+        return StepLoss(total, max(1, int(counts.sum())))
+
+    # Figures
+
+    def _tables(self, rows: Packed) -> list[np.ndarray]:
+        """Of encoded examples the log-probabilities, each (S, V)."""
+
+        def answer(some: list[int]) -> Sequence[np.ndarray]:
+            return self._outputs(to_device(self._collate([rows[index] for index in some]), self.device), None)
+
+        with torch.inference_mode():
+            return answer_in_batches([n for (n,) in rows.lengths("frames")], answer)
+
+    def _quick_figures(self, examples: Sequence[Example]) -> dict[str, float]:
+        if self.options_.select_by == "loss":
+            return {}
+        outputs = [
+            text_of_labels(greedy_labels(table), self.tokenizer_) for table in self._tables(self._valid_rows)
+        ]
+        return self._score(outputs, [each.output for each in examples])
+
+    def _quick_search(self) -> str:
+        return "" if self.options_.select_by == "loss" else self._search_words(self.settings(beam=1))
+
+    def _picks_checkpoint(self) -> Figure:
+        return Figure(self.options_.select_by, higher=False)
+
+    def _search_words(self, settings: TranscriptSettings) -> str:
+        return "greedy search" if settings.beam == 1 else f"prefix search, {settings.beam} label sequences"
+
+    def _score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+        counts = count_errors(outputs, references)
+        rates = {name: float(rate) for name, rate in error_rates(counts.sum(0)).items()}
+        right = sum(one == other for one, other in zip(outputs, references, strict=True))
+        return {**rates, "transcript_accuracy": right / len(references)}
+
+    def _remarks(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+        intervals = error_intervals(count_errors(outputs, references))
+        return {"intervals": {name: [each.low, each.high] for name, each in intervals.items()}}
+
+    # Answers
+
+    def _outputs(self, batch: SoundBatch, settings: Any) -> list[np.ndarray]:
+        scores = self.network_(batch)
+        tables = scores.log_probabilities.transpose(0, 1).cpu().numpy()  # (B, S, V)
+        return [table[:length] for table, length in zip(tables, scores.lengths.tolist(), strict=True)]
+
+    def _decode(
+        self, output: np.ndarray, row: Fields, input: Any, settings: TranscriptSettings
+    ) -> dict[str, Any]:
+        if settings.beam == 1:
+            found = [tuple(greedy_labels(output))]
+        else:
+            found = [each.labels for each in prefix_search(output, settings.beam)]
+        found = found[: settings.alternatives]
+        probabilities = label_probabilities(output, found)
+        step = SHIFT * self.options_.stride
+        record: dict[str, Any] = {
+            "output": text_of_labels(found[0], self.tokenizer_),
+            "probability": probabilities[0],
+            "seconds": round(len(row["frames"]) * SHIFT, 6),
+        }
+        if settings.times:
+            words = timed_words(align(output, found[0]), self.tokenizer_)
+            record["times"] = [
+                {
+                    "word": word.word,
+                    "start": round(word.start * step, 3),
+                    "end": round(word.end * step, 3),
+                    "confidence": word.confidence,
+                }
+                for word in words
+            ]
+        if settings.alternatives > 1:
+            record["alternatives"] = [
+                {"text": text_of_labels(labels, self.tokenizer_), "probability": probability}
+                for labels, probability in zip(found, probabilities, strict=True)
+            ]
+        return record
+
+
+def label_probabilities(table: np.ndarray, sequences: Sequence[Sequence[int]]) -> list[float]:
+    """The probability of each label sequence, of log-probabilities (S, V)."""
+    labels = np.zeros((len(sequences), max(1, *map(len, sequences))), np.int64)
+    for place, each in enumerate(sequences):
+        labels[place, : len(each)] = each
+    tables = torch.from_numpy(np.asarray(table, np.float64))[:, None].expand(-1, len(labels), -1)
+    steps = torch.full((len(labels),), len(table))
+    counts = torch.tensor([len(each) for each in sequences])
+    found = ctc_log_probability(tables, steps, torch.from_numpy(labels), counts)
+    return [float(value) for value in found.exp().clamp(max=1.0)]
