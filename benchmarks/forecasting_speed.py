@@ -23,7 +23,7 @@ from gatework.data import Series, read_series
 from gatework.tasks.forecaster.backtest import forecasts_along
 from gatework.tasks.forecaster.channels import Channels, lead_of
 from gatework.tasks.forecaster.chunks import chunk_batch, chunk_places, origins_of
-from gatework.tasks.forecaster.network import ForecastBatch, ForecastNetwork, forecast_losses
+from gatework.tasks.forecaster.network import ForecastBatch, ForecastNetwork
 from gatework.tasks.forecaster.spans import until
 
 SPLIT = {"valid_from": "2017-06-26", "test_from": "2017-10-24"}
@@ -134,7 +134,7 @@ def training(hours: Path, runs: Path, cell: str) -> dict[str, Any]:
 
 
 def step(network: ForecastNetwork, batch: ForecastBatch) -> Callable[[], object]:
-    return lambda: sum(forecast_losses(network(batch), batch, network.levels)).backward()
+    return lambda: sum(network.losses(network(batch), batch).values()).backward()
 
 
 def layers(recurrent: nn.Module, segments: Tensor) -> Callable[[], object]:

@@ -71,11 +71,12 @@ def forecasts(
     """In the series' own units what states (n, D) at n places say."""
     windows = _on_device(network, channels.windows(places))
     targets = _on_device(network, channels.channel[which])
-    found = network.decode(states, windows, targets, _on_device(network, channels.ahead(which, places)))
+    ahead = _on_device(network, channels.ahead(which, places))
+    found = network.decode(states, windows, targets, ahead, _on_device(network, channels.units(places)))
     value, scale = channels.last_values(places), channels.scale[places]
     mean = value[:, None] + scale[:, None] * found.mean.double().cpu().numpy()
     quantiles = value[:, None, None] + scale[:, None, None] * found.quantiles.double().cpu().numpy()
-    return Forecast(mean, quantiles)
+    return Forecast(mean, np.maximum(np.rint(quantiles), 0) if network.counts else quantiles)
 
 
 def _on_device(network: Forecasting, array: np.ndarray) -> Tensor:

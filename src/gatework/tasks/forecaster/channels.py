@@ -188,6 +188,10 @@ class Channels:
         which = self.at(places)
         return np.where(places < self.firsts[which], self.levels[which], self.values[places])
 
+    def units(self, places: Integers) -> Singles:
+        """(n, 2) the last observed value up to each of n places, and the scale there."""
+        return np.stack([self.last_values(places), self.scale[places]], axis=1).astype(np.float32)
+
     def segments(self, which: Integers, begins: Integers, count: int, phases: int) -> Singles:
         """What the recurrent layers read: (count, phases · R, I) of R rows, phase after phase.
 

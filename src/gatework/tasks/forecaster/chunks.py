@@ -67,6 +67,7 @@ def chunk_batch(
         windows=torch.from_numpy(windows),
         targets=torch.from_numpy(channels.channel[rows]),
         ahead=torch.from_numpy(ahead),
+        units=torch.from_numpy(channels.units(places)),
         futures=torch.from_numpy(futures),
         weights=torch.from_numpy(weights.astype(np.float32)),
         first=warm_up,

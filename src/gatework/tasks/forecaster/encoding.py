@@ -142,13 +142,14 @@ class SeriesEncoding(JsonArtifact):
         several = len(self.targets) if len(self.targets) > 1 else 0
         return several + sum(max(len(values), 1) for values in self.categories)
 
-    def encode(self, series: Series, ahead: int, *, log: bool) -> ChannelSteps:
+    def encode(self, series: Series, ahead: int, *, log: bool, counts: bool = False) -> ChannelSteps:
         """A series as arrays, with what is known of `ahead` steps beyond it; with `log` its values are logarithms.
 
         Raises:
-            InputError: a target whose square is no number; with `log`, one that is not positive.
+            InputError: a target whose square is no number; with `log`, one that is not positive; with `counts`, one
+                that is no whole number from 0 on.
         """
-        values = self.targets_of(series.target, series.where, log=log)
+        values = self.targets_of(series.target, series.where, log=log, counts=counts)
         return ChannelSteps(
             values, self._known(series, ahead), self._static(series), self.first_levels(log=log)
         )
@@ -158,7 +159,7 @@ class SeriesEncoding(JsonArtifact):
         levels = np.array(self.levels or [0.0] * len(self.targets))
         return np.log(levels) if log and self.levels else levels
 
-    def targets_of(self, values: Floats, where: str, *, log: bool) -> Floats:
+    def targets_of(self, values: Floats, where: str, *, log: bool, counts: bool) -> Floats:
         """Steps (N, C) of the targets as they are forecast.
 
         Raises:
@@ -167,6 +168,12 @@ class SeriesEncoding(JsonArtifact):
         if (np.abs(values) > _LARGEST).any():
             what = f"holds {values[np.abs(values) > _LARGEST][0]:g}, too much to be squared"
             raise InputError(where, what, "Mend the value, or give the series in a larger unit.")
+        if counts:
+            refused = ~np.isnan(values) & ((values < 0) | (values != np.rint(values)))
+            if refused.any():
+                step = int(np.argwhere(refused)[0][0])
+                what = f"holds {values[refused][0]:g} at step {step + 1}, which is no whole number from 0 on"
+                raise InputError(where, what, "Choose distribution=quantiles, gaussian or student_t.")
         if not log:
             return values
         if (values <= 0).any():

@@ -8,7 +8,7 @@ forecaster", arXiv:1711.11053), and a stream goes on where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -19,8 +19,15 @@ from gatework.graph import Cell
 from gatework.layers import Linear, Recurrent
 from gatework.layers.dropout import dropout as unit_dropout
 from gatework.tasks.forecaster.channels import Layout
+from gatework.tasks.forecaster.distributions import (
+    DISTRIBUTIONS,
+    DistributionName,
+    NetworkForecast,
+    Targets,
+    Units,
+)
 
-__all__ = ["ForecastBatch", "ForecastNetwork", "NetworkForecast"]
+__all__ = ["ForecastBatch", "ForecastEnsemble", "ForecastNetwork"]
 
 POSITION = 16  # width of what the network learns of a segment's place in the horizon
 
@@ -29,33 +36,28 @@ class ForecastBatch(NamedTuple):
     """n origins, of the states that the layers reach from step `first` on: in their order, steps before rows.
 
     segments: (K, R, I). windows: (n, L). targets: (n,) which of the series' targets each is. ahead: (n, J, F).
-    futures: (n, H) less the value at the origin, over the scale there; weights: (n, H), of their errors; zero where one
-    is missing.
+    units: (n, 2) the value at the origin and the scale there. futures: (n, H) less the value, over the scale; weights:
+    (n, H), of their errors; zero where one is missing.
     """
 
     segments: Tensor
     windows: Tensor
     targets: Tensor
     ahead: Tensor
+    units: Tensor
     futures: Tensor
     weights: Tensor
     first: int
 
 
-class NetworkForecast(NamedTuple):
-    """Of n origins, less the value there and over the scale there: mean (n, H), quantiles (n, H, Q) in rising order."""
-
-    mean: Tensor
-    quantiles: Tensor
-
-
 class ForecastNetwork(nn.Module):
-    """Mean and quantiles of the next H steps.
+    """What is said of the next H steps.
 
     Args:
         cell: of the recurrent layers.
         layout: what is read and forecast.
         levels: the quantiles' levels, Q rising.
+        distribution: what is said of a step.
         hidden_size, num_layers: of the layers.
         dropout: rate on the layers' outputs and on what the horizon is made of.
         linear_path: whether a linear map of the window is added.
@@ -63,7 +65,7 @@ class ForecastNetwork(nn.Module):
 
     Attributes:
         linear: (M, H, L), or None.
-        base: (M, H, Q).
+        base: (M, H, B) what all but the first of a step's numbers are before anything is learned of a series.
         shifts: (H, Q) what is added to the quantiles in eval mode, or None.
     """
 
@@ -78,6 +80,7 @@ class ForecastNetwork(nn.Module):
         dropout: float,
         linear_path: bool,
         maps: int = 1,
+        distribution: DistributionName = "quantiles",
     ) -> None:
         super().__init__()
         self.layout, self.dropout = layout, dropout
@@ -87,16 +90,18 @@ class ForecastNetwork(nn.Module):
         self.from_state = Linear(self.recurrent.output_size, hidden_size)
         self.place = nn.Parameter(torch.randn(layout.segments_ahead, POSITION))
         self.from_ahead = Linear(layout.ahead + POSITION, hidden_size, bias=False)
-        outputs = 1 + len(levels)
-        self.output = Linear(hidden_size, layout.segment * outputs, bias=False)
+        self.distribution = DISTRIBUTIONS[distribution](levels)
+        self.output = Linear(hidden_size, layout.segment * self.distribution.outputs, bias=False)
         nn.init.zeros_(self.output.weight)
-        self.middle = min(range(len(levels)), key=lambda index: abs(levels[index] - 0.5))
         self.levels = tuple(levels)
-        # What the mean and the quantiles are before anything is learned of a series: the middle one, and logarithms of
-        # gaps outward.
-        self.base = nn.Parameter(torch.zeros(maps, layout.horizon, len(levels)))
+        self.base = nn.Parameter(torch.zeros(maps, layout.horizon, self.distribution.outputs - 1))
         self.shifts: Tensor | None = None
         self.linear = nn.Parameter(torch.zeros(maps, layout.horizon, layout.window)) if linear_path else None
+
+    @property
+    def counts(self) -> bool:
+        """Whether whole numbers from 0 on are forecast."""
+        return self.distribution.counts
 
     @property
     def layers(self) -> tuple[Recurrent, ...]:
@@ -113,17 +118,19 @@ class ForecastNetwork(nn.Module):
         with torch.no_grad():
             if self.linear is not None:
                 self.linear.copy_(weight)
-            self.base.copy_(residuals)
-            gaps = residuals.diff(dim=-1).clamp(min=1e-3)
-            gaps = gaps + torch.log(-torch.expm1(-gaps))  # the softplus of this is the gap
-            self.base[..., : self.middle] = gaps[..., : self.middle]
-            self.base[..., self.middle + 1 :] = gaps[..., self.middle :]
+            self.base.copy_(self.distribution.begin(residuals))
 
-    def forward(self, batch: ForecastBatch) -> NetworkForecast:
-        """Of the batch's origins."""
+    def forward(self, batch: ForecastBatch) -> tuple[Tensor, ...]:
+        """What the distribution says of the batch's origins."""
         states, _ = self.encode(batch.segments)
         chosen = states[batch.first :].flatten(0, 1)
-        return self.decode(chosen, batch.windows, batch.targets, batch.ahead)
+        units = units_of(batch.units, batch.windows)
+        return self._say(chosen, batch.windows, batch.targets, batch.ahead, units)
+
+    def losses(self, said: tuple[Tensor, ...], batch: ForecastBatch) -> Mapping[str, Tensor]:
+        """What is minimised, its parts by name, summed over the batch's futures that are there."""
+        units = units_of(batch.units, batch.windows)
+        return self.distribution.losses(said, Targets(batch.futures, batch.weights), units)
 
     def encode(
         self, segments: Tensor, state: Any = None, lengths: Tensor | None = None
@@ -132,8 +139,17 @@ class ForecastNetwork(nn.Module):
         output, final = self.recurrent(segments, state, lengths=lengths)
         return output["output"] if isinstance(output, dict) else output, final
 
-    def decode(self, states: Tensor, windows: Tensor, targets: Tensor, ahead: Tensor) -> NetworkForecast:
+    def decode(
+        self, states: Tensor, windows: Tensor, targets: Tensor, ahead: Tensor, units: Tensor
+    ) -> NetworkForecast:
         """From states (n, D) and what is known at their steps the forecast."""
+        given = units_of(units, windows)
+        said = self._say(states, windows, targets, ahead, given)
+        return self._shifted(self.distribution.forecast(said, given))
+
+    def _say(
+        self, states: Tensor, windows: Tensor, targets: Tensor, ahead: Tensor, units: Units
+    ) -> tuple[Tensor, ...]:
         count, layout = len(states), self.layout
         place = self.place.expand(count, -1, -1)
         known = self.from_ahead(torch.cat([place, ahead], -1) if layout.ahead else place)
@@ -142,10 +158,10 @@ class ForecastNetwork(nn.Module):
         found = self.output(unit_dropout(hidden, self.dropout, self.training))
         found = found.unflatten(-1, (layout.segment, -1)).flatten(1, 2)[:, : layout.horizon]
         own = targets if len(self.base) > 1 else torch.zeros_like(targets)
-        mean, around = found[..., 0], found[..., 1:] + self.base[own]
+        mean, others = found[..., 0], found[..., 1:] + self.base[own]
         if self.linear is not None:
             mean = mean + self._line(windows, own)
-        return NetworkForecast(mean, self._quantiles(mean, around))
+        return self.distribution.read(mean, others, units)
 
     def _line(self, windows: Tensor, own: Tensor) -> Tensor:
         """(n, H) what the linear map of each of n windows, of number `own` (n,), says."""
@@ -157,17 +173,15 @@ class ForecastNetwork(nn.Module):
         parts = [F.linear(rows, map) for rows, map in zip(windows[order].split(counts), maps, strict=True)]
         return torch.cat(parts)[order.argsort()]
 
-    def _quantiles(self, mean: Tensor, around: Tensor) -> Tensor:
-        """(n, H, Q) in rising order whatever `around` (n, H, Q) is: gaps are positive."""
-        below, above = around[..., : self.middle], around[..., self.middle + 1 :]
-        middle = mean[..., None] + around[..., self.middle : self.middle + 1]
-        down = F.softplus(below).flip(-1).cumsum(-1).flip(-1)
-        found = torch.cat([middle - down, middle, middle + F.softplus(above).cumsum(-1)], -1)
+    def _shifted(self, found: NetworkForecast) -> NetworkForecast:
+        """In eval mode with the quantiles moved by the shifts, in rising order."""
         if self.training or self.shifts is None:
             return found
-        shifted = found + self.shifts.to(found)
-        low = shifted[..., : self.middle + 1].flip(-1).cummin(-1).values.flip(-1)
-        return torch.cat([low, shifted[..., self.middle :].cummax(-1).values[..., 1:]], -1)
+        middle = self.distribution.middle
+        shifted = found.quantiles + self.shifts.to(found.quantiles)
+        low = shifted[..., : middle + 1].flip(-1).cummin(-1).values.flip(-1)
+        high = shifted[..., middle:].cummax(-1).values[..., 1:]
+        return NetworkForecast(found.mean, torch.cat([low, high], -1))
 
 
 class ForecastEnsemble(nn.Module):
@@ -176,6 +190,7 @@ class ForecastEnsemble(nn.Module):
     def __init__(self, networks: Sequence[ForecastNetwork]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
+        self.counts = any(network.counts for network in networks)
         self.sizes = [network.recurrent.output_size for network in networks]
 
     @property
@@ -194,23 +209,19 @@ class ForecastEnsemble(nn.Module):
         ]
         return torch.cat([states for states, _ in each], -1), tuple(final for _, final in each)
 
-    def decode(self, states: Tensor, windows: Tensor, targets: Tensor, ahead: Tensor) -> NetworkForecast:
+    def decode(
+        self, states: Tensor, windows: Tensor, targets: Tensor, ahead: Tensor, units: Tensor
+    ) -> NetworkForecast:
         """As `ForecastNetwork.decode`."""
         each = [
-            cast("ForecastNetwork", network).decode(own, windows, targets, ahead)
+            cast("ForecastNetwork", network).decode(own, windows, targets, ahead, units)
             for network, own in zip(self.networks, states.split(self.sizes, -1), strict=True)
         ]
         means, quantiles = zip(*each, strict=True)
         return NetworkForecast(torch.stack(means).mean(0), torch.stack(quantiles).mean(0))
 
 
-def forecast_losses(
-    forecast: NetworkForecast, batch: ForecastBatch, levels: Sequence[float]
-) -> tuple[Tensor, Tensor]:
-    """Summed over the futures that are there: the squared weighted errors of the mean, and the weighted mean pinball
-    loss of the quantiles (Koenker & Bassett 1978)."""
-    squares = ((forecast.mean - batch.futures) * batch.weights).square()
-    errors = batch.futures[..., None] - forecast.quantiles
-    level = torch.tensor(levels, device=errors.device)
-    pinball = torch.maximum(level * errors, (level - 1) * errors).mean(-1) * batch.weights
-    return squares.sum(), pinball.sum()
+def units_of(units: Tensor, windows: Tensor) -> Units:
+    """Of n origins, from the value and the scale there, (n, 2), and the windows, (n, L)."""
+    value, scale = units.unsqueeze(1).unbind(-1)
+    return Units(value, scale, value + scale * windows.mean(-1, keepdim=True))

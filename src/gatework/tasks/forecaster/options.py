@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, RootModel
+from pydantic import AfterValidator, BaseModel, Field, RootModel, model_validator
 
 from gatework.errors import InputError
 from gatework.metrics.forecast import LEVELS
+from gatework.tasks.forecaster.distributions import DistributionName
 from gatework.tasks.forecaster.scaling import Scaling
 from gatework.tasks.options import MOST_LAYERS, MOST_UNITS, CellOption, PredictionSettings, TaskOptions
 from gatework.training.options import FollowsData, Inherited
@@ -91,6 +92,11 @@ class ForecasterOptions(TaskOptions):
     levels: Inherited[Annotated[tuple[float, ...], AfterValidator(_check_levels)]] = Field(
         LEVELS, description="levels of the quantiles"
     )
+    distribution: Inherited[DistributionName] = Field(
+        "quantiles",
+        description="what is said of a step: quantiles, by the pinball loss; or by likelihood gaussian, student_t, or "
+        "for counts negative_binomial",
+    )
     dropout: float = Field(0.5, ge=0, lt=1, description="of states, and of what the horizon is made of")
     linear_rate: float = Field(
         0.1,
@@ -126,6 +132,17 @@ class ForecasterOptions(TaskOptions):
             what = f"is {horizon:,}, and this run forecasts {self.horizon:,} steps"
             raise InputError("setting horizon", what, "Give no more, or train with a longer horizon.")
         return horizon or self.horizon
+
+    @property
+    def read_as(self) -> dict[str, bool]:
+        """How `SeriesEncoding` reads targets: as logarithms, as counts."""
+        return {"log": self.transform == "log", "counts": self.distribution == "negative_binomial"}
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        if self.distribution == "negative_binomial" and self.transform == "log":
+            raise ValueError("distribution=negative_binomial is of counts: leave out transform=log")
+        return self
 
     @property
     def step_tokens(self) -> int:

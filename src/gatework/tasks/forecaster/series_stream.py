@@ -115,8 +115,8 @@ class SeriesStream:
         if len(passed) > 1:
             what = f"is {min(passed)} steps after the last one of one series, and {max(passed)} of another"
             raise InputError("step", what, "Follow series of different times by a stream each.")
-        log = self._options.transform == "log"
-        values = np.concatenate([self._encoding.targets_of(step.values, "step", log=log) for step in steps])
+        as_read = self._options.read_as
+        values = np.concatenate([self._encoding.targets_of(step.values, "step", **as_read) for step in steps])
         covariates = np.stack([step.covariates for step in steps])
         for _ in range(passed.pop() - 1):
             self._append(np.full_like(values, np.nan), np.full_like(covariates, np.nan), None)

@@ -35,12 +35,7 @@ from gatework.tasks.forecaster.line_up import (
     training_windows,
     windows_of,
 )
-from gatework.tasks.forecaster.network import (
-    ForecastBatch,
-    ForecastEnsemble,
-    ForecastNetwork,
-    forecast_losses,
-)
+from gatework.tasks.forecaster.network import ForecastBatch, ForecastEnsemble, ForecastNetwork
 from gatework.tasks.forecaster.options import (
     EvaluationSettings,
     ForecasterOptions,
@@ -184,10 +179,10 @@ class Forecaster(Task):
         )
 
     def _channels(self, series: Sequence[Series]) -> Channels:
-        layout, log = self._layout, self.options_.transform == "log"
+        layout, read_as = self._layout, self.options_.read_as
         origins = origins_of(layout.warm_up, layout.segment)
         ahead = layout.segments_ahead * layout.segment
-        encoded = [self.encoding_.encode(one, ahead, log=log) for one in series]
+        encoded = [self.encoding_.encode(one, ahead, **read_as) for one in series]
         lead, tail = lead_of(layout, layout.warm_up), origins + ahead + layout.segment
         return Channels(encoded, layout, lead=lead, tail=tail)
 
@@ -293,9 +288,10 @@ class Forecaster(Task):
 
     def _loss(self, model: nn.Module, batch: ForecastBatch) -> StepLoss:
         network = cast("ForecastNetwork", self.network_)
-        squares, pinball = forecast_losses(model(batch), batch, network.levels)
-        parts = {"squares": squares.detach(), "pinball": pinball.detach()}
-        return StepLoss(squares + pinball, max(1, int(batch.weights.count_nonzero())), parts=parts)
+        parts = network.losses(model(batch), batch)
+        said = {name: part.detach() for name, part in parts.items()}
+        total = torch.stack(list(parts.values())).sum()
+        return StepLoss(total, max(1, int(batch.weights.count_nonzero())), parts=said)
 
     def _quick_figures(self) -> dict[str, float]:
         origins = self._valid_origins.thinned(VALIDATED)
@@ -309,8 +305,8 @@ class Forecaster(Task):
         conformal = keep.renew(CONFORMAL, Conformal, self._shifts)
         if conformal.shifts:
             shifts = np.array(conformal.shifts)
-            if shifts.shape != network.base.shape[1:]:
-                what = f"shifts {shifts.shape[0]} steps, and {network.base.shape[1]} are forecast"
+            if shifts.shape != (self.options_.horizon, len(self.options_.levels)):
+                what = f"shifts {shifts.shape[0]} steps, and {self.options_.horizon} are forecast"
                 raise RunError(f"{keep.where}/{CONFORMAL}", what, "Restore the file from a copy.")
             network.shifts = torch.from_numpy(shifts).float()
 
