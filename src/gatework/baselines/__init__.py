@@ -8,6 +8,7 @@ from gatework.baselines.linear_text import LinearText
 from gatework.baselines.perceptron import AveragedPerceptron
 from gatework.baselines.ridge_window import RidgeWindow
 from gatework.baselines.series import Drift, LastValue, SeasonalNaive, SeriesBaseline
+from gatework.baselines.time_warping import TimeWarping
 from gatework.baselines.volatility import EwmaVolatility, RollingQuantile
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "RollingQuantile",
     "SeasonalNaive",
     "SeriesBaseline",
+    "TimeWarping",
 ]
