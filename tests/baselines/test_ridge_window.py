@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 
 from gatework.baselines import RidgeWindow
 from gatework.baselines.ridge_window import PENALTIES
-from gatework.baselines.windows import filled, last_known
+from gatework.baselines.windows import filled, interpolated, last_known
 from gatework.errors import InputError
 from gatework.metrics.forecast import LEVELS
 from tests.tolerances import GRADIENTS, MINIMA, TOTALS
@@ -131,6 +131,18 @@ def test_of_many_windows_a_sample_is_taken(monkeypatch: pytest.MonkeyPatch) -> N
     assert np.array_equal(RidgeWindow().fit(history, future).weight_, some.weight_)
 
 
+def test_a_gap_is_bridged() -> None:
+    nan = np.nan
+    window = np.array([[nan, 1.0, nan, nan, 7.0, nan], [nan] * 6, [2.0, nan, 0.0, 1.0, nan, nan]])
+    expected = [[9, 1, 3, 5, 7, 7], [9] * 6, [2, 1, 0, 1, 1, 1]]
+    assert interpolated(window, np.full(3, 9.0)).tolist() == expected
+    ridge = RidgeWindow(between=True).fit(*windows(7, 2, 100))
+    whole = np.arange(1.0, 1 + len(ridge.weight_))[None]
+    holed_one = np.where(np.isin(whole, (2, 3, whole[0, -1])), nan, whole)
+    whole[0, -1] -= 1  # nothing is known after it
+    assert np.array_equal(ridge.forecast(holed_one).mean, ridge.forecast(whole).mean)
+
+
 def fitted() -> RidgeWindow:
     return RidgeWindow().fit(*windows(7, 2, 100))
 
@@ -147,8 +159,12 @@ def test_its_arrays_give_it_back() -> None:
 def test_what_is_no_rival_is_refused() -> None:
     arrays = fitted().to_arrays()
     for name, array in arrays.items():
-        with pytest.raises(ValueError, match="lacks"):
-            RidgeWindow.from_arrays({key: value for key, value in arrays.items() if key != name})
+        others = {key: value for key, value in arrays.items() if key != name}
+        if name == "between":  # which older rivals lack
+            assert not RidgeWindow.from_arrays(others).between
+        else:
+            with pytest.raises(ValueError, match="lacks"):
+                RidgeWindow.from_arrays(others)
         damaged = array.copy()
         damaged.flat[0] = np.nan
         wrongs = [damaged, array[None], array[:0], np.zeros((), np.float64), array.astype(np.int64)]

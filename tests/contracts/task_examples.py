@@ -170,6 +170,7 @@ EXAMPLES: dict[str, TaskExample] = {
             wave("n", 2, 9),
         ],
         options={
+            "cell": "gru_d",  # which reads masks and gaps beside its input
             "horizon": 3,
             "season": 4,
             "window": 6,

@@ -42,6 +42,9 @@ class RidgeMaps(Rival):
 
     Attributes:
         maps_: one, or one a target.
+
+    Args:
+        between: as of `RidgeWindow`.
     """
 
     name: ClassVar[str] = "ridge"
@@ -49,6 +52,9 @@ class RidgeMaps(Rival):
     most: ClassVar[int] = sys.maxsize  # each takes a sample of many
 
     maps_: tuple[RidgeWindow, ...]
+
+    def __init__(self, between: bool = False) -> None:
+        self.between = between
 
     def fit(
         self,
@@ -73,7 +79,7 @@ class RidgeMaps(Rival):
         """
         history, future = np.asarray(history, np.float64), np.asarray(future, np.float64)
         weights = np.ones(len(history)) if weights is None else weights
-        common = _fitted(history, future, levels, weights, later)
+        common = _fitted(RidgeWindow(self.between), history, future, levels, weights, later)
         self.maps_ = (common,)
         if targets is None or later is None or not targets.any():
             return self
@@ -120,11 +126,16 @@ class RidgeMaps(Rival):
 
 
 def _fitted(
-    history: Array, future: Array, levels: Sequence[float], weights: Array, later: WeightedWindows | None
+    ridge: RidgeWindow,
+    history: Array,
+    future: Array,
+    levels: Sequence[float],
+    weights: Array,
+    later: WeightedWindows | None,
 ) -> RidgeWindow:
-    """A ridge whose squared errors are weighted; its residuals are not."""
+    """The ridge, whose squared errors are weighted; its residuals are not."""
     column = weights[:, None]
-    found = RidgeWindow().fit(
+    found = ridge.fit(
         history * column, future * column, levels, later=None if later is None else later.weighted()
     )
     found.level_ = float(np.nanmean(future))
@@ -143,7 +154,7 @@ def _with_own(
 ) -> RidgeWindow:
     """The common ridge of all targets with one of what it leaves of this target; or the common one as it is."""
     left = later._replace(future=later.future - common.moves(later.history))
-    own = _fitted(history, future - common.moves(history), levels, weights, left)
+    own = _fitted(RidgeWindow(common.between), history, future - common.moves(history), levels, weights, left)
     square = later.weights[:, None] ** 2
     errors = [
         np.nansum(square * (left.future - mean) ** 2)

@@ -17,6 +17,7 @@ from gatework.baselines.windows import (
     check_levels,
     checked_windows,
     filled,
+    interpolated,
     last_known,
     residual_quantiles,
     sample,
@@ -41,6 +42,9 @@ class RidgeWindow(SeriesBaseline, Rival):
     """Ridge regression from the window less its last known value to the future less it, all steps at once, without an
     intercept. A missing value of a window is the one before it, or the last one where there is none before.
 
+    Args:
+        between: a missing value stands on the line between the known ones around it, if there are two.
+
     The penalty is the one with the least squared error on later windows; the quantiles are the mean and those of the
     residuals of the later windows, by step ahead.
 
@@ -59,6 +63,9 @@ class RidgeWindow(SeriesBaseline, Rival):
     penalty_: float
     residuals_: Floats
     level_: float
+
+    def __init__(self, between: bool = False) -> None:
+        self.between = between
 
     def fit(
         self,
@@ -107,7 +114,7 @@ class RidgeWindow(SeriesBaseline, Rival):
 
     def moves(self, history: Any) -> Floats:
         """(O, H) the means less the last known value of each window."""
-        return _steps(history, last_known(history, self.level_)) @ self.weight_
+        return self._steps(history, last_known(history, self.level_)) @ self.weight_
 
     def to_arrays(self) -> dict[str, Array]:
         """All that was learned, in float64."""
@@ -117,6 +124,7 @@ class RidgeWindow(SeriesBaseline, Rival):
             "levels": self.levels_,
             "residuals": self.residuals_,
             "level": np.array([self.level_]),
+            "between": np.array([float(self.between)]),
         }
 
     @classmethod
@@ -126,7 +134,7 @@ class RidgeWindow(SeriesBaseline, Rival):
         Raises:
             ValueError: the arrays are something else.
         """
-        rival = cls()
+        rival, between = cls(), arrays.get("between", np.zeros(1))  # rivals kept before there were two ways
         try:
             rival.weight_, residuals, levels = (arrays[name] for name in ("weight", "residuals", "levels"))
             penalty, level = arrays["penalty"], arrays["level"]
@@ -140,15 +148,20 @@ class RidgeWindow(SeriesBaseline, Rival):
         check_rising(residuals, len(levels))
         length = len(rival.weight_) if rival.weight_.ndim else 0
         check_finite(rival.weight_, (max(1, length), len(residuals)), "weights")
-        for one in (penalty, level):
-            check_finite(one, (1,), "penalty and level")
-        rival.penalty_, rival.level_ = float(penalty[0]), float(level[0])
+        for one in (penalty, level, between):
+            check_finite(one, (1,), "penalty, level and way between")
+        rival.penalty_, rival.level_, rival.between = float(penalty[0]), float(level[0]), bool(between[0])
         return rival
 
     def _differences(self, history: Floats, future: Floats) -> tuple[Floats, Floats]:
         """Windows and futures less each window's last known value."""
         last = last_known(history, self.level_)
-        return _steps(history, last), future - last[:, None]
+        return self._steps(history, last), future - last[:, None]
+
+    def _steps(self, history: Floats, last: Floats) -> Floats:
+        """(O, L) windows without gaps, less each one's last known value (O,)."""
+        whole = interpolated(history, last) if self.between else filled(history, last)
+        return whole - last[:, None]
 
     def _choose(
         self, inputs: Floats, targets: Floats, held: tuple[Floats, Floats], penalties: Sequence[float]
@@ -172,11 +185,6 @@ class RidgeWindow(SeriesBaseline, Rival):
                 self.weight_, self.penalty_, least = weight, penalty, error
         if np.isnan(targets).any():
             self.weight_ = solution(self.penalty_, self.weight_, _ROUNDS)
-
-
-def _steps(history: Floats, last: Floats) -> Floats:
-    """(O, L) windows without gaps, less each one's last known value (O,)."""
-    return filled(history, last) - last[:, None]
 
 
 def _solution(factor: torch.Tensor, inputs: Floats, targets: Floats, start: Floats, rounds: int) -> Floats:

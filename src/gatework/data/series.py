@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -105,7 +106,22 @@ class SeriesData(SeriesNames):
                 where = f" in {affected:,} of {len(counts):,} series" if len(counts) > 1 else ""
                 worst = f", most in {self.series[most].name!r} ({counts[most]:,})" if affected > 1 else ""
                 parts.append(f"{total:,} of {every:,} {word} are missing{where}{worst}")
-        return "; ".join(parts) + "." if parts else ""
+        parts += self._distance_words()
+        words = "; ".join(parts)
+        return f"{words[0].upper()}{words[1:]}." if parts else ""
+
+    def _distance_words(self) -> list[str]:
+        """Of irregular times how far apart they are."""
+        if self.frequency is None or self.frequency.kind != "irregular":
+            return []
+        found = [np.diff(one.times.astype(np.int64)) for one in self.series if one.times is not None]
+        distances = np.concatenate(found) if found else np.empty(0, np.int64)
+        if not len(distances):
+            return []
+        least, middle, most = (
+            timedelta(microseconds=float(of(distances))) for of in (np.min, np.median, np.max)
+        )
+        return [f"the times are {least} to {most} apart, {middle} in the middle"]
 
 
 def check_known(series: Series, horizon: int, names: SeriesNames) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gatework.baselines.windows import filled
-from gatework.tasks.forecaster.scaling import Scaling, scales
+from gatework.tasks.forecaster.scaling import Scaling, gaps, scales
 
 __all__ = ["ChannelSteps", "Channels", "Layout", "lead_of"]
 
@@ -33,9 +33,12 @@ class Layout(NamedTuple):
         horizon: H, the steps that are forecast at once.
         season: m, the steps of a season.
         masked: whether it is read which values were missing.
+        gaps: whether it is read how long ago values were observed, and missing ones stand on the line between those
+            around them. Runs without it read the last value before.
         past: P, covariates known up to now.
         future: K, covariates known beforehand.
         calendar: A, features of a time.
+        timed: whether the times of steps to come are known, as irregular ones are not.
         static: G, features of a channel.
         scaling: what values are divided by.
     """
@@ -45,22 +48,24 @@ class Layout(NamedTuple):
     horizon: int
     season: int
     masked: bool = False
+    gaps: bool = False
     past: int = 0
     future: int = 0
     calendar: int = 0
+    timed: bool = True
     static: int = 0
     scaling: Scaling = "rolling"
 
     @property
     def read(self) -> int:
-        """I, the numbers that the recurrent layers read of a segment."""
-        values = self.segment * (2 if self.masked else 1) + 1
+        """The numbers that are read of a segment."""
+        values = self.segment * (1 + self.masked + self.gaps) + 1
         return values + self.segment * (self.past + self.future) + self.calendar + self.static
 
     @property
     def ahead(self) -> int:
         """F, what is known beforehand of a segment of the horizon."""
-        return self.segment * self.future + self.calendar + self.static
+        return self.segment * self.future + self.calendar * self.timed + self.static
 
     @property
     def segments_ahead(self) -> int:
@@ -78,21 +83,23 @@ class ChannelSteps(NamedTuple):
 
     values: (N, C), NaN where missing. known: (N + X, P + K + A) float32 covariates, those of the past first and zero
     after N, and features of the times, X >= 0 steps beyond the values. static: (C, G) float32. levels: (C,) what the
-    values are taken for before the first that is observed.
+    values are taken for before the first that is observed. clock: (N,) the times of the steps, in usual distances.
     """
 
     values: Floats
     known: Singles
     static: Singles
     levels: Floats
+    clock: Floats
 
 
 class Channels:
     """N channels. A place is an index into `values`: a channel's steps stand at places begins[i] … ends[i] - 1. Before
     them `lead` places stand, after them `tail`, as if nothing had been observed there.
 
-    A missing value is the last one before it. Before the first observed value, which later steps alone may know, that
-    one stands, so that they find no jump there; `last_values` is what a step itself knows.
+    A missing value is the last one before it; a later step that knows the next one too may read it on the line between
+    them (`Layout.gaps`). Before the first observed value, which later steps alone know, that one stands, so that they
+    find no jump there; `last_values` is what a step itself knows.
 
     Args:
         series: the series; channel i is a target of one of them.
@@ -104,6 +111,9 @@ class Channels:
         begins, ends: (N,) places. firsts: (N,) those of the first observed values; where there is none, the end.
         levels: (N,) what is taken for a channel's value before them.
         series: (N,) the series of each channel; channel: (N,) its target there.
+        between: (S,) the values, missing ones on the line between their neighbours; last: (S,) the place of the last
+            observed value up to each; gap: (S,) the logarithm of each value's gap (`CellInputs`); clock: (S,) the times
+            of the steps, in usual distances; with `Layout.gaps`.
         typical: (N,) the root mean square of each channel's scale.
         static: (N, G).
         known: (V, P + K + A); `shift` (N,) is what is added to a place for the row there.
@@ -125,8 +135,13 @@ class Channels:
         self.observed = np.zeros(total, bool)
         self.firsts = self.ends.copy()
         self.levels = np.concatenate([one.levels for one in series] or [np.empty(0)])
+        read = total if layout.gaps else 0
+        self.between, self.last, self.gap = np.empty(read), np.arange(read), np.zeros(read, np.float32)
+        self.clock = np.zeros(read)
         for index, (one, target) in enumerate(zip(self.series, self.channel, strict=True)):
             self._lay(index, series[int(one)].values[:, target])
+            if layout.gaps:
+                self._lay_gaps(index, series[int(one)].clock)
         self.static = np.concatenate(
             [one.static for one in series] or [np.empty((0, layout.static), np.float32)]
         )
@@ -147,6 +162,20 @@ class Channels:
         self.observed[begin:end] = observed
         self.values[own] = np.pad(values, padding, mode="edge") if len(values) else 0.0
         self.scale[own] = np.pad(scale, padding, mode="edge") if len(values) else 1.0
+
+    def _lay_gaps(self, index: int, clock: Floats) -> None:
+        begin, end = int(self.begins[index]), int(self.ends[index])
+        own, steps = slice(begin - self.lead, end + self.tail), slice(begin, end)
+        known = self.observed[steps]
+        self.between[own], self.clock[steps] = self.values[own], clock
+        if not known.any():
+            return
+        places = np.arange(end - begin)
+        self.between[steps] = np.interp(clock, clock[known], self.values[steps][known])
+        last = np.maximum.accumulate(np.where(known, places, -1))
+        self.last[steps] = begin + last
+        self.last[end : end + self.tail] = self.last[end - 1]
+        self.gap[steps] = np.log(gaps(clock, known, self.layout.segment))
 
     def _lay_known(self, series: Sequence[ChannelSteps]) -> None:
         """One table of the series' covariates, with the rows of `lead` and `tail` like those of the channels."""
@@ -193,11 +222,12 @@ class Channels:
         return np.stack([self.last_values(places), self.scale[places]], axis=1).astype(np.float32)
 
     def segments(self, which: Integers, begins: Integers, count: int, phases: int) -> Singles:
-        """What the recurrent layers read: (count, phases · R, I) of R rows, phase after phase.
+        """What the recurrent layers read: (count, phases · R, `Layout.read`) of R rows, phase after phase.
 
         Row r of phase p reads the segments of s steps that begin at place begins[r] + p + k s, k = 0 … count - 1: the
         values less the segment's last one, and how far that is from the segment's before, both over the scale at the
-        segment's end; which were observed; the covariates of the segment's steps; features of its last time.
+        segment's end; which were observed, and how long ago; the covariates of the segment's steps; features of its
+        last time.
 
         Args:
             which: (R,) channels. begins: (R,) places.
@@ -208,12 +238,12 @@ class Channels:
             ends = ends[:, ::size]
         ends = np.minimum(ends.reshape(len(begins), count, phases), len(self.values) - 1).transpose(1, 2, 0)
         last, scale = self.values[ends], self.scale[ends]
-        found: list[npt.NDArray[Any]] = [
-            (_before(self.values, ends, size) - last[..., None]) / scale[..., None],
-            ((last - self.values[ends - size]) / scale)[..., None],
-        ]
+        read = (self._values_up_to(ends, size + 1) - last[..., None]) / scale[..., None]
+        found: list[npt.NDArray[Any]] = [read[..., 1:], -read[..., :1]]
         if layout.masked:
             found.append(_before(self.observed, ends, size))
+        if layout.gaps:
+            found.append(_before(self.gap, ends, size))
         if self.shift is not None:
             rows = np.clip(ends + self.shift[which], size - 1, len(self.known) - 1)
             given = layout.past + layout.future
@@ -229,8 +259,18 @@ class Channels:
 
     def windows(self, places: Integers) -> Singles:
         """(n, L) the values up to each of n places less the value there, over its scale."""
-        steps = _before(self.values, places, self.layout.window) - self.values[places, None]
+        steps = self._values_up_to(places, self.layout.window) - self.values[places, None]
         return np.clip(steps / self.scale[places, None], -_FARTHEST, _FARTHEST).astype(np.float32)
+
+    def _values_up_to(self, ends: Integers, count: int) -> Floats:
+        """(…, count) the values up to each of some places, as they are known there."""
+        if not self.layout.gaps:
+            return _before(self.values, ends, count)
+        found = _before(self.between, ends, count)
+        late = ~self.observed[ends]  # the next value is not known there
+        after = ends[late][:, None] + np.arange(1 - count, 1) > self.last[ends[late]][:, None]
+        found[late] = np.where(after, self.values[ends[late]][:, None], found[late])
+        return found
 
     def ahead(self, which: Integers, places: Integers) -> Singles:
         """(n, J, F) what is known beforehand of the segments after each of n places, of the channels `which` (n,)."""
@@ -246,7 +286,8 @@ class Channels:
                     given = given.copy()
                     given[:, -1, size - beyond :] = 0
                 found.append(given.reshape(*rows.shape, layout.future * size))
-            found.append(self.known[rows, layout.past + layout.future :])
+            if layout.timed:
+                found.append(self.known[rows, layout.past + layout.future :])
         if layout.static:
             found.append(np.broadcast_to(self.static[which][:, None], (*ends.shape, layout.static)))
         if not found:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Annotated, Self, cast
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from gatework.data import (
     Frequency,
@@ -40,6 +40,8 @@ class SeriesEncoding(JsonArtifact):
         targets, past, future, static: names, in the order of the arrays' columns.
         frequency: the step of the times, as text; empty: steps are numbered.
         masked: whether a value of the training data is missing.
+        gaps: whether gaps are read: of missing values, and of irregular times.
+        distance: microseconds between irregular times, in the middle; 0: steps are counted.
         levels: of each target its mean in the training data, taken for the value of a series that has none yet; of runs
             without: zeros.
         means, deviations: (P + K,) of the covariates in the training data.
@@ -56,6 +58,8 @@ class SeriesEncoding(JsonArtifact):
     static: tuple[str, ...] = ()
     frequency: str = ""
     masked: bool = False
+    gaps: bool = False
+    distance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
     levels: tuple[FiniteFloat, ...] = ()
     means: tuple[FiniteFloat, ...] = ()
     deviations: tuple[FiniteFloat, ...] = ()
@@ -94,6 +98,9 @@ class SeriesEncoding(JsonArtifact):
             _means(np.array(values, np.float64)[:, None]) if number else ((0.0,), (1.0,))
             for values, number in zip(statics, numbers, strict=True)
         ]
+        masked = any(bool(np.isnan(one.target).any()) for one in train)
+        irregular = data.frequency is not None and data.frequency.kind == "irregular"
+        distance = _middle_distance(train) if irregular else 0.0
         return cls(
             count=len(train),
             steps=sum(len(one.target) for one in train),
@@ -102,7 +109,9 @@ class SeriesEncoding(JsonArtifact):
             future=data.future,
             static=data.static,
             frequency="" if data.frequency is None else str(data.frequency),
-            masked=any(bool(np.isnan(one.target).any()) for one in train),
+            masked=masked,
+            gaps=masked or distance > 0,
+            distance=distance,
             levels=_means(np.concatenate([one.target for one in train]))[0],
             means=means,
             deviations=deviations,
@@ -129,7 +138,7 @@ class SeriesEncoding(JsonArtifact):
     @property
     def season(self) -> int:
         """The steps of a season, by the frequency."""
-        return 1 if self.step is None else season_length(self.step)
+        return 1 if self.step is None or self.distance else season_length(self.step)
 
     @property
     def calendar_size(self) -> int:
@@ -150,9 +159,10 @@ class SeriesEncoding(JsonArtifact):
                 that is no whole number from 0 on.
         """
         values = self.targets_of(series.target, series.where, log=log, counts=counts)
-        return ChannelSteps(
-            values, self._known(series, ahead), self._static(series), self.first_levels(log=log)
-        )
+        counted = not self.distance or series.times is None
+        clock = np.arange(float(len(values))) if counted else self.clock_of(cast("Times", series.times))
+        levels = self.first_levels(log=log)
+        return ChannelSteps(values, self._known(series, ahead), self._static(series), levels, clock)
 
     def first_levels(self, *, log: bool) -> Floats:
         """(C,) what the targets are taken for before their first observed value, as they are forecast."""
@@ -187,6 +197,10 @@ class SeriesEncoding(JsonArtifact):
         if not table.shape[1]:
             return np.zeros(table.shape, np.float32)
         return np.nan_to_num((table - self.means) / self.deviations).astype(np.float32)
+
+    def clock_of(self, times: Times) -> Floats:
+        """Irregular times (N,), in usual distances."""
+        return times.astype("datetime64[us]").astype(np.float64) / self.distance
 
     def times_after(self, series: Series, count: int) -> Times | None:
         """(count,) the times of the steps after a series' last; None where steps are numbered."""
@@ -231,6 +245,13 @@ def _cycles(data: SeriesData, train: Sequence[Series]) -> tuple[str, ...]:
         return ()
     span = max(own[-1] for own in times) - min(own[0] for own in times)
     return calendar_cycles(data.frequency, span)
+
+
+def _middle_distance(train: Sequence[Series]) -> float:
+    """The median of the microseconds between neighbouring times of the training parts; 1 where there are none."""
+    found = [np.diff(one.times.astype(np.float64)) for one in train if one.times is not None]
+    every = np.concatenate(found or [np.empty(0)])
+    return float(np.median(every)) if len(every) else 1.0
 
 
 def _means(rows: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:

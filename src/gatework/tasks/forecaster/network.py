@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from gatework.graph import Cell
 from gatework.layers import Linear, Recurrent
 from gatework.layers.dropout import dropout as unit_dropout
+from gatework.tasks.forecaster.cell_inputs import CellInputs
 from gatework.tasks.forecaster.channels import Layout
 from gatework.tasks.forecaster.distributions import (
     DISTRIBUTIONS,
@@ -84,8 +85,9 @@ class ForecastNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.layout, self.dropout = layout, dropout
+        self._inputs = CellInputs(cell, layout)
         self.recurrent = Recurrent(
-            cell, layout.read, hidden_size, num_layers, dropout=dropout if num_layers > 1 else 0.0
+            cell, self._inputs.size, hidden_size, num_layers, dropout=dropout if num_layers > 1 else 0.0
         )
         self.from_state = Linear(self.recurrent.output_size, hidden_size)
         self.place = nn.Parameter(torch.randn(layout.segments_ahead, POSITION))
@@ -107,6 +109,11 @@ class ForecastNetwork(nn.Module):
     def layers(self) -> tuple[Recurrent, ...]:
         """The recurrent layers."""
         return (self.recurrent,)
+
+    @property
+    def cell_inputs(self) -> tuple[CellInputs, ...]:
+        """What the layers' cell reads of a segment."""
+        return (self._inputs,)
 
     def begin_as(self, weight: Tensor, residuals: Tensor) -> None:
         """Begin as a linear forecast and its errors' quantiles.
@@ -135,8 +142,9 @@ class ForecastNetwork(nn.Module):
     def encode(
         self, segments: Tensor, state: Any = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Any]:
-        """The states after each segment, (K, R, D), of segments (K, R, I), and what the layers go on from."""
-        output, final = self.recurrent(segments, state, lengths=lengths)
+        """The states after each segment, (K, R, D), of segments (K, R, `Layout.read`), and the layers' final state."""
+        read, further = self._inputs.of(segments)
+        output, final = self.recurrent(read, state, lengths=lengths, inputs=further)
         return output["output"] if isinstance(output, dict) else output, final
 
     def decode(
@@ -197,6 +205,11 @@ class ForecastEnsemble(nn.Module):
     def layers(self) -> tuple[Recurrent, ...]:
         """The recurrent layers of each network."""
         return tuple(cast("ForecastNetwork", network).recurrent for network in self.networks)
+
+    @property
+    def cell_inputs(self) -> tuple[CellInputs, ...]:
+        """What the cell of each network's layers reads of a segment."""
+        return tuple(cast("ForecastNetwork", network)._inputs for network in self.networks)
 
     def encode(
         self, segments: Tensor, state: Sequence[object] | None = None, lengths: Tensor | None = None

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from gatework.layers import Recurrent
 from gatework.tasks.forecaster.backtest import Forecasting
+from gatework.tasks.forecaster.cell_inputs import CellInputs
 from gatework.tasks.forecaster.channels import Channels, Floats, Integers, Layout, Mask, Singles
 from gatework.tasks.forecaster.network import ForecastEnsemble
+from gatework.tasks.forecaster.running_gaps import RunningGaps
 from gatework.tasks.forecaster.running_scale import RunningScale
 
 __all__ = ["RunningChannels", "RunningLayers", "states_at_end"]
@@ -60,6 +62,10 @@ class RunningChannels(Channels):
         self.counts = np.zeros(rows, np.int64)
         self._lags, self._differences = np.array([layout.season, 1]), np.zeros((2, rows, 2))
         self._running = RunningScale(rows, window=layout.window, kind=layout.scaling)
+        self._gaps = RunningGaps(rows, self._width, layout.segment) if layout.gaps else None
+        if self._gaps is not None:
+            self.between, self.last = self._gaps.between.reshape(-1), self._gaps.last.reshape(-1)
+            self.gap = self._gaps.gap.reshape(-1)
 
     @property
     def places(self) -> Integers:
@@ -82,15 +88,17 @@ class RunningChannels(Channels):
         self.counts[row] = end - begin
         if channels.observed[steps].any():
             self.firsts[row] = row * self._width
+        if self._gaps is not None:
+            self._gaps.begin(row, channels, index, kept)
         if channels.shift is not None:
             last = end + channels.shift[index]
             self._known[self.series[row], kept] = channels.known[last - self._keep : last]
 
-    def append(self, values: Floats, known: Singles) -> None:
+    def append(self, values: Floats, known: Singles, clock: Floats) -> None:
         """A step of every channel.
 
         Args:
-            values: (R,), NaN where missing. known: (S, P + K + A), see `ChannelSteps`.
+            values: (R,), NaN where missing. known: (S, P + K + A), and clock: (R,), see `ChannelSteps`.
         """
         if self._column == self._width:
             self._slide()
@@ -101,6 +109,8 @@ class RunningChannels(Channels):
         if first.any():  # before a channel's first value it is read as if that had been there
             self._values[first, :column] = values[first, None]
             self.firsts[first] -= self._width
+        if self._gaps is not None:
+            self._gaps.step(column, new, observed, first, clock, self.counts)
         self._values[:, column], self._observed[:, column] = new, observed
         self._known[:, column] = known
         self._scales[:, column] = self._running.step(self._squares())
@@ -128,6 +138,8 @@ class RunningChannels(Channels):
         kept = slice(self._column - self._keep, self._column)
         for table in (self._values, self._scales, self._observed, self._known):
             table[:, : self._keep] = table[:, kept].copy()
+        if self._gaps is not None:
+            self._gaps.slide(kept)
         self._column = self._keep
 
     def state(self) -> dict[str, np.ndarray]:
@@ -136,6 +148,8 @@ class RunningChannels(Channels):
         tables = {"values": self._values, "scales": self._scales, "observed": self._observed}
         found = {name: table[:, kept].copy() for name, table in (tables | {"known": self._known}).items()}
         found |= {"counts": self.counts.copy(), "firsts": self.firsts.copy()}
+        if self._gaps is not None:
+            found |= {f"gaps.{name}": array for name, array in self._gaps.state(kept).items()}
         return found | {f"scale.{name}": array for name, array in self._running.state().items()}
 
     def go_on(self, state: Arrays) -> None:
@@ -146,6 +160,8 @@ class RunningChannels(Channels):
         self._observed[:, kept], self._known[:, kept] = state["observed"], state["known"]
         self.counts, self.firsts = state["counts"].copy(), state["firsts"].copy()
         self._running.go_on({name: state[f"scale.{name}"] for name in self._running.state()})
+        if self._gaps is not None:
+            self._gaps.go_on({name: state[f"gaps.{name}"] for name in self._gaps.state(kept)}, kept)
 
 
 class RunningLayers:
@@ -155,13 +171,16 @@ class RunningLayers:
     which a step moves one.
 
     Args:
-        layers: of each network. rows: R. phases: s.
+        layers: of each network. inputs: what their cells read. rows: R. phases: s.
 
     Attributes:
         output: (R, D) after the last step.
     """
 
-    def __init__(self, layers: Sequence[Recurrent], rows: int, phases: int) -> None:
+    def __init__(
+        self, layers: Sequence[Recurrent], inputs: Sequence[CellInputs], rows: int, phases: int
+    ) -> None:
+        self._inputs = inputs
         self._streams = [layer.stream(rows) for layer in layers]
         self._rows, self._phases = torch.arange(rows), phases
         self._states = [
@@ -192,11 +211,11 @@ class RunningLayers:
         together = len(phases) == 1 or bool((phases == phase).all())
         where: Any = phase if together else (torch.from_numpy(phases), slice(None), self._rows)
         outputs = []
-        for stream, states in zip(self._streams, self._states, strict=True):
+        for inputs, stream, states in zip(self._inputs, self._streams, self._states, strict=True):
             if self._phases > 1:
                 own = [state[where] if together else state[where].transpose(0, 1) for state in states]
                 stream.state = own[0] if len(own) == 1 else tuple(own)
-            found = stream.step(read)
+            found = stream.step(*inputs.of(read))
             outputs.append(found["output"] if isinstance(found, dict) else found)
             if self._phases > 1:
                 for state, new in zip(states, _tensors(stream.state), strict=True):

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DECAY", "Scaling", "combined", "scales", "squared_differences"]
+__all__ = ["DECAY", "LEAST_GAP", "Scaling", "combined", "gaps", "scales", "squared_differences"]
 
 Scaling = Literal["rolling", "exponential", "none"]
 
@@ -20,6 +20,24 @@ Mask = npt.NDArray[np.bool_]
 DECAY = 0.94  # a step, of the exponential mean: that of RiskMetrics for days
 # Share of the whole past's mean square in a step's: what stood still for a while does not make its next move huge.
 LONG_SHARE = 0.01
+LEAST_GAP = 1e-3  # segments
+
+
+def gaps(clock: Floats, observed: Mask, segment: int) -> Floats:
+    """(N,) at each step the time since the value at the same place of an earlier segment was observed, in segments;
+    before the first one, since the series began, as if there had been one.
+
+    Args:
+        clock: (N,) rising. observed: (N,) whether a step's value was.
+        segment: s.
+    """
+    count = len(clock)
+    rows = -(-count // segment) + 1  # with one before the series
+    times = np.full(rows * segment, -np.inf)
+    times[segment : segment + count] = np.where(observed, clock, -np.inf)
+    times[:segment] = clock[0] - segment + np.arange(segment)
+    last = np.maximum.accumulate(times.reshape(rows, segment), axis=0)[:-1].reshape(-1)[:count]
+    return np.maximum((clock - last) / segment, LEAST_GAP)
 
 
 def scales(values: Floats, observed: Mask, *, season: int, window: int, kind: Scaling) -> Floats:

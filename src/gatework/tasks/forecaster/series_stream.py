@@ -74,7 +74,8 @@ class SeriesStream:
             self._static,
             np.tile(self._encoding.first_levels(log=self._options.transform == "log"), count),
         )
-        self._layers = RunningLayers(self._network.layers, count * targets, self._layout.segment)
+        network, rows = self._network, count * targets
+        self._layers = RunningLayers(network.layers, network.cell_inputs, rows, self._layout.segment)
         self._clocks = [StepClock(self._encoding, None) for _ in range(count)]
         self._rows = [StepRows(self._known) for _ in range(count)]
 
@@ -126,14 +127,23 @@ class SeriesStream:
         self, values: np.ndarray, covariates: np.ndarray, times: Sequence[np.datetime64 | None] | None
     ) -> None:
         known = self._encoding.covariates_of(covariates)
-        if self._layout.calendar:
+        if self._layout.calendar or self._encoding.distance:
             moved = [
                 clock.move(time)
                 for clock, time in zip(self._clocks, times or [None] * len(self._clocks), strict=True)
             ]
             known = np.concatenate([known, np.stack(moved)], axis=1)
-        self._channels.append(values, known)
+        self._channels.append(values, known, self._now())
         self._layers.step(self._channels.last_segments(), self._channels.counts)
+
+    def _now(self) -> np.ndarray:
+        """(R,) the time of the step to be appended, as `ChannelSteps.clock` has it."""
+        now = self._channels.counts.astype(np.float64)
+        if self._encoding.distance:
+            for row, place in enumerate(self._channels.series):
+                last = self._clocks[place].last
+                now[row] = now[row] if last is None else self._encoding.clock_of(np.asarray(last))
+        return now
 
     def forecast(self, horizon: int | None = None, ahead: Any = None) -> list[dict[str, Any]]:
         """The forecasts from the last step, a record for each series as `predict` gives it, without the input.

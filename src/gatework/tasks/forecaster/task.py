@@ -171,9 +171,11 @@ class Forecaster(Task):
             horizon=options.horizon,
             season=options.season,
             masked=encoding.masked,
+            gaps=encoding.gaps,
             past=len(encoding.past),
             future=len(encoding.future),
             calendar=encoding.calendar_size,
+            timed=not encoding.distance,
             static=encoding.static_size,
             scaling=options.scaling,
         )
@@ -236,11 +238,11 @@ class Forecaster(Task):
             fit_rivals(self._rivals(), history, future, self.run_, self._say, **further)  # type: ignore[arg-type]
 
         keep.first(fit, lambda: None)
-        self._ridge = self._line_up().ridge or RidgeMaps().fit(history, future, **further)
+        self._ridge = self._line_up().ridge or RidgeMaps(self.encoding_.gaps).fit(history, future, **further)
         self.options_ = options.model_copy(update={"maps": len(self._ridge.maps_)})
 
     def _rivals(self) -> Sequence[Rival]:
-        return (RidgeMaps(),) if self.options_.rivals else ()
+        return (RidgeMaps(self.encoding_.gaps),) if self.options_.rivals else ()
 
     def _line_up(self) -> LineUp:
         options, targets = self.options_, len(self.encoding_.targets)
