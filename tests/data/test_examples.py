@@ -28,15 +28,22 @@ def test_what_is_packed_is_read_again() -> None:
 
 def test_some_of_the_examples() -> None:
     packed = Packed.from_rows(ROWS)
-    for count in range(5):
-        some = packed.first(count)
-        assert some.lengths("ids", "mel") == packed.lengths("ids", "mel")[:count]
-        assert len(some.arrays["ids"]) == sum(length for (length,) in some.lengths("ids"))
+    for indices in ([0, 1, 2], [2, 0], [1], [0, 1], [2, 2, 1], []):
+        some = packed.some(indices)
+        assert len(some) == len(indices)
+        assert some.lengths("ids", "mel") == [packed.lengths("ids", "mel")[index] for index in indices]
+        for index, row in zip(indices, some, strict=True):
+            for field in row:
+                np.testing.assert_array_equal(row[field], ROWS[index][field])
+        again = packed.some(range(3)).some(indices)
+        assert again.lengths("mel") == some.lengths("mel")
+        if indices:
+            assert some.sha256() == Packed.from_rows([ROWS[index] for index in indices]).sha256()
 
 
 def test_no_examples() -> None:
     packed = Packed.from_rows([])
-    assert (len(packed), list(packed), packed.lengths("ids"), len(packed.first(3))) == (0, [], [], 0)
+    assert (len(packed), list(packed), packed.lengths("ids"), len(packed.some([]))) == (0, [], [], 0)
 
 
 def test_indices_outside_and_slices_are_refused() -> None:

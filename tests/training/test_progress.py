@@ -9,6 +9,7 @@ from gatework.training.progress import (
     LineProgress,
     SilentProgress,
     TerminalProgress,
+    counted,
     default_progress,
     duration,
 )
@@ -47,15 +48,35 @@ def test_a_duration_is_short() -> None:
     assert [duration(s) for s in (3.2, 89.0, 300.0, 12600.0)] == ["3 s", "89 s", "5 min", "3.5 h"]
 
 
-def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
+    return terminal
+
+
+def test_a_count_is_shown_on_a_terminal_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with counted("reading recordings", 3) as tick:
+        tick(3)
+    assert capsys.readouterr() == ("", "")
+    terminal = on_a_terminal(monkeypatch)
+    with counted("reading recordings", 3) as tick:
+        tick(1)
+        tick(3)
+    for part in ("reading recordings", "3/3"):
+        assert part in terminal.getvalue(), part
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = on_a_terminal(monkeypatch)
     progress = default_progress()
     assert isinstance(progress, TerminalProgress)
     progress.begin(0.25)

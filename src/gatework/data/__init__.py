@@ -5,6 +5,7 @@ from .column_names import cell_of, check_columns, top_column
 from .detokenizers import Detokenizer
 from .dialogues import context_text, read_dialogues
 from .examples import Fields, Packed
+from .feature_store import FeatureStore
 from .files import check_exists, read_lines, while_pipes_are_kept
 from .frequency import Frequency
 from .labelled import LabelColumns, Labelled, check_labels, label_counts, read_labelled
@@ -16,6 +17,7 @@ from .series import Series, SeriesData, SeriesNames, check_known
 from .series_columns import SeriesColumns
 from .series_reading import group_rows, one_series, read_series
 from .sound import ResamplingStream, Sound, read_sound, sound_seconds
+from .sound_changes import at_speed, spec_augment, trim_silence, with_gain, with_noise
 from .table_writer import write_table, writes_table
 from .tables import (
     FileStamp,
@@ -53,6 +55,7 @@ __all__ = [
     "OUTSIDE",
     "Detokenizer",
     "Encoding",
+    "FeatureStore",
     "Fields",
     "FileStamp",
     "Frequency",
@@ -80,6 +83,7 @@ __all__ = [
     "TokenStream",
     "Tokenizer",
     "allowed_moves",
+    "at_speed",
     "calendar_cycles",
     "calendar_features",
     "cell_of",
@@ -121,11 +125,15 @@ __all__ = [
     "sound_seconds",
     "source_paths",
     "spans_of",
+    "spec_augment",
     "tags_of",
     "text_sha256",
     "token_features",
     "top_column",
+    "trim_silence",
     "while_pipes_are_kept",
+    "with_gain",
+    "with_noise",
     "write_table",
     "writes_table",
 ]

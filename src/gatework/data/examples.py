@@ -20,14 +20,24 @@ class Packed(Sequence[Fields]):
     A million short examples are then a handful of arrays, not a million Python objects.
 
     Attributes:
-        arrays: of each field, (total length, …): example i is rows ends[i - 1] … ends[i] - 1.
-        ends: of each field, (N,) int64.
+        arrays: of each field, (total length, …): example i is rows begins[i] … ends[i] - 1.
+        begins, ends: of each field, (N,) int64.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], ends: Mapping[str, np.ndarray]) -> None:
-        """`from_rows` makes one."""
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        ends: Mapping[str, np.ndarray],
+        begins: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """`from_rows` makes one. Without `begins` each example begins where the one before it ends."""
         self.arrays = dict(arrays)
         self.ends = dict(ends)
+        self.begins = {
+            field: np.concatenate([[0], some[:-1]])[: len(some)] for field, some in self.ends.items()
+        }
+        if begins is not None:
+            self.begins = dict(begins)
 
     @classmethod
     def from_rows(cls, rows: Iterable[Fields]) -> Self:
@@ -58,16 +68,16 @@ class Packed(Sequence[Fields]):
 
         Raises:
             IndexError: there is no such example.
-            TypeError: for a slice; `first` takes some.
+            TypeError: for a slice; `some` takes several.
         """
         if not isinstance(index, (int, np.integer)):
             raise TypeError(f"an example is asked for by its number, not {index!r}")
         number = index + len(self) if index < 0 else index
         if not 0 <= number < len(self):
             raise IndexError(f"example {index} of {len(self)}")
-        begins = {field: ends[number - 1] if number else 0 for field, ends in self.ends.items()}
         return {
-            field: array[begins[field] : self.ends[field][number]] for field, array in self.arrays.items()
+            field: array[self.begins[field][number] : self.ends[field][number]]
+            for field, array in self.arrays.items()
         }
 
     def lengths(self, *fields: str) -> list[tuple[int, ...]]:
@@ -78,25 +88,30 @@ class Packed(Sequence[Fields]):
         """
         if not self.ends:
             return []
-        return list(zip(*(np.diff(self.ends[field], prepend=0).tolist() for field in fields), strict=True))
+        return list(zip(*((self.ends[field] - self.begins[field]).tolist() for field in fields), strict=True))
 
-    def first(self, count: int) -> Self:
-        """The first `count` examples, or all where there are fewer; views."""
-        count = max(0, min(count, len(self)))
-        totals = {field: ends[count - 1] if count else 0 for field, ends in self.ends.items()}
+    def some(self, indices: Sequence[int] | np.ndarray) -> Self:
+        """The examples of these indices, in this order; views."""
+        chosen = np.asarray(indices, np.int64)
         return type(self)(
-            {field: array[: totals[field]] for field, array in self.arrays.items()},
-            {field: ends[:count] for field, ends in self.ends.items()},
+            self.arrays,
+            {field: ends[chosen] for field, ends in self.ends.items()},
+            {field: begins[chosen] for field, begins in self.begins.items()},
         )
 
     def sha256(self) -> str:
         """A digest of every example: fields, types, lengths and values."""
         digest = hashlib.sha256()
         for field in sorted(self.arrays):
-            array, ends = self.arrays[field], self.ends[field]
-            digest.update(f"{field} {array.dtype.str} {array.shape} {len(ends)};".encode())
-            digest.update(np.ascontiguousarray(ends).data)
-            digest.update(np.ascontiguousarray(array).data)
+            array, begins, ends = self.arrays[field], self.begins[field], self.ends[field]
+            totals = np.cumsum(ends - begins)
+            shape = (int(totals[-1]) if len(totals) else 0, *array.shape[1:])
+            digest.update(f"{field} {array.dtype.str} {shape} {len(ends)};".encode())
+            digest.update(totals.data)
+            cuts = np.flatnonzero(begins[1:] != ends[:-1]) + 1  # where the next example is elsewhere
+            firsts, lasts = np.append(0, cuts)[: len(ends)], np.append(cuts, len(ends))[: len(ends)] - 1
+            for first, last in zip(firsts, lasts, strict=True):
+                digest.update(np.ascontiguousarray(array[begins[first] : ends[last]]).data)
         return digest.hexdigest()
 
 

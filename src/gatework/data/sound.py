@@ -292,7 +292,8 @@ def _opened(source: Path | bytes, where: str) -> Iterator[tuple[Any, SoundHeader
         import soundfile
     except ModuleNotFoundError as error:
         raise MissingExtraError("soundfile", "speech") from error
-    begin = _first_bytes(source)
+    with _placed(where):
+        begin = _first_bytes(source)
     if not begin:
         raise InputError(where, "is empty", _AGAIN)
     if isinstance(source, Path) and source.suffix.lower() == ".raw":

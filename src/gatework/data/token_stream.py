@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from ..errors import InputError
 from .text import chunks_of_text
 from .tokenizers import Tokenizer
+from .whole_file import WholeFile
 
 FORMAT_VERSION = 1
 # The header is a line of JSON, padded with spaces to this many bytes: `head -n 1` shows it.
@@ -68,22 +68,8 @@ class TokenStream(Sequence[Any]):
             InputError: there is no text, or the file cannot be written (a full disk).
         """
         path = Path(path)
-        try:
-            temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-            file = temporary.open(
-                "xb"
-            )  # with the mode of any new file, where tempfile shuts all but its owner out
-        except OSError as error:
-            raise _cannot_write(path, error) from error
-        try:
-            with file:
-                _write(file, texts, tokenizer, path)
-            try:
-                os.replace(temporary, path)
-            except OSError as error:
-                raise _cannot_write(path, error) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        with WholeFile(path) as file:
+            _write(file, texts, tokenizer)
         return cls.open(path)
 
     @classmethod
@@ -231,22 +217,22 @@ def _dtype(vocabulary_size: int) -> str:
     return "<u2" if vocabulary_size <= 1 << 16 else "<u4"
 
 
-def _write(file: BinaryIO, texts: Iterable[str], tokenizer: Tokenizer, path: Path) -> None:
+def _write(file: WholeFile, texts: Iterable[str], tokenizer: Tokenizer) -> None:
     dtype = _dtype(tokenizer.vocabulary_size)
     tokens = characters = 0
     marks = []
     digest = hashlib.sha256()
-    _put(file, b" " * _HEADER_BYTES, path)
-    for piece in chunks_of_text(texts, _MARK_CHARACTERS):  # what goes wrong in reading has its own message
+    file.write(b" " * _HEADER_BYTES)
+    for piece in chunks_of_text(texts, _MARK_CHARACTERS):
         digest.update(piece.encode())
         ids = np.array(tokenizer.encode(piece), dtype=dtype)
-        _put(file, ids.tobytes(), path)
+        file.write(ids.tobytes())
         tokens += len(ids)
         characters += len(piece)
         marks.append((tokens, characters))
     if not tokens:
         raise InputError("text", "has no tokens", "Give a file with text in it")
-    _put(file, np.array(marks, dtype="<u8").tobytes(), path)
+    file.write(np.array(marks, dtype="<u8").tobytes())
     header = {
         "format": _FORMAT,
         "format_version": FORMAT_VERSION,
@@ -257,20 +243,7 @@ def _write(file: BinaryIO, texts: Iterable[str], tokenizer: Tokenizer, path: Pat
         "marks": len(marks),
         "sha256": digest.hexdigest(),
     }
-    file.seek(0)
-    _put(file, json.dumps(header).encode().ljust(_HEADER_BYTES - 1) + b"\n", path)
-    try:
-        file.flush()
-        os.fsync(file.fileno())
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
-def _put(file: BinaryIO, data: bytes, path: Path) -> None:
-    try:
-        file.write(data)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+    file.write(json.dumps(header).encode().ljust(_HEADER_BYTES - 1) + b"\n", at=0)
 
 
 def _checked_header(path: Path, line: bytes, size: int) -> dict[str, Any]:
@@ -299,8 +272,3 @@ def _checked_header(path: Path, line: bytes, size: int) -> dict[str, Any]:
 
 def _damaged(path: Path, what: str) -> InputError:
     return InputError(str(path), f"is not a whole token stream: {what}", "Build it again from the text")
-
-
-def _cannot_write(path: Path, error: OSError) -> InputError:
-    what = f"cannot be written ({error.strerror})"
-    return InputError(str(path), what, "Free some space, or choose another folder")

@@ -1,10 +1,14 @@
-"""What a person sees of a training: a bar with share, loss, speed and time left, or plain lines of these."""
+"""What a person sees of a training: a bar with share, loss, speed and time left, or plain lines of these; and how far a
+long reading is.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 REFRESH = 0.2  # seconds between two updates of the bar
@@ -156,3 +160,37 @@ def duration(seconds: float) -> str:
 def default_progress() -> Progress:
     """A bar where stderr is a terminal, else lines."""
     return TerminalProgress() if sys.stderr is not None and sys.stderr.isatty() else LineProgress()
+
+
+@contextlib.contextmanager
+def counted(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Gives what is to be told how many of `total` things are done; a bar shows it, where stderr is a terminal.
+
+    Args:
+        what: is done: `reading recordings`.
+        total: of the things.
+    """
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        due = 0.0
+
+        def tick(done: int) -> None:
+            nonlocal due
+            now = time.monotonic()
+            if now >= due or done == total:
+                due = now + REFRESH
+                bar.update(task, completed=done)
+
+        yield tick
