@@ -13,7 +13,7 @@ import scipy.signal
 import soundfile
 import torch
 
-from gatework.data.sound import ResamplingStream, read_header, read_sound, sound_seconds
+from gatework.data.sound import ResamplingStream, read_header, read_sound, sound_seconds, write_sound
 from gatework.errors import InputError
 from tests.data.sounds import chirp, written
 from tests.tolerances import RESAMPLED, ROUNDING, Table, Tolerance, assert_close
@@ -119,6 +119,32 @@ def test_a_part_of_a_sound(tmp_path: Path) -> None:
         for start, seconds in ((0.5, 0.1), (-0.1, 0.2), (0.1, 1.0), (0.1, 0.0)):
             with pytest.raises(InputError, match=r"has 0\.50 s, and seconds .* are asked for"):
                 read_sound(sound, RATE, start=start, seconds=seconds)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "aiff", "AIF", "mp3", "ogg", "opus"])
+def test_what_is_written_is_read_again(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    samples = chirp(RATE).astype(np.float32)
+    write_sound(path, samples, RATE)
+    write_sound(str(path), samples, RATE)  # in the place of the first
+    close(read_sound(path, RATE), samples, steps(4 if ending in ("mp3", "ogg", "opus") else 16))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_sound_that_cannot_be_written(tmp_path: Path) -> None:
+    samples = chirp(RATE)
+    cases: list[tuple[str, Any, int, str]] = [
+        ("a.txt", samples, RATE, r"ends in '\.txt', which is no kind of sound .* Name it \.wav"),
+        ("a", samples, RATE, "ends in ''"),
+        ("a.wav", samples * np.nan, RATE, r"a\.wav: sample 0 is nan"),
+        ("a.wav", samples, 0, r"a\.wav: the rate is 0"),
+        ("a.mp3", samples, 96_000, r"a\.mp3: cannot be written at 96,000 Hz \("),
+        ("none/a.wav", samples, RATE, r"a\.wav: cannot be written \(No such file or directory\)"),
+    ]
+    for name, some, rate, message in cases:
+        with pytest.raises(InputError, match=message):
+            write_sound(tmp_path / name, some, rate)
+    assert list(tmp_path.iterdir()) == []
 
 
 # Rates

@@ -8,6 +8,7 @@ from .examples import Fields, Packed
 from .feature_store import FeatureStore
 from .files import check_exists, read_lines, while_pipes_are_kept
 from .frequency import Frequency
+from .griffin_lim import sound_of_log_mel
 from .labelled import LabelColumns, Labelled, check_labels, label_counts, read_labelled
 from .length_batches import length_batches
 from .log_mel import LogMel, LogMelStream, mfcc
@@ -16,7 +17,7 @@ from .recordings import Recording, read_recordings, recording_seconds
 from .series import Series, SeriesData, SeriesNames, check_known
 from .series_columns import SeriesColumns
 from .series_reading import group_rows, one_series, read_series
-from .sound import ResamplingStream, Sound, read_sound, sound_seconds
+from .sound import ResamplingStream, Sound, read_sound, sound_seconds, write_sound
 from .sound_changes import at_speed, spec_augment, trim_silence, with_gain, with_noise
 from .table_writer import write_table, writes_table
 from .tables import (
@@ -122,6 +123,7 @@ __all__ = [
     "recording_seconds",
     "scheme_of",
     "season_length",
+    "sound_of_log_mel",
     "sound_seconds",
     "source_paths",
     "spans_of",
@@ -134,6 +136,7 @@ __all__ = [
     "while_pipes_are_kept",
     "with_gain",
     "with_noise",
+    "write_sound",
     "write_table",
     "writes_table",
 ]

@@ -7,7 +7,8 @@ samples give equal features. Only frames that lie inside the sound are taken.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import InputError, MissingExtraError
 
-__all__ = ["CEPSTRA", "LogMel", "LogMelStream", "mfcc"]
+__all__ = ["CEPSTRA", "PRE_EMPHASIS", "LogMel", "LogMelStream", "mfcc"]
 
 CEPSTRA = 13
 _BANDS_OF_CEPSTRA = 23
+PRE_EMPHASIS = 0.97
 _BLOCK = 1 << 20  # samples that are given to Kaldi's code at a time
 
 
@@ -51,6 +53,11 @@ class LogMel(BaseModel):
         """How many samples lie between the begins of two frames."""
         return int(self.rate * 0.001 * self.shift)
 
+    @property
+    def points(self) -> int:
+        """Of the transform of a frame: the power of 2 that holds it."""
+        return 1 << (self.frame_samples - 1).bit_length()
+
     def count(self, samples: int) -> int:
         """T, the frames of so many samples."""
         return max(0, (samples - self.frame_samples) // self.shift_samples + 1)
@@ -73,16 +80,36 @@ class LogMel(BaseModel):
         """The features of samples as they come; with the state of another stream, what follows after it."""
         return LogMelStream(self, state)
 
+    def window(self) -> np.ndarray:
+        """(frame_samples,) float64, Povey's window."""
+        angles = 2 * np.pi * np.arange(self.frame_samples) / (self.frame_samples - 1)
+        return (0.5 - 0.5 * np.cos(angles)) ** 0.85
+
+    def bands(self) -> np.ndarray:
+        """(M, points / 2 + 1) float32, how much of each line of a power spectrum each band has. Raises as `frames`."""
+        options = self._options()
+        with self._refused():
+            return _kaldi().MelBanks(options.mel_opts, options.frame_opts).get_matrix()
+
     def extractor(self) -> Any:
         """Kaldi's own object. Raises as `frames`."""
-        kaldi = _kaldi()
-        options = kaldi.FbankOptions()
+        options = self._options()
+        with self._refused():
+            return _kaldi().OnlineFbank(options)
+
+    def _options(self) -> Any:
+        options = _kaldi().FbankOptions()
         options.frame_opts = _frame_options(self.rate, self.frame, self.shift)
         options.mel_opts.num_bins = self.mels
         options.mel_opts.low_freq = self.low
         options.mel_opts.high_freq = self.high or 0.0
+        return options
+
+    @contextlib.contextmanager
+    def _refused(self) -> Iterator[None]:
+        """What Kaldi's code refuses is an `InputError`."""
         try:
-            return kaldi.OnlineFbank(options)
+            yield
         except (ValueError, RuntimeError) as error:
             limits = f"from {self.low:g} to {self.high or self.rate / 2:g} Hz at {self.rate:,} Hz"
             reason = str(error).rstrip(".")
@@ -158,6 +185,7 @@ def _frame_options(rate: int, frame: float, shift: float) -> Any:
     options.samp_freq = float(rate)
     options.frame_length_ms, options.frame_shift_ms = frame, shift
     options.dither = 0.0
+    options.preemph_coeff = PRE_EMPHASIS
     options.snip_edges = True
     return options
 

@@ -20,8 +20,18 @@ import numpy as np
 
 from ..errors import InputError, MissingExtraError
 from .files import check_file
+from .whole_file import WholeFile
 
-__all__ = ["ResamplingStream", "Sound", "SoundHeader", "mono", "read_header", "read_sound", "sound_seconds"]
+__all__ = [
+    "ResamplingStream",
+    "Sound",
+    "SoundHeader",
+    "mono",
+    "read_header",
+    "read_sound",
+    "sound_seconds",
+    "write_sound",
+]
 
 # A path; a file's bytes; (samples, rate); or a dict as `datasets.Audio` gives it, of `array` and `sampling_rate`, or of
 # `path` and `bytes`.
@@ -209,6 +219,37 @@ def read_header(source: Sound, where: str | None = None) -> SoundHeader:
         return header
 
 
+def write_sound(path: str | os.PathLike[str], samples: np.ndarray, rate: int) -> None:
+    """Write a sound of one channel, in 16 bits where its kind of file has a choice; it is there whole or not at all.
+
+    Args:
+        path: its ending says which kind: `.wav`, `.flac`, `.ogg`, `.mp3` and others that libsndfile writes.
+        samples: as `mono` takes them; beyond the full scale they are clipped.
+        rate: in Hz.
+
+    Raises:
+        InputError: an ending of no kind that can be written, samples that are none, or a file that cannot be written.
+        MissingExtraError: soundfile is not installed.
+    """
+    path = Path(path)
+    soundfile = _soundfile()
+    _check_rate(str(path), rate)
+    kind = {"AIF": "AIFF", "OPUS": "OGG"}.get(ending := path.suffix[1:].upper(), ending)
+    if kind not in soundfile.available_formats():
+        what = f"ends in {path.suffix!r}, which is no kind of sound that can be written"
+        raise InputError(str(path), what, "Name it .wav, .flac, .ogg or .mp3")
+    subtype = "PCM_16" if soundfile.check_format(kind, "PCM_16") else None
+    samples = mono(samples, str(path))
+    content = io.BytesIO()
+    try:
+        soundfile.write(content, samples, rate, "OPUS" if ending == "OPUS" else subtype, format=kind)
+    except soundfile.LibsndfileError as error:
+        what = f"cannot be written at {rate:,} Hz ({error.error_string.rstrip('.')})"
+        raise InputError(str(path), what, "Take another rate, or .wav") from error
+    with WholeFile(path) as file:
+        file.write(content.getbuffer())
+
+
 def mono(samples: Any, where: str = "sound") -> np.ndarray:
     """The mean of the channels of samples (N,) or (N, channels), as (N,) float32 in [-1, 1].
 
@@ -285,13 +326,18 @@ def _resolved(source: Any, where: str | None) -> tuple[Path | bytes | tuple[np.n
     raise InputError(where, what, "Give a path, (samples, rate), or a file's bytes")
 
 
-@contextlib.contextmanager
-def _opened(source: Path | bytes, where: str) -> Iterator[tuple[Any, SoundHeader]]:
-    """A file, open to be read, and its header; what libsndfile raises inside is an `InputError`."""
+def _soundfile() -> Any:
     try:
         import soundfile
     except ModuleNotFoundError as error:
         raise MissingExtraError("soundfile", "speech") from error
+    return soundfile
+
+
+@contextlib.contextmanager
+def _opened(source: Path | bytes, where: str) -> Iterator[tuple[Any, SoundHeader]]:
+    """A file, open to be read, and its header; what libsndfile raises inside is an `InputError`."""
+    soundfile = _soundfile()
     with _placed(where):
         begin = _first_bytes(source)
     if not begin:
