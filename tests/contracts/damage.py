@@ -14,19 +14,26 @@ DELETED = object()
 VALUES = [None, [], {}, "x", "", True, -1, 0, 1.5, 1e300, 10**12, 10**30, -(10**30), [[]], {"x": 1}, DELETED]
 CONSTANTS = ["NaN", "Infinity", "-Infinity", "9" * 5000, "[" * 5000]
 WHOLE = ["null", "[]", "{}", '"x"', "-1", "1.5", "", "NaN"]
-HIGH, ANYWHERE = 24, 8  # damaged texts a file: of values that stand high up, of any
+OF_WHOLE, HIGH, ANYWHERE = (
+    4,
+    12,
+    4,
+)  # damaged texts a file: of the whole, of values that stand high up, of any
 MARK = "put something here"
 
 
-def damaged(text: str, seed: int = 0) -> Iterator[str]:
+def damaged(text: str, seed: str) -> Iterator[str]:
     """Texts of which each differs from this JSON text in one place.
+
+    They are few, since each costs a run's loading. Another seed has others: tasks, whose runs have many files in
+    common, try many together.
 
     The whole text is another value; a value in it is of another kind or size, or is missing, or is what JSON does not
     have. Values that stand high up decide most: of a large file's deep ones few are tried.
     """
-    yield from WHOLE
-    value = json.loads(text)
     generator = random.Random(seed)
+    yield from generator.sample(WHOLE, k=OF_WHOLE)
+    value = json.loads(text)
     every = list(_places(value))
     high = [path for path in every if len(path) <= 3]
     chosen = [(path, [*VALUES, *CONSTANTS]) for path in generator.choices(high, k=HIGH)]

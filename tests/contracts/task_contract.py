@@ -613,7 +613,7 @@ def refuses_a_strangers_files(case: Case) -> None:
             continue
         content = file.read_text()
         text = content.splitlines()[0] if file.suffix == ".jsonl" else content
-        for other in damaged(text, seed=len(text)):
+        for other in damaged(text, seed=f"{case.kind.name}: {file.name}"):
             file.write_text(other + "\n")
             if file.name != "COMPLETE":
                 RunFolder(folder).complete()
@@ -631,7 +631,7 @@ def refuses_a_damaged_checkpoint(case: Case) -> None:
         shutil.rmtree(older)
     text, steps = (folder / newest).read_text(), case.model.result_.steps
     outcomes = []
-    for number, other in enumerate(damaged(text)):
+    for number, other in enumerate(damaged(text, seed=case.kind.name)):
         run = case.folder / f"resumed-{number}"
         shutil.copytree(folder, run)
         (run / newest).write_text(other)

@@ -59,8 +59,10 @@ def test_every_task_has_its_example() -> None:
 
 
 def test_damage_is_damage() -> None:
-    texts = list(damaged('{"a": [1, {"b": "c"}], "d": 2.5}'))
-    assert len(set(texts)) > 25
+    text = '{"a": [1, {"b": "c"}], "d": 2.5}'
+    texts = [other for seed in "abc" for other in damaged(text, seed)]
+    assert len(set(texts)) > 35
+    assert len(set(texts)) > len(set(damaged(text, "a"))) > 15
     assert any("NaN" in text for text in texts)
     assert any(text.startswith("{") and '"d"' not in text for text in texts)
 
