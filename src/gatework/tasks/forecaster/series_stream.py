@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from gatework.data import Series
 from gatework.errors import InputError
@@ -22,7 +18,7 @@ from gatework.tasks.forecaster.records import forecast_records
 from gatework.tasks.forecaster.running import RunningChannels, RunningLayers, states_at_end
 from gatework.tasks.forecaster.step_clock import StepClock
 from gatework.tasks.forecaster.step_rows import StepRows, known_ahead
-from gatework.training import files
+from gatework.tasks.stream_files import read_stream, weights_digest, write_stream
 
 __all__ = ["SeriesStream", "StreamState", "read_state"]
 
@@ -199,11 +195,11 @@ class SeriesStream:
         arrays = {f"channels.{name}": array for name, array in self._channels.state().items()}
         arrays |= {f"layers.{name}": array for name, array in self._layers.state().items()}
         arrays |= {"static": self._static.copy(), "times": np.array(times, np.int64)}
-        return StreamState(arrays, self._names, _digest(self._network))
+        return StreamState(arrays, self._names, weights_digest(self._network))
 
     @state.setter
     def state(self, state: StreamState) -> None:
-        if state.weights != _digest(self._network):
+        if state.weights != weights_digest(self._network):
             what = "is of a stream of another run"
             raise InputError("state", what, "Give one of this run's streams.")
         self._names, self._static = tuple(state.series), np.asarray(state.arrays["static"], np.float32)
@@ -224,11 +220,7 @@ class SeriesStream:
         """Write the state to a safetensors file, which `Forecaster.series_stream(saved=…)` goes on from, in another
         process too."""
         state = self.state
-        tensors = {
-            name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in state.arrays.items()
-        }
-        metadata = {"stream": json.dumps({"series": state.series, "weights": state.weights})}
-        files.write_tensors(Path(path), tensors, metadata)
+        write_stream(path, state.arrays, {"series": state.series, "weights": state.weights})
 
 
 def read_state(path: str | os.PathLike[str]) -> StreamState:
@@ -238,20 +230,10 @@ def read_state(path: str | os.PathLike[str]) -> StreamState:
         RunError: the file is missing or damaged.
         InputError: it is no state of a stream.
     """
-    tensors, metadata = files.read_tensors(Path(path)), files.read_metadata(Path(path))
+    arrays, known = read_stream(path)
     try:
-        named = json.loads(metadata["stream"])
-        series, weights = tuple(map(str, named["series"])), str(named["weights"])
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(
-            os.fspath(path), "is no state of a stream", "Give a file that `save` wrote."
-        ) from error
-    return StreamState({name: tensor.numpy() for name, tensor in tensors.items()}, series, weights)
-
-
-def _digest(network: Forecasting) -> str:
-    found = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        found.update(name.encode())
-        found.update(value.detach().cpu().numpy().tobytes())
-    return found.hexdigest()
+        series, weights = tuple(map(str, known["series"])), str(known["weights"])
+    except (KeyError, TypeError) as error:
+        fix = "Give a file that `save` wrote."
+        raise InputError(os.fspath(path), "is no state of a stream of series", fix) from error
+    return StreamState(arrays, series, weights)

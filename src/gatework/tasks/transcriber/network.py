@@ -101,7 +101,8 @@ class Normalization(nn.Module):
             total: (…, M) the sum of the frames before, in float64.
             count: how many they are.
         """
-        sums = torch.cat([(frames[:1] * 0).double() + total, frames.double()]).cumsum(0)
+        before = total.to(frames.device).expand(frames.shape[1:])
+        sums = torch.cat([before[None], frames.double()]).cumsum(0)
         counts = torch.arange(count + 1, count + len(frames) + 1, device=frames.device, dtype=torch.float64)
         counts = counts.view(-1, *[1] * (frames.dim() - 1))
         mean = (sums[1:] + _PRIOR_FRAMES * self.mean.double()) / (counts + _PRIOR_FRAMES)
@@ -190,7 +191,7 @@ class TranscriberNetwork(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.changes, self.dropout = changes, dropout
+        self.labels, self.changes, self.dropout = labels, changes, dropout
         self.normalization = Normalization(normalization, mels)
         self.front = Front(mels, channels, stride, hidden_size)
         self.recurrent = Recurrent(

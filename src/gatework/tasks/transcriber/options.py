@@ -114,7 +114,19 @@ class TranscriptSettings(PredictionSettings):
     alternatives: int = Field(
         1, ge=1, le=MOST_HYPOTHESES, description="transcripts to show, best first, at most beam"
     )
+    pause: float = Field(
+        0.5,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds in which nothing is said, after which what was said is searched and final",
+    )
     times: bool = Field(True, description="also say when each word begins and ends, and how sure it is")
+
+    @model_validator(mode="after")
+    def _check_beam(self) -> Self:
+        if self.alternatives > self.beam:
+            raise ValueError(f"alternatives is at most beam, which is {self.beam}, not {self.alternatives}")
+        return self
 
 
 class SoundArray(BaseModel):

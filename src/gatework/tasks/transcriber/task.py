@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, cast, overload
 
 import numpy as np
 import torch
 from torch import nn
 
 from gatework.baselines import Baseline, Empty, MostCommon, Rival
+from gatework.baselines.time_warping import TimeWarping
 from gatework.data import Fields, Packed, Tokenizer
 from gatework.data.log_mel import LogMel
 from gatework.data.recordings import Recording, read_recordings
 from gatework.data.sound import read_sound
+from gatework.errors import InputError
 from gatework.metrics.figure import Figure
 from gatework.metrics.speech import count_errors, error_intervals, error_rates
-from gatework.seq2seq import align, ctc_log_probability, greedy_labels, least_frames, prefix_search
+from gatework.seq2seq import ctc_log_probability, greedy_labels, least_frames
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import answer_in_batches
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.tokens import BYTE_PAIRS
 from gatework.tasks.transcriber.changes import FeatureChanges
-from gatework.tasks.transcriber.network import (
-    SoundBatch,
-    TranscriberEnsemble,
-    TranscriberNetwork,
-)
+from gatework.tasks.transcriber.decoding import segments, transcribe
+from gatework.tasks.transcriber.network import SoundBatch, TranscriberEnsemble, TranscriberNetwork
 from gatework.tasks.transcriber.options import (
     TranscriberInput,
     TranscriberOptions,
     TranscriptRecord,
     TranscriptSettings,
 )
-from gatework.tasks.transcriber.transcripts import labels_of_text, prepared, text_of_labels, timed_words
+from gatework.tasks.transcriber.sound_stream import SoundStream, read_state
+from gatework.tasks.transcriber.transcripts import labels_of_text, prepared, text_of_labels, word_records
 from gatework.training import StepLoss
 from gatework.training.nested import to_device
 
@@ -99,6 +101,7 @@ class Transcriber(ExampleTask):
             texts = (each.output for each in train)
             return Tokenizer.train(options.tokenizer, texts, vocabulary_size=size)
 
+        self._single_words = not any(" " in each.output for each in train)
         self.tokenizer_ = keep.get(TOKENIZER, Tokenizer, tokenizer)
         self._most_common = keep.own(
             MOST_COMMON,
@@ -110,7 +113,8 @@ class Transcriber(ExampleTask):
         return {"empty": Empty(), "most_common": self._most_common}
 
     def _rivals(self) -> Sequence[Rival]:
-        return []
+        """Of single words the nearest recording: what was never said whole it cannot say."""
+        return [TimeWarping(self.options_.rate)] if self.options_.rivals and self._single_words else []
 
     # The network
 
@@ -242,44 +246,72 @@ class Transcriber(ExampleTask):
     def _decode(
         self, output: np.ndarray, row: Fields, input: Any, settings: TranscriptSettings
     ) -> dict[str, Any]:
-        if settings.beam == 1:
-            found = [tuple(greedy_labels(output))]
-        else:
-            found = [each.labels for each in prefix_search(output, settings.beam)]
-        found = found[: settings.alternatives]
-        probabilities = label_probabilities(output, found)
         step = SHIFT * self.options_.stride
+        found = segments(
+            output,
+            self.tokenizer_,
+            width=settings.beam,
+            pause=max(1, round(settings.pause / step)),
+            count=settings.alternatives,
+        )
+        transcripts = transcribe(list(found), self.tokenizer_, settings.alternatives)
+        best = transcripts[0]
         record: dict[str, Any] = {
-            "output": text_of_labels(found[0], self.tokenizer_),
-            "probability": probabilities[0],
-            "seconds": round(len(row["frames"]) * SHIFT, 6),
+            "output": best.text,
+            "probability": math.exp(best.log_probability),
+            "seconds": round(len(row["frames"]) * SHIFT, 3),
         }
         if settings.times:
-            words = timed_words(align(output, found[0]), self.tokenizer_)
-            record["times"] = [
-                {
-                    "word": word.word,
-                    "start": round(word.start * step, 3),
-                    "end": round(word.end * step, 3),
-                    "confidence": word.confidence,
-                }
-                for word in words
-            ]
+            record["times"] = word_records(best.words, step)
         if settings.alternatives > 1:
             record["alternatives"] = [
-                {"text": text_of_labels(labels, self.tokenizer_), "probability": probability}
-                for labels, probability in zip(found, probabilities, strict=True)
+                {"text": each.text, "probability": math.exp(each.log_probability)} for each in transcripts
             ]
         return record
 
+    @overload
+    def stream(
+        self, *, rate: int | None = None, saved: str | os.PathLike[str] | None = None, **settings: Any
+    ) -> SoundStream: ...
 
-def label_probabilities(table: np.ndarray, sequences: Sequence[Sequence[int]]) -> list[float]:
-    """The probability of each label sequence, of log-probabilities (S, V)."""
-    labels = np.zeros((len(sequences), max(1, *map(len, sequences))), np.int64)
-    for place, each in enumerate(sequences):
-        labels[place, : len(each)] = each
-    tables = torch.from_numpy(np.asarray(table, np.float64))[:, None].expand(-1, len(labels), -1)
-    steps = torch.full((len(labels),), len(table))
-    counts = torch.tensor([len(each) for each in sequences])
-    found = ctc_log_probability(tables, steps, torch.from_numpy(labels), counts)
-    return [float(value) for value in found.exp().clamp(max=1.0)]
+    @overload
+    def stream(self, item: Any, **settings: Any) -> Iterator[str | dict[str, Any]]: ...
+
+    def stream(
+        self,
+        item: Any = None,
+        *,
+        rate: int | None = None,
+        saved: str | os.PathLike[str] | None = None,
+        **settings: Any,
+    ) -> SoundStream | Iterator[str | dict[str, Any]]:
+        """What hears sound as it comes, chunk by chunk, and says what is spoken; of a run with `bidirectional=false`.
+
+        With an input it gives that input's record, as every task's `stream` does.
+
+        Args:
+            item: one input of `predict`, or None.
+            rate: of the samples that will come, in Hz; None: that of the run.
+            saved: the file that a stream of this run was saved to, which is gone on with.
+            settings: of `predict`.
+
+        Raises:
+            InputError: the run needs whole recordings; a rate out of range; the file is not of this run.
+            RunError: the file is damaged.
+        """
+        if item is not None:
+            return super().stream(item, **settings)
+        self._check_fitted()
+        if self.members_ or self.options_.bidirectional or self.options_.normalization == "recording":
+            what = "reads whole recordings: its labels depend on sound that comes later"
+            fix = "Train with bidirectional=false and normalization=running; an ensemble does not stream."
+            raise InputError("stream", what, fix)
+        stored = None if saved is None else read_state(saved)
+        if stored is not None:
+            rate = rate or stored.rate
+        network = cast("TranscriberNetwork", self.network_)
+        chosen = self.settings(**settings)
+        stream = SoundStream(network, self.tokenizer_, self.features_, chosen, rate or self.options_.rate)
+        if stored is not None:
+            stream.state = stored
+        return stream

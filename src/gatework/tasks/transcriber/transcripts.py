@@ -5,12 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from gatework.data import Tokenizer
 from gatework.seq2seq import AlignedLabel
 
-__all__ = ["TextKind", "TimedWord", "labels_of_text", "prepared", "text_of_labels", "timed_words"]
+__all__ = [
+    "TextKind",
+    "TimedWord",
+    "labels_of_text",
+    "prepared",
+    "text_of_labels",
+    "timed_words",
+    "word_records",
+]
 
 TextKind = Literal["words", "lowercase", "as_written"]
 
@@ -44,6 +52,19 @@ def labels_of_text(text: str, tokenizer: Tokenizer) -> list[int]:
 def text_of_labels(labels: Sequence[int], tokenizer: Tokenizer) -> str:
     """The text of labels."""
     return " ".join(tokenizer.decode(label - _FIRST_LABEL for label in labels).split())
+
+
+def word_records(words: Sequence[TimedWord], step: float) -> list[dict[str, Any]]:
+    """Words with their times in seconds, of which a step has so many."""
+    return [
+        {
+            "word": word.word,
+            "start": round(word.start * step, 3),
+            "end": round(word.end * step, 3),
+            "confidence": word.confidence,
+        }
+        for word in words
+    ]
 
 
 def timed_words(aligned: Sequence[AlignedLabel], tokenizer: Tokenizer) -> list[TimedWord]:

@@ -1,0 +1,173 @@
+"""From log-probabilities to transcripts: pauses cut a recording into segments, each of which is searched by itself.
+
+Shapes: S steps, V labels with the blank.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from gatework.data import Tokenizer
+from gatework.seq2seq import BLANK, align, ctc_log_probability, greedy_labels
+from gatework.seq2seq.ctc_search import PrefixScorer, PrefixSearch
+from gatework.tasks.transcriber.transcripts import TimedWord, text_of_labels, timed_words
+
+__all__ = ["PauseFinder", "Segment", "SegmentSearch", "Transcript", "label_log_probabilities", "transcribe"]
+
+
+class Segment(NamedTuple):
+    """What is said between two pauses.
+
+    Attributes:
+        begin, end: its steps begin … end - 1.
+        found: label sequences with their log-probabilities, best first; at least one.
+        words: of the best one, their steps counted from the recording's first.
+    """
+
+    begin: int
+    end: int
+    found: tuple[tuple[tuple[int, ...], float], ...]
+    words: tuple[TimedWord, ...]
+
+
+class Transcript(NamedTuple):
+    """A text, its log-probability, and its words."""
+
+    text: str
+    log_probability: float
+    words: tuple[TimedWord, ...]
+
+
+class PauseFinder:
+    """Where pauses end segments, as steps are known one after another.
+
+    A segment ends with the step that makes a run of blanks as long as a pause, if anything was said before the run.
+
+    Args:
+        pause: steps of a pause.
+    """
+
+    def __init__(self, pause: int) -> None:
+        self.pause = pause
+        self.blanks = 0  # that the last steps are
+        self.spoken = False  # since the last pause
+
+    def accept(self, labels: np.ndarray) -> list[int]:
+        """Read the likeliest label of each of some steps, (s,): of the segments that end among them, how many of these
+        steps are read by then.
+        """
+        ends = []
+        for place, label in enumerate(labels.tolist()):
+            if label != BLANK:
+                self.blanks, self.spoken = 0, True
+                continue
+            self.blanks += 1
+            if self.spoken and self.blanks >= self.pause:
+                ends.append(place + 1)
+                self.blanks, self.spoken = 0, False
+        return ends
+
+
+class SegmentSearch:
+    """The search of one segment, whose steps may come in pieces.
+
+    Args:
+        width: label sequences that are kept; 1: greedy.
+        scorer: what is added to their log-probabilities, or None.
+    """
+
+    def __init__(self, width: int, scorer: PrefixScorer | None = None) -> None:
+        self._tables: list[np.ndarray] = []
+        self._search = PrefixSearch(width, scorer) if width > 1 or scorer is not None else None
+
+    def accept(self, table: np.ndarray) -> None:
+        """Read steps, (s, V)."""
+        if len(table):
+            self._tables.append(table)
+            if self._search is not None:
+                self._search.accept(table)
+
+    @property
+    def table(self) -> np.ndarray:
+        """(S, V), the steps so far."""
+        return np.concatenate(self._tables)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there are no steps yet."""
+        return not self._tables
+
+    def labels(self, count: int = 1, *, ended: bool = True) -> list[tuple[int, ...]]:
+        """At most so many label sequences of the steps so far, best first."""
+        if self.empty:
+            return [()]
+        if self._search is None:
+            return [tuple(greedy_labels(self.table))]
+        return [each.labels for each in self._search.hypotheses(ended=ended)[:count]]
+
+    def finish(self, begin: int, tokenizer: Tokenizer, count: int = 1) -> Segment:
+        """The segment, which begins with step `begin` of the recording."""
+        table, found = self.table, self.labels(count)
+        words = [
+            word._replace(start=word.start + begin, end=word.end + begin)
+            for word in timed_words(align(table, found[0]), tokenizer)
+        ]
+        scored = zip(found, label_log_probabilities(table, found), strict=True)
+        return Segment(begin, begin + len(table), tuple(scored), tuple(words))
+
+
+def segments(
+    table: np.ndarray,
+    tokenizer: Tokenizer,
+    *,
+    width: int,
+    pause: int,
+    count: int = 1,
+    scorer: PrefixScorer | None = None,
+) -> Iterator[Segment]:
+    """The segments of a whole recording, (S, V).
+
+    Args:
+        width, scorer: as for `SegmentSearch`.
+        pause: as for `PauseFinder`.
+        count: label sequences that are kept of each.
+    """
+    begin = 0
+    for end in [*PauseFinder(pause).accept(table.argmax(1)), len(table)]:
+        if end > begin:
+            search = SegmentSearch(width, scorer)
+            search.accept(table[begin:end])
+            yield search.finish(begin, tokenizer, count)
+            begin = end
+
+
+def transcribe(found: Sequence[Segment], tokenizer: Tokenizer, count: int = 1) -> list[Transcript]:
+    """The likeliest transcripts of segments in their order, best first; the words are those of the best."""
+    best: list[tuple[float, tuple[str, ...]]] = [(0.0, ())]
+    for segment in found:
+        longer = [
+            (total + own, (*texts, text_of_labels(labels, tokenizer)))
+            for total, texts in best
+            for labels, own in segment.found
+        ]
+        # The best labels of each segment stay first: a scorer may have put them before likelier ones.
+        best = [longer[0], *heapq.nlargest(count - 1, longer[1:])]
+    words = tuple(word for segment in found for word in segment.words)
+    return [Transcript(" ".join(filter(None, texts)), total, words) for total, texts in best]
+
+
+def label_log_probabilities(table: np.ndarray, sequences: Sequence[Sequence[int]]) -> list[float]:
+    """The log-probability of each label sequence, all of its paths together, of log-probabilities (S, V)."""
+    labels = np.zeros((len(sequences), max(1, *map(len, sequences))), np.int64)
+    for place, each in enumerate(sequences):
+        labels[place, : len(each)] = each
+    tables = torch.from_numpy(np.asarray(table, np.float64))[:, None].expand(-1, len(labels), -1)
+    steps = torch.full((len(labels),), len(table))
+    counts = torch.tensor([len(each) for each in sequences])
+    found = ctc_log_probability(tables, steps, torch.from_numpy(labels), counts)
+    return [min(float(value), 0.0) for value in found]
