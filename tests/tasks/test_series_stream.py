@@ -208,7 +208,7 @@ def test_running_scales(kind: Any) -> None:
     squares = np.stack([np.stack(squared_differences(values, observed, lag)) for lag in (5, 1)], axis=-1)
     for begun in (1, 3, 19, 47):
         running = RunningScale(1, window=20, kind=kind)
-        running.begin(0, values[:begun], observed[:begun], 5)
+        running.begin(np.array([0]), values[:begun], observed[:begun], np.array([begun - 1]), 5)
         for step in range(begun, 80):
             (found,) = running.step(squares[:, step : step + 1])
             assert found == close_to(float(expected[step]), torch.float64, VALUES)

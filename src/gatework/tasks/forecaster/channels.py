@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -216,6 +217,12 @@ class Channels:
         """(n,) the last observed value up to each of n places; before a channel's first one its level."""
         which = self.at(places)
         return np.where(places < self.firsts[which], self.levels[which], self.values[places])
+
+    def reaching(self, horizon: int) -> Self:
+        """The same channels, for forecasts of so many steps."""
+        found = copy.copy(self)
+        found.layout = self.layout._replace(horizon=horizon)
+        return found
 
     def units(self, places: Integers) -> Singles:
         """(n, 2) the last observed value up to each of n places, and the scale there."""

@@ -91,6 +91,10 @@ class Distribution(ABC):
     def forecast(self, said: Said, units: Units) -> NetworkForecast:
         """Mean and quantiles."""
 
+    @abstractmethod
+    def draw(self, said: Said, units: Units, uniforms: Tensor) -> Tensor:
+        """(n,) a value of each of n distributions, whose numbers are (n,) or (n, …), from numbers (2, n) in (0, 1)."""
+
 
 class Quantiles(Distribution):
     """A mean, by its squared errors, and quantiles that cannot cross, by the pinball loss (Koenker & Bassett 1978)."""
@@ -122,6 +126,14 @@ class Quantiles(Distribution):
 
     def forecast(self, said: Said, units: Units) -> NetworkForecast:
         return NetworkForecast(*said)
+
+    def draw(self, said: Said, units: Units, uniforms: Tensor) -> Tensor:
+        """Between the levels along straight lines over the normal distribution's quantiles, and beyond them on."""
+        quantiles, wanted = said[1].double(), torch.special.ndtri(uniforms[0])
+        known = torch.special.ndtri(_levels(self.levels)).to(wanted.device)
+        above = torch.searchsorted(known, wanted).clamp(1, len(self.levels) - 1)
+        low, high = (quantiles.gather(-1, place[:, None])[:, 0] for place in (above - 1, above))
+        return low + (high - low) * (wanted - known[above - 1]) / (known[above] - known[above - 1])
 
 
 class _Likelihood(Distribution):
@@ -157,6 +169,10 @@ class Gaussian(_Likelihood):
         around = torch.special.ndtri(_levels(self.levels).to(mean.device))
         return NetworkForecast(mean, mean[..., None] + spread[..., None] * around)
 
+    def draw(self, said: Said, units: Units, uniforms: Tensor) -> Tensor:
+        mean, spread = said
+        return mean + spread * torch.special.ndtri(uniforms[0])
+
 
 class StudentT(_Likelihood):
     """Mean, scale and degrees of freedom, of which there are more than two."""
@@ -187,6 +203,12 @@ class StudentT(_Likelihood):
         mean, spread, freedom = (part.double() for part in said)
         around = student_quantiles(self.levels, freedom)
         return NetworkForecast(mean, mean[..., None] + spread[..., None] * around)
+
+    def draw(self, said: Said, units: Units, uniforms: Tensor) -> Tensor:
+        """By the polar method (Bailey 1994, "Polar generation of random variates with the t-distribution")."""
+        mean, spread, freedom = (part.double() for part in said)
+        radius = (freedom * torch.expm1(-2 / freedom * uniforms[1].log())).sqrt()
+        return mean + spread * radius * torch.cos(2 * np.pi * uniforms[0])
 
 
 class NegativeBinomial(_Likelihood):
@@ -219,6 +241,12 @@ class NegativeBinomial(_Likelihood):
         return NetworkForecast(
             (said[0].double() - value) / scale, (found - value[..., None]) / scale[..., None]
         )
+
+    def draw(self, said: Said, units: Units, uniforms: Tensor) -> Tensor:
+        mean, dispersion = (part.double().cpu().numpy() for part in said)
+        levels = uniforms[0].cpu().numpy()[:, None]
+        found = torch.from_numpy(count_quantiles(levels, mean, 1 / dispersion)[:, 0]).to(said[0].device)
+        return (found - units.value.double()) / units.scale.double()
 
 
 DISTRIBUTIONS: Mapping[DistributionName, type[Distribution]] = {

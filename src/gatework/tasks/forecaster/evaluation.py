@@ -8,11 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gatework.baselines.series import SeriesBaseline
+from gatework.data import Series
+from gatework.errors import InputError
 from gatework.metrics.forecast import Forecast, ForecastSums, forecast_sums
 from gatework.tasks.forecaster.backtest import forecasts_along
 from gatework.tasks.forecaster.channels import Channels, Floats, Integers
+from gatework.tasks.forecaster.sampling import Sampling, forecasts_drawn_along
+from gatework.tasks.forecaster.spans import first_forecast_step
 
-__all__ = ["Backtest", "Origins", "backtest", "forecasts_from", "training_loss"]
+__all__ = ["Backtest", "Origins", "backtest", "every_origin", "forecasts_from", "training_loss"]
 
 
 class Origins(NamedTuple):
@@ -52,6 +56,7 @@ def backtest(
     baselines: Callable[[int], Mapping[str, SeriesBaseline]],
     *,
     returns: bool,
+    sampling: Sampling | None = None,
 ) -> Backtest:
     """The network's forecasts and the baselines' from the same steps.
 
@@ -60,12 +65,13 @@ def backtest(
         levels: of the quantiles.
         baselines: of a target; they read windows over their scale.
         returns: figures are of what comes less the value at the origin, as of logarithms.
+        sampling: how an autoregressive network draws its paths. None: what a network says at once is compared.
     """
     model: list[ForecastSums] = []
     others: dict[str, list[ForecastSums]] = {name: [] for name in baselines(0)}
     times: list[Integers] = []
     loss = count = 0.0
-    for index, places, forecast in forecasts_from(network, channels, origins):
+    for index, places, forecast in forecasts_from(network, channels, origins, levels, sampling):
         future = channels.known_futures(places)
         start = channels.last_values(places) if returns else np.zeros(len(places))
         scale = np.full(len(places), channels.seasonal_error(index, int(origins.places[index][0])))
@@ -99,13 +105,55 @@ def training_loss(
 
 
 def forecasts_from(
-    network: Any, channels: Channels, origins: Origins
+    network: Any,
+    channels: Channels,
+    origins: Origins,
+    levels: Sequence[float],
+    sampling: Sampling | None = None,
 ) -> Iterator[tuple[int, Integers, Forecast]]:
     """The forecasts from some origins, a block at a time: its channel, its places, and what is said there."""
     for index, places in enumerate(origins.places):
-        if len(places):
-            for some, forecast in forecasts_along(network, channels, index, places):
-                yield index, some, forecast
+        if not len(places):
+            continue
+        if sampling is None:
+            yield from ((index, *found) for found in forecasts_along(network, channels, index, places))
+        else:
+            drawn = forecasts_drawn_along(network, channels, index, places, sampling, levels)
+            yield from ((index, *found) for found in drawn)
+
+
+def every_origin(series: Sequence[Series], channels: Channels, first: Sequence[int] | None = None) -> Origins:
+    """The steps, from the first observed value on, whose whole horizon is there and begins at a series' step `first` or
+    later.
+
+    Args:
+        series: those that the channels are of.
+
+    Raises:
+        InputError: there is none.
+    """
+    layout = channels.layout
+    horizon, places, times = layout.horizon, [], []
+    for index, begin in enumerate(channels.begins):
+        own = series[channels.series[index]]
+        count = len(own.target)
+        start = (
+            first_forecast_step(count, layout.window, horizon)
+            if first is None
+            else first[channels.series[index]]
+        )
+        known = int(channels.firsts[index] - begin)
+        steps = np.arange(max(start - 1, known), count - horizon)
+        places.append(begin + steps)
+        times.append(steps + own.first if own.times is None else own.times[steps].astype(np.int64))
+    found = Origins(places, times)
+    if not found.total:
+        if first is not None and any(len(one.target) > horizon for one in series):
+            what = f"leaves no horizon of {horizon:,} steps in any series"
+            raise InputError("where forecasts begin", what, "Give an earlier time.")
+        what = f"holds no series with a step before a horizon of {horizon:,} steps"
+        raise InputError("data", what, "Give longer series, or train with a shorter horizon.")
+    return found
 
 
 def _less(forecast: Forecast, start: Floats) -> Forecast:

@@ -9,7 +9,7 @@ forecaster", arXiv:1711.11053), and a stream goes on where it stands.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,9 @@ from gatework.tasks.forecaster.distributions import (
     Units,
 )
 
-__all__ = ["ForecastBatch", "ForecastEnsemble", "ForecastNetwork"]
+__all__ = ["DecoderName", "ForecastBatch", "ForecastEnsemble", "ForecastNetwork"]
+
+DecoderName: TypeAlias = Literal["direct", "encoder_decoder", "autoregressive"]
 
 POSITION = 16  # width of what the network learns of a segment's place in the horizon
 
@@ -59,6 +61,8 @@ class ForecastNetwork(nn.Module):
         layout: what is read and forecast.
         levels: the quantiles' levels, Q rising.
         distribution: what is said of a step.
+        decoder: how the horizon is made of a state: each segment alone (direct); by a recurrent layer that begins at
+            the state (encoder_decoder); its first step alone (autoregressive), the others from what is drawn of it.
         hidden_size, num_layers: of the layers.
         dropout: rate on the layers' outputs and on what the horizon is made of.
         linear_path: whether a linear map of the window is added.
@@ -82,6 +86,7 @@ class ForecastNetwork(nn.Module):
         linear_path: bool,
         maps: int = 1,
         distribution: DistributionName = "quantiles",
+        decoder: DecoderName = "direct",
     ) -> None:
         super().__init__()
         self.layout, self.dropout = layout, dropout
@@ -93,7 +98,12 @@ class ForecastNetwork(nn.Module):
         self.place = nn.Parameter(torch.randn(layout.segments_ahead, POSITION))
         self.from_ahead = Linear(layout.ahead + POSITION, hidden_size, bias=False)
         self.distribution = DISTRIBUTIONS[distribution](levels)
-        self.output = Linear(hidden_size, layout.segment * self.distribution.outputs, bias=False)
+        self.autoregressive = decoder == "autoregressive"
+        self.decoder = (
+            Recurrent(_plain(cell), hidden_size, hidden_size) if decoder == "encoder_decoder" else None
+        )
+        self._steps = 1 if self.autoregressive else layout.segment  # of each of the horizon's segments
+        self.output = Linear(hidden_size, self._steps * self.distribution.outputs, bias=False)
         nn.init.zeros_(self.output.weight)
         self.levels = tuple(levels)
         self.base = nn.Parameter(torch.zeros(maps, layout.horizon, self.distribution.outputs - 1))
@@ -104,6 +114,11 @@ class ForecastNetwork(nn.Module):
     def counts(self) -> bool:
         """Whether whole numbers from 0 on are forecast."""
         return self.distribution.counts
+
+    @property
+    def members(self) -> tuple[ForecastNetwork, ...]:
+        """The networks: this one."""
+        return (self,)
 
     @property
     def layers(self) -> tuple[Recurrent, ...]:
@@ -119,13 +134,14 @@ class ForecastNetwork(nn.Module):
         """Begin as a linear forecast and its errors' quantiles.
 
         Args:
-            weight: (M, H, L) of the linear path.
-            residuals: (M, H, Q) quantiles of what it leaves.
+            weight: (M, H or more, L) of the linear path.
+            residuals: (M, H or more, Q) quantiles of what it leaves.
         """
         with torch.no_grad():
+            steps = self.layout.horizon
             if self.linear is not None:
-                self.linear.copy_(weight)
-            self.base.copy_(self.distribution.begin(residuals))
+                self.linear.copy_(weight[:, :steps])
+            self.base.copy_(self.distribution.begin(residuals[:, :steps]))
 
     def forward(self, batch: ForecastBatch) -> tuple[Tensor, ...]:
         """What the distribution says of the batch's origins."""
@@ -147,6 +163,18 @@ class ForecastNetwork(nn.Module):
         output, final = self.recurrent(read, state, lengths=lengths, inputs=further)
         return output["output"] if isinstance(output, dict) else output, final
 
+    def encode_states(self, segments: Tensor, state: Any = None) -> tuple[Tensor, list[list[Tensor]], Any]:
+        """As `encode`; with each of the layers' states after each segment, (K, R, L, width)."""
+        names, layers = (
+            [spec.name for spec in self.recurrent.cell.graph.states],
+            range(self.recurrent.num_layers),
+        )
+        emit = [f"l{layer}.{name}" for name in names for layer in layers]
+        read, further = self._inputs.of(segments)
+        output, final = self.recurrent(read, state, inputs=further, emit=emit)
+        each = [torch.stack([output[f"l{layer}.{name}"] for layer in layers], 2) for name in names]
+        return output["output"], [each], final
+
     def decode(
         self, states: Tensor, windows: Tensor, targets: Tensor, ahead: Tensor, units: Tensor
     ) -> NetworkForecast:
@@ -155,6 +183,21 @@ class ForecastNetwork(nn.Module):
         said = self._say(states, windows, targets, ahead, given)
         return self._shifted(self.distribution.forecast(said, given))
 
+    def draw(
+        self,
+        states: Tensor,
+        windows: Tensor,
+        ahead: Tensor,
+        units: Tensor,
+        targets: Tensor,
+        uniforms: Tensor,
+    ) -> Tensor:
+        """(n,) a value of each origin's next step, from numbers (2, n) between 0 and 1."""
+        given = units_of(units, windows)
+        said = self._say(states, windows, targets, ahead, given)
+        first = tuple(part[:, 0] for part in said)
+        return self.distribution.draw(first, Units(*(part[:, 0] for part in given)), uniforms)
+
     def _say(
         self, states: Tensor, windows: Tensor, targets: Tensor, ahead: Tensor, units: Units
     ) -> tuple[Tensor, ...]:
@@ -162,14 +205,25 @@ class ForecastNetwork(nn.Module):
         place = self.place.expand(count, -1, -1)
         known = self.from_ahead(torch.cat([place, ahead], -1) if layout.ahead else place)
         states = unit_dropout(states, self.dropout, self.training)
-        hidden = torch.tanh(self.from_state(states)[:, None] + known)
+        hidden = self._hidden(self.from_state(states), known)
         found = self.output(unit_dropout(hidden, self.dropout, self.training))
-        found = found.unflatten(-1, (layout.segment, -1)).flatten(1, 2)[:, : layout.horizon]
+        found = found.unflatten(-1, (self._steps, -1)).flatten(1, 2)[:, : layout.horizon]
         own = targets if len(self.base) > 1 else torch.zeros_like(targets)
         mean, others = found[..., 0], found[..., 1:] + self.base[own]
         if self.linear is not None:
             mean = mean + self._line(windows, own)
         return self.distribution.read(mean, others, units)
+
+    def _hidden(self, states: Tensor, known: Tensor) -> Tensor:
+        """(n, J, hidden size) of states (n, hidden size) and what is known of the horizon's segments (n, J, …)."""
+        if self.decoder is None:
+            return torch.tanh(states[:, None] + known)
+        start = self.decoder.initial_state(len(states))
+        first = torch.tanh(states)[None]
+        output, _ = self.decoder(
+            known.transpose(0, 1), first if isinstance(start, Tensor) else (first, *start[1:])
+        )
+        return (output["output"] if isinstance(output, dict) else output).transpose(0, 1)
 
     def _line(self, windows: Tensor, own: Tensor) -> Tensor:
         """(n, H) what the linear map of each of n windows, of number `own` (n,), says."""
@@ -182,11 +236,15 @@ class ForecastNetwork(nn.Module):
         return torch.cat(parts)[order.argsort()]
 
     def _shifted(self, found: NetworkForecast) -> NetworkForecast:
-        """In eval mode with the quantiles moved by the shifts, in rising order."""
-        if self.training or self.shifts is None:
+        """In eval mode with the quantiles moved by the shifts, in rising order; of paths they are moved later."""
+        if self.training or self.shifts is None or self.autoregressive:
             return found
+        return self.shifted(found, self.shifts.to(found.quantiles))
+
+    def shifted(self, found: NetworkForecast, shifts: Tensor) -> NetworkForecast:
+        """With the quantiles moved by shifts (H, Q), in rising order."""
         middle = self.distribution.middle
-        shifted = found.quantiles + self.shifts.to(found.quantiles)
+        shifted = found.quantiles + shifts
         low = shifted[..., : middle + 1].flip(-1).cummin(-1).values.flip(-1)
         high = shifted[..., middle:].cummax(-1).values[..., 1:]
         return NetworkForecast(found.mean, torch.cat([low, high], -1))
@@ -198,40 +256,56 @@ class ForecastEnsemble(nn.Module):
     def __init__(self, networks: Sequence[ForecastNetwork]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
+        self.members, self.autoregressive = tuple(networks), networks[0].autoregressive
         self.counts = any(network.counts for network in networks)
         self.sizes = [network.recurrent.output_size for network in networks]
 
     @property
     def layers(self) -> tuple[Recurrent, ...]:
         """The recurrent layers of each network."""
-        return tuple(cast("ForecastNetwork", network).recurrent for network in self.networks)
+        return tuple(network.recurrent for network in self.members)
 
     @property
     def cell_inputs(self) -> tuple[CellInputs, ...]:
         """What the cell of each network's layers reads of a segment."""
-        return tuple(cast("ForecastNetwork", network)._inputs for network in self.networks)
+        return tuple(network._inputs for network in self.members)
 
     def encode(
         self, segments: Tensor, state: Sequence[object] | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, tuple[object, ...]]:
         """As `ForecastNetwork.encode`: the networks' states side by side, (K, R, sum of D)."""
-        before = state or [None] * len(self.networks)
+        before = state or [None] * len(self.members)
         each = [
-            cast("ForecastNetwork", network).encode(segments, own, lengths)
-            for network, own in zip(self.networks, before, strict=True)
+            network.encode(segments, own, lengths) for network, own in zip(self.members, before, strict=True)
         ]
         return torch.cat([states for states, _ in each], -1), tuple(final for _, final in each)
+
+    def encode_states(
+        self, segments: Tensor, state: Sequence[object] | None = None
+    ) -> tuple[Tensor, list[list[Tensor]], tuple[object, ...]]:
+        """As `ForecastNetwork.encode_states`, of each network."""
+        before = state or [None] * len(self.members)
+        each = [
+            network.encode_states(segments, own) for network, own in zip(self.members, before, strict=True)
+        ]
+        outputs, states, finals = zip(*each, strict=True)
+        return torch.cat(outputs, -1), [own for (own,) in states], finals
 
     def decode(
         self, states: Tensor, windows: Tensor, targets: Tensor, ahead: Tensor, units: Tensor
     ) -> NetworkForecast:
         """As `ForecastNetwork.decode`."""
         each = [
-            cast("ForecastNetwork", network).decode(own, windows, targets, ahead, units)
-            for network, own in zip(self.networks, states.split(self.sizes, -1), strict=True)
+            network.decode(own, windows, targets, ahead, units)
+            for network, own in zip(self.members, states.split(self.sizes, -1), strict=True)
         ]
         means, quantiles = zip(*each, strict=True)
         return NetworkForecast(torch.stack(means).mean(0), torch.stack(quantiles).mean(0))
+
+
+def _plain(cell: Cell) -> Cell | str:
+    """The cell, or a GRU where it reads more than one input."""
+    return cell if len(cell.graph.inputs) == 1 else "gru"
 
 
 def units_of(units: Tensor, windows: Tensor) -> Units:

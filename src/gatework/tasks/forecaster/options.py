@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, RootModel, model_validato
 from gatework.errors import InputError
 from gatework.metrics.forecast import LEVELS
 from gatework.tasks.forecaster.distributions import DistributionName
+from gatework.tasks.forecaster.network import DecoderName
 from gatework.tasks.forecaster.scaling import Scaling
 from gatework.tasks.options import MOST_LAYERS, MOST_UNITS, CellOption, PredictionSettings, TaskOptions
 from gatework.training.options import FollowsData, Inherited
@@ -17,6 +18,7 @@ from gatework.training.options import FollowsData, Inherited
 __all__ = ["EvaluationSettings", "ForecastInput", "ForecastRecord", "ForecastSettings", "ForecasterOptions"]
 
 MOST_STEPS = 2**20
+MOST_PATHS = 100_000
 
 
 def _check_levels(levels: tuple[float, ...]) -> tuple[float, ...]:
@@ -92,6 +94,11 @@ class ForecasterOptions(TaskOptions):
     levels: Inherited[Annotated[tuple[float, ...], AfterValidator(_check_levels)]] = Field(
         LEVELS, description="levels of the quantiles"
     )
+    decoder: Inherited[DecoderName] = Field(
+        "direct",
+        description="how the horizon is made of a state: each segment alone (direct); by a recurrent layer over the "
+        "horizon (encoder_decoder); or step by step on its own drawn values, as far as is asked for (autoregressive)",
+    )
     distribution: Inherited[DistributionName] = Field(
         "quantiles",
         description="what is said of a step: quantiles, by the pinball loss; or by likelihood gaussian, student_t, or "
@@ -123,12 +130,13 @@ class ForecasterOptions(TaskOptions):
     )
 
     def check_horizon(self, horizon: int | None) -> int:
-        """The steps of a forecast: what was asked for, or else all.
+        """The steps of a forecast: what was asked for, or else those that were trained.
 
         Raises:
             InputError: they are more than this run forecasts.
         """
-        if horizon is not None and not 1 <= horizon <= self.horizon:
+        most = MOST_STEPS if self.decoder == "autoregressive" else self.horizon
+        if horizon is not None and not 1 <= horizon <= most:
             what = f"is {horizon:,}, and this run forecasts {self.horizon:,} steps"
             raise InputError("setting horizon", what, "Give no more, or train with a longer horizon.")
         return horizon or self.horizon
@@ -139,9 +147,11 @@ class ForecasterOptions(TaskOptions):
         return {"log": self.transform == "log", "counts": self.distribution == "negative_binomial"}
 
     @model_validator(mode="after")
-    def _check_counts(self) -> Self:
+    def _check_distribution(self) -> Self:
         if self.distribution == "negative_binomial" and self.transform == "log":
             raise ValueError("distribution=negative_binomial is of counts: leave out transform=log")
+        if self.decoder == "autoregressive" and self.distribution == "quantiles" and len(self.levels) < 2:
+            raise ValueError("decoder=autoregressive draws between quantiles: give two levels or more")
         return self
 
     @property
@@ -152,15 +162,28 @@ class ForecasterOptions(TaskOptions):
         return {"batch_steps": max(round(tokens), 1)}
 
 
-class ForecastSettings(PredictionSettings):
+class DrawingSettings(PredictionSettings):
+    """How an autoregressive forecaster draws its paths. Other decoders draw none."""
+
+    paths: int = Field(
+        200, ge=2, le=MOST_PATHS, description="paths that an autoregressive forecaster draws of each series"
+    )
+    seed: int = Field(0, ge=0, description="of these draws")
+
+
+class ForecastSettings(DrawingSettings):
     """How a series is continued."""
 
     horizon: int | None = Field(
-        None, ge=1, le=MOST_STEPS, description="steps; at most those that were trained (none: these)"
+        None,
+        ge=1,
+        le=MOST_STEPS,
+        description="steps (none: those that were trained); more than these by an autoregressive forecaster alone",
     )
+    return_paths: bool = Field(False, description="an autoregressive forecaster gives its paths as well")
 
 
-class EvaluationSettings(PredictionSettings):
+class EvaluationSettings(DrawingSettings):
     """From which steps forecasts are made that are compared with what came."""
 
     begin: str = Field(
@@ -194,6 +217,9 @@ class ForecastRecord(BaseModel):
         description="the mean of each step to come; of several targets, a number each"
     )
     times: list[str] | None = Field(None, description="of the steps, where the series has times")
+    paths: list[list[float]] | list[list[list[float]]] | None = Field(
+        None, description="with `return_paths`, the steps of each path, as `output`"
+    )
     quantiles: dict[str, list[float] | list[list[float]]] = Field(
         description="by level, of each step as `output`"
     )

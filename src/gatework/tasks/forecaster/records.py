@@ -29,6 +29,7 @@ def forecast_records(
     times: Sequence[Times | None],
     horizon: int,
     options: ForecasterOptions,
+    paths: npt.NDArray[np.float64] | None = None,
 ) -> list[dict[str, Any]]:
     """The records of S series' forecasts, without their inputs.
 
@@ -37,14 +38,20 @@ def forecast_records(
         series: (R,) the series of each.
         times: of each series those of the steps, (horizon,), where it has times.
         horizon: steps that are told, at most H.
+        paths: (R, P, horizon) of each channel, where they are told too.
     """
     mean, quantiles = (part[:, :horizon] for part in forecast)
     if options.transform == "log":
         mean, quantiles = np.exp(mean), np.exp(quantiles)
-    return [
-        _record(Forecast(mean[series == place], quantiles[series == place]), options.levels, own)
-        for place, own in enumerate(times)
-    ]
+        paths = None if paths is None else np.exp(paths)
+    records = []
+    for place, own in enumerate(times):
+        rows = series == place
+        record = _record(Forecast(mean[rows], quantiles[rows]), options.levels, own)
+        if paths is not None:
+            record["paths"] = [_listed(path) for path in paths[rows].transpose(1, 0, 2)]
+        records.append(record)
+    return records
 
 
 def _record(forecast: Forecast, levels: Sequence[float], times: Times | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,15 @@ import torch
 from torch import Tensor
 
 from gatework.layers import Recurrent
-from gatework.tasks.forecaster.backtest import Forecasting
+from gatework.tasks.forecaster.backtest import STEPS_AT_ONCE, Forecasting
 from gatework.tasks.forecaster.cell_inputs import CellInputs
 from gatework.tasks.forecaster.channels import Channels, Floats, Integers, Layout, Mask, Singles
-from gatework.tasks.forecaster.network import ForecastEnsemble
 from gatework.tasks.forecaster.running_gaps import RunningGaps
 from gatework.tasks.forecaster.running_scale import RunningScale
 
-__all__ = ["RunningChannels", "RunningLayers", "states_at_end"]
+__all__ = ["RunningChannels", "RunningLayers", "running_at", "states_along"]
 
-_ROOM = 1024  # steps that are appended before the last ones are copied to the front
+_ROOM = 1024
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -33,20 +32,27 @@ class RunningChannels(Channels):
         layout: see `Layout`.
         series: (R,) the series of each channel. channel: (R,) its target there. static: (R, G).
         levels: (R,) what is taken for a channel's value before its first.
+        room: steps that are appended before the last ones are copied to the front.
 
     Attributes:
         counts: (R,) the steps that each channel has had.
     """
 
     def __init__(
-        self, layout: Layout, series: Integers, channel: Integers, static: Singles, levels: Floats
+        self,
+        layout: Layout,
+        series: Integers,
+        channel: Integers,
+        static: Singles,
+        levels: Floats,
+        room: int = _ROOM,
     ) -> None:
         super().__init__((), layout, lead=0, tail=0)
         self.series, self.channel, self.static, self.levels = series, channel, static, levels
         self._keep = max(layout.window, 2 * layout.segment, layout.season) + 1
-        self._width = self._keep + max(self._keep, _ROOM)
+        self._width = self._keep + room
         self._column = self._keep  # that the next step is written to
-        rows, reach = len(series), self._width + layout.segments_ahead * layout.segment
+        rows, reach = len(series), self._width + layout.horizon + layout.segment
         self._values, self._scales = np.zeros((rows, self._width)), np.ones((rows, self._width))
         self._observed = np.zeros((rows, self._width), bool)
         self.values, self.scale = self._values.reshape(-1), self._scales.reshape(-1)
@@ -77,28 +83,42 @@ class RunningChannels(Channels):
         """(R,) whether a value of each channel was observed."""
         return self.firsts < self.ends
 
-    def begin(self, row: int, channels: Channels, index: int) -> None:
-        """Go on from the last step of a channel; before the first `append`."""
-        begin, end = int(channels.begins[index]), int(channels.ends[index])
-        own, kept = slice(end - self._keep, end), slice(self._column - self._keep, self._column)
-        self._values[row, kept], self._scales[row, kept] = channels.values[own], channels.scale[own]
-        self._observed[row, kept] = channels.observed[own]
-        steps = slice(begin, end)
-        self._running.begin(row, channels.values[steps], channels.observed[steps], self.layout.season)
-        self.counts[row] = end - begin
-        if channels.observed[steps].any():
-            self.firsts[row] = row * self._width
+    def begin(self, rows: Integers, channels: Channels, index: int, places: Integers) -> None:
+        """Go on with some rows (n,) from n places of a channel; before the first `append`."""
+        kept = slice(self._column - self._keep, self._column)
+        own = places[:, None] + np.arange(1 - self._keep, 1)
+        self._values[rows, kept], self._scales[rows, kept] = channels.values[own], channels.scale[own]
+        self._observed[rows, kept] = channels.observed[own]
+        begin = int(channels.begins[index])
+        steps = slice(begin, int(places.max()) + 1)
+        values, observed = channels.values[steps], channels.observed[steps]
+        self._running.begin(rows, values, observed, places - begin, self.layout.season)
+        self.counts[rows] = places - begin + 1
+        self.firsts[rows[places >= channels.firsts[index]]] -= self._width
         if self._gaps is not None:
-            self._gaps.begin(row, channels, index, kept)
+            for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+                self._gaps.begin(row, channels, index, place, kept)
         if channels.shift is not None:
-            last = end + channels.shift[index]
-            self._known[self.series[row], kept] = channels.known[last - self._keep : last]
+            self._known[self.series[rows], kept] = channels.known[own + channels.shift[index]]
 
-    def append(self, values: Floats, known: Singles, clock: Floats) -> None:
+    def branched(self, copies: int, room: int) -> RunningChannels:
+        """So many copies of each channel, side by side, which have room for some steps."""
+
+        series, channel, static, levels = (
+            np.repeat(array, copies, axis=0)
+            for array in (self.series, self.channel, self.static, self.levels)
+        )
+        found = RunningChannels(self.layout, series, channel, static, levels, room)
+        found.go_on({name: _repeated(name, array, copies) for name, array in self.state().items()})
+        return found
+
+    def append(self, values: Floats, known: Singles | None = None, clock: Floats | None = None) -> None:
         """A step of every channel.
 
         Args:
-            values: (R,), NaN where missing. known: (S, P + K + A), and clock: (R,), see `ChannelSteps`.
+            values: (R,), NaN where missing.
+            known: (S, P + K + A), see `ChannelSteps`; None: what `know` said.
+            clock: (R,), see `ChannelSteps`; None: the usual distance after the last step.
         """
         if self._column == self._width:
             self._slide()
@@ -110,15 +130,18 @@ class RunningChannels(Channels):
             self._values[first, :column] = values[first, None]
             self.firsts[first] -= self._width
         if self._gaps is not None:
-            self._gaps.step(column, new, observed, first, clock, self.counts)
+            now = self._gaps.usual_clock(column) if clock is None else clock
+            self._gaps.step(column, new, observed, first, now, self.counts)
         self._values[:, column], self._observed[:, column] = new, observed
-        self._known[:, column] = known
+        if known is not None:
+            self._known[:, column] = known
         self._scales[:, column] = self._running.step(self._squares())
         self._column += 1
         self.counts += 1
 
     def know(self, ahead: Singles) -> None:
-        """What is known of the steps to come: (S, steps, P + K + A), of as many as are forecast at most."""
+        """What is known of the steps to come: (S, steps, P + K + A), of as many as there is room for and are read at
+        once."""
         self._known[:, self._column : self._column + ahead.shape[1]] = ahead
 
     def last_segments(self) -> Singles:
@@ -147,7 +170,7 @@ class RunningChannels(Channels):
         kept = slice(self._column - self._keep, self._column)
         tables = {"values": self._values, "scales": self._scales, "observed": self._observed}
         found = {name: table[:, kept].copy() for name, table in (tables | {"known": self._known}).items()}
-        found |= {"counts": self.counts.copy(), "firsts": self.firsts.copy()}
+        found |= {"counts": self.counts.copy(), "any_value": self.any_value}
         if self._gaps is not None:
             found |= {f"gaps.{name}": array for name, array in self._gaps.state(kept).items()}
         return found | {f"scale.{name}": array for name, array in self._running.state().items()}
@@ -158,7 +181,8 @@ class RunningChannels(Channels):
         kept = slice(0, self._keep)
         self._values[:, kept], self._scales[:, kept] = state["values"], state["scales"]
         self._observed[:, kept], self._known[:, kept] = state["observed"], state["known"]
-        self.counts, self.firsts = state["counts"].copy(), state["firsts"].copy()
+        self.counts = state["counts"].copy()
+        self.firsts = self.ends - np.where(state["any_value"], self._width, 0)
         self._running.go_on({name: state[f"scale.{name}"] for name in self._running.state()})
         if self._gaps is not None:
             self._gaps.go_on({name: state[f"gaps.{name}"] for name in self._gaps.state(kept)}, kept)
@@ -180,7 +204,7 @@ class RunningLayers:
     def __init__(
         self, layers: Sequence[Recurrent], inputs: Sequence[CellInputs], rows: int, phases: int
     ) -> None:
-        self._inputs = inputs
+        self._layers, self._inputs = layers, inputs
         self._streams = [layer.stream(rows) for layer in layers]
         self._rows, self._phases = torch.arange(rows), phases
         self._states = [
@@ -189,14 +213,34 @@ class RunningLayers:
         like = self._states[0][0]
         self.output = like.new_zeros((rows, sum(layer.output_size for layer in layers)))
 
-    def begin(self, rows: Sequence[tuple[Sequence[Any], Tensor]]) -> None:
-        """Go on with each row from the networks' states of the s phases, (L, s, size), and the last output, (D,)."""
-        for row, (finals, output) in enumerate(rows):
-            for states, final in zip(self._states, finals, strict=True):
-                for state, given in zip(states, _tensors(final), strict=True):
-                    state[:, :, row] = given.transpose(0, 1)
-            self.output[row] = output
+    def begin(self, rows: Integers, states: Sequence[Sequence[Tensor]], outputs: Tensor) -> None:
+        """Go on with some rows (n,) from each network's states of the s phases, (s, L, n, size), and outputs (n, D)."""
+        where = torch.from_numpy(rows)
+        for own, given in zip(self._states, states, strict=True):
+            for state, new in zip(own, given, strict=True):
+                state[:, :, where] = new
+        self.output[where] = outputs
         self._go_on()
+
+    def of_each_network(self) -> list[RunningLayers]:
+        """Those of each network by itself, as they stand."""
+        state, widths = self.state(), [layer.output_size for layer in self._layers]
+        outputs = np.split(state["output"], np.cumsum(widths)[:-1], axis=1)
+        found = []
+        for number, (layer, output) in enumerate(zip(self._layers, outputs, strict=True)):
+            own = RunningLayers([layer], [self._inputs[number]], len(self._rows), self._phases)
+            mine = {name: array for name, array in state.items() if name.startswith(f"{number}.")}
+            own.go_on(
+                {f"0.{name.partition('.')[2]}": array for name, array in mine.items()} | {"output": output}
+            )
+            found.append(own)
+        return found
+
+    def branched(self, copies: int) -> RunningLayers:
+        """So many copies of each row, side by side."""
+        found = RunningLayers(self._layers, self._inputs, len(self._rows) * copies, self._phases)
+        found.go_on({name: _repeated(name, array, copies) for name, array in self.state().items()})
+        return found
 
     def step(self, segments: Singles, counts: Integers) -> None:
         """The layers read the R channels' last segments.
@@ -245,17 +289,70 @@ class RunningLayers:
                 stream.state = states[0][0] if len(states) == 1 else tuple(state[0] for state in states)
 
 
+def running_at(
+    channels: Channels, which: Integers, places: Integers, ahead: int
+) -> tuple[RunningChannels, Singles]:
+    """n channels at a place each, as channels of their own, and what is known of so many steps after it.
+
+    Args:
+        which: (n,) channels, in rising order. places: (n,) places of their steps.
+
+    Returns:
+        The channels, and (n, ahead, P + K + A).
+    """
+    layout, rows = channels.layout, np.arange(len(which))
+    own = (channels.channel[which], channels.static[which], channels.levels[which])
+    running = RunningChannels(layout, rows, *own, room=ahead)
+    for index in np.unique(which).tolist():
+        some = rows[which == index]
+        running.begin(some, channels, index, places[some])
+    known = np.zeros((len(which), ahead, channels.known.shape[1]), np.float32)
+    if channels.shift is not None:
+        after = (places + channels.shift[which])[:, None] + np.arange(1, ahead + 1)
+        known[..., layout.past :] = channels.known[after, layout.past :]
+    return running, known
+
+
 @torch.inference_mode()
-def states_at_end(network: Forecasting, channels: Channels, index: int) -> tuple[Sequence[Any], Tensor]:
-    """What `RunningLayers.begin` takes of a channel: each network's states of the s phases, and the last output."""
-    size, count = channels.layout.segment, int(channels.steps[index])
-    which, begins = np.array([index]), channels.begins[[index]] - size + 1
-    whole, more = divmod(count, size)
-    read = torch.from_numpy(channels.segments(which, begins, whole + (more > 0), size))
-    lengths = torch.tensor([whole + (phase < more) for phase in range(size)])
-    states, finals = network.encode(read.to(next(network.parameters()).device), lengths=lengths)
-    output = states[(count - 1) // size, (count - 1) % size]
-    return finals if isinstance(network, ForecastEnsemble) else [finals], output
+def states_along(
+    network: Forecasting, channels: Channels, index: int, places: Integers
+) -> Iterator[tuple[Integers, list[list[Tensor]], Tensor]]:
+    """Of some places of one channel, in order, a block at a time, what `RunningLayers.begin` takes.
+
+    Args:
+        index: the channel. places: (n,) rising, places of its steps.
+    """
+    size, begin = channels.layout.segment, int(channels.begins[index])
+    count, device = max(STEPS_AT_ONCE // size, 1), next(network.parameters()).device
+    carried: Any = None
+    before = [
+        [state[None, :, 0].repeat(size - 1, 1, 1) for state in _tensors(layer.initial_state(1))]
+        for layer in network.layers
+    ]  # (s - 1, L, width) after the steps before the block
+    for start in range(begin, int(places[-1]) + 1, count * size):
+        steps = min(count, -(-(int(places[-1]) + 1 - start) // size))
+        read = channels.segments(np.array([index]), np.array([start - size + 1]), steps, size)
+        outputs, states, carried = network.encode_states(torch.from_numpy(read).to(device), carried)
+        joined = [
+            [torch.cat([first, state.flatten(0, 1)]) for first, state in zip(own, each, strict=True)]
+            for own, each in zip(before, states, strict=True)
+        ]
+        before = [[state[len(state) - size + 1 :] for state in own] for own in joined]
+        some = places[(places >= start) & (places < start + count * size)]
+        if len(some):
+            back = ((some - begin)[:, None] - np.arange(size)) % size  # since each phase has moved
+            where = torch.from_numpy((some - start)[:, None] + size - 1 - back).to(device)
+            found = [[state[where].permute(1, 2, 0, 3) for state in own] for own in joined]
+            yield some, found, outputs.flatten(0, 1)[torch.from_numpy(some - start).to(device)]
+
+
+def _repeated(name: str, array: np.ndarray, copies: int) -> np.ndarray:
+    """What a state holds for each row, for so many copies of it."""
+    if name in ("known", "scale.place"):
+        return array
+    of_layers = name[0].isdigit()
+    axis = 2 if of_layers else int(name.startswith("scale."))
+    return np.repeat(array, copies, axis=axis)
 
 
 def _tensors(state: Any) -> tuple[Tensor, ...]:

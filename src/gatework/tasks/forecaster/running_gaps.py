@@ -31,19 +31,28 @@ class RunningGaps:
         self._seen = np.zeros((rows, segment))  # when a value at each place of a segment was observed last
         self._known = np.zeros(rows)  # when any was
 
-    def begin(self, row: int, channels: Channels, index: int, kept: slice) -> None:
-        """Go on from the last step of a channel, whose last ones are written to some columns."""
-        begin, end = int(channels.begins[index]), int(channels.ends[index])
+    def begin(self, row: int, channels: Channels, index: int, place: int, kept: slice) -> None:
+        """Go on from a place of a channel; it and those before it are written to some columns."""
+        begin, end = int(channels.begins[index]), place + 1
         own, size = slice(end - (kept.stop - kept.start), end), self._segment
         self.between[row, kept], self.gap[row, kept] = channels.between[own], channels.gap[own]
         self._clock[row, kept] = channels.clock[own]
         moved = self._begins[row] + kept.stop - end
         self.last[row, kept] = np.maximum(channels.last[own] + moved, self._begins[row] - 1)
+        after = (
+            self.last[row, kept.stop - 1] - self._begins[row] + 1
+        )  # what came after the place says nothing
+        late = slice(max(int(after), kept.start), kept.stop)
+        self.between[row, late] = channels.values[place]
         places, clock = np.flatnonzero(channels.observed[begin:end]), channels.clock[begin:end]
         self._seen[row] = clock[0] - size + np.arange(size)
         self._seen[row, places % size] = clock[places]  # of several the last
         if len(places):
             self._known[row] = clock[places[-1]]
+
+    def usual_clock(self, column: int) -> Floats:
+        """(R,) the time of a column, in the usual distance after the one before."""
+        return self._clock[:, column - 1] + 1
 
     def step(
         self, column: int, values: Floats, observed: Mask, first: Mask, clock: Floats, counts: Integers

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gatework.tasks.forecaster.scaling import DECAY, Floats, Mask, Scaling, combined, squared_differences
+from gatework.tasks.forecaster.scaling import (
+    DECAY,
+    Floats,
+    Integers,
+    Mask,
+    Scaling,
+    combined,
+    decaying_sum,
+    squared_differences,
+)
 
 __all__ = ["RunningScale"]
 
@@ -37,17 +46,17 @@ class RunningScale:
         kept = window if kind == "rolling" else 0
         self.present, self.before = np.zeros((2, rows, kept)), np.zeros((2, rows, kept + 1))
 
-    def begin(self, row: int, values: Floats, observed: Mask, season: int) -> None:
-        """Go on from a channel's steps (N,); before the first `step`."""
-        seasonal = np.stack(squared_differences(values, observed, season))
-        self.sums[:, row, 0] = seasonal.sum(1)
-        self.sums[:, row, 1] = np.stack(squared_differences(values, observed, 1)).sum(1)
+    def begin(self, rows: Integers, values: Floats, observed: Mask, steps: Integers, season: int) -> None:
+        """Go on with some rows (n,) from n steps of one channel (N,); before the first `step`."""
+        pairs = [np.stack(squared_differences(values, observed, lag)) for lag in (season, 1)]
+        for place, pair in enumerate(pairs):
+            self.sums[:, rows, place] = pair.cumsum(1)[:, steps]
         if self.kind == "rolling":
-            last = seasonal[:, -self.window :]
-            self.before[:, row, -1 - last.shape[1] : -1] = last[:, ::-1].cumsum(1)[:, ::-1]
-            self.before[:, row, : -1 - last.shape[1]] = last.sum(1)[:, None]
+            padded = np.pad(pairs[0], ((0, 0), (self.window - 1, 0)))
+            blocks = padded[:, steps[:, None] + np.arange(self.window)]
+            self.before[:, rows, :-1] = blocks[:, :, ::-1].cumsum(2)[:, :, ::-1]
         else:
-            self.late[:, row] = seasonal @ DECAY ** np.arange(seasonal.shape[1])[::-1]
+            self.late[:, rows] = decaying_sum(pairs[0])[:, steps]
 
     def step(self, squares: Floats) -> Floats:
         """(R,) the scales at the channels' next step.

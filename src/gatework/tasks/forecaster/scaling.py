@@ -10,11 +10,21 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DECAY", "LEAST_GAP", "Scaling", "combined", "gaps", "scales", "squared_differences"]
+__all__ = [
+    "DECAY",
+    "LEAST_GAP",
+    "Scaling",
+    "combined",
+    "decaying_sum",
+    "gaps",
+    "scales",
+    "squared_differences",
+]
 
 Scaling = Literal["rolling", "exponential", "none"]
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 DECAY = 0.94  # a step, of the exponential mean: that of RiskMetrics for days
@@ -61,7 +71,7 @@ def scales(values: Floats, observed: Mask, *, season: int, window: int, kind: Sc
     if kind == "rolling":
         recent = _ratio(_rolling_sum(squares, window), _rolling_sum(known, window))
     else:
-        recent = _ratio(_decaying_sum(squares), _decaying_sum(known))
+        recent = _ratio(decaying_sum(squares), decaying_sum(known))
     steps, of_steps = squared_differences(values, observed, 1)
     return combined(recent, whole, _ratio(steps.cumsum(), of_steps.cumsum()))
 
@@ -102,8 +112,8 @@ def _rolling_sum(values: Floats, window: int) -> Floats:
     return (before + ahead[1:]).reshape(-1)[:count]
 
 
-def _decaying_sum(values: Floats) -> Floats:
-    """(N,) the sum of the values up to each, weighted by DECAY to the power of their distance."""
+def decaying_sum(values: Floats) -> Floats:
+    """(…, N) the sum of the values up to each, weighted by DECAY to the power of their distance."""
     from scipy.signal import lfilter  # comes with scikit-learn; takes time to import
 
     return np.asarray(lfilter([1.0], [1.0, -DECAY], values))

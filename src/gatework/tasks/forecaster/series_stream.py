@@ -10,12 +10,14 @@ import numpy as np
 
 from gatework.data import Series
 from gatework.errors import InputError
+from gatework.metrics.forecast import Forecast
 from gatework.tasks.forecaster.backtest import Forecasting, forecasts
 from gatework.tasks.forecaster.channels import Channels, Layout, Singles
 from gatework.tasks.forecaster.encoding import SeriesEncoding
 from gatework.tasks.forecaster.options import ForecasterOptions
 from gatework.tasks.forecaster.records import forecast_records
-from gatework.tasks.forecaster.running import RunningChannels, RunningLayers, states_at_end
+from gatework.tasks.forecaster.running import RunningChannels, RunningLayers, states_along
+from gatework.tasks.forecaster.sampling import Sampling, joined_forecast, paths_after
 from gatework.tasks.forecaster.step_clock import StepClock
 from gatework.tasks.forecaster.step_rows import StepRows, known_ahead
 from gatework.tasks.stream_files import read_stream, weights_digest, write_stream
@@ -82,8 +84,10 @@ class SeriesStream:
             series: the S series. channels: theirs.
         """
         for row in range(len(channels)):
-            self._channels.begin(row, channels, row)
-        self._layers.begin([states_at_end(self._network, channels, row) for row in range(len(channels))])
+            rows, places = np.array([row]), channels.ends[[row]] - 1
+            self._channels.begin(rows, channels, row, places)
+            ((_, states, output),) = states_along(self._network, channels, row, places)
+            self._layers.begin(rows, states, output)
         for place, one in enumerate(series):
             if one.times is not None:
                 self._clocks[place] = StepClock(self._encoding, one.times[-1])
@@ -141,33 +145,49 @@ class SeriesStream:
                 now[row] = now[row] if last is None else self._encoding.clock_of(np.asarray(last))
         return now
 
-    def forecast(self, horizon: int | None = None, ahead: Any = None) -> list[dict[str, Any]]:
+    def forecast(
+        self, horizon: int | None = None, ahead: Any = None, *, paths: int = 200, seed: int = 0
+    ) -> list[dict[str, Any]]:
         """The forecasts from the last step, a record for each series as `predict` gives it, without the input.
 
         Args:
             horizon: steps; None: those that were trained.
             ahead: where the run has future covariates, a dict with their values at each of these steps, by name; of
                 several series a list of dicts.
+            paths, seed: of an autoregressive forecaster, as the settings of `predict`.
 
         Raises:
             InputError: a series has no value yet; a covariate is not known for each step.
         """
         horizon = self._options.check_horizon(horizon)
-        known = self._channels.any_value.reshape(len(self._names), -1).any(1)
-        if not known.all():
-            what = f"is asked for before series {int(np.flatnonzero(~known)[0]) + 1} has had a value"
+        begun = self._channels.any_value.reshape(len(self._names), -1).any(1)
+        if not begun.all():
+            what = f"is asked for before series {int(np.flatnonzero(~begun)[0]) + 1} has had a value"
             raise InputError("forecast", what, "Give steps first.")
-        self._look_ahead(horizon, [ahead] if len(self._names) == 1 else ahead)
-        rows = np.arange(len(self._channels.series))
-        found = forecasts(self._network, self._channels, rows, self._channels.places, self._layers.output)
+        known = self._known_ahead(horizon, [ahead] if len(self._names) == 1 else ahead)
+        drawn = self._network.autoregressive
+        found = self._drawn(known, Sampling(paths, horizon, seed)) if drawn else self._said(known)
         times = [clock.times(horizon) if clock.known else None for clock in self._clocks]
         records = forecast_records(found, self._channels.series, times, horizon, self._options)
         named = zip(self._names, records, strict=True)
         return [{"series": name, **record} if name else record for name, record in named]
 
-    def _look_ahead(self, horizon: int, ahead: Any) -> None:
+    def _said(self, known: Singles) -> Forecast:
+        self._channels.know(known)
+        rows = np.arange(len(self._channels.series))
+        return forecasts(self._network, self._channels, rows, self._channels.places, self._layers.output)
+
+    def _drawn(self, known: Singles, sampling: Sampling) -> Forecast:
+        layers = zip(self._network.members, self._layers.of_each_network(), strict=True)
+        paths = [paths_after(member, self._channels, known, own, sampling) for member, own in layers]
+        return joined_forecast(self._network, paths, self._options.levels)
+
+    def _known_ahead(self, horizon: int, ahead: Any) -> Singles:
+        """(S, steps, P + K + A) of the steps to come."""
         layout = self._layout
-        steps = layout.segments_ahead * layout.segment
+        steps = max(
+            layout.segments_ahead * layout.segment, (horizon + layout.segment) * self._network.autoregressive
+        )
         known = np.zeros((len(self._names), steps, layout.past + layout.future + layout.calendar), np.float32)
         if layout.future:
             if not isinstance(ahead, list | tuple) or len(ahead) != len(self._names) or None in ahead:
@@ -182,7 +202,7 @@ class SeriesStream:
         if layout.calendar:
             for place, clock in enumerate(self._clocks):
                 known[place, :, layout.past + layout.future :] = clock.features(steps)
-        self._channels.know(known)
+        return known
 
     # Taking a stream up again
 

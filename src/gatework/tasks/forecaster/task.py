@@ -25,7 +25,7 @@ from gatework.tasks.forecaster.calibration import Conformal, conformal_shifts
 from gatework.tasks.forecaster.channels import Channels, Layout, lead_of
 from gatework.tasks.forecaster.chunks import ChunkProblem, origins_of
 from gatework.tasks.forecaster.encoding import SeriesEncoding
-from gatework.tasks.forecaster.evaluation import Origins, backtest, forecasts_from
+from gatework.tasks.forecaster.evaluation import Origins, backtest, every_origin, forecasts_from
 from gatework.tasks.forecaster.line_up import (
     FITTED,
     LineUp,
@@ -37,6 +37,7 @@ from gatework.tasks.forecaster.line_up import (
 )
 from gatework.tasks.forecaster.network import ForecastBatch, ForecastEnsemble, ForecastNetwork
 from gatework.tasks.forecaster.options import (
+    DrawingSettings,
     EvaluationSettings,
     ForecasterOptions,
     ForecastInput,
@@ -45,14 +46,9 @@ from gatework.tasks.forecaster.options import (
 )
 from gatework.tasks.forecaster.reader import SeriesReader
 from gatework.tasks.forecaster.records import draw_records, forecast_records, forecast_rows
+from gatework.tasks.forecaster.sampling import Sampling, forecasts_drawn_at_ends
 from gatework.tasks.forecaster.series_stream import SeriesStream, read_state
-from gatework.tasks.forecaster.spans import (
-    Split,
-    first_forecast_step,
-    split_series,
-    step_from,
-    until,
-)
+from gatework.tasks.forecaster.spans import Split, split_series, step_from, until
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.rivals import fit_rivals
 from gatework.training import ParameterGroup, StepLoss
@@ -61,6 +57,7 @@ __all__ = ["Forecaster"]
 
 ENCODING, CONFORMAL = "series.json", "conformal.json"
 VALIDATED = 20_000  # origins that a validation during the training looks at
+DRAWN = 1000  # origins from which paths are drawn once the training is done
 SEASONS = 14  # that a window holds
 
 
@@ -112,11 +109,11 @@ class Forecaster(Task):
         if data.valid is None:
             whole = [until(split.series, split.test) for split in splits]
             self._valid = self._channels(whole)
-            self._valid_origins = self._origins(whole, self._valid, [split.valid for split in splits])
+            self._valid_origins = every_origin(whole, self._valid, [split.valid for split in splits])
         else:
             read = read_series(data.valid, data.columns, like=self.encoding_.names)
             self._valid = self._channels(read.series)
-            self._valid_origins = self._origins(read.series, self._valid)
+            self._valid_origins = every_origin(read.series, self._valid)
         data.sources.note("training", self._train.sha256())
         data.sources.note("validation", self._valid.sha256())
         self._fit_baselines(keep)
@@ -180,45 +177,18 @@ class Forecaster(Task):
             scaling=options.scaling,
         )
 
-    def _channels(self, series: Sequence[Series]) -> Channels:
+    @property
+    def _reach(self) -> int:
+        """The steps that the network says at once."""
+        return 1 if self.options_.decoder == "autoregressive" else self.options_.horizon
+
+    def _channels(self, series: Sequence[Series], horizon: int = 0) -> Channels:
         layout, read_as = self._layout, self.options_.read_as
         origins = origins_of(layout.warm_up, layout.segment)
-        ahead = layout.segments_ahead * layout.segment
+        ahead = layout.segments_ahead * layout.segment + (horizon + layout.segment) * (self._reach == 1)
         encoded = [self.encoding_.encode(one, ahead, **read_as) for one in series]
         lead, tail = lead_of(layout, layout.warm_up), origins + ahead + layout.segment
         return Channels(encoded, layout, lead=lead, tail=tail)
-
-    def _origins(
-        self, series: Sequence[Series], channels: Channels, first: Sequence[int] | None = None
-    ) -> Origins:
-        """The steps, from the first observed value on, whose whole horizon is there and begins at a series' step
-        `first` or later.
-
-        Raises:
-            InputError: there is none.
-        """
-        horizon, window = self.options_.horizon, self.options_.window
-        places, times = [], []
-        for index, begin in enumerate(channels.begins):
-            own = series[channels.series[index]]
-            count = len(own.target)
-            start = (
-                first_forecast_step(count, window, horizon)
-                if first is None
-                else first[channels.series[index]]
-            )
-            known = int(channels.firsts[index] - begin)
-            steps = np.arange(max(start - 1, known), count - horizon)
-            places.append(begin + steps)
-            times.append(steps + own.first if own.times is None else own.times[steps].astype(np.int64))
-        found = Origins(places, times)
-        if not found.total:
-            if first is not None and any(len(one.target) > horizon for one in series):
-                what = f"leaves no horizon of {horizon:,} steps in any series"
-                raise InputError("where forecasts begin", what, "Give an earlier time.")
-            what = f"holds no series with a step before a horizon of {horizon:,} steps"
-            raise InputError("data", what, "Give longer series, or train with a shorter horizon.")
-        return found
 
     # Baselines
 
@@ -254,7 +224,8 @@ class Forecaster(Task):
     # The network
 
     def _network(self) -> ForecastNetwork:
-        return ForecastNetwork(self.cells_["cell"], self._layout, **self._sizes(ForecastNetwork))
+        layout = self._layout._replace(horizon=self._reach)
+        return ForecastNetwork(self.cells_["cell"], layout, **self._sizes(ForecastNetwork))
 
     def _joined(self, networks: Sequence[nn.Module]) -> ForecastEnsemble:
         return ForecastEnsemble(cast("Sequence[ForecastNetwork]", networks))
@@ -279,7 +250,7 @@ class Forecaster(Task):
         layout = self._layout
         return ChunkProblem(
             self.network_,
-            self._train,
+            self._train.reaching(self._reach),
             rows=max(1, round(self.options_.batch_steps / origins_of(layout.warm_up, layout.segment))),
             seed=self.options_.seed,
             loss=self._loss,
@@ -297,7 +268,7 @@ class Forecaster(Task):
 
     def _quick_figures(self) -> dict[str, float]:
         origins = self._valid_origins.thinned(VALIDATED)
-        found = self._backtest(self._valid, origins, lambda target: {})
+        found = self._backtest(self._valid.reaching(self._reach), origins, lambda target: {})
         figures = found.model.figures()
         return {"loss": found.loss, "scaled_crps": figures["scaled_crps"], "mse": figures["mse"]}
 
@@ -315,9 +286,11 @@ class Forecaster(Task):
     def _shifts(self) -> Conformal:
         if not self.options_.conformal:
             return Conformal()
-        quantiles, targets = [], []
-        origins = self._valid_origins.thinned(FITTED)
-        for _, some, forecast in forecasts_from(self.network_, self._valid, origins):
+        quantiles, targets, drawn = [], [], self._sampling(EvaluationSettings.model_validate({}))
+        origins = self._valid_origins.thinned(FITTED if drawn is None else DRAWN)
+        for _, some, forecast in forecasts_from(
+            self.network_, self._valid, origins, self.options_.levels, drawn
+        ):
             scale = self._valid.scale[some, None]
             start = self._valid.last_values(some)[:, None]
             quantiles.append((forecast.quantiles - start[..., None]) / scale[..., None])
@@ -336,7 +309,16 @@ class Forecaster(Task):
         return EvaluationSettings
 
     def _validation_figures(self) -> dict[str, Any]:
-        return self._figures(self._valid, self._valid_origins, EvaluationSettings.model_validate({}))
+        settings = EvaluationSettings.model_validate({})
+        drawn = self._sampling(settings) is not None
+        origins = self._valid_origins.thinned(DRAWN) if drawn else self._valid_origins
+        return self._figures(self._valid, origins, settings)
+
+    def _sampling(self, settings: DrawingSettings, horizon: int | None = None) -> Sampling | None:
+        """How an autoregressive network draws its paths; None for another."""
+        if self.options_.decoder != "autoregressive":
+            return None
+        return Sampling(settings.paths, horizon or self.options_.horizon, settings.seed)
 
     def _evaluate(
         self, data: Any, columns: Mapping[str, str], settings: EvaluationSettings
@@ -347,14 +329,14 @@ class Forecaster(Task):
         if settings.begin:
             first = [step_from(series, settings.begin, "begin") for series in read.series]
         channels = self._channels(read.series)
-        origins = self._origins(read.series, channels, first)
+        origins = every_origin(read.series, channels, first)
         return self._figures(channels, origins, settings)
 
     def _figures(self, channels: Channels, origins: Origins, settings: EvaluationSettings) -> dict[str, Any]:
         stride = settings.stride
         if stride > 1:
             origins = Origins(*([own[::stride] for own in part] for part in origins))
-        found = self._backtest(channels, origins, self._line_up().of)
+        found = self._backtest(channels, origins, self._line_up().of, self._sampling(settings))
         figures = {**found.model.figures(), "loss": found.loss}
         baselines = {name: sums.figures() for name, sums in found.baselines.items()}
         result = {
@@ -370,13 +352,24 @@ class Forecaster(Task):
         return result
 
     def _backtest(
-        self, channels: Channels, origins: Origins, baselines: Callable[[int], Mapping[str, SeriesBaseline]]
+        self,
+        channels: Channels,
+        origins: Origins,
+        baselines: Callable[[int], Mapping[str, SeriesBaseline]],
+        sampling: Sampling | None = None,
     ) -> Any:
         was_training = self.network_.training
         self.network_.eval()
         try:
-            log = self.options_.transform == "log"
-            return backtest(self.network_, channels, origins, self.options_.levels, baselines, returns=log)
+            return backtest(
+                self.network_,
+                channels,
+                origins,
+                self.options_.levels,
+                baselines,
+                returns=self.options_.transform == "log",
+                sampling=sampling,
+            )
         finally:
             self.network_.train(was_training)
 
@@ -459,7 +452,7 @@ class Forecaster(Task):
         stream = SeriesStream(
             self.network_,
             self.encoding_,
-            self._layout,
+            self._layout._replace(horizon=self._reach),
             self.options_,
             names,
             static[:, : self.encoding_.static_size],
@@ -482,14 +475,21 @@ class Forecaster(Task):
             check_known(one, horizon, self.encoding_.names)
         return answer_in_batches(
             [len(one.target) for one in series],
-            lambda some: self._forecast([series[index] for index in some], horizon),
+            lambda some: self._forecast([series[index] for index in some], horizon, settings),
         )
 
-    def _forecast(self, series: Sequence[Series], horizon: int) -> list[dict[str, Any]]:
-        channels = self._channels(series)
-        found = forecasts_at_ends(self.network_, channels, np.arange(len(channels)))
-        times = [self.encoding_.times_after(one, horizon) for one in series]
-        return forecast_records(found, channels.series, times, horizon, self.options_)
+    def _forecast(
+        self, series: Sequence[Series], horizon: int, settings: ForecastSettings
+    ) -> list[dict[str, Any]]:
+        channels, sampling = self._channels(series, horizon), self._sampling(settings, horizon)
+        times, paths = [self.encoding_.times_after(one, horizon) for one in series], None
+        if sampling is None:
+            found = forecasts_at_ends(self.network_, channels, np.arange(len(channels)))
+        else:
+            found, paths = forecasts_drawn_at_ends(self.network_, channels, sampling, self.options_.levels)
+        return forecast_records(
+            found, channels.series, times, horizon, self.options_, paths if settings.return_paths else None
+        )
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float]:
