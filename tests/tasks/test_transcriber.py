@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,23 @@ def listener(tmp_path_factory: pytest.TempPathFactory) -> Transcriber:
     options |= {"max_steps": None, "epochs": 60, "validate_every": 180, "learning_rate": 0.01}
     out = tmp_path_factory.mktemp("listener") / "run"
     return Transcriber(**options).fit(rows, valid=rows[:6], out=out)
+
+
+def test_a_path_may_be_a_sound_or_a_folder_of_sounds(listener: Transcriber, tmp_path: Path) -> None:
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for number in range(2):
+        shutil.copy(SPEECH[number]["audio"], folder / f"{number}.wav")
+
+    def said(given: Any) -> list[tuple[str, str]]:
+        return [(record["input"], record["output"]) for record in listener.predict(given)]
+
+    both = said([str(folder / "0.wav"), str(folder / "1.wav")])
+    assert said(folder / "0.wav") == both[:1]
+    assert said(folder) == both
+    (folder / "2.wav").write_text("no sound")
+    with pytest.raises(InputError, match=r"2\.wav"):
+        listener.predict(folder)
 
 
 def sentence(rate: int = RATE) -> np.ndarray:

@@ -22,6 +22,7 @@ from gatework.data import (
     read_lines,
     top_column,
 )
+from gatework.data.sound_folders import is_sound, sounds_of_folder
 from gatework.errors import InputError
 
 __all__ = ["InputReader"]
@@ -51,7 +52,7 @@ class InputReader:
             return [given]
         one = self._is_input(given)
         if isinstance(given, os.PathLike):
-            return [given] if one else _file_items(Path(given), headless=named_by_place(self.columns))
+            return [given] if one else self._file_items(Path(given))
         if isinstance(given, Mapping):
             columns = not any(
                 isinstance(cells, str) or not isinstance(cells, Iterable) for cells in given.values()
@@ -74,6 +75,20 @@ class InputReader:
         for number, item in enumerate(given, start=1):
             row = isinstance(item, Mapping) and not self._is_input(item)
             yield Row("inputs", "row", number, dict(item)) if row else item
+
+    def _file_items(self, path: Path) -> Iterable[Any]:
+        """A sound, the sounds of a folder, the lines of a text file, the rows of any other; where columns are named by
+        their places, rows of text files too."""
+        headless = named_by_place(self.columns)
+        if ("audio",) in self.alternatives and (is_sound(path) or path.is_dir()):
+            return (
+                [found.sound for found in sounds_of_folder(path, text=False)]
+                if path.is_dir()
+                else [str(path)]
+            )
+        if file_format(path) == "text" and not headless:
+            return (line for _, line in read_lines(path))
+        return locate_rows(path, None, headless=headless)
 
     def _value(self, row: Row) -> Any:
         """What a row's cells say: of the alternatives, the first that is named in `columns`, or else is there."""
@@ -110,10 +125,3 @@ class InputReader:
 def _share_there(row: Row, columns: Mapping[str, str]) -> float:
     """Of some columns, the share that a row has."""
     return sum(top_column(column, row.values) is not None for column in columns.values()) / len(columns)
-
-
-def _file_items(path: Path, *, headless: bool) -> Iterable[Any]:
-    """The lines of a text file, the rows of any other; where columns are named by their places, rows of both."""
-    if file_format(path) == "text" and not headless:
-        return (line for _, line in read_lines(path))
-    return locate_rows(path, None, headless=headless)
