@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gatework.metrics.speech import cer, count_errors, error_intervals, error_rates, wer
+from gatework.metrics.speech import cer, count_errors, error_intervals, error_rates, wer, word_deletion_rate
 from tests.tolerances import MEANS, close_to
 
 REFERENCES = ["one two three", "four", "", "a b"]
@@ -27,6 +27,12 @@ def test_error_rates_by_hand() -> None:
     assert wer(["Same Words"], ["same words"]) == 1
     with pytest.raises(ValueError):
         wer(["a"], [])
+
+
+def test_words_that_are_left_out() -> None:
+    assert word_deletion_rate(["one three", "a b x", ""], ["one two three", "a b", "four five"]) == 3 / 7
+    assert word_deletion_rate(["x"], [""]) == word_deletion_rate([], []) == 0
+    assert word_deletion_rate(["one too"], ["one two"]) == 0
 
 
 def test_error_rates_are_those_of_jiwer() -> None:

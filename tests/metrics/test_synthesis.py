@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from gatework.baselines.time_warping import warped_distances
-from gatework.metrics.synthesis import mel_cepstra, mel_cepstral_distortion, warping_path
+from gatework.metrics.synthesis import (
+    mel_cepstra,
+    mel_cepstral_distortion,
+    unaligned_duration_ratio,
+    warping_path,
+)
 from tests.tolerances import PREDICTIONS, TOTALS, assert_close, close_to
 
 
@@ -75,3 +80,10 @@ def test_neither_loudness_nor_speed_count() -> None:
     assert_close(torch.from_numpy(found[:3]), torch.zeros(3, dtype=torch.float64), TOTALS)
     assert found[3] > 1
     assert mel_cepstral_distortion([], []).shape == (0,)
+
+
+def test_gaps_that_are_longer_than_a_pause() -> None:
+    spans = [[(0.5, 1.0), (1.5, 2.0), (4.0, 5.0)], [(2.0, 3.0)], [(0.0, 1.0)], []]
+    assert unaligned_duration_ratio(spans, [5.5, 5.0, 2.0, 3.5]) == (2.0 + 2.0 + 2.0 + 3.5) / 16
+    assert unaligned_duration_ratio(spans, [5.5, 5.0, 2.0, 3.5], longest=3.0) == 3.5 / 16
+    assert unaligned_duration_ratio([], []) == 0

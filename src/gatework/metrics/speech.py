@@ -11,7 +11,7 @@ import numpy.typing as npt
 from gatework.errors import MissingExtraError
 from gatework.metrics.bootstrap import Interval, percentile_intervals
 
-__all__ = ["cer", "count_errors", "error_intervals", "error_rates", "wer"]
+__all__ = ["cer", "count_errors", "error_intervals", "error_rates", "wer", "word_deletion_rate"]
 
 Array = npt.NDArray[Any]
 
@@ -39,17 +39,11 @@ def count_errors(outputs: Sequence[str], references: Sequence[str]) -> Array:
         MissingExtraError: jiwer is not installed.
         ValueError: there are not as many outputs as references.
     """
-    try:
-        import jiwer
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("jiwer", "speech") from error
-    pairs = [
-        (_spaced(reference), _spaced(output)) for output, reference in zip(outputs, references, strict=True)
-    ]
-    counts = np.zeros((len(pairs), 4), np.int64)
-    if not pairs:
+    jiwer = _jiwer()
+    right, given = _texts(outputs, references)
+    counts = np.zeros((len(right), 4), np.int64)
+    if not right:
         return counts
-    right, given = map(list, zip(*pairs, strict=True))
     for column, found in (
         (0, jiwer.process_words(right, given)),
         (2, jiwer.process_characters(right, given)),
@@ -57,6 +51,19 @@ def count_errors(outputs: Sequence[str], references: Sequence[str]) -> Array:
         counts[:, column] = [_wrong(chunks) for chunks in found.alignments]
         counts[:, column + 1] = [len(units) for units in found.references]
     return counts
+
+
+def word_deletion_rate(outputs: Sequence[str], references: Sequence[str]) -> float:
+    """Of the references' words the share that the outputs leave out (Non-Attentive Tacotron, Shen et al. 2020).
+
+    Args:
+        outputs, references: what a recogniser hears in synthetic speech, and the N texts that were synthesised.
+    """
+    right, given = _texts(outputs, references)
+    if not any(right):
+        return 0.0
+    found = _jiwer().process_words(right, given)
+    return float(found.deletions / sum(map(len, found.references)))
 
 
 def error_rates(sums: Array) -> Mapping[str, Array]:
@@ -76,8 +83,19 @@ def error_intervals(counts: Array, **bootstrap: Any) -> dict[str, Interval]:
     return percentile_intervals(counts, error_rates, **bootstrap)
 
 
-def _spaced(text: str) -> str:
-    return " ".join(text.split())
+def _jiwer() -> Any:
+    try:
+        import jiwer
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("jiwer", "speech") from error
+    return jiwer
+
+
+def _texts(outputs: Sequence[str], references: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The references and the outputs, with single spaces between their words."""
+    pairs = list(zip(references, outputs, strict=True))
+    right, given = ([" ".join(pair[side].split()) for pair in pairs] for side in (0, 1))
+    return right, given
 
 
 def _wrong(chunks: Sequence[Any]) -> int:

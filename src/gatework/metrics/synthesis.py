@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["mel_cepstra", "mel_cepstral_distortion", "warping_path"]
+__all__ = ["mel_cepstra", "mel_cepstral_distortion", "unaligned_duration_ratio", "warping_path"]
 
 COEFFICIENTS = 13
 _DECIBELS = 10 / math.log(10) * math.sqrt(2)  # of a distance of cepstra, as one of logarithmic spectra
@@ -56,6 +56,28 @@ def mel_cepstra(log_mel: Array, coefficients: int = COEFFICIENTS) -> Array:
     cosines = np.cos(np.outer(angles, np.arange(coefficients + 1)))  # (M, K + 1)
     cosines[:, 1:] *= 2
     return log_mel.astype(np.float64) / 2 @ cosines / bands
+
+
+def unaligned_duration_ratio(
+    spans: Sequence[Sequence[tuple[float, float]]], seconds: Sequence[float], longest: float = 1.0
+) -> float:
+    """Of all synthetic speech the share that lies in long gaps between its words.
+
+    A gap that is not longer than `longest` is a pause; what is longer is speech that nobody asked for, or silence. It
+    is measured in the manner of Non-Attentive Tacotron (Shen et al. 2020).
+
+    Args:
+        spans: of each of N outputs the words that were found in it, by start and end in seconds, in order.
+        seconds: (N,) how long each output is.
+        longest: see above.
+    """
+    gaps = 0.0
+    for words, length in zip(spans, seconds, strict=True):
+        ends = [0.0, *(end for _, end in words)]
+        starts = [*(start for start, _ in words), length]
+        gaps += sum(gap for start, end in zip(starts, ends, strict=True) if (gap := start - end) > longest)
+    total = sum(seconds)
+    return gaps / total if total else 0.0
 
 
 def warping_path(costs: Array) -> Array:
