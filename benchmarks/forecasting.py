@@ -6,67 +6,37 @@
 the 2,880 after them test. Options: configs/etth1_*.yaml. Beside the run's own baselines (of windows over their scale)
 stands the plain ridge regression of standardised windows. `stocknet`: next-day returns of 66 stocks, October to
 December 2015 (`forecasting_prices.py`). `speed`, `growth`: `forecasting_speed.py`. `gaps`: 30 % of ETTh1's hours
-removed: the model that is told what is missing beside the same one on filled data. One thread. Choices are made on the
-validation data. The data is looked for in $GATEWORK_DATA.
+removed (`forecasting_gaps.py`). One thread. Choices are made on the validation data. The data is looked for in
+$GATEWORK_DATA.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from commands import DATA, HERE, write_result
+from commands import HERE, write_result
+from forecasting_gaps import gaps
+from forecasting_hours import HOURS, TEST, TRAIN, VALID, hours
 from forecasting_prices import choices, stocknet
-from forecasting_speed import channels_of, growth, speeds
+from forecasting_speed import growth, speeds
 from machine import machine
 
 import gatework as gw
 from gatework.baselines.ridge_window import RidgeWindow
 from gatework.baselines.windows import residual_quantiles
 from gatework.metrics.forecast import LEVELS, Forecast, ForecastSums, forecast_sums
-from gatework.tasks.forecaster.backtest import forecasts_along
 
-HOURS = DATA / "forecasting" / "etth1" / "ETTh1.csv.gz"
-TRAIN, VALID, TEST = 8640, 11520, 14400
 DAY = 24
 BEGIN = "2017-10-24"
 SETS = {"ot_24": "OT", "ot_168": "OT", "seven_24": None, "seven_96": None}
-REMOVED = 0.3
-
-
-class Hours(NamedTuple):
-    """names: of the C variables. times: (14400,). values: (14400, C) standardised by the training data."""
-
-    names: list[str]
-    times: list[str]
-    values: np.ndarray
-
-    def write(self, path: Path, present: np.ndarray | None = None) -> Path:
-        """As CSV, the rows that are present."""
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["date", *self.names])
-            for index, (moment, row) in enumerate(zip(self.times, self.values, strict=True)):
-                if present is None or present[index]:
-                    writer.writerow([moment, *(f"{value:.9g}" for value in row)])
-        return path
-
-
-def hours() -> Hours:
-    with gzip.open(HOURS, "rt") as file:
-        rows = list(csv.reader(file))
-    values = np.array([row[1:] for row in rows[1 : TEST + 1]], np.float64)
-    scaled = (values - values[:TRAIN].mean(0)) / values[:TRAIN].std(0)
-    return Hours(rows[0][1:], [row[0] for row in rows[1 : TEST + 1]], scaled)
 
 
 def options_of(name: str) -> dict[str, Any]:
@@ -201,82 +171,13 @@ def joined(sums: Sequence[ForecastSums]) -> ForecastSums:
     return ForecastSums(np.concatenate([one.rows for one in sums]), sums[0].percents)
 
 
-# Gaps
-
-
-def gaps(runs: Path) -> None:
-    """30 % of the hours removed at random: the same options on data with gaps, and on data whose gaps are filled.
-
-    Forecasts of OT are made from those hours of the test data that are there (from another one, an interpolated value
-    would say what comes), and compared with what came, removed or not.
-    """
-    data = hours()
-    place = data.names.index("OT")
-    present = np.random.default_rng(0).random(TEST) >= REMOVED
-    present[0] = present[TEST - 1] = True
-    known = np.flatnonzero(present)
-    last = data.values[np.maximum.accumulate(np.where(present, np.arange(TEST), 0))]
-    between = np.stack([np.interp(np.arange(TEST), known, own[known]) for own in data.values.T], axis=1)
-    paths = {
-        "gaps": data.write(runs / "gaps.csv", present),
-        "last value": data._replace(values=last).write(runs / "last.csv"),
-        "interpolation": data._replace(values=between).write(runs / "between.csv"),
-    }
-    options, columns = (
-        options_of("ot_24") | {"epochs": 4},
-        columns_of("OT"),
-    )  # each of the three trains as long
-    horizon = options["horizon"]
-    found: dict[str, dict[str, ForecastSums]] = {}
-    validation, seconds = {}, {}
-    for name, path in paths.items():
-        begun = time.monotonic()
-        model = gw.Forecaster(**options, rivals=False).fit(path, columns=columns, out=runs / path.stem)
-        seconds[name] = round(time.monotonic() - begun, 1)
-        channels, _ = channels_of(model, path, TEST)
-        model.network_.eval()
-        found[name] = {}
-        for part, (first, stop) in {"validation": (TRAIN, VALID), "test": (VALID, TEST)}.items():
-            steps = known[(known >= first - 1) & (known < stop - horizon)]
-            rows = []
-            for some, forecast in forecasts_along(model.network_, channels, 0, channels.begins[0] + steps):
-                ahead = (some - channels.begins[0])[:, None] + np.arange(1, horizon + 1)
-                rows.append(forecast_sums(forecast, data.values[ahead, place], LEVELS))
-            found[name][part] = joined(rows)
-        validation[name] = model.metrics_["model"]
-    times = known[(known >= VALID - 1) & (known < TEST - horizon)]
-    result = {
-        part: {name: own[part].figures() for name, own in found.items()} for part in ("validation", "test")
-    }
-    for name in ("last value", "interpolation"):
-        differences = found["gaps"]["test"].differences(found[name]["test"], times, block=horizon)
-        result["test"][f"gaps less {name}"] = {
-            figure: {"value": differences[figure].value, "interval": list(differences[figure].interval)}
-            for figure in ("mse", "scaled_crps")
-        }
-    for part, rows in result.items():
-        print(part, {name: round(own["mse"], 5) for name, own in rows.items() if "mae" in own})
-    write_result(
-        "forecasting_gaps",
-        {
-            **result,
-            "validation_on_its_own_data": validation,
-            "removed": float(1 - present.mean()),
-            "origins": len(times),
-            "training_seconds": seconds,
-            "options": options,
-            "machine": machine(),
-        },
-    )
-
-
 MEASURES: dict[str, Callable[[Sequence[str], int, Path], None]] = {
     "etth1": etth1,
     "stocknet": lambda sets, seeds, runs: stocknet(runs),
     "stocknet_choices": lambda sets, seeds, runs: choices(runs),
     "speed": lambda sets, seeds, runs: speeds(hours().write(runs / "etth1.csv"), runs),
     "growth": lambda sets, seeds, runs: growth(runs),
-    "gaps": lambda sets, seeds, runs: gaps(runs),
+    "gaps": lambda sets, seeds, runs: gaps(hours(), runs, options_of("ot_24"), seeds),
 }
 
 
@@ -284,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", default="etth1")
     parser.add_argument("--sets", default=",".join(SETS), help="of ETTh1")
-    parser.add_argument("--seeds", type=int, default=1, help="runs of ETTh1 that also answer together")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of ETTh1 that answer together")
     parser.add_argument("--runs", type=Path, help="where to keep the runs; else they are removed")
     arguments = parser.parse_args()
     if not HOURS.is_file():
