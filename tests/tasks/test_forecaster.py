@@ -175,6 +175,14 @@ def test_coverage_holds_on_what_is_like_the_validation_data() -> None:
         assert abs(figures[f"coverage_{percent}"] - percent / 100) < 0.04, percent
 
 
+def test_is_never_worse_than_the_line() -> None:
+    data = table(noisy_season(300))
+    model = Forecaster(**SMALL | {"max_steps": 5}, learning_rate=0.9, conformal=False).fit(data)
+    ridge = model.metrics_["baselines"]["ridge"]
+    for name in ("mse", "scaled_crps"):  # training made it worse, and the line that it began as is kept
+        assert model.metrics_["model"][name] == close_to(ridge[name], table=PREDICTIONS), name
+
+
 def test_several_targets_and_covariates() -> None:
     count, rng = 200, np.random.default_rng(4)
     ahead = rng.normal(size=count + 6)

@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -445,3 +446,35 @@ def test_tensorboard_on_request(tmp_path: Path) -> None:
     data = file.read_bytes()
     assert b"train/loss" in data
     assert b"validation/loss" in data
+
+
+class Trained(TinyProblem):
+    """One that is good before its first step."""
+
+    def judges_start(self) -> bool:
+        return True
+
+
+def test_the_start_may_be_the_best(tmp_path: Path) -> None:
+    _, good = train(tmp_path / "good")
+    start = {name: value.clone() for name, value in weights(good).items()}
+    again = Trained(dropout=0.2)
+    again.model.load_state_dict(start)
+    result, _ = train(tmp_path / "again", again, learning_rate=5.0, max_steps=20, validate_every=10)
+    assert (result.best_at, [record["step"] for record in kinds(result, "validation")]) == (0, [0, 10, 20])
+    for name, value in start.items():
+        assert torch.equal(weights(again)[name], value)
+    assert train(tmp_path / "plain", max_steps=20, validate_every=10)[0].history[0]["step"] > 0
+
+
+def test_a_judged_start_is_gone_on_with(tmp_path: Path) -> None:
+    _, whole = train(tmp_path / "whole", Trained(dropout=0.2), max_steps=20)
+    stopped = Trained(dropout=0.2)
+    result, _ = train(tmp_path / "part", stopped, max_steps=20, heard=Heard(1, interrupt()))
+    assert result.stopped == "interrupted"
+    first, last = sorted((tmp_path / "part" / "checkpoints").iterdir())
+    assert first.name == "step-000000000-validated"
+    shutil.rmtree(last)
+    later = Trained(dropout=0.2)
+    train(tmp_path / "part", later, resume=True, max_steps=20)
+    assert_same_weights(whole, later)

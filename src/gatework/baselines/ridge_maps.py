@@ -27,9 +27,22 @@ class WeightedWindows(NamedTuple):
     weights: Array
     targets: Array
 
+    def where(self, chosen: Array) -> WeightedWindows:
+        """Those of some, (O,) booleans."""
+        return WeightedWindows(*(part[chosen] for part in self))
+
     def of(self, target: int) -> WeightedWindows:
         """Those of one target."""
-        return WeightedWindows(*(part[self.targets == target] for part in self))
+        return self.where(self.targets == target)
+
+    def less(self, ridge: RidgeWindow) -> WeightedWindows:
+        """With what a ridge leaves of the futures."""
+        return self._replace(future=self.future - ridge.moves(self.history))
+
+    @property
+    def any(self) -> bool:
+        """Whether a future is known."""
+        return bool((~np.isnan(self.future)).any())
 
     def weighted(self) -> tuple[Array, Array]:
         """Windows and futures times their weights."""
@@ -38,7 +51,7 @@ class WeightedWindows(NamedTuple):
 
 class RidgeMaps(Rival):
     """A `RidgeWindow` for all targets together, or one for each: the common one and a ridge regression of what it
-    leaves of the target, where that has the smaller squared error on later windows.
+    leaves of the target, where that has the smaller squared error on windows that are held back.
 
     Attributes:
         maps_: one, or one a target.
@@ -64,35 +77,97 @@ class RidgeMaps(Rival):
         *,
         targets: Array | None = None,
         weights: Array | None = None,
-        later: WeightedWindows | None = None,
+        held: Array | None = None,
     ) -> Self:
         """Learn from windows (O, L) and their futures (O, H).
 
         Args:
             history, future, levels: as for `RidgeWindow.fit`.
-            targets: (O,) which target each window is of, from 0. None, as without `later`: there is one map.
+            targets: (O,) which target each window is of, from 0. None, as without `held`: there is one map.
             weights: (O,) of each window's errors. None: all weigh alike.
-            later: windows after those, which choose the penalties and give the residuals.
+            held: (O,) booleans, of windows after the others: ridges that are fitted on the others choose the penalties
+                on these, and give the residuals there. Then all are fitted.
 
         Raises:
             InputError, ValueError: as `RidgeWindow.fit`.
         """
         history, future = np.asarray(history, np.float64), np.asarray(future, np.float64)
-        weights = np.ones(len(history)) if weights is None else weights
-        common = _fitted(RidgeWindow(self.between), history, future, levels, weights, later)
-        self.maps_ = (common,)
-        if targets is None or later is None or not targets.any():
+        one_each = np.ones(len(history)), np.zeros(len(history), np.int64)
+        windows = WeightedWindows(
+            history,
+            future,
+            one_each[0] if weights is None else weights,
+            one_each[1] if targets is None else targets,
+        )
+        if held is None or not windows.where(held).any or not windows.where(~held).any:
+            self.maps_ = (self._fitted(windows, levels),)
             return self
-        each = []
-        for target in range(int(targets.max()) + 1):
-            own, after = targets == target, later.of(target)
-            if own.any() and len(after.history):
-                each.append(_with_own(common, history[own], future[own], levels, weights[own], after))
-            else:
-                each.append(common)
-        if any(one is not common for one in each):
-            self.maps_ = tuple(each)
+        earlier, later = windows.where(~held), windows.where(held)
+        tried = self._fitted(earlier, levels, later)
+        common = self._fitted(windows, levels, like=tried)
+        several = range(int(windows.targets.max()) + 1) if windows.targets.any() else ()
+        each = [
+            self._own(common, tried, levels, windows.of(one), earlier.of(one), later.of(one))
+            for one in several
+        ]
+        self.maps_ = tuple(each) if any(one is not common for one in each) else (common,)
         return self
+
+    def _fitted(
+        self,
+        windows: WeightedWindows,
+        levels: Sequence[float],
+        later: WeightedWindows | None = None,
+        *,
+        like: RidgeWindow | None = None,
+    ) -> RidgeWindow:
+        """A ridge whose squared errors are weighted; its residuals are not.
+
+        Args:
+            later: choose the penalty and give the residuals.
+            like: a ridge whose penalty and residuals are taken.
+        """
+        found = RidgeWindow(self.between)
+        if like is not None:
+            found.fit(*windows.weighted(), levels, penalty=like.penalty_)
+        else:
+            found.fit(*windows.weighted(), levels, later=None if later is None else later.weighted())
+        found.level_ = float(np.nanmean(windows.future))
+        rest = windows if later is None else later
+        residuals = rest.future - found.forecast(rest.history).mean
+        found.residuals_ = (
+            like.residuals_ if like is not None else residual_quantiles(residuals, found.levels_)
+        )
+        return found
+
+    def _own(
+        self,
+        common: RidgeWindow,
+        tried: RidgeWindow,
+        levels: Sequence[float],
+        windows: WeightedWindows,
+        earlier: WeightedWindows,
+        later: WeightedWindows,
+    ) -> RidgeWindow:
+        """The common ridge of all targets with one of what it leaves of this target; or the common one as it is.
+
+        Args:
+            tried: the common one of the earlier windows.
+            windows, earlier, later: the target's.
+        """
+        if not earlier.any or not later.any:
+            return common
+        left = later.less(tried)
+        own = self._fitted(earlier.less(tried), levels, left)
+        forecast, moves = own.forecast(left.history).mean, own.moves(left.history)
+        square = later.weights[:, None] ** 2
+        errors = [np.nansum(square * (left.future - mean) ** 2) for mean in (forecast, forecast - moves)]
+        if errors[0] >= errors[1]:
+            return common
+        found = self._fitted(windows.less(common), levels, like=own)
+        found.weight_ = found.weight_ + common.weight_
+        found.level_ = float(np.nanmean(windows.future))
+        return found
 
     def of(self, target: int) -> RidgeWindow:
         """The one of a target."""
@@ -123,48 +198,3 @@ class RidgeMaps(Rival):
             for index in range(count)
         )
         return rival
-
-
-def _fitted(
-    ridge: RidgeWindow,
-    history: Array,
-    future: Array,
-    levels: Sequence[float],
-    weights: Array,
-    later: WeightedWindows | None,
-) -> RidgeWindow:
-    """The ridge, whose squared errors are weighted; its residuals are not."""
-    column = weights[:, None]
-    found = ridge.fit(
-        history * column, future * column, levels, later=None if later is None else later.weighted()
-    )
-    found.level_ = float(np.nanmean(future))
-    rest = (history, future) if later is None else later[:2]
-    found.residuals_ = residual_quantiles(rest[1] - found.forecast(rest[0]).mean, found.levels_)
-    return found
-
-
-def _with_own(
-    common: RidgeWindow,
-    history: Array,
-    future: Array,
-    levels: Sequence[float],
-    weights: Array,
-    later: WeightedWindows,
-) -> RidgeWindow:
-    """The common ridge of all targets with one of what it leaves of this target; or the common one as it is."""
-    left = later._replace(future=later.future - common.moves(later.history))
-    own = _fitted(RidgeWindow(common.between), history, future - common.moves(history), levels, weights, left)
-    square = later.weights[:, None] ** 2
-    errors = [
-        np.nansum(square * (left.future - mean) ** 2)
-        for mean in (
-            own.forecast(left.history).mean,
-            own.forecast(left.history).mean - own.moves(left.history),
-        )
-    ]
-    if errors[0] >= errors[1]:
-        return common
-    own.weight_ = own.weight_ + common.weight_
-    own.level_ = float(np.nanmean(future))
-    return own

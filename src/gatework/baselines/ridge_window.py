@@ -74,6 +74,7 @@ class RidgeWindow(SeriesBaseline, Rival):
         levels: Sequence[float] = LEVELS,
         *,
         later: tuple[Any, Any] | None = None,
+        penalty: float = MIDDLE,
     ) -> Self:
         """Learn from windows (O, L) and their futures (O, H), of which some values may be missing.
 
@@ -81,8 +82,9 @@ class RidgeWindow(SeriesBaseline, Rival):
 
         Args:
             history, future, levels: as for every baseline of series.
-            later: windows and futures after those, which choose the penalty and give the residuals. None: the penalty
-                is 0.01, and the residuals are those of the training windows.
+            later: windows and futures after those, which choose the penalty and give the residuals. None: the residuals
+                are those of the training windows.
+            penalty: without `later`.
 
         Raises:
             InputError: no future is known.
@@ -103,7 +105,7 @@ class RidgeWindow(SeriesBaseline, Rival):
                 )
             taken = sample(len(before), max(1, MOST_VALUES // before.shape[1]))
             held = self._differences(before[taken], after[taken])
-        self._choose(inputs, targets, held, (MIDDLE,) if later is None else PENALTIES)
+        self._choose(inputs, targets, held, (penalty,) if later is None else PENALTIES)
         self.residuals_ = residual_quantiles(held[1] - held[0] @ self.weight_, self.levels_)
         return self
 

@@ -82,6 +82,7 @@ def fit(
         carry: Any = session.begin(resume)
         with session:
             session.say_how_long(model)
+            session.judge_start(carry)
             stopped = session.pause(carry)
             if stopped is not None:
                 session.say_nothing_is_left(stopped)

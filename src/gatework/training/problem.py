@@ -103,6 +103,13 @@ class Problem(Protocol):
         """
         return LOSS
 
+    def judges_start(self) -> bool:
+        """Whether the weights before the first step are validated too, and may be the ones that the run keeps.
+
+        A problem may leave this method out: then they are not.
+        """
+        return False
+
     def search(self) -> str:
         """How the outputs were found that the validation's figures are of, for people: `greedy search`.
 
@@ -119,6 +126,11 @@ def search_of(problem: Problem) -> str:
 def headline_of(problem: Problem) -> Figure:
     """The figure that picks the problem's checkpoint; the loss where it says nothing of it."""
     return problem.headline() if hasattr(problem, "headline") else LOSS
+
+
+def judges_start(problem: Problem) -> bool:
+    """Whether the weights before the first step may be kept; not, where the problem says nothing of it."""
+    return problem.judges_start() if hasattr(problem, "judges_start") else False
 
 
 def groups_of(problem: Problem) -> Sequence[ParameterGroup]:
@@ -180,7 +192,7 @@ class _Batches(Sequence[Batch]):
         return self._collate([self._examples[example] for example in self._indices[index]])
 
 
-class ExampleProblem(Generic[Batch]):
+class ExampleProblem(Problem, Generic[Batch]):
     """Independent examples, in batches of like lengths.
 
     Args:
@@ -261,7 +273,7 @@ class ExampleProblem(Generic[Batch]):
         return {**means, "loss": total / count, **self._validation()}
 
 
-class StreamProblem:
+class StreamProblem(Problem):
     """Truncated backpropagation along a stream of tokens that is read at several places side by side.
 
     Args:
@@ -300,12 +312,6 @@ class StreamProblem:
 
     def groups(self) -> Sequence[ParameterGroup]:
         return self._groups
-
-    def headline(self) -> Figure:
-        return LOSS
-
-    def search(self) -> str:
-        return ""
 
     def batches(self, epoch: int, rank: int, world: int) -> Sequence[tuple[Tensor, Tensor]]:
         return ParallelStreams(self._train, self._streams, self._steps, rank, world)

@@ -17,7 +17,7 @@ from gatework.training.checkpoint import Checkpoint, Checkpoints, NonFiniteError
 from gatework.training.estimate import seconds_a_step
 from gatework.training.interruption import Interruption
 from gatework.training.options import TrainingOptions, changed_options, with_new_names
-from gatework.training.problem import Problem
+from gatework.training.problem import Problem, judges_start
 from gatework.training.processes import Processes
 from gatework.training.progress import Progress
 from gatework.training.records import PendingStep, Recorder
@@ -145,6 +145,12 @@ class TrainingSession:
         self.progress.tick(budget_share(self.options, self.state), self.state.step)
         return self.pause(carry)
 
+    def judge_start(self, carry: Any) -> None:
+        """Validate the weights before the first step, where the problem takes them for a candidate."""
+        if judges_start(self.problem) and self.state.step == 0 and self.state.validated_at is None:
+            self.validator.validate()
+            self.save(carry)
+
     def pause(self, carry: Any) -> Stopped | None:
         """Whatever is due at the current position: record, validation, checkpoint, stop.
 
@@ -207,7 +213,7 @@ class TrainingSession:
             InputError: the disk is full.
         """
         position = self.state.step, self.state.validated_at
-        if self.saved == position or self.state.step == 0:
+        if position in (self.saved, (0, None)):
             return
         self.recorder.flush()
         with self.recorder.untimed():

@@ -13,7 +13,7 @@ from torch import nn
 from gatework.metrics.figure import Figure
 from gatework.tasks.forecaster.channels import Channels, Integers
 from gatework.tasks.forecaster.network import ForecastBatch
-from gatework.training import ParameterGroup, StepLoss
+from gatework.training import ParameterGroup, Problem, StepLoss
 
 __all__ = ["ChunkProblem", "chunk_batch", "chunk_places", "origins_of"]
 
@@ -87,7 +87,7 @@ class _Chunks(Sequence[ForecastBatch]):
         return self._make(self._parts[index])
 
 
-class ChunkProblem:
+class ChunkProblem(Problem):
     """Chunks of channels, in an order and with beginnings drawn anew each epoch.
 
     Args:
@@ -99,6 +99,7 @@ class ChunkProblem:
         validation: the validation's figures, with at least `loss`.
         headline: the figure that picks the checkpoint.
         groups: of the parameters.
+        judges_start: whether the network is a candidate of the checkpoint as it is.
     """
 
     def __init__(
@@ -112,9 +113,11 @@ class ChunkProblem:
         validation: Callable[[], dict[str, float]],
         headline: Figure,
         groups: Sequence[ParameterGroup] = (),
+        judges_start: bool = False,
     ) -> None:
         self._network, self._train, self._rows, self._seed = network, train, rows, seed
         self._loss, self._validation, self._headline, self._groups = loss, validation, headline, tuple(groups)
+        self._judges_start = judges_start
         self._warm_up = train.layout.warm_up
         self._origins = origins_of(self._warm_up, train.layout.segment)
 
@@ -128,8 +131,8 @@ class ChunkProblem:
     def headline(self) -> Figure:
         return self._headline
 
-    def search(self) -> str:
-        return ""
+    def judges_start(self) -> bool:
+        return self._judges_start
 
     def batches(self, epoch: int, rank: int, world: int) -> Sequence[ForecastBatch]:
         generator = np.random.default_rng(self._seed * _PRIME + epoch)

@@ -11,12 +11,13 @@ from gatework.baselines.ridge_maps import RidgeMaps, WeightedWindows
 from gatework.baselines.series import Drift, LastValue, SeasonalNaive, SeriesBaseline
 from gatework.errors import InputError, RunError
 from gatework.tasks.artifacts import Artifacts
-from gatework.tasks.forecaster.channels import Channels, Integers
+from gatework.tasks.forecaster.channels import Channels, Integers, Mask
 from gatework.tasks.rivals import read_rivals
 from gatework.training import RunFolder
 
 __all__ = ["FITTED", "LineUp", "fit_naive", "kept_ridge", "read_naive", "training_windows", "windows_of"]
 
+HELD_BACK = 0.2
 FITTED = 60_000  # origins that baselines are fitted on
 NAIVE: tuple[type[LastValue | Drift | SeasonalNaive], ...] = (LastValue, Drift, SeasonalNaive)
 
@@ -31,7 +32,14 @@ def windows_of(channels: Channels, places: Integers) -> WeightedWindows:
     )
 
 
-def training_windows(train: Channels) -> WeightedWindows:
+class TrainingWindows(NamedTuple):
+    """Windows, and which (O,) are of the last fifth of their channel."""
+
+    windows: WeightedWindows
+    held: Mask
+
+
+def training_windows(train: Channels) -> TrainingWindows:
     """At all steps of the training data, from a first observed value on, that have one after them; of many every k-th.
 
     Raises:
@@ -43,7 +51,9 @@ def training_windows(train: Channels) -> WeightedWindows:
     places = places[train.futures(places)[1].any(1)]
     if not len(places):
         raise InputError("data", "holds no two values after each other", "Give longer series.")
-    return windows_of(train, places)
+    which = train.at(places)
+    cut = train.ends - HELD_BACK * (train.ends - train.firsts)
+    return TrainingWindows(windows_of(train, places), places >= cut[which])
 
 
 class LineUp(NamedTuple):

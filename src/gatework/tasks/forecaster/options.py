@@ -88,8 +88,8 @@ class ForecasterOptions(TaskOptions):
         0,
         ge=0,
         le=MOST_UNITS,
-        description="linear maps: 1 for all targets of a series, or as many as these (0: whichever the validation data "
-        "likes better as a ridge)",
+        description="linear maps: 1 for all targets of a series, or as many as these (0: whichever the last fifth of "
+        "the training data likes better as a ridge)",
     )
     levels: Inherited[Annotated[tuple[float, ...], AfterValidator(_check_levels)]] = Field(
         LEVELS, description="levels of the quantiles"

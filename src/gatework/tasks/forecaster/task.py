@@ -33,7 +33,6 @@ from gatework.tasks.forecaster.line_up import (
     kept_ridge,
     read_naive,
     training_windows,
-    windows_of,
 )
 from gatework.tasks.forecaster.network import ForecastBatch, ForecastEnsemble, ForecastNetwork
 from gatework.tasks.forecaster.options import (
@@ -193,15 +192,14 @@ class Forecaster(Task):
     # Baselines
 
     def _fit_baselines(self, keep: Artifacts) -> None:
-        windows, options = training_windows(self._train), self.options_
-        later = np.concatenate(self._valid_origins.thinned(FITTED).places)
+        (windows, held), options = training_windows(self._train), self.options_
         self._naive = fit_naive(windows, keep, options.levels, options.season)
         history, future = windows.history, windows.future
-        further: dict[str, Any] = {"levels": options.levels}
-        further |= {
+        further: dict[str, Any] = {
+            "levels": options.levels,
             "targets": windows.targets,
             "weights": windows.weights,
-            "later": windows_of(self._valid, later),
+            "held": held,
         }
 
         def fit() -> None:
@@ -257,6 +255,7 @@ class Forecaster(Task):
             validation=self._quick_figures,
             headline=Figure(self.options_.select_by, higher=False),
             groups=self._groups(),
+            judges_start=self.options_.linear_path,
         )
 
     def _loss(self, model: nn.Module, batch: ForecastBatch) -> StepLoss:
