@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -105,7 +106,11 @@ def a_failure_is_everyones(folder: Path) -> None:
         (folder / f"failed-{RANK}.txt").write_text(str(error))
 
 
+def note_whether_the_group_is_left(file: Path) -> None:
+    """What is registered first runs last."""
+    atexit.register(lambda: file.write_text(str(not torch.distributed.is_initialized())))
+
+
 if __name__ == "__main__":
+    note_whether_the_group_is_left(Path(sys.argv[1]) / f"left-{RANK}.txt")
     main(Path(sys.argv[1]))
-    # Else the interpreter may end while threads of the process group still run, which aborts.
-    torch.distributed.destroy_process_group()

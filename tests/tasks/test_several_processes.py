@@ -47,3 +47,8 @@ def test_without_a_folder_each_would_make_its_own(folder: Path) -> None:
 def test_a_failure_of_the_main_process_is_everyones(folder: Path) -> None:
     assert (folder / "failed-0.txt").read_text() == "the main one's own: message. Fix."
     assert (folder / "failed-1.txt").read_text().startswith("the main process: failed while it made")
+
+
+def test_each_leaves_the_process_group_at_its_end(folder: Path) -> None:
+    """Else the interpreter may end while the group's threads still run, which aborts a training that is complete."""
+    assert [(folder / f"left-{rank}.txt").read_text() for rank in range(2)] == ["True", "True"]

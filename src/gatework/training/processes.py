@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import re
 from collections.abc import Callable, Iterator
@@ -45,11 +46,14 @@ class Processes:
         # accelerate keeps its settings in a global that refuses a second, different training.
         AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
         device = _device_type(options.device)
+        grouped = torch.distributed.is_initialized()
         self.accelerator = Accelerator(
             cpu=device == "cpu",  # without it accelerate takes each of several CPU processes for the only one
             mixed_precision=_mixed_precision(options.precision, device),
             kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
         )
+        if torch.distributed.is_initialized() and not grouped:
+            atexit.register(_leave_group)
         self.rank: int = self.accelerator.process_index
         self.world: int = self.accelerator.num_processes
         self.device: torch.device = self.accelerator.device
@@ -162,6 +166,12 @@ class Processes:
     def wait(self) -> None:
         """Until every process is here."""
         self.accelerator.wait_for_everyone()
+
+
+def _leave_group() -> None:
+    """An interpreter that ends beside the threads of a process group may abort after its work is done."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def device_of(name: str) -> torch.device:
