@@ -74,7 +74,7 @@ def nemo(root: Path) -> Path:
         {"audio_filepath": str(path), "duration": 1.0, "text": text}
         for path, text in zip(sounds(root), TEXTS, strict=True)
     ]
-    return lines(root / "manifest.jsonl", [json.dumps(row) for row in rows])
+    return lines(root / "manifest.json", [json.dumps(row) for row in rows])
 
 
 def kaldi(root: Path) -> Path:

@@ -56,6 +56,7 @@ def write_dataset(path: Path) -> Path:
         ("a.csv", write_csv),
         ("a.csv.gz", write_csv),
         ("a.jsonl", write_jsonl),
+        ("lines.json", write_jsonl),
         ("a.ndjson.gz", write_jsonl),
         ("a.parquet", write_parquet),
         ("saved", write_dataset),
@@ -187,6 +188,8 @@ def test_a_long_cell(tmp_path: Path) -> None:
         ("a.txt", "text\n", ": has no column 'review'. Known: text"),
         ("a.parquet", "no parquet", ": is not a Parquet file that can be read ("),
         ("a.parquet.gz", "", ": Parquet cannot be read through gzip. Decompress it"),
+        ("a.json", '{"review": "a"}', ": a JSON document has no rows. Write one object a line, as .jsonl"),
+        ("a.json", '{\n"review": "a"}', ": a JSON document has no rows. Write one object a line, as .jsonl"),
         ("a.json", "[]", ": a JSON document has no rows. Write one object a line, as .jsonl"),
     ],
 )

@@ -11,7 +11,7 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import gcd
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -191,12 +191,10 @@ def read_sound(
         samples, source_rate = source
         _check_rate(where, source_rate)
         begin, end = _part(where, SoundHeader(len(samples), source_rate, 1), start, seconds)
-        blocks = iter([samples[begin:end]])
-    else:
-        source_rate, blocks = _file_blocks(source, where, start, seconds)
-    stream = ResamplingStream(source_rate, rate)
-    with _placed(where):
-        return np.concatenate([*map(stream.accept, blocks), stream.finish()])
+        return _at_rate([samples[begin:end]], source_rate, rate, where)
+    with _opened(source, where) as (file, header):
+        begin, end = _part(where, header, start, seconds)
+        return _at_rate(_blocks(file, where, begin, end), header.rate, rate, where)
 
 
 def sound_seconds(source: Sound, where: str | None = None) -> float:
@@ -399,26 +397,23 @@ def _part(where: str, header: SoundHeader, start: float, seconds: float | None) 
     return begin, min(end, header.frames)
 
 
-def _file_blocks(
-    source: Path | bytes, where: str, start: float, seconds: float | None
-) -> tuple[int, Iterator[np.ndarray]]:
-    """The rate of a file, and the blocks (n, channels) of a part of it."""
-    header = read_header(source, where)
-    begin, end = _part(where, header, start, seconds)
-    return header.rate, _blocks(source, where, begin, end)
+def _at_rate(blocks: Iterable[np.ndarray], source_rate: int, rate: int, where: str) -> np.ndarray:
+    stream = ResamplingStream(source_rate, rate)
+    with _placed(where):
+        return np.concatenate([*map(stream.accept, blocks), stream.finish()])
 
 
-def _blocks(source: Path | bytes, where: str, begin: int, end: int) -> Iterator[np.ndarray]:
-    with _opened(source, where) as (file, _):
-        if begin:
-            file.seek(begin)
-        at = begin
-        while at < end:
-            block = file.read(min(_BLOCK, end - at), dtype="float32", always_2d=True)
-            if not len(block):
-                break
-            at += len(block)
-            yield block
-        if end - at > max(end - begin, 40_960) // 10:  # the length of an MP3 is not known to the frame
-            what = f"is cut short: {at:,} of the {end:,} samples that its header promises can be read"
-            raise InputError(where, what, _AGAIN)
+def _blocks(file: Any, where: str, begin: int, end: int) -> Iterator[np.ndarray]:
+    """The frames of a part of a file, in blocks (n, channels)."""
+    if begin:
+        file.seek(begin)
+    at = begin
+    while at < end:
+        block = file.read(min(_BLOCK, end - at), dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        at += len(block)
+        yield block
+    if end - at > max(end - begin, 40_960) // 10:  # the length of an MP3 is not known to the frame
+        what = f"is cut short: {at:,} of the {end:,} samples that its header promises can be read"
+        raise InputError(where, what, _AGAIN)

@@ -193,7 +193,7 @@ def file_stamps(source: Source) -> list[FileStamp] | None:
 
 def file_format(path: Path) -> str:
     """`csv`, `tsv`, `jsonl`, `parquet`, `dataset` (a folder that `datasets` saved), or `text` for any other
-    name.
+    name. A file that is named `.json` and has an object in each of its first two lines is `jsonl`.
     """
     if os.path.isfile(path / "dataset_info.json"):
         return "dataset"
@@ -201,12 +201,19 @@ def file_format(path: Path) -> str:
     compressed = bool(suffixes) and suffixes[-1] == ".gz"
     suffix = suffixes[-2] if compressed and len(suffixes) > 1 else suffixes[-1] if suffixes else ""
     if suffix == ".json":
+        if os.path.isfile(path) and _has_objects_in_lines(path):
+            return "jsonl"
         raise InputError(str(path), "a JSON document has no rows", "Write one object a line, as .jsonl")
     if compressed and _SUFFIXES.get(suffix) == "parquet":
         raise InputError(
             str(path), "Parquet cannot be read through gzip", "Decompress it: it is compressed inside"
         )
     return _SUFFIXES.get(suffix, "text")
+
+
+def _has_objects_in_lines(path: Path) -> bool:
+    lines = list(itertools.islice((line.strip() for _, line in read_lines(path) if line.strip()), 2))
+    return len(lines) == 2 and all(line.startswith("{") and line.endswith("}") for line in lines)
 
 
 def _path_rows(path: Path, columns: _Named, headless: bool) -> Iterator[Row]:
