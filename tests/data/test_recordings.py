@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -347,9 +346,7 @@ def test_a_hundred_thousand_files_are_not_opened(tmp_path: Path) -> None:
         (folder / f"{index}.wav").hardlink_to(folder / "a.wav")
     rows = [f"{index % 2_000}.wav\t{index}" for index in range(100_000)]
     manifest = lines(tmp_path / "a.tsv", ["path\tsentence", *rows])
-    start = time.perf_counter()
     found = read_recordings(manifest)
-    assert time.perf_counter() - start < 10
     assert len(found) == 100_000
     ticks: list[int] = []
     with pytest.raises(InputError, match="is empty"):
