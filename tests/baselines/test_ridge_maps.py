@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.signal import lfilter
 
-from gatework.baselines.ridge_maps import RidgeMaps
+from gatework.baselines.ridge_maps import RidgeMaps, ages_of
 from gatework.baselines.ridge_window import MIDDLE, RidgeWindow
 from gatework.metrics.forecast import LEVELS
 from tests.tolerances import GRADIENTS
@@ -58,3 +59,32 @@ def test_without_a_future_held_back_all_is_fitted_once() -> None:
         plain = RidgeWindow().fit(history, unknown)
         assert np.array_equal(found.weight_, plain.weight_)
         np.testing.assert_allclose(found.residuals_, plain.residuals_, **CLOSE)
+
+
+def test_ages_are_told_apart() -> None:
+    """A series whose last value is hidden in some windows: what comes is then further from what is known."""
+    generator = np.random.default_rng(3)
+    walk = generator.normal(size=2000).cumsum()
+    whole = np.lib.stride_tricks.sliding_window_view(walk, 9)
+    history, future = whole[:, :8].copy(), whole[:, 8:]
+    late = generator.random(len(history)) < 0.5
+    history[late, -1] = np.nan
+    ridge = RidgeMaps(between=True, ages=2).fit(history, future, held=np.arange(len(history)) >= 1500)
+    again = RidgeMaps.from_arrays(ridge.to_arrays())
+    widths = np.diff(again.of(0).forecast(history).quantiles[:, 0, [1, -2]])
+    assert len(np.unique(widths.round(6))) == 2
+    assert 1.3 < widths[late].mean() / widths[~late].mean() < 1.5  # sqrt(2): two steps in place of one
+    assert ages_of(np.array([[np.nan] * 3, [1, 2, np.nan], [np.nan, 2, 3]]), 3).tolist() == [2, 1, 0]
+
+
+def test_a_late_value_has_a_map_of_its_own() -> None:
+    """Where moves last, the last one says more of what comes when the value after it is hidden."""
+    moves = lfilter([1.0], [1.0, -0.9], np.random.default_rng(3).normal(size=3008))
+    whole = np.lib.stride_tricks.sliding_window_view(moves.cumsum(), 9)
+    history, future = whole[:, :8].copy(), whole[:, 8:]
+    history[::2, -1] = np.nan
+    held = np.arange(3000) >= 2400
+    aged, blind = (RidgeMaps(True, ages).fit(history, future, held=held).of(0) for ages in (2, 1))
+    errors = [np.square(each.forecast(history).mean - future)[::2].mean() for each in (aged, blind)]
+    assert errors[0] < 0.95 * errors[1]
+    assert errors[0] < 1.2 * (1 + 1.9**2)  # of the two moves that nobody can know

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,24 @@ from gatework.baselines.base import Baseline
 from gatework.baselines.windows import check_levels, checked_windows, filled, last_known, residual_quantiles
 from gatework.metrics.forecast import LEVELS, Forecast
 
-__all__ = ["Drift", "LastValue", "SeasonalNaive", "SeriesBaseline", "check_rising", "whole_number"]
+__all__ = [
+    "Drift",
+    "Forecasts",
+    "LastValue",
+    "SeasonalNaive",
+    "SeriesBaseline",
+    "check_rising",
+    "whole_number",
+]
 
 Floats = npt.NDArray[np.float64]
+
+
+class Forecasts(Protocol):
+    """What forecasts windows."""
+
+    def forecast(self, history: Any) -> Forecast:
+        """As `SeriesBaseline.forecast`."""
 
 
 class SeriesBaseline(Baseline):

@@ -70,7 +70,7 @@ def forecasts(
 ) -> Forecast:
     """In the series' own units what states (n, D) at n places say."""
     windows = _on_device(network, channels.windows(places))
-    targets = _on_device(network, channels.channel[which])
+    targets = _on_device(network, channels.groups(which, places))
     ahead = _on_device(network, channels.ahead(which, places))
     found = network.decode(states, windows, targets, ahead, _on_device(network, channels.units(places)))
     value, scale = channels.last_values(places), channels.scale[places]

@@ -34,6 +34,7 @@ class Layout(NamedTuple):
         horizon: H, the steps that are forecast at once.
         season: m, the steps of a season.
         masked: whether it is read which values were missing.
+        ages: A, the numbers of steps since the last observed value that the linear path tells apart.
         gaps: whether it is read how long ago values were observed, and missing ones stand on the line between those
             around them. Runs without it read the last value before.
         past: P, covariates known up to now.
@@ -50,6 +51,7 @@ class Layout(NamedTuple):
     season: int
     masked: bool = False
     gaps: bool = False
+    ages: int = 1
     past: int = 0
     future: int = 0
     calendar: int = 0
@@ -227,6 +229,17 @@ class Channels:
     def units(self, places: Integers) -> Singles:
         """(n, 2) the last observed value up to each of n places, and the scale there."""
         return np.stack([self.last_values(places), self.scale[places]], axis=1).astype(np.float32)
+
+    def groups(self, which: Integers, places: Integers) -> Integers:
+        """(n,) of n places, of the channels `which` (n,), the number of their target and of how many steps ago a value
+        was observed: target · A + age."""
+        if self.layout.ages == 1:
+            return self.channel[which]
+        return self.channel[which] * self.layout.ages + self.ages(places)
+
+    def ages(self, places: Integers) -> Integers:
+        """(n,) how many steps ago a value was observed, at most A - 1."""
+        return np.minimum(places - self.last[places], self.layout.ages - 1)
 
     def segments(self, which: Integers, begins: Integers, count: int, phases: int) -> Singles:
         """What the recurrent layers read: (count, phases · R, `Layout.read`) of R rows, phase after phase.

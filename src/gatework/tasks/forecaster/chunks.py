@@ -65,7 +65,7 @@ def chunk_batch(
     return ForecastBatch(
         segments=torch.from_numpy(segments),
         windows=torch.from_numpy(windows),
-        targets=torch.from_numpy(channels.channel[rows]),
+        groups=torch.from_numpy(channels.groups(rows, places)),
         ahead=torch.from_numpy(ahead),
         units=torch.from_numpy(channels.units(places)),
         futures=torch.from_numpy(futures),

@@ -27,6 +27,7 @@ from gatework.tasks.forecaster.channels import ChannelSteps
 __all__ = ["SeriesEncoding"]
 
 _LARGEST = 1e100
+AGES = 3  # where values are missing: none, one, two and more steps since the last one
 
 Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
@@ -41,6 +42,7 @@ class SeriesEncoding(JsonArtifact):
         frequency: the step of the times, as text; empty: steps are numbered.
         masked: whether a value of the training data is missing.
         gaps: whether gaps are read: of missing values, and of irregular times.
+        ages: the numbers of steps since the last observed value that the linear path tells apart.
         distance: microseconds between irregular times, in the middle; 0: steps are counted.
         levels: of each target its mean in the training data, taken for the value of a series that has none yet; of runs
             without: zeros.
@@ -59,6 +61,7 @@ class SeriesEncoding(JsonArtifact):
     frequency: str = ""
     masked: bool = False
     gaps: bool = False
+    ages: Annotated[int, Field(ge=1, le=AGES)] = 1
     distance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
     levels: tuple[FiniteFloat, ...] = ()
     means: tuple[FiniteFloat, ...] = ()
@@ -111,6 +114,7 @@ class SeriesEncoding(JsonArtifact):
             frequency="" if data.frequency is None else str(data.frequency),
             masked=masked,
             gaps=masked or distance > 0,
+            ages=AGES if masked else 1,
             distance=distance,
             levels=_means(np.concatenate([one.target for one in train]))[0],
             means=means,

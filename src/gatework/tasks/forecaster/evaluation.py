@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gatework.baselines.series import SeriesBaseline
+from gatework.baselines.series import Forecasts
 from gatework.data import Series
 from gatework.errors import InputError
 from gatework.metrics.forecast import Forecast, ForecastSums, forecast_sums
@@ -53,7 +53,7 @@ def backtest(
     channels: Channels,
     origins: Origins,
     levels: Sequence[float],
-    baselines: Callable[[int], Mapping[str, SeriesBaseline]],
+    baselines: Callable[[int], Mapping[str, Forecasts]],
     *,
     returns: bool,
     sampling: Sampling | None = None,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gatework.baselines.ridge_maps import RidgeMaps, WeightedWindows
-from gatework.baselines.series import Drift, LastValue, SeasonalNaive, SeriesBaseline
+from gatework.baselines.series import Drift, Forecasts, LastValue, SeasonalNaive, SeriesBaseline
 from gatework.errors import InputError, RunError
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.forecaster.channels import Channels, Integers, Mask
@@ -62,7 +62,7 @@ class LineUp(NamedTuple):
     naive: Mapping[str, SeriesBaseline]
     ridge: RidgeMaps | None
 
-    def of(self, target: int) -> Mapping[str, SeriesBaseline]:
+    def of(self, target: int) -> Mapping[str, Forecasts]:
         """Those of a target."""
         if self.ridge is None:
             return self.naive
@@ -115,7 +115,7 @@ def kept_ridge(run: RunFolder, *, window: int, horizon: int, levels: int, target
         return None
     own = found.maps_[0]
     sizes = (own.weight_.shape, len(own.levels_), len(found.maps_))
-    if sizes not in [((window, horizon), levels, count) for count in (1, targets)]:
+    if sizes not in [((window, horizon), levels, count) for count in (1, targets * found.ages)]:
         what = f"has {len(found.maps_)} maps of the shape {own.weight_.shape}, not {(window, horizon)}"
         raise RunError(f"{run.path}/rival-{found.name}.safetensors", what, "Restore the file from a copy.")
     return found

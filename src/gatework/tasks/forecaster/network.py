@@ -38,14 +38,14 @@ POSITION = 16  # width of what the network learns of a segment's place in the ho
 class ForecastBatch(NamedTuple):
     """n origins, of the states that the layers reach from step `first` on: in their order, steps before rows.
 
-    segments: (K, R, I). windows: (n, L). targets: (n,) which of the series' targets each is. ahead: (n, J, F).
+    segments: (K, R, I). windows: (n, L). groups: (n,) their targets and ages (`Channels.groups`). ahead: (n, J, F).
     units: (n, 2) the value at the origin and the scale there. futures: (n, H) less the value, over the scale; weights:
     (n, H), of their errors; zero where one is missing.
     """
 
     segments: Tensor
     windows: Tensor
-    targets: Tensor
+    groups: Tensor
     ahead: Tensor
     units: Tensor
     futures: Tensor
@@ -66,7 +66,7 @@ class ForecastNetwork(nn.Module):
         hidden_size, num_layers: of the layers.
         dropout: rate on the layers' outputs and on what the horizon is made of.
         linear_path: whether a linear map of the window is added.
-        maps: M, linear maps: one for all of a series' targets, or one each.
+        maps: M, linear maps: one, or one for each group.
 
     Attributes:
         linear: (M, H, L), or None.
@@ -148,7 +148,7 @@ class ForecastNetwork(nn.Module):
         states, _ = self.encode(batch.segments)
         chosen = states[batch.first :].flatten(0, 1)
         units = units_of(batch.units, batch.windows)
-        return self._say(chosen, batch.windows, batch.targets, batch.ahead, units)
+        return self._say(chosen, batch.windows, batch.groups, batch.ahead, units)
 
     def losses(self, said: tuple[Tensor, ...], batch: ForecastBatch) -> Mapping[str, Tensor]:
         """What is minimised, its parts by name, summed over the batch's futures that are there."""
@@ -176,11 +176,11 @@ class ForecastNetwork(nn.Module):
         return output["output"], [each], final
 
     def decode(
-        self, states: Tensor, windows: Tensor, targets: Tensor, ahead: Tensor, units: Tensor
+        self, states: Tensor, windows: Tensor, groups: Tensor, ahead: Tensor, units: Tensor
     ) -> NetworkForecast:
         """From states (n, D) and what is known at their steps the forecast."""
         given = units_of(units, windows)
-        said = self._say(states, windows, targets, ahead, given)
+        said = self._say(states, windows, groups, ahead, given)
         return self._shifted(self.distribution.forecast(said, given))
 
     def draw(
@@ -189,17 +189,17 @@ class ForecastNetwork(nn.Module):
         windows: Tensor,
         ahead: Tensor,
         units: Tensor,
-        targets: Tensor,
+        groups: Tensor,
         uniforms: Tensor,
     ) -> Tensor:
         """(n,) a value of each origin's next step, from numbers (2, n) between 0 and 1."""
         given = units_of(units, windows)
-        said = self._say(states, windows, targets, ahead, given)
+        said = self._say(states, windows, groups, ahead, given)
         first = tuple(part[:, 0] for part in said)
         return self.distribution.draw(first, Units(*(part[:, 0] for part in given)), uniforms)
 
     def _say(
-        self, states: Tensor, windows: Tensor, targets: Tensor, ahead: Tensor, units: Units
+        self, states: Tensor, windows: Tensor, groups: Tensor, ahead: Tensor, units: Units
     ) -> tuple[Tensor, ...]:
         count, layout = len(states), self.layout
         place = self.place.expand(count, -1, -1)
@@ -208,7 +208,7 @@ class ForecastNetwork(nn.Module):
         hidden = self._hidden(self.from_state(states), known)
         found = self.output(unit_dropout(hidden, self.dropout, self.training))
         found = found.unflatten(-1, (self._steps, -1)).flatten(1, 2)[:, : layout.horizon]
-        own = targets if len(self.base) > 1 else torch.zeros_like(targets)
+        own = groups if len(self.base) > 1 else torch.zeros_like(groups)
         mean, others = found[..., 0], found[..., 1:] + self.base[own]
         if self.linear is not None:
             mean = mean + self._line(windows, own)
@@ -292,11 +292,11 @@ class ForecastEnsemble(nn.Module):
         return torch.cat(outputs, -1), [own for (own,) in states], finals
 
     def decode(
-        self, states: Tensor, windows: Tensor, targets: Tensor, ahead: Tensor, units: Tensor
+        self, states: Tensor, windows: Tensor, groups: Tensor, ahead: Tensor, units: Tensor
     ) -> NetworkForecast:
         """As `ForecastNetwork.decode`."""
         each = [
-            network.decode(own, windows, targets, ahead, units)
+            network.decode(own, windows, groups, ahead, units)
             for network, own in zip(self.members, states.split(self.sizes, -1), strict=True)
         ]
         means, quantiles = zip(*each, strict=True)

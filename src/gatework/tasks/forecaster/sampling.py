@@ -74,16 +74,15 @@ def paths_after(
     drawn, many = channels.branched(count, room=sampling.horizon), layers.branched(count)
     drawn.know(known)
     every, device = np.arange(rows * count), next(network.parameters()).device
-    targets = torch.from_numpy(drawn.channel).to(device)
     found = np.empty((rows * count, sampling.horizon))
     for step, uniforms in enumerate(sampling.uniforms(int(channels.channel.max()) + 1)):
         places = drawn.places
         windows, units = drawn.windows(places), drawn.units(places)
-        ahead = drawn.ahead(every, places)
-        read = [torch.from_numpy(array).to(device) for array in (windows, ahead, units)]
+        ahead, groups = drawn.ahead(every, places), drawn.groups(every, places)
+        read = [torch.from_numpy(array).to(device) for array in (windows, ahead, units, groups)]
         values, scale = drawn.last_values(places), drawn.scale[places]
         own = torch.from_numpy(uniforms[:, channels.channel].reshape(2, -1)).to(device)
-        draws = network.draw(many.output, read[0], read[1], read[2], targets, own)
+        draws = network.draw(many.output, read[0], read[1], read[2], read[3], own)
         found[:, step] = values + scale * draws.double().cpu().numpy()
         if network.counts:
             found[:, step] = np.rint(found[:, step])

@@ -13,7 +13,7 @@ from torch import nn
 
 from gatework.baselines import Rival
 from gatework.baselines.ridge_maps import RidgeMaps
-from gatework.baselines.series import SeriesBaseline
+from gatework.baselines.series import Forecasts
 from gatework.data import Series, SeriesData, check_known, one_series, read_series
 from gatework.errors import InputError, RunError
 from gatework.metrics.figure import Figure
@@ -168,6 +168,7 @@ class Forecaster(Task):
             season=options.season,
             masked=encoding.masked,
             gaps=encoding.gaps,
+            ages=encoding.ages,
             past=len(encoding.past),
             future=len(encoding.future),
             calendar=encoding.calendar_size,
@@ -206,11 +207,14 @@ class Forecaster(Task):
             fit_rivals(self._rivals(), history, future, self.run_, self._say, **further)  # type: ignore[arg-type]
 
         keep.first(fit, lambda: None)
-        self._ridge = self._line_up().ridge or RidgeMaps(self.encoding_.gaps).fit(history, future, **further)
+        self._ridge = self._line_up().ridge or self._new_ridge().fit(history, future, **further)
         self.options_ = options.model_copy(update={"maps": len(self._ridge.maps_)})
 
     def _rivals(self) -> Sequence[Rival]:
-        return (RidgeMaps(self.encoding_.gaps),) if self.options_.rivals else ()
+        return (self._new_ridge(),) if self.options_.rivals else ()
+
+    def _new_ridge(self) -> RidgeMaps:
+        return RidgeMaps(self.encoding_.gaps, self.encoding_.ages)
 
     def _line_up(self) -> LineUp:
         options, targets = self.options_, len(self.encoding_.targets)
@@ -354,7 +358,7 @@ class Forecaster(Task):
         self,
         channels: Channels,
         origins: Origins,
-        baselines: Callable[[int], Mapping[str, SeriesBaseline]],
+        baselines: Callable[[int], Mapping[str, Forecasts]],
         sampling: Sampling | None = None,
     ) -> Any:
         was_training = self.network_.training
