@@ -271,6 +271,64 @@ def chat(run: Run, device: Device = "cpu", threads: Threads = None) -> None:
     converse(bot)
 
 
+@app.command(short_help="Sound in, its words out, as they come.")
+def transcribe(
+    run: Run,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="[FILE|-]",
+            help="a sound file, or - for samples of one channel, without a header, on standard input",
+        ),
+    ] = "",
+    microphone: Annotated[
+        bool, typer.Option("--microphone", help="listen to the microphone until Ctrl-C (needs sounddevice)")
+    ] = False,
+    rate: Annotated[
+        int | None, typer.Option(metavar="HZ", min=1, help="of the samples on standard input; else the run's")
+    ] = None,
+    samples: Annotated[
+        str, typer.Option(metavar="s16le|f32le", help="what a sample on standard input is")
+    ] = "s16le",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="print a JSON object for each partial and final text")
+    ] = False,
+    device: Device = "cpu",
+    threads: Threads = None,
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """What is said in a sound, while it is heard: gatework transcribe runs/digits seven.wav, or
+
+    arecord -t raw -f S16_LE -r 16000 | gatework transcribe runs/digits - --rate 16000
+    """
+    from gatework import tasks
+    from gatework.cli.listening import chunks_of_file, chunks_of_microphone, chunks_of_pipe, show_heard
+    from gatework.cli.settings import read_settings
+    from gatework.tasks.transcriber import Transcriber
+
+    if bool(source) == microphone:
+        raise InputError("[FILE|-]", "give one of a sound file, - and --microphone", "See --help.")
+    if samples not in ("s16le", "f32le"):
+        raise InputError("--samples", f"is {samples!r}", "Give s16le or f32le.")
+    model = tasks.load(run, device=device)
+    if not isinstance(model, Transcriber):
+        raise InputError(str(run), f"is a {model.name}, not a transcriber", "Use gatework predict.")
+    chosen: dict[str, Any] = dict(read_settings(settings, model.Settings, f"predict with {model.name}"))
+    if not model.streams and source not in ("", "-"):
+        (record,) = model.predict(source, **chosen)
+        print(json.dumps(record, allow_nan=False) if as_json else record["output"])
+        return
+    known = rate or model.options_.rate
+    if microphone:
+        chunks = chunks_of_microphone(known)
+    elif source == "-":
+        chunks = chunks_of_pipe(samples, known)  # type: ignore[arg-type]  # checked above
+    else:
+        known = model.options_.rate
+        chunks = chunks_of_file(source, known)
+    show_heard(model, chunks, known, chosen, as_json=as_json)
+
+
 @app.command(short_help="List and compare runs, and draw how they went.")
 def runs(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="a run, or a folder of runs")] = Path(

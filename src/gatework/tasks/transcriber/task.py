@@ -269,6 +269,12 @@ class Transcriber(ExampleTask):
             ]
         return record
 
+    @property
+    def streams(self) -> bool:
+        """Whether the run can hear sound as it comes."""
+        whole = self.options_.bidirectional or self.options_.normalization == "recording"
+        return not whole and not self.members_
+
     @overload
     def stream(
         self, *, rate: int | None = None, saved: str | os.PathLike[str] | None = None, **settings: Any
@@ -302,7 +308,7 @@ class Transcriber(ExampleTask):
         if item is not None:
             return super().stream(item, **settings)
         self._check_fitted()
-        if self.members_ or self.options_.bidirectional or self.options_.normalization == "recording":
+        if not self.streams:
             what = "reads whole recordings: its labels depend on sound that comes later"
             fix = "Train with bidirectional=false and normalization=running; an ensemble does not stream."
             raise InputError("stream", what, fix)
