@@ -149,6 +149,14 @@ class Pairs:
         return -math.inf if labels[:1] == (2,) else added
 
 
+def test_a_long_sequence_is_aligned() -> None:
+    labels = [1 + place % 3 for place in range(200)]  # 401 states, more than a byte counts
+    table = np.full((400, 4), np.log(0.1))
+    for place, label in enumerate(labels):
+        table[2 * place, label] = table[2 * place + 1, BLANK] = np.log(0.7)
+    assert [each.start for each in align(table, labels)] == list(range(0, 400, 2))
+
+
 def test_a_scorer_adds_to_each_sequence() -> None:
     table = log_probabilities(7)
     one, other = Pairs(1), Pairs(2)

@@ -114,7 +114,7 @@ def _likeliest_path(table: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     path = np.zeros(len(table), np.int64)
     for frame in range(len(table) - 1, -1, -1):
         path[frame] = state
-        state -= back[frame, state]
+        state -= int(back[frame, state])
     return path
 
 
