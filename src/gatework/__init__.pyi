@@ -41,6 +41,7 @@ from gatework.errors import RunError as RunError
 from gatework.graph import State as State
 from gatework.graph import Static as Static
 from gatework.layers import Stream as Stream
+from gatework.tasks.synthesizer import Synthesizer as Synthesizer
 from gatework.tasks.tagger import Tagger as Tagger
 from gatework.layers import Tape as Tape
 from gatework.graph import TraceError as TraceError

@@ -363,7 +363,10 @@ def loads_to_the_bit(case: Case) -> None:
 def loads_what_was_stopped(case: Case) -> None:
     """A run that was stopped predicts and evaluates with the weights of a checkpoint, and it is said."""
     out = case.folder / "stopped"
-    killed(6, functools.partial(case.fit, out, options={"checkpoint_every": 3, "validate_every": 4}))
+    killed(
+        case.example.steps_before + 6,
+        functools.partial(case.fit, out, options={"checkpoint_every": 3, "validate_every": 4}),
+    )
     with pytest.raises(RunError, match="unfinished"):
         gw.load(out)
     said = io.StringIO()
@@ -383,7 +386,7 @@ def loads_what_was_stopped(case: Case) -> None:
     for given in ({"device": "cuda:99"}, {"device": "gpu"}, {"checkpoint": "worst"}):
         with pytest.raises(InputError, match="there is no"):
             gw.load(finished, **given)
-    killed(1, functools.partial(case.fit, case.folder / "unbegun"))
+    killed(case.example.steps_before + 1, functools.partial(case.fit, case.folder / "unbegun"))
     for start in (case.folder / "unbegun" / "checkpoints").iterdir():  # of a task that judges its start
         shutil.rmtree(start)
     with pytest.raises(RunError, match="holds no checkpoint"):
@@ -432,7 +435,7 @@ def resumes_to_the_bit(case: Case) -> None:
     often = {"checkpoint_every": 3}
     for killed_at in (1, 8):  # before the first checkpoint, and after some
         out = case.folder / f"killed-{killed_at}"
-        killed(killed_at, functools.partial(case.fit, out, options=often))
+        killed(case.example.steps_before + killed_at, functools.partial(case.fit, out, options=often))
         with pytest.raises(RunError, match="unfinished"):
             gw.load(out)
         resumed = case.fit(out, options=often, resume=True)
@@ -457,7 +460,10 @@ def keeps_the_best_of_several(case: Case) -> None:
     """`restarts=2` trains two seeds, also across a kill, and keeps the better one on the validation data."""
     out, several = case.folder / "restarted", {"restarts": 2, "seed": 3}
     steps = case.model.result_.steps
-    killed(steps + 4, functools.partial(case.fit, out, options=several | {"checkpoint_every": 3}))
+    killed(
+        case.example.steps_before + steps + 4,
+        functools.partial(case.fit, out, options=several | {"checkpoint_every": 3}),
+    )
     with pytest.raises(RunError, match="unfinished"):
         gw.load(out)
     kept = case.fit(out, resume=True, options={"checkpoint_every": 3})

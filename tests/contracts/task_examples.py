@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import struct
 import tempfile
 import wave as wave_files
@@ -31,6 +32,7 @@ class TaskExample:
         rubbish: a row that has the right columns and no value that the task can read.
         inherited: an option, with another value than `options` gives it, which a run that is started from
             another one may not change.
+        steps_before: steps that the task trains another network for, before its own.
     """
 
     rows: Sequence[Row]
@@ -39,6 +41,7 @@ class TaskExample:
     options: Mapping[str, Any]
     rubbish: Row
     inherited: tuple[str, Any] = ("hidden_size", 9)
+    steps_before: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -92,7 +95,7 @@ def spoken(words: str, number: int) -> list[float]:
     generator = random.Random(number)
     silence = [0.0] * 240
     samples = list(silence)
-    for word in words.split():
+    for word in re.findall(r"\w+", words):
         pitch = 2 * math.pi * TONES[word] * generator.uniform(0.95, 1.05) / RATE
         samples += [0.4 * math.sin(pitch * n) for n in range(800)] + silence
     return [value + generator.gauss(0, 0.01) for value in samples]
@@ -109,6 +112,11 @@ def recording(words: str, number: int) -> Row:
 
 
 SPEECH = [recording(words, n) for n, words in enumerate(("ba", "do", "fi ba", "do fi", "ba do fi", "fi") * 4)]
+
+VOICES = [
+    {**recording(words, n), "speaker": "ann" if n % 3 else "ben"}
+    for n, words in enumerate(("do", "do, do", "do do", "do", "ba", "fi ba.", "ba do", "do fi") * 2)
+]
 
 EXAMPLES: dict[str, TaskExample] = {
     "classifier": TaskExample(
@@ -184,6 +192,28 @@ EXAMPLES: dict[str, TaskExample] = {
         },
         settings={"horizon": 2},
         rubbish={"series": "r", "time": ["2024-01-01", "2024-01-02"], "target": [1.0, "one"]},
+    ),
+    "synthesizer": TaskExample(
+        rows=VOICES,
+        valid=[{**row, "speaker": None} for row in VOICES[::5]],  # a damaged run may know others
+        inputs=["do ba fi", {"text": "ba, do. Fi"}, "do", {"text": "fi", "speaker": None}],
+        options={
+            "rate": RATE,
+            "mels": 16,
+            "embedding_size": 6,
+            "channels": 8,
+            "hidden_size": 8,
+            "dropout": 0.2,
+            "aligner_steps": 3,
+            "learning_rate": 0.02,
+            "batch_tokens": 200,
+            "max_steps": 10,
+            "validate_every": 5,
+            "device": "cpu",
+        },
+        settings={"speed": 2.0},
+        rubbish={"audio": 3.5, "text": "ba", "speaker": "ann"},
+        steps_before=3,
     ),
     "tagger": TaskExample(
         rows=ORDERS,

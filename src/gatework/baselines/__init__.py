@@ -8,6 +8,7 @@ from gatework.baselines.linear_text import LinearText
 from gatework.baselines.perceptron import AveragedPerceptron
 from gatework.baselines.ridge_window import RidgeWindow
 from gatework.baselines.series import Drift, LastValue, SeasonalNaive, SeriesBaseline
+from gatework.baselines.speech import MeanFrame, NearestText
 from gatework.baselines.time_warping import TimeWarping
 from gatework.baselines.volatility import EwmaVolatility, RollingQuantile
 
@@ -21,9 +22,11 @@ __all__ = [
     "LastValue",
     "LinearSeries",
     "LinearText",
+    "MeanFrame",
     "MostCommon",
     "MostCommonSet",
     "MostFrequentTag",
+    "NearestText",
     "RidgeWindow",
     "Rival",
     "RollingQuantile",

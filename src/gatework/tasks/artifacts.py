@@ -83,6 +83,11 @@ class Artifacts:
         """The run's folder, for messages."""
         return str(self._run.path)
 
+    @property
+    def parent(self) -> RunFolder | None:
+        """The folder of the run that this one is started from."""
+        return self._parent
+
     def first(self, make: Callable[[], T], read: Callable[[], T]) -> T:
         """What the main process makes and writes; others wait for this call and then read it."""
         return read() if self._first is None else self._first(make, read)

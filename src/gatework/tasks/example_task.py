@@ -125,6 +125,13 @@ class ExampleTask(Task):
         """What of a record is scored: what a baseline gives for an input."""
         return record["output"]
 
+    def _answers_to_score(
+        self, examples: Sequence[Example], settings: Any
+    ) -> tuple[Sequence[Mapping[str, Any]], list[Any]]:
+        """The record of each example's input, and what of it is scored."""
+        records = self._records([each.input for each in examples], settings)
+        return records, [self._scored(record) for record in records]
+
     def _own_figures(
         self, records: Sequence[Mapping[str, Any]], references: Sequence[Any]
     ) -> dict[str, float]:
@@ -261,8 +268,7 @@ class ExampleTask(Task):
         if whose is not None:
             warn_of_unknown(self._say, unknown, whose)
         inputs, references = [each.input for each in examples], [each.output for each in examples]
-        records = self._records(inputs, settings)
-        outputs = [self._scored(record) for record in records]
+        records, outputs = self._answers_to_score(examples, settings)
         total, count, _ = total_loss(self.network_, rows, self._collate, by=self.fields, loss=self._loss)
         model = {
             **self._likelihood(total, count),

@@ -287,9 +287,7 @@ class Lifecycle(ABC):
         """
         self._check_fitted()
         target = RunFolder.create(folder)
-        for file in self.run_.path.iterdir():
-            if file.is_file() and file.name != "COMPLETE" and not is_passing(file):
-                shutil.copyfile(file, target.path / file.name)
+        self.run_.copy_to(target)
         target.complete()
 
     def _shared(self, keep: Artifacts) -> dict[str, Artifact]:

@@ -16,7 +16,7 @@ from gatework.tasks.run_cells import cell_of_run
 from gatework.training import Callback, RunFolder
 from gatework.training.problem import LOSS
 from gatework.training.processes import Processes
-from gatework.training.run_folder import COMPLETE, CONFIG, RESTARTS, RunConfig, is_passing
+from gatework.training.run_folder import CONFIG, RESTARTS, RunConfig
 
 __all__ = ["RestartLifecycle"]
 
@@ -139,10 +139,7 @@ class RestartLifecycle(Lifecycle):
         figures = {str(child.options_.seed): child.metrics_["model"][self.headline.name] for child in trained}
         values = ", ".join(f"{seed}: {value:.4g}" for seed, value in figures.items())
         self._say(f"Kept is seed {best.options_.seed} (validation {self.headline.name} by seed: {values}).")
-        if run.writes:
-            for file in best.run_.path.iterdir():
-                if file.is_file() and file.name not in (COMPLETE, CONFIG) and not is_passing(file):
-                    shutil.copyfile(file, run.path / file.name)
+        best.run_.copy_to(run, but=CONFIG)
         self.__dict__ |= {
             name: value for name, value in vars(best).items() if name not in ("options", "_common")
         }

@@ -270,7 +270,7 @@ class ExampleProblem(Problem, Generic[Batch]):
             self._network, self._valid, self._collate, by=self._by, loss=self._loss
         )
         means = {name: value / count for name, value in parts.items()}
-        return {**means, "loss": total / count, **self._validation()}
+        return {"loss": total / count, **means, **self._validation()}
 
 
 class StreamProblem(Problem):

@@ -9,6 +9,7 @@ metrics.json        figures of the model and of its baselines
 history.jsonl       one JSON object a record of the training
 checkpoints/        states that --resume goes on from (checkpoint.py)
 restarts/           of a run that was trained several times, each training as a run of its own
+aligner/            a run of another task that this one needs, with a COMPLETE of its own
 COMPLETE            the SHA-256 of each of these files, written last
 ```
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -254,6 +256,26 @@ class RunFolder:
             if path.is_file() and path.name != COMPLETE and not is_passing(path)
         }
         files.write_json(self.path / COMPLETE, {"format_version": FORMAT_VERSION, "sha256": hashes})
+
+    def copy_to(self, target: RunFolder, *, but: str = "") -> None:
+        """Copy the run's files, and the finished runs inside it, into another folder, without checkpoints.
+
+        Args:
+            target: its `complete` is called once everything else is written.
+            but: a file that is left out.
+        """
+        if not target.writes:
+            return
+        for path in self.path.iterdir():
+            if is_passing(path) or path.name in (COMPLETE, but):
+                continue
+            if path.is_file():
+                shutil.copyfile(path, target.path / path.name)
+            elif (path / COMPLETE).is_file():
+                inner = RunFolder(target.path / path.name)
+                inner.path.mkdir(exist_ok=True)
+                RunFolder(path).copy_to(inner)
+                inner.complete()
 
     @property
     def holds_training(self) -> bool:

@@ -1,0 +1,386 @@
+"""The synthesizer: a text in, a recording of it out, with the times of its words."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from gatework.baselines import Baseline, MeanFrame, NearestText, Rival
+from gatework.data import Fields, LogMel, Packed, read_recordings
+from gatework.errors import InputError, RunError
+from gatework.metrics.figure import Figure
+from gatework.metrics.synthesis import mel_cepstral_distortion
+from gatework.tasks.artifacts import Artifacts
+from gatework.tasks.batches import answer_in_batches, padded
+from gatework.tasks.example_task import Example, ExampleTask
+from gatework.tasks.synthesizer.aligning import character_durations
+from gatework.tasks.synthesizer.network import (
+    LEAST_DURATION,
+    SpeechBatch,
+    SpeechGuess,
+    Spoken,
+    SynthesizerEnsemble,
+    SynthesizerNetwork,
+    inside_of,
+    speak,
+)
+from gatework.tasks.synthesizer.options import (
+    SpeakingSettings,
+    SpeechRecord,
+    SpeechSettings,
+    SynthesizerInput,
+    SynthesizerOptions,
+)
+from gatework.tasks.synthesizer.recorded import (
+    Alphabet,
+    RecordedSpeech,
+    prepared,
+    speaker_of,
+    text_of,
+)
+from gatework.tasks.synthesizer.speaking import FRAME, check_out, spoken_words, with_pauses, write_speech
+from gatework.tasks.transcriber import Transcriber
+from gatework.training import RunFolder, StepLoss
+from gatework.training.nested import to_device
+
+__all__ = ["Synthesizer"]
+
+ALIGNER, ALPHABET, MEAN_FRAME = "aligner", "alphabet.json", "mean_frame.json"
+LOWEST = 20.0  # Hz, where the lowest band begins
+MILLISECONDS = 1000 * FRAME
+_ALIGNED_SECONDS = 7200.0  # of recordings at most, that an aligner of its own is trained on
+_ALIGNED_VALID = 20
+_AVERAGED = 500  # recordings at most, of which the mean frame is taken
+_UNEVEN = (2, 40)  # frames of a character: fewer and more are counted, and said
+
+
+class Synthesizer(ExampleTask):
+    """A voice: characters, how long each takes, and log-mel frames (Shen et al. 2020, "Non-Attentive Tacotron").
+
+    >>> model = Synthesizer(epochs=200).fit("kathleen/metadata.csv", out="runs/kathleen")
+    >>> model.predict("Will we ever forget it?", out="forget.wav")[0]["seconds"]
+
+    The options are the fields of `SynthesizerOptions`, the settings of `predict` those of `SpeechSettings`. Data is
+    what a transcriber takes: recordings with their texts. The sound is made of the frames by Griffin & Lim's algorithm.
+
+    Attributes:
+        alphabet_: the characters and the speakers that there are.
+        aligner_: the transcriber that says how long each character of a recording is; the run keeps it.
+        features_: how frames are made of samples.
+    """
+
+    name: ClassVar[str] = "synthesizer"
+    Options = SynthesizerOptions
+    Settings = SpeechSettings
+    Input = SynthesizerInput
+    Output = SpeechRecord
+    columns: ClassVar[tuple[str, ...]] = ("audio", "text", "speaker")
+    input_columns = (("text", "speaker"), ("text",))
+    headline: ClassVar[Figure] = Figure("mel_cepstral_distortion", higher=False)
+    noun: ClassVar[str] = "recordings"
+    fields = ("frames", "ids")
+    ensemble_options: ClassVar[tuple[str, ...]] = ("rate", "mels", "text", "trim", "reduction")
+
+    options_: SynthesizerOptions
+    network_: SynthesizerNetwork | SynthesizerEnsemble
+    alphabet_: Alphabet
+    aligner_: Transcriber
+    features_: LogMel
+
+    # What is learned before there is a network
+
+    def _read(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
+        options, features = self.options_, self._features()
+        found = read_recordings(data, columns)
+        if options.speaker is not None:
+            there = sorted({each.speaker for each in found if each.speaker is not None})
+            found = [each for each in found if each.speaker == options.speaker]
+            if not found and there:
+                what = f"no recording is of {options.speaker!r}"
+                raise InputError("option speaker", what, f"There are {', '.join(there[:10])}.")
+        examples = []
+        for each in found:
+            text = prepared(each.text or "", options.text)
+            if not text:
+                raise InputError(each.where, "the text is empty", "Give what is spoken, or take the row out")
+            input = text if each.speaker is None else {"text": text, "speaker": each.speaker}
+            examples.append(Example(each.where, input, RecordedSpeech(each, text, features, options.trim)))
+        return examples
+
+    def _features(self) -> LogMel:
+        options = self.options_
+        return LogMel(rate=options.rate, mels=options.mels, low=LOWEST, frame=25.0, shift=MILLISECONDS)
+
+    def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
+        self.features_ = self._features()
+        recorded = [each.output for each in train]
+        self.alphabet_ = keep.get(ALPHABET, Alphabet, lambda: Alphabet.of(recorded))
+
+        def mean_frame() -> MeanFrame:
+            some = train[:: max(1, math.ceil(len(train) / _AVERAGED))]
+            return MeanFrame().fit([each.input for each in some], [each.output for each in some])
+
+        self._mean_frame = keep.own(MEAN_FRAME, MeanFrame, mean_frame)
+        if not keep.finished:
+            self._keep_aligner(recorded, keep)
+        try:
+            self.aligner_ = Transcriber.restore(RunFolder.open(self.run_.path / ALIGNER))
+        except InputError as error:
+            raise RunError(error.where, error.what, error.fix) from error
+        if self.aligner_.options_.tokenizer != "character":
+            what = f"its labels are {self.aligner_.options_.tokenizer}, not characters"
+            raise InputError("option aligner", what, "Train a transcriber with tokenizer=character.")
+
+    def _keep_aligner(self, recorded: Sequence[RecordedSpeech], keep: Artifacts) -> None:
+        """Have the aligner's run inside this one: the parent run's, the one that the options name, or a new one."""
+        if (self.run_.path / ALIGNER).exists():
+            return
+        own = RunFolder(self.run_.path / ALIGNER, writes=self.run_.writes)
+        if keep.parent is not None:
+            source = RunFolder.open(keep.parent.path / ALIGNER)
+        elif self.options_.aligner is not None:
+            source = RunFolder.open(self.options_.aligner)
+            if (kind := source.read_config().task) != Transcriber.name:
+                raise InputError("option aligner", f"{source.path} is a {kind}", "Give a transcriber's run.")
+        else:
+            source = self._once("aligner", lambda: self._train_aligner(recorded, own))
+
+        def copy() -> None:
+            own.path.mkdir()
+            source.copy_to(own)
+            own.complete()
+
+        if source.path != own.path:
+            keep.first(copy, lambda: None)
+
+    def _train_aligner(self, recorded: Sequence[RecordedSpeech], own: RunFolder) -> RunFolder:
+        """Train a transcriber on the same recordings, in a folder of this run."""
+        options = self.options_
+        start = time.perf_counter()
+        rows, seconds = [], 0.0
+        for each in recorded:
+            samples = each.samples(options.rate)
+            seconds += len(samples) / options.rate
+            rows.append({"audio": {"array": samples, "sampling_rate": options.rate}, "text": each.text})
+            if seconds > _ALIGNED_SECONDS:
+                break
+        self._say(f"A transcriber is trained first on {len(rows):,} recordings, to find the characters:")
+        aligner = Transcriber(
+            rate=options.rate,
+            text=options.text,
+            max_steps=options.aligner_steps,
+            seed=options.split_seed,
+            device=options.device,
+            precision=options.precision,
+            **_ALIGNER_OPTIONS,
+        ).fit(rows, valid=rows[:_ALIGNED_VALID], out=own.path)
+        if aligner.result_.stopped == "interrupted":
+            raise KeyboardInterrupt
+        self._say(f"The transcriber is trained ({time.perf_counter() - start:.0f} s).")
+        return own
+
+    def _baselines(self) -> Mapping[str, Baseline]:
+        return {"mean_frame": self._mean_frame}
+
+    def _rivals(self) -> Sequence[Rival]:
+        return [NearestText()] if self.options_.rivals else []
+
+    # The network
+
+    def _network(self) -> SynthesizerNetwork:
+        return SynthesizerNetwork(
+            self.cells_["cell"],
+            len(self.alphabet_.characters),
+            len(self.alphabet_.speakers),
+            **self._sizes(SynthesizerNetwork),
+        )
+
+    def _start_anew(self) -> None:
+        cast("SynthesizerNetwork", self.network_).learn_scale(self._train_rows.arrays["frames"])
+
+    def _joined(self, networks: Sequence[nn.Module]) -> SynthesizerEnsemble:
+        return SynthesizerEnsemble(cast("Sequence[SynthesizerNetwork]", networks))
+
+    # Batches
+
+    def _encode(self, input: Any, output: RecordedSpeech | None = None) -> Fields:
+        if output is None:
+            return self._encode_text(self.alphabet_.spelled(self._lowered(text_of(input))), input)
+        return self._encode_recorded(input, output)[0]
+
+    def _lowered(self, text: str) -> str:
+        return prepared(text, self.options_.text)
+
+    def _encode_text(self, text: str, input: Any) -> Fields:
+        speaker = self.alphabet_.speaker_id(speaker_of(input), f"text {text!r:.40}")
+        return {"ids": self.alphabet_.ids(text), "speaker": np.array([speaker], np.int32)}
+
+    def _encode_recorded(self, input: Any, output: RecordedSpeech) -> tuple[Fields, bool]:
+        """The arrays of a recording and its text, and whether the text was found in it."""
+        text, frames = self.alphabet_.known(output.text), output.frames()
+        samples = output.samples(self.aligner_.options_.rate)
+        durations, found = character_durations(self.aligner_, samples, text, len(frames))
+        return {**self._encode_text(text, input), "frames": frames, "durations": durations}, found
+
+    def _pack_training(self, examples: Sequence[Example], most: int) -> Packed:
+        """As `ExampleTask` does; what is too short for its text is left out too. Says how even the rest is."""
+        rows, long, short = [], [], []
+        for example in examples:
+            row, found = self._encode_recorded(example.input, example.output)
+            if not found:
+                short.append(example)
+            elif len(row["frames"]) > most:
+                long.append(example)
+            else:
+                rows.append(row)
+        for some, what in (
+            (long, f"are longer than max_length={most} frames"),
+            (short, "do not fit their texts"),
+        ):
+            if some:
+                self._say(
+                    f"{len(some):,} {self.noun} {what}, and are left out, the first at {some[0].where}."
+                )
+        if not rows:
+            raise InputError("data", "has no recording that is learned from", "Give longer ones.")
+        self._say_how_even(np.concatenate([row["durations"] for row in rows]))
+        return Packed.from_rows(rows)
+
+    def _say_how_even(self, durations: np.ndarray) -> None:
+        short, long = (durations < _UNEVEN[0]).mean(), (durations > _UNEVEN[1]).mean()
+        limits = [f"{MILLISECONDS * each:.0f} ms" for each in _UNEVEN]
+        self._say(
+            f"A character takes {MILLISECONDS * np.median(durations):.0f} ms (median); {short:.1%} of them less than "
+            f"{limits[0]}, {long:.1%} more than {limits[1]}."
+        )
+
+    def _collate(self, rows: Sequence[Fields]) -> SpeechBatch:
+        ids, counts = padded([row["ids"] for row in rows], 0)
+        speakers = torch.tensor([int(row["speaker"][0]) for row in rows])
+        batch = SpeechBatch(ids, counts, speakers)
+        if "frames" not in rows[0]:
+            return batch
+        lengths = [len(row["frames"]) for row in rows]
+        frames = np.zeros((max(lengths), len(rows), self.options_.mels), np.float32)
+        durations = np.zeros(ids.shape, np.float32)
+        for column, row in enumerate(rows):
+            frames[: lengths[column], column] = row["frames"]
+            durations[: len(row["durations"]), column] = row["durations"]
+        return batch._replace(
+            frames=torch.from_numpy(frames),
+            lengths=torch.tensor(lengths),
+            durations=torch.from_numpy(durations),
+        )
+
+    def _loss(self, network: nn.Module, batch: SpeechBatch) -> StepLoss:
+        guess: SpeechGuess = network(batch)
+        frames, lengths = cast("torch.Tensor", batch.frames), cast("torch.Tensor", batch.lengths)
+        inside = inside_of(frames, lengths)
+
+        def error(found: torch.Tensor) -> torch.Tensor:
+            off = ((found - frames) / guess.deviation * inside).abs()
+            return (off + off.square()).mean(-1).sum()
+
+        told = cast("torch.Tensor", batch.durations).clamp(min=LEAST_DURATION).log()
+        off = (guess.log_durations - told) * inside_of(told, batch.counts)[..., 0]
+        parts = {
+            "raw_frames": error(guess.before),
+            "refined_frames": error(guess.frames),
+            "timing": off.square().sum(),
+        }
+        return StepLoss(sum(parts.values(), torch.zeros(())), int(lengths.sum()), parts=parts)
+
+    # Figures
+
+    @classmethod
+    def evaluation_settings(cls) -> type[SpeakingSettings]:
+        return SpeakingSettings
+
+    def _score(self, outputs: Sequence[np.ndarray], references: Sequence[RecordedSpeech]) -> dict[str, float]:
+        frames = [each.frames() for each in references]
+        off = [abs(len(mine) - len(theirs)) for mine, theirs in zip(outputs, frames, strict=True)]
+        return {
+            self.headline.name: float(mel_cepstral_distortion(outputs, frames).mean()),
+            "length_error_ms": MILLISECONDS * float(np.mean(off)),
+        }
+
+    def _answers_to_score(
+        self, examples: Sequence[Example], settings: SpeakingSettings
+    ) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
+        rows = [self._encode_text(self.alphabet_.known(each.output.text), each.input) for each in examples]
+        with torch.inference_mode():
+            spoken = self._spoken(rows, settings)
+        return [{"durations": each.durations} for each in spoken], [each.frames for each in spoken]
+
+    def _own_figures(
+        self, records: Sequence[Mapping[str, Any]], references: Sequence[RecordedSpeech]
+    ) -> dict[str, float]:
+        off = []
+        for record, reference in zip(records, references, strict=True):
+            told = self._encode_recorded(reference.text, reference)[0]["durations"]
+            off.append(np.abs(record["durations"] - told))
+        return {"duration_error_ms": MILLISECONDS * float(np.concatenate(off).mean())}
+
+    # Answers
+
+    def _outputs(self, batch: SpeechBatch, settings: SpeakingSettings) -> list[Spoken]:
+        joint = self.network_
+        networks = list(joint.networks) if isinstance(joint, SynthesizerEnsemble) else [joint]
+        return speak(cast("Sequence[SynthesizerNetwork]", networks), batch, settings.speed)
+
+    def _spoken(self, rows: Sequence[Fields], settings: SpeakingSettings) -> list[Spoken]:
+        def answer(some: list[int]) -> Sequence[Spoken]:
+            return self._outputs(
+                to_device(self._collate([rows[each] for each in some]), self.device), settings
+            )
+
+        return answer_in_batches([len(row["ids"]) for row in rows], answer)
+
+    def _answer(self, inputs: Sequence[Any], settings: SpeechSettings) -> list[dict[str, Any]]:
+        check_out(settings, len(inputs))
+        speaker = settings.speaker
+        chosen = [{"text": text_of(input), "speaker": speaker_of(input) or speaker} for input in inputs]
+        rows = [self._encode(each) for each in chosen]
+        texts = ["".join(self.alphabet_.characters[id] for id in row["ids"]) for row in rows]
+        spoken = [
+            with_pauses(each, text, settings.pause)
+            for each, text in zip(self._spoken(rows, settings), texts, strict=True)
+        ]
+        paths = write_speech(spoken, self.features_, settings, settings.next_number)
+        records = []
+        for each, row, input, path in zip(spoken, rows, inputs, paths, strict=True):
+            records.append({**self._decode(each, row, input, settings), "output": path})
+        return records
+
+    def _decode(self, output: Spoken, row: Fields, input: Any, settings: SpeechSettings) -> dict[str, Any]:
+        text = "".join(self.alphabet_.characters[id] for id in row["ids"])
+        speakers = self.alphabet_.speakers
+        return {
+            "output": None,
+            "text": text,
+            "speaker": speakers[int(row["speaker"][0])] if speakers else None,
+            "seconds": round(len(output.frames) * FRAME, 3),
+            "times": spoken_words(text, output.durations),
+        }
+
+
+# What is not as a transcriber has it: recordings of one voice that it is to find its way in, not to hear others.
+_ALIGNER_OPTIONS: Mapping[str, Any] = {
+    "rivals": False,
+    "select_by": "loss",
+    "hidden_size": 96,
+    "num_layers": 1,
+    "dropout": 0.1,
+    "speed": 0.0,
+    "warp": 0.05,
+    "noise": 0.0,
+    "frequency_gaps": 1,
+    "time_gaps": 0,
+    "learning_rate": 0.003,
+}

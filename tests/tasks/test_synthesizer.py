@@ -1,0 +1,293 @@
+"""What is the synthesizer's own: durations, upsampling, sounds that are written, and saying what was never heard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gatework as gw
+from gatework.baselines import MeanFrame, NearestText
+from gatework.baselines.speech import edit_distances
+from gatework.cells import get
+from gatework.data import read_sound, sound_seconds
+from gatework.errors import InputError, RunError
+from gatework.seq2seq import AlignedLabel
+from gatework.tasks.synthesizer import Synthesizer
+from gatework.tasks.synthesizer.aligning import durations_of_places, places_of_labels
+from gatework.tasks.synthesizer.network import SpeechBatch, Spoken, SynthesizerNetwork, speak
+from gatework.tasks.synthesizer.recorded import Alphabet
+from gatework.tasks.synthesizer.speaking import spoken_words, with_pauses
+from gatework.tasks.synthesizer.upsampling import gaussian_weights, place_in_character
+from tests.contracts.task_examples import EXAMPLES, RATE, TONES, VOICES, recording
+from tests.tolerances import PREDICTIONS, VALUES, assert_close, close_to
+
+OPTIONS = EXAMPLES["synthesizer"].options
+
+
+def test_a_character_lasts_from_the_middle_to_the_middle() -> None:
+    aligned = [AlignedLabel(1, 2, 4, 0.9), AlignedLabel(2, 7, 8, 0.9)]  # steps of 2 frames
+    places = places_of_labels(aligned, [0, 3], 5, 10.0) * 2
+    assert places.tolist() == [6.0, 9.0, 12.0, 15.0, 17.5]  # those without a label lie evenly between
+    durations = durations_of_places(places, 20)
+    assert durations.tolist() == [7.5, 3.0, 3.0, 2.75, 3.75]
+    assert durations.sum() == 20
+
+
+def test_steps_read_the_characters_near_them() -> None:
+    durations = torch.tensor([[4.0, 2.0], [2.0, 6.0], [6.0, 0.0]])  # (N, B)
+    ranges, counts = torch.tensor([[1.0, 0.5], [0.7, 2.0], [2.5, 9.0]]), torch.tensor([3, 2])
+    times = torch.tensor([1.0, 3.0, 5.0, 11.0])
+    weights = gaussian_weights(durations, ranges, counts, times)
+    for row, count in enumerate(counts.tolist()):
+        end = np.cumsum(durations[:count, row].numpy())
+        middle = end - durations[:count, row].numpy() / 2
+        own = ranges[:count, row].numpy()
+        for step, time in enumerate(times.tolist()):
+            density = np.exp(-0.5 * ((time - middle) / own) ** 2) / own
+            assert weights[row, step, :count].tolist() == [close_to(each) for each in density / density.sum()]
+            assert not weights[row, step, count:].any()
+
+
+def test_a_step_knows_how_much_of_its_character_is_over() -> None:
+    durations = torch.tensor([[4.0, 2.0], [2.0, 6.0], [6.0, 0.0]])
+    place = place_in_character(durations, torch.tensor([3, 2]), torch.tensor([1.0, 5.0, 11.0, 30.0]))
+    assert_close(place[:, 0, 0], torch.sin(torch.pi * torch.tensor([0.25, 0.5, 5 / 6, 1.0])), VALUES)
+    assert_close(place[:, 1, 0], torch.sin(torch.pi * torch.tensor([0.5, 0.5, 1.0, 1.0])), VALUES)
+
+
+def small(**given: int) -> SynthesizerNetwork:
+    torch.manual_seed(3)
+    sizes = {"mels": 5, "embedding_size": 4, "channels": 6, "hidden_size": 7, "num_layers": 2, "reduction": 3}
+    rates = {"dropout": 0.1, "prenet_dropout": 0.5}
+    network = SynthesizerNetwork(get("gru"), 9, 3, **{**sizes, **given}, **rates)
+    network.learn_scale(np.random.default_rng(0).normal(-4, 2, (50, 5)).astype(np.float32))
+    return network.eval()
+
+
+def spoken_batch() -> SpeechBatch:
+    generator = torch.Generator().manual_seed(5)
+    counts, lengths = torch.tensor([6, 3]), torch.tensor([20, 11])
+    durations = torch.tensor([[3.0, 4.0], [2.0, 5.0], [4.5, 2.0], [1.5, 0.0], [5.0, 0.0], [4.0, 0.0]])
+    frames = torch.randn(20, 2, 5, generator=generator) - 4
+    frames[11:, 1] = 0.0
+    ids = torch.randint(9, (6, 2), generator=generator)
+    return SpeechBatch(ids, counts, torch.tensor([0, 2]), frames, lengths, durations)
+
+
+@pytest.mark.parametrize("reduction", [1, 3])
+def test_padding_says_nothing(reduction: int) -> None:
+    network, batch = small(reduction=reduction), spoken_batch()
+    assert batch.frames is not None
+    assert batch.durations is not None
+    assert batch.lengths is not None
+    both = network(batch)
+    alone = network(
+        SpeechBatch(
+            batch.ids[:3, 1:],
+            batch.counts[1:],
+            batch.speakers[1:],
+            batch.frames[:11, 1:],
+            batch.lengths[1:],
+            batch.durations[:3, 1:],
+        )
+    )
+    for found, expected in (
+        (both.before[:11, 1], alone.before[:, 0]),
+        (both.frames[:11, 1], alone.frames[:, 0]),
+        (both.log_durations[:3, 1], alone.log_durations[:, 0]),
+    ):
+        assert_close(found, expected, VALUES)
+
+
+@pytest.mark.parametrize("reduction", [1, 3])
+def test_what_is_spoken_is_what_the_network_makes_of_its_own_frames(reduction: int) -> None:
+    """Step by step as in one call, when that is told the frames and the durations that were spoken."""
+    network, batch = small(reduction=reduction), spoken_batch()
+    with torch.inference_mode():
+        spoken = speak([network], batch, 1.0)
+        for row, each in enumerate(spoken):
+            count = int(batch.counts[row])
+            length = len(each.frames)
+            assert length == round(float(each.durations.sum()))
+            alone = SpeechBatch(
+                batch.ids[:count, row : row + 1], batch.counts[row : row + 1], batch.speakers[row : row + 1]
+            )
+            durations = torch.from_numpy(each.durations)[:, None]
+            frames = torch.zeros(length, 1, 5)
+            for end in range(0, length, reduction):  # what is read of them at each step has been made before
+                told = alone._replace(frames=frames, lengths=torch.tensor([length]), durations=durations)
+                frames = (
+                    network(told).before
+                    if end + reduction >= length
+                    else torch.cat([network(told).before[: end + reduction], frames[end + reduction :]])
+                )
+            refined = network.refine(frames, torch.tensor([length]))
+            assert_close(torch.from_numpy(each.frames), refined[:, 0], PREDICTIONS)
+
+
+def test_speed_divides_every_duration() -> None:
+    network, batch = small(), spoken_batch()
+    with torch.inference_mode():
+        one, fast = (speak([network], batch, speed) for speed in (1.0, 2.0))
+    for slow, quick in zip(one, fast, strict=True):
+        assert quick.durations.tolist() == [close_to(each / 2) for each in slow.durations.tolist()]
+        assert len(quick.frames) == round(float(quick.durations.sum()))
+
+
+def test_pauses_and_times() -> None:
+    text = "so, it is..."
+    durations = np.full(len(text), 10, np.float32)
+    spoken = Spoken(np.arange(120.0)[:, None] * np.ones((1, 3)), durations)
+    paused = with_pauses(spoken, text, 0.5)
+    assert len(paused.frames) == 170
+    assert (paused.frames[30:80] < -15).all()
+    assert np.array_equal(paused.frames[80:], spoken.frames[30:])
+    assert spoken_words(text, paused.durations) == [
+        {"word": "so", "start": 0.0, "end": 0.2},
+        {"word": "it", "start": 0.9, "end": 1.1},
+        {"word": "is", "start": 1.2, "end": 1.4},
+    ]
+    assert with_pauses(spoken, text, 0.0) is spoken
+
+
+def test_the_nearest_text_by_edits() -> None:
+    assert edit_distances("kitten", ["sitting", "kitten", "", "kit"]).tolist() == [3 / 7, 0.0, 1.0, 0.5]
+    assert edit_distances("", ["", "ab"]).tolist() == [0.0, 1.0]
+
+
+class Frames:
+    """A recording that has these frames."""
+
+    def __init__(self, *frames: float) -> None:
+        self._frames = np.array(frames, np.float32)[:, None] * np.ones((1, 2), np.float32)
+
+    def frames(self) -> np.ndarray:
+        return self._frames
+
+
+def test_baselines_play_what_they_were_given() -> None:
+    texts, recordings = ["one two", {"text": "three", "speaker": "a"}], [Frames(1.0, 2.0), Frames(6.0)]
+    rival = NearestText.from_arrays(NearestText().fit(texts, recordings).to_arrays())
+    assert [each.tolist() for each in rival.predict(["one too", "tree"])] == [[[1, 1], [2, 2]], [[6, 6]]]
+    mean = MeanFrame.from_json(MeanFrame().fit(texts, recordings).to_json())
+    assert [each.tolist() for each in mean.predict(["1234", "x"])] == [[[3, 3]], [[3, 3]]]
+    for broken in (
+        "{}",
+        '{"frame": [1.0, "x"], "pace": 1.0}',
+        '{"frame": [1.0], "pace": -1}',
+        '{"frame": [1e300], "pace": 1}',
+        "[]",
+    ):
+        with pytest.raises(ValueError, match=r"holds no numbers|frames a character|energy"):
+            MeanFrame.from_json(broken)
+
+
+def test_the_alphabet_refuses_by_name() -> None:
+    alphabet = Alphabet(characters=" ,dfino", speakers=["ann", "ben"])
+    assert alphabet.spelled("Do, fi!") == "do, fi"
+    with pytest.raises(InputError, match=r"'x' \(LATIN SMALL LETTER X\)"):
+        alphabet.spelled("do x")
+    with pytest.raises(InputError, match="nothing to speak"):
+        alphabet.spelled(" , ")
+    with pytest.raises(InputError, match="no speaker 'bem'"):
+        alphabet.speaker_id("bem", "text")
+    for broken in (
+        '{"characters": "ab", "speakers": []}',
+        '{"characters": " aa", "speakers": []}',
+        '{"characters": "", "speakers": []}',
+        "{}",
+    ):
+        with pytest.raises(ValueError, match=r"."):
+            Alphabet.from_json(broken)
+
+
+@pytest.fixture(scope="module")
+def model() -> Synthesizer:
+    return Synthesizer(**OPTIONS).fit(VOICES, valid=VOICES[:3])
+
+
+def test_sounds_are_written_one_by_one(model: Synthesizer, tmp_path: Path) -> None:
+    out = tmp_path / "say.wav"
+    (record,) = model.predict("do ba fi", out=str(out))
+    assert record["output"] == str(out)
+    assert sound_seconds(out) == close_to(record["seconds"] + 0.015)  # a frame is longer than its shift
+    assert np.abs(read_sound(out, 8000)).max() > 0
+    with pytest.raises(InputError, match="names one file") as caught:
+        model.predict(["do", "ba"], out=str(out))
+    assert "out=spoken" in caught.value.fix
+    with pytest.raises(InputError, match="names one file"):
+        list(model.predict_stream(iter(["do", "ba"]), out=str(out)))
+    several = list(model.predict_stream(iter(["do", "ba", "fi"]), out=str(tmp_path / "some")))
+    assert [Path(each["output"]).name for each in several] == ["0001.wav", "0002.wav", "0003.wav"]
+    assert [each["input"] for each in several] == ["do", "ba", "fi"]
+    with pytest.raises(InputError, match="LATIN SMALL LETTER Z"):
+        model.predict("zoo")
+
+
+def test_voices_and_pauses(model: Synthesizer) -> None:
+    ann, ben = model.predict("do, fi", speaker="ann")[0], model.predict("do, fi", speaker="ben")[0]
+    assert (ann["speaker"], ben["speaker"]) == ("ann", "ben")
+    assert model.predict({"text": "do, fi", "speaker": "ben"}, speaker="ann")[0]["seconds"] == ben["seconds"]
+    assert model.predict("do, fi", pause=0.5, speaker="ann")[0]["seconds"] == close_to(ann["seconds"] + 0.5)
+    with pytest.raises(InputError, match="no speaker 'bem'"):
+        model.predict("do", speaker="bem")
+
+
+def test_one_speaker_alone_is_learned() -> None:
+    options = {**OPTIONS, "max_steps": 1, "speaker": "ben"}
+    model = Synthesizer(**options).fit(VOICES, valid=VOICES)
+    assert model.alphabet_.speakers == ["ben"]
+    assert model.metrics_["examples"] == sum(row["speaker"] == "ben" for row in VOICES)
+    with pytest.raises(InputError, match="no recording is of 'bem'"):
+        Synthesizer(**{**options, "speaker": "bem"}).fit(VOICES)
+
+
+def test_a_transcribers_run_finds_the_characters(model: Synthesizer, tmp_path: Path) -> None:
+    given = model.run_.path / "aligner"
+    other = Synthesizer(**OPTIONS, aligner=str(given)).fit(VOICES, valid=VOICES[:3], out=tmp_path / "run")
+    assert other.metrics_ == model.metrics_
+    kept = gw.load(tmp_path / "run" / "aligner")
+    assert kept.metrics_ == gw.load(given).metrics_
+    with pytest.raises(InputError, match="is a synthesizer"):
+        Synthesizer(**OPTIONS, aligner=str(model.run_.path)).fit(VOICES)
+    config = json.loads((tmp_path / "run/aligner/config.json").read_text())
+    (tmp_path / "run/aligner/config.json").write_text(json.dumps(config | {"task": "tagger"}))
+    with pytest.raises(RunError, match=r"aligner"):
+        gw.load(tmp_path / "run")
+
+
+def test_recordings_that_are_too_short_for_their_texts_are_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    long = {**recording("ba", 50), "text": "ba do fi " * 20, "speaker": "ann"}
+    model = Synthesizer(**{**OPTIONS, "max_steps": 2}).fit([*VOICES[:6], long, *VOICES[6:]], valid=[long])
+    said = capsys.readouterr().err
+    assert "1 recordings do not fit their texts, and are left out, the first at" in said
+    assert "row 7" in said
+    assert np.isfinite(list(model.metrics_["model"].values())).all()
+
+
+def test_tones_are_said_in_an_order_that_was_never_heard(tmp_path: Path) -> None:
+    heard = ["ba do fi", "do ba", "fi ba", "ba", "do do", "fi", "ba fi ba"]
+    rows = [recording(words, number) for number, words in enumerate(heard * 4)]
+    sizes = {"mels": 16, "embedding_size": 16, "channels": 16, "hidden_size": 16, "batch_tokens": 600}
+    length = {"aligner_steps": 60, "max_steps": 100, "validate_every": 1000, "learning_rate": 0.01}
+    model = Synthesizer(rate=RATE, device="cpu", dropout=0.0, **sizes, **length).fit(rows, valid=rows[:7])
+    figures = model.metrics_
+    ours, mean = figures["model"], figures["baselines"]["mean_frame"]
+    assert ours["mel_cepstral_distortion"] < mean["mel_cepstral_distortion"] / 2
+    assert ours["duration_error_ms"] < 10
+    out = str(tmp_path / "new.wav")
+    (record,) = model.predict("fi do ba do", out=out)
+    sound = read_sound(out, RATE)
+    pitches = []
+    for word in record["times"]:
+        part = sound[int(word["start"] * RATE) : int(word["end"] * RATE)]
+        spectrum = np.abs(np.fft.rfft(part * np.hanning(len(part)), 8192))
+        pitches.append(spectrum.argmax() * RATE / 8192)
+    for pitch, word in zip(pitches, ("fi", "do", "ba", "do"), strict=True):
+        assert 0.9 < pitch / TONES[word] < 1.1
