@@ -101,9 +101,11 @@ def backtest(hours: Path, runs: Path) -> dict[str, Any]:
 class PlainLayer(TorchLayer):
     """torch.nn's layer on batches of rows of one length."""
 
-    def forward(self, input: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-        if lengths is not None:
-            raise ValueError("rows of unequal lengths are packed by the class above")
+    def forward(
+        self, input: Tensor, state: Any = None, lengths: Tensor | None = None, inputs: Any = None
+    ) -> tuple[Tensor, Any]:
+        if lengths is not None or inputs is not None:
+            raise ValueError("this is of rows of one length, for cells of one input")
         return self.layer(input, state)
 
 
