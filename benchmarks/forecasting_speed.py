@@ -136,7 +136,7 @@ def training(hours: Path, runs: Path, cell: str) -> dict[str, Any]:
 
 
 def step(network: ForecastNetwork, batch: ForecastBatch) -> Callable[[], object]:
-    return lambda: sum(network.losses(network(batch), batch).values()).backward()
+    return lambda: network(batch)[0].backward()
 
 
 def layers(recurrent: nn.Module, segments: Tensor) -> Callable[[], object]:

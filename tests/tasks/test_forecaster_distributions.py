@@ -92,7 +92,7 @@ def test_gaussian_beside_scipy() -> None:
     kind, futures = Gaussian(LEVELS), numbers(4, 3, seed=2)
     mean, spread = said = kind.read(numbers(4, 3), numbers(4, 3, 1), units())
     exact = stats.norm(mean.numpy(), spread.numpy())
-    loss = kind.losses(said, targets_of(futures), units())["nll"]
+    loss = kind.losses(said, targets_of(futures), units()).sum()
     assert float(loss) == close_to(-exact.logpdf(futures).sum(), torch.float64, VALUES)
     found = kind.forecast(said, units()).quantiles
     assert_close(found, quantiles_of(exact), VALUES)
@@ -102,7 +102,7 @@ def test_student_t_beside_scipy() -> None:
     kind, futures = StudentT(LEVELS), numbers(4, 3, seed=2)
     mean, spread, freedom = said = kind.read(numbers(4, 3), numbers(4, 3, 2), units())
     exact = stats.t(freedom.numpy(), mean.numpy(), spread.numpy())
-    loss = kind.losses(said, targets_of(futures), units())["nll"]
+    loss = kind.losses(said, targets_of(futures), units()).sum()
     assert float(loss) == close_to(-exact.logpdf(futures).sum(), torch.float64, VALUES)
     found = kind.forecast(said, units()).quantiles
     assert_close(found, quantiles_of(exact), OPERATIONS)
@@ -116,7 +116,7 @@ def test_negative_binomial_beside_scipy() -> None:
     exact = stats.nbinom(shape, shape / (shape + mean.numpy()))
     assert_close(torch.from_numpy(exact.var()), mean + dispersion * mean.square(), OPERATIONS)
     futures = (torch.from_numpy(counts) - given.value) / given.scale
-    loss = kind.losses(said, targets_of(futures), given)["nll"]
+    loss = kind.losses(said, targets_of(futures), given).sum()
     assert float(loss) == close_to(-exact.logpmf(counts).sum(), torch.float64, OPERATIONS)
     found = kind.forecast(said, given)
     assert_close(found.quantiles * 2.5 + 7.0, quantiles_of(exact), VALUES)
@@ -148,7 +148,7 @@ def test_what_is_missing_is_not_learned_from() -> None:
     kind = StudentT(LEVELS)
     mean = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
     said = kind.read(mean, numbers(2, 3, 2), units())
-    kind.losses(said, Targets(futures, torch.tensor([[1.0, 0, 1], [0, 1, 1]])), units())["nll"].backward()
+    kind.losses(said, Targets(futures, torch.tensor([[1.0, 0, 1], [0, 1, 1]])), units()).sum().backward()
     assert ((mean.grad == 0).numpy() == [[False, True, False], [True, False, False]]).all()
 
 

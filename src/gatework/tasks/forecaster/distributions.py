@@ -61,9 +61,11 @@ class Distribution(ABC):
     Attributes:
         outputs: O, the numbers of a step: one that is added to the linear path, and B = O - 1 others.
         middle: the place of the level nearest to one half.
+        parts: the names of what is minimised.
         counts: whether values are whole numbers from 0 on.
     """
 
+    parts: ClassVar[tuple[str, ...]] = ("nll",)
     counts: ClassVar[bool] = False
     outputs: int
 
@@ -84,8 +86,8 @@ class Distribution(ABC):
         """
 
     @abstractmethod
-    def losses(self, said: Said, targets: Targets, units: Units) -> Mapping[str, Tensor]:
-        """What is minimised, its parts by name, summed over the futures that are there."""
+    def losses(self, said: Said, targets: Targets, units: Units) -> Tensor:
+        """(P,) what is minimised, its parts in the order of `parts`, summed over the futures that are there."""
 
     @abstractmethod
     def forecast(self, said: Said, units: Units) -> NetworkForecast:
@@ -99,9 +101,16 @@ class Distribution(ABC):
 class Quantiles(Distribution):
     """A mean, by its squared errors, and quantiles that cannot cross, by the pinball loss (Koenker & Bassett 1978)."""
 
+    parts = ("squares", "pinball")
+
     def __init__(self, levels: Sequence[float]) -> None:
         super().__init__(levels)
         self.outputs = 1 + len(levels)
+        place = torch.arange(len(levels))
+        gap, quantile = place[:, None], place
+        above = (gap > self.middle) & (gap <= quantile)
+        below = (gap < self.middle) & (gap >= quantile)
+        self._sums = above.float() - below.float()  # (Q, Q) which gaps a quantile is away from the middle one
 
     def begin(self, residuals: Tensor) -> Tensor:
         """The middle quantile, and of the others the inverse softplus of gaps outward."""
@@ -110,19 +119,18 @@ class Quantiles(Distribution):
         return torch.cat([gaps[..., : self.middle], middle, gaps[..., self.middle :]], -1)
 
     def read(self, mean: Tensor, others: Tensor, units: Units) -> NetworkForecast:
-        below, above = others[..., : self.middle], others[..., self.middle + 1 :]
-        middle = mean[..., None] + others[..., self.middle : self.middle + 1]
-        down = F.softplus(below).flip(-1).cumsum(-1).flip(-1)
-        found = torch.cat([middle - down, middle, middle + F.softplus(above).cumsum(-1)], -1)
-        return NetworkForecast(mean, found)
+        """Gaps are softplus, and sums of them one product: in each the gaps are added one by one in the same order, so
+        that no rounding makes quantiles cross."""
+        gaps = F.softplus(others) @ self._sums.to(others)
+        return NetworkForecast(mean, gaps + (mean + others[..., self.middle])[..., None])
 
-    def losses(self, said: Said, targets: Targets, units: Units) -> Mapping[str, Tensor]:
+    def losses(self, said: Said, targets: Targets, units: Units) -> Tensor:
         mean, quantiles = said
         squares = ((mean - targets.futures) * targets.weights).square()
         errors = targets.futures[..., None] - quantiles
-        level = torch.tensor(self.levels, device=errors.device)
-        pinball = torch.maximum(level * errors, (level - 1) * errors).mean(-1) * targets.weights
-        return {"squares": squares.sum(), "pinball": pinball.sum()}
+        slopes = torch.tensor(self.levels, device=errors.device) - (errors < 0).to(errors.dtype)
+        pinball = (slopes * errors).mean(-1) * targets.weights
+        return torch.stack([squares.sum(), pinball.sum()])
 
     def forecast(self, said: Said, units: Units) -> NetworkForecast:
         return NetworkForecast(*said)
@@ -143,9 +151,9 @@ class _Likelihood(Distribution):
     def _logarithms(self, said: Said, targets: Targets, units: Units) -> Tensor:
         """(n, H) the negative logarithms of the probability or of its density."""
 
-    def losses(self, said: Said, targets: Targets, units: Units) -> Mapping[str, Tensor]:
+    def losses(self, said: Said, targets: Targets, units: Units) -> Tensor:
         each = self._logarithms(said, targets, units)
-        return {"nll": torch.where(targets.weights > 0, each, 0.0).sum()}
+        return torch.where(targets.weights > 0, each, 0.0).sum()[None]
 
 
 class Gaussian(_Likelihood):

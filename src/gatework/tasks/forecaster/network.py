@@ -8,7 +8,7 @@ forecaster", arXiv:1711.11053), and a stream goes on where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import torch
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from gatework.graph import Cell
 from gatework.layers import Linear, Recurrent
 from gatework.layers.dropout import dropout as unit_dropout
+from gatework.tasks.forecaster.blockwise import blockwise_sum
 from gatework.tasks.forecaster.cell_inputs import CellInputs
 from gatework.tasks.forecaster.channels import Layout
 from gatework.tasks.forecaster.distributions import (
@@ -32,6 +33,7 @@ __all__ = ["DecoderName", "ForecastBatch", "ForecastEnsemble", "ForecastNetwork"
 
 DecoderName: TypeAlias = Literal["direct", "encoder_decoder", "autoregressive"]
 
+_BLOCK = 2**20  # numbers of the widest operation on the origins that are trained on together
 POSITION = 16  # width of what the network learns of a segment's place in the horizon
 
 
@@ -143,17 +145,26 @@ class ForecastNetwork(nn.Module):
                 self.linear.copy_(weight[:, :steps])
             self.base.copy_(self.distribution.begin(residuals[:, :steps]))
 
-    def forward(self, batch: ForecastBatch) -> tuple[Tensor, ...]:
-        """What the distribution says of the batch's origins."""
+    def forward(self, batch: ForecastBatch) -> tuple[Tensor, Tensor]:
+        """The loss, summed over the batch's futures that are there, and its parts, (P,), without their gradients."""
         states, _ = self.encode(batch.segments)
         chosen = states[batch.first :].flatten(0, 1)
-        units = units_of(batch.units, batch.windows)
-        return self._say(chosen, batch.windows, batch.groups, batch.ahead, units)
 
-    def losses(self, said: tuple[Tensor, ...], batch: ForecastBatch) -> Mapping[str, Tensor]:
-        """What is minimised, its parts by name, summed over the batch's futures that are there."""
-        units = units_of(batch.units, batch.windows)
-        return self.distribution.losses(said, Targets(batch.futures, batch.weights), units)
+        def losses(states: Tensor, rows: slice) -> Tensor:
+            windows, groups, ahead = batch.windows[rows], batch.groups[rows], batch.ahead[rows]
+            units = units_of(batch.units[rows], windows)
+            wanted = Targets(batch.futures[rows], batch.weights[rows])
+            return self.distribution.losses(self._say(states, windows, groups, ahead, units), wanted, units)
+
+        widest = max(self.place.shape[0] * self.from_state.out_features, self.base[0].numel())
+        block = max(_BLOCK // widest, 1) if chosen.device.type == "cpu" else len(chosen)
+        return blockwise_sum(losses, chosen, self._of_horizon, block)
+
+    @property
+    def _of_horizon(self) -> list[Tensor]:
+        """The parameters that make a horizon of a state, those that are trained."""
+        named = self.named_parameters()
+        return [value for name, value in named if value.requires_grad and not name.startswith("recurrent.")]
 
     def encode(
         self, segments: Tensor, state: Any = None, lengths: Tensor | None = None
@@ -201,28 +212,26 @@ class ForecastNetwork(nn.Module):
     def _say(
         self, states: Tensor, windows: Tensor, groups: Tensor, ahead: Tensor, units: Units
     ) -> tuple[Tensor, ...]:
-        count, layout = len(states), self.layout
-        place = self.place.expand(count, -1, -1)
-        known = self.from_ahead(torch.cat([place, ahead], -1) if layout.ahead else place)
-        states = unit_dropout(states, self.dropout, self.training)
-        hidden = self._hidden(self.from_state(states), known)
-        found = self.output(unit_dropout(hidden, self.dropout, self.training))
-        found = found.unflatten(-1, (self._steps, -1)).flatten(1, 2)[:, : layout.horizon]
+        states = self.from_state(unit_dropout(states, self.dropout, self.training))
+        hidden = unit_dropout(self._hidden(states, ahead), self.dropout, self.training)
+        found = self.output(hidden).unflatten(-1, (self._steps, -1)).flatten(1, 2)[:, : self.layout.horizon]
         own = groups if len(self.base) > 1 else torch.zeros_like(groups)
-        mean, others = found[..., 0], found[..., 1:] + self.base[own]
+        mean, others = found[..., 0], found[..., 1:] + (self.base[own] if len(self.base) > 1 else self.base)
         if self.linear is not None:
             mean = mean + self._line(windows, own)
         return self.distribution.read(mean, others, units)
 
-    def _hidden(self, states: Tensor, known: Tensor) -> Tensor:
-        """(n, J, hidden size) of states (n, hidden size) and what is known of the horizon's segments (n, J, …)."""
+    def _hidden(self, states: Tensor, ahead: Tensor) -> Tensor:
+        """(n, J, hidden size) of states (n, hidden size) and what is known of the horizon's segments (n, J, F)."""
+        weight = self.from_ahead.weight
+        known = F.linear(self.place, weight[:, :POSITION])
+        if self.layout.ahead:
+            known = F.linear(ahead, weight[:, POSITION:]) + known
         if self.decoder is None:
             return torch.tanh(states[:, None] + known)
         start = self.decoder.initial_state(len(states))
-        first = torch.tanh(states)[None]
-        output, _ = self.decoder(
-            known.transpose(0, 1), first if isinstance(start, Tensor) else (first, *start[1:])
-        )
+        first, read = torch.tanh(states)[None], known.expand(len(states), -1, -1).transpose(0, 1)
+        output, _ = self.decoder(read, first if isinstance(start, Tensor) else (first, *start[1:]))
         return (output["output"] if isinstance(output, dict) else output).transpose(0, 1)
 
     def _line(self, windows: Tensor, own: Tensor) -> Tensor:

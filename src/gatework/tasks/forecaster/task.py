@@ -264,10 +264,9 @@ class Forecaster(Task):
 
     def _loss(self, model: nn.Module, batch: ForecastBatch) -> StepLoss:
         network = cast("ForecastNetwork", self.network_)
-        parts = network.losses(model(batch), batch)
-        said = {name: part.detach() for name, part in parts.items()}
-        total = torch.stack(list(parts.values())).sum()
-        return StepLoss(total, max(1, int(batch.weights.count_nonzero())), parts=said)
+        total, parts = model(batch)
+        named = dict(zip(network.distribution.parts, parts, strict=True))
+        return StepLoss(total, max(1, int(batch.weights.count_nonzero())), parts=named)
 
     def _quick_figures(self) -> dict[str, float]:
         origins = self._valid_origins.thinned(VALIDATED)
