@@ -133,8 +133,9 @@ def test_bands_have_mean_zero_and_padding_says_nothing(kind: str) -> None:
     frames = 3 + 2 * torch.randn(50, 4, 6, generator=generator)
     lengths = torch.tensor([50, 20, 31, 1])
     module = Normalization(kind, 6)  # type: ignore[arg-type]
-    rows = np.concatenate([frames[:length, row] for row, length in enumerate(lengths.tolist())])
-    module.learn(rows, lengths.cumsum(0).numpy())
+    recordings = [frames[:length, row].numpy() for row, length in enumerate(lengths.tolist())]
+    module.learn(recordings)
+    rows = np.concatenate(recordings)
     assert_close(module.mean, torch.from_numpy(rows.mean(0)), VALUES)
     assert_close(module.deviation, torch.full((6,), 2.0), {torch.float32: of_draws_tolerance(100)})
     found = module(frames, lengths)
@@ -339,3 +340,27 @@ def test_pauses_end_segments_at_the_same_steps_however_they_come() -> None:
         ends += [place + end for end in finder.accept(labels[place : place + 1])]
     assert ends == [10, 19]
     assert PauseFinder(3).accept(np.zeros(50, int)) == []
+
+
+def test_a_recording_shorter_than_a_frame_says_nothing(listener: Transcriber) -> None:
+    blip = {"array": [0.1, -0.1, 0.2], "sampling_rate": RATE}
+    (alone,) = listener.predict([blip])
+    assert (alone["output"], alone["times"], alone["seconds"]) == ("", [], 0.0)
+    together = listener.predict([SPEECH[4]["audio"], blip])
+    assert together[1] == alone
+    row = {"audio": blip, "text": "b"}
+    assert np.isfinite(listener.evaluate([row, *SPEECH[:2]])["model"]["loss"])
+
+
+def test_training_frames_are_in_a_file_that_goes(tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    def look(record: Mapping[str, Any]) -> bool:
+        seen.append(sorted(path.name for path in (tmp_path / "run/features").iterdir()))
+        return False
+
+    Transcriber(**{**OPTIONS, "max_steps": 2, "record_every": 1}).fit(
+        SPEECH, valid=SPEECH[:3], out=tmp_path / "run", callbacks=[look]
+    )
+    assert seen[0] == ["training.bin"]
+    assert not (tmp_path / "run/features").exists()

@@ -6,7 +6,7 @@ Shapes: T frames, S steps (frames over the front's stride), B rows of a batch, M
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -67,21 +67,17 @@ class Normalization(nn.Module):
         self.deviation: Tensor
 
     @torch.no_grad()
-    def learn(self, frames: np.ndarray, ends: np.ndarray) -> None:
-        """Take mean and deviation of training data.
-
-        Args:
-            frames: (F, M) of all recordings, one after another.
-            ends: (N,) where each recording ends.
-        """
-        lengths = np.diff(ends, prepend=0)
-        begins = ends - lengths
-        means = np.add.reduceat(frames, begins, axis=0, dtype=np.float64) / lengths[:, None]
-        mean = np.average(means, axis=0, weights=lengths)
-        squares = np.square(frames, dtype=np.float64).mean(0)
-        around = np.average(np.square(means), axis=0, weights=lengths) if self.kind != "training" else mean**2
+    def learn(self, recordings: Iterable[np.ndarray]) -> None:
+        """Take mean and deviation of the training data's frames, each recording (T, M) with T at least 1."""
+        frames, total, squares, around = 0, np.zeros(1), np.zeros(1), np.zeros(1)
+        for one in recordings:
+            value = one.astype(np.float64)
+            frames, total, squares = frames + len(value), total + value.sum(0), squares + (value**2).sum(0)
+            around = around + len(value) * value.mean(0) ** 2
+        mean = total / frames
+        spread = squares / frames - (mean**2 if self.kind == "training" else around / frames)
         self.mean.copy_(torch.from_numpy(mean))
-        self.deviation.copy_(torch.from_numpy(np.sqrt(np.maximum(squares - around, _LEAST_VARIANCE))))
+        self.deviation.copy_(torch.from_numpy(np.sqrt(np.maximum(spread, _LEAST_VARIANCE))))
 
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """(T, B, M), zero past each row's end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast, overload
 
@@ -14,6 +15,7 @@ from torch import nn
 from gatework.baselines import Baseline, Empty, MostCommon, Rival
 from gatework.baselines.time_warping import TimeWarping
 from gatework.data import Fields, Packed, Tokenizer
+from gatework.data.feature_store import FeatureStore
 from gatework.data.log_mel import LogMel
 from gatework.data.recordings import Recording, read_recordings
 from gatework.data.sound import read_sound
@@ -38,10 +40,12 @@ from gatework.tasks.transcriber.sound_stream import SoundStream, read_state
 from gatework.tasks.transcriber.transcripts import labels_of_text, prepared, text_of_labels, word_records
 from gatework.training import StepLoss
 from gatework.training.nested import to_device
+from gatework.training.progress import counted
 
 __all__ = ["Transcriber"]
 
 TOKENIZER, MOST_COMMON = "tokenizer.json", "most_common.json"
+FEATURES = "features"  # the folder of the run with the training data's frames; gone once the run is complete
 SHIFT = 0.01  # seconds from one frame to the next
 LOWEST = 20.0  # Hz, where the lowest band begins
 
@@ -103,11 +107,31 @@ class Transcriber(ExampleTask):
 
         self._single_words = not any(" " in each.output for each in train)
         self.tokenizer_ = keep.get(TOKENIZER, Tokenizer, tokenizer)
+        if train:
+            self._store = self._once("features", lambda: self._stored(train, keep))
         self._most_common = keep.own(
             MOST_COMMON,
             MostCommon,
             lambda: MostCommon().fit([each.input for each in train], [each.output for each in train]),
         )
+
+    def _stored(self, train: Sequence[Example], keep: Artifacts) -> FeatureStore:
+        """The frames of the training data, in a file of the run that goes once it is trained."""
+
+        def stored() -> FeatureStore:
+            folder = self.run_.path / FEATURES
+            folder.mkdir(exist_ok=True)
+            with counted("reading recordings", len(train)) as tick:
+                recordings = [each.input for each in train]
+                return FeatureStore.of(recordings, self.features_, folder / "training.bin", tick)
+
+        return keep.first(stored, stored)
+
+    def _clear(self) -> None:
+        super()._clear()
+        self.__dict__.pop("_store", None)
+        if self.run_.writes:
+            shutil.rmtree(self.run_.path / FEATURES, ignore_errors=True)
 
     def _baselines(self) -> Mapping[str, Baseline]:
         return {"empty": Empty(), "most_common": self._most_common}
@@ -130,7 +154,7 @@ class Transcriber(ExampleTask):
 
     def _start_anew(self) -> None:
         cast("TranscriberNetwork", self.network_).normalization.learn(
-            self._train_rows.arrays["frames"], self._train_rows.ends["frames"]
+            row["frames"] for row in self._train_rows
         )
 
     def _joined(self, networks: Sequence[nn.Module]) -> TranscriberEnsemble:
@@ -141,40 +165,34 @@ class Transcriber(ExampleTask):
     def _encode(self, input: Any, output: str | None = None) -> Fields:
         rate = self.options_.rate
         samples = input.samples(rate) if isinstance(input, Recording) else read_sound(input, rate)
-        frames = self.features_.frames(samples)
-        if not len(frames):  # a recording shorter than one frame is one
-            frames = self.features_.frames(np.pad(samples, (0, self.features_.frame_samples - len(samples))))
-        fields = {"frames": frames}
-        if output is not None:
-            labels = labels_of_text(output, self.tokenizer_)
-            fields["labels"] = np.array(labels, np.int32)
-            fields["least"] = np.array([least_frames(labels)], np.int32)
-        return fields
+        fields = {"frames": self.features_.frames(samples)}
+        return fields if output is None else {**fields, **self._label_fields(output)}
+
+    def _label_fields(self, output: str) -> Fields:
+        labels = labels_of_text(output, self.tokenizer_)
+        return {"labels": np.array(labels, np.int32), "least": np.array([least_frames(labels)], np.int32)}
 
     def _pack_training(self, examples: Sequence[Example], most: int) -> Packed:
-        """As `ExampleTask` does; what has more labels than steps is left out too."""
-        stride = self.options_.stride
-        rows, long, full = [], [], []
-        for example in examples:
-            row = self._encode_training(example)
-            if max(len(row[field]) for field in self.fields) > most:
-                long.append(example)
-            elif row["least"][0] > -(-len(row["frames"]) // stride):
-                full.append(example)
-            else:
-                rows.append(row)
+        """As `ExampleTask` does, of frames in a file; what has more labels than steps is left out too."""
+        store, stride = self._store, self.options_.stride
+        texts = Packed.from_rows(self._label_fields(each.output) for each in examples)
+        rows = Packed({"frames": store.frames, **texts.arrays}, {"frames": store.ends, **texts.ends})
+        lengths = np.array(rows.lengths("frames", "labels"))  # (N, 2)
+        long = lengths.max(1) > most
+        full = ~long & (rows.arrays["least"] > -(-lengths[:, 0] // stride))
         for some, what in (
             (long, f"are longer than max_length={most} frames"),
             (full, f"are shorter than their transcripts need at stride={stride}"),
         ):
-            if some:
-                named = f"the first at {some[0].where}"
-                self._say(f"{len(some):,} {self.noun} {what}, and are left out, {named}.")
-        return Packed.from_rows(rows)
+            if some.any():
+                named = f"the first at {examples[int(some.argmax())].where}"
+                self._say(f"{some.sum():,} {self.noun} {what}, and are left out, {named}.")
+        return rows.some(np.flatnonzero(~long & ~full & (lengths[:, 0] > 0)))
 
     def _collate(self, rows: Sequence[Fields]) -> SoundBatch:
         lengths = [len(row["frames"]) for row in rows]
-        frames = np.zeros((max(lengths), len(rows), self.options_.mels), np.float32)
+        # At least one frame, where all are shorter than that.
+        frames = np.zeros((max(1, *lengths), len(rows), self.options_.mels), np.float32)
         for column, (row, length) in enumerate(zip(rows, lengths, strict=True)):
             frames[:length, column] = row["frames"]
         batch = SoundBatch(torch.from_numpy(frames), torch.tensor(lengths))
