@@ -88,7 +88,7 @@ def said(model: gw.Forecaster, path: Path, name: str, removed: Removed, part: st
     network, steps, begin = model.network_.eval(), origins(part), channels.begins[0]
     held = steps[~removed.present[steps]] if name == "interpolation" else steps[:0]
     straight = np.setdiff1d(steps, held)
-    blocks = list(forecasts_along(network, channels, 0, begin + straight))
+    blocks = list(forecasts_along(network, channels, begin + straight))
     blocks += [
         (
             begin + some,

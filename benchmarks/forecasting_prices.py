@@ -182,7 +182,7 @@ def days_of(
             forecast = None
             if part != "training":
                 origins = channels.begins[index] + ahead - 1
-                made = [own for _, own in forecasts_along(model.network_, channels, index, origins)]
+                made = [own for _, own in forecasts_along(model.network_, channels, origins)]
                 mean, quantiles = (np.concatenate(table) for table in zip(*made, strict=True))
                 start_value = history[:, -1:]
                 forecast = Forecast(mean - start_value, quantiles - start_value[..., None])

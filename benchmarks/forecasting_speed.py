@@ -7,7 +7,7 @@ import json
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from gatework.tasks.forecaster.spans import until
 SPLIT = {"valid_from": "2017-06-26", "test_from": "2017-10-24"}
 COLUMNS = {"time": "date", "target": "OT"}
 WINDOWS = 100  # forecast one by one: the rest of the pass takes as long
-MANY, STEPS = 1000, 2000
 
 
 def speeds(hours: Path, runs: Path) -> None:
@@ -72,8 +71,7 @@ def backtest(hours: Path, runs: Path) -> dict[str, Any]:
     for _ in range(5):
         begun = time.perf_counter()
         found = [
-            mine.mean
-            for _, mine in forecasts_along(model.network_, channels, 0, origins + channels.begins[0])
+            mine.mean for _, mine in forecasts_along(model.network_, channels, origins + channels.begins[0])
         ]
         passes.append(time.perf_counter() - begun)
     along = np.concatenate(found)
@@ -144,46 +142,62 @@ def layers(recurrent: nn.Module, segments: Tensor) -> Callable[[], object]:
 
 
 def growth(runs: Path) -> None:
-    """An epoch of 1,000 series of 2,000 hours by the command line: seconds and peak memory."""
+    """Trained by the command line: an epoch of 1,000 series of 2,000 hours, and 20 steps of 10,000 short series."""
+    result = {
+        "10,000 series of 40 to 80 days, 20 steps": grown(
+            runs / "short", short_rows(), ["--set", "horizon=7", "--set", "max_steps=20"]
+        ),
+        "1,000 series of 2,000 hours, an epoch": grown(runs / "long", long_rows(), ["--epochs", "1"]),
+    }
+    write_result("forecasting_growth", {**result, "threads": 1, "machine": machine()})
+
+
+def grown(runs: Path, rows: Iterator[str], options: Sequence[str]) -> dict[str, Any]:
+    """The command in a process of its own: seconds by the clock and of the processor, and the most memory of it and of
+    those before it."""
+    runs.mkdir()
     path = runs / "many.csv"
     with path.open("w") as file:
-        file.writelines(rows_of_many())
-    begun = time.monotonic()
+        file.writelines(rows)
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     command, _ = gatework(
-        "train",
-        "forecaster",
-        path.name,
-        "--epochs",
-        "1",
-        "--set",
-        "rivals=false",
-        "--out",
-        "many",
-        folder=runs,
+        "train", "forecaster", path.name, *options, "--threads", "1", "--out", "many", folder=runs
     )
-    seconds = time.monotonic() - begun
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    seconds, used = time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
     records = [json.loads(line) for line in (runs / "many" / "history.jsonl").read_text().splitlines()]
     trained = [record for record in records if record.get("kind") == "train"]
-    result = {
-        "series": MANY,
-        "steps": STEPS,
-        "file_mib": round(path.stat().st_size / 2**20, 1),
-        "seconds_in_all": round(seconds, 1),
-        "last_record": trained[-1],
-        "peak_mib": round(peak),
+    found = {
         "command": command,
-        "machine": machine(),
+        "file_mib": round(path.stat().st_size / 2**20, 1),
+        "seconds": round(seconds, 1),
+        "processor_seconds": round(used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 1),
+        "seconds_trained": round(trained[-1]["seconds"], 1),
+        "steps": trained[-1]["step"],
+        "peak_mib": round(used.ru_maxrss / 1024),
+        "metrics": json.loads((runs / "many" / "metrics.json").read_text())["model"],
     }
-    write_result("forecasting_growth", result)
+    print(found, flush=True)
+    return found
 
 
-def rows_of_many() -> Iterator[str]:
+def long_rows() -> Iterator[str]:
     """Sums of a daily wave and a random walk."""
     generator = np.random.default_rng(0)
-    hours = np.datetime64("2020-01-01T00") + np.arange(STEPS)
-    wave = np.sin(2 * np.pi * np.arange(STEPS) / 24)
+    hours = np.datetime64("2020-01-01T00") + np.arange(2000)
+    wave = np.sin(2 * np.pi * np.arange(2000) / 24)
     yield "unique_id,ds,y\n"
-    for index in range(MANY):
-        values = wave * generator.uniform(0.5, 2) + 0.1 * generator.normal(size=STEPS).cumsum()
+    for index in range(1000):
+        values = wave * generator.uniform(0.5, 2) + 0.1 * generator.normal(size=2000).cumsum()
         yield from (f"s{index},{hour},{value:.4f}\n" for hour, value in zip(hours, values, strict=True))
+
+
+def short_rows() -> Iterator[str]:
+    """Of unequal length: sums of a weekly wave and a random walk."""
+    generator = np.random.default_rng(0)
+    days = np.datetime64("2020-01-01") + np.arange(80)
+    yield "unique_id,ds,y\n"
+    for index in range(10_000):
+        count = int(generator.integers(40, 81))
+        wave = np.sin(2 * np.pi * np.arange(count) / 7) * generator.uniform(0.5, 2)
+        values = wave + 0.1 * generator.normal(size=count).cumsum()
+        yield from (f"s{index},{day},{value:.4f}\n" for day, value in zip(days, values, strict=False))

@@ -89,6 +89,20 @@ def test_the_mean_absolute_scaled_error_is_utilsforecasts(season: int) -> None:
     each = peer.mase(table, ["m"], season, train)["m"]
     got = forecast_figures(forecast, future, LEVELS, scale=scales[series])
     assert got["mase"] == pytest.approx(each.mean(), **CLOSE)
+    uneven = np.delete(
+        np.arange(15), [1, 2, 6]
+    )  # the series have three, four and five origins, and weigh the same
+    counts = np.bincount(series[uneven])
+    got = forecast_figures(
+        Forecast(mean[uneven], forecast.quantiles[uneven]),
+        future[uneven],
+        LEVELS,
+        scale=scales[series[uneven]],
+        weights=1 / counts[series[uneven]],
+    )
+    each = peer.mase(table[np.isin(table["origin"], uneven)], ["m"], season, train)["m"]
+    assert got["mase"] == pytest.approx(each.mean(), **CLOSE)
+    each = peer.mase(table, ["m"], season, train)["m"]
     constant = np.where(series == 1, 0.0, scales[series])
     got = forecast_figures(forecast, future, LEVELS, scale=constant)
     assert got["mase"] == pytest.approx(each[[0, 2]].mean(), **CLOSE)

@@ -115,7 +115,7 @@ def test_nothing_is_known_before_the_first_value(model: Forecaster) -> None:
         given = np.concatenate([np.full(10, np.nan), later])
         series = one_series(table(given), model.encoding_.names)
         channels = model._channels([series])
-        ((_, early),) = forecasts_along(model.network_, channels, 0, channels.begins[0] + np.arange(10))
+        ((_, early),) = forecasts_along(model.network_, channels, channels.begins[0] + np.arange(10))
         cut = model._channels([until(series, count) for count in range(1, 11)])
         unknown = forecasts_at_ends(model.network_, cut, np.arange(10))
         for said, alone in zip(early, unknown, strict=True):

@@ -71,14 +71,14 @@ def test_every_origin_is_what_is_known_there(model: Forecaster) -> None:
     series = one_series(told(model, values), model.encoding_.names)
     channels = model._channels([series])
     places = channels.begins[0] + np.arange(60)
-    ((_, along),) = forecasts_along(model.network_, channels, 0, places)
+    ((_, along),) = forecasts_along(model.network_, channels, places)
     cut = model._channels([until(series, count) for count in range(1, 61)])
     alone = forecasts_at_ends(model.network_, cut, np.arange(60))
     for one, other in zip(along, alone, strict=True):
         assert one == pytest.approx(other, **CLOSE)
     changed = [*values[:40], *(None if value is None else value * 9 for value in values[40:])]
     later = model._channels([one_series(told(model, changed), model.encoding_.names)])
-    ((_, same),) = forecasts_along(model.network_, later, 0, places[:40])
+    ((_, same),) = forecasts_along(model.network_, later, places[:40])
     assert np.array_equal(same.quantiles, along.quantiles[:40])
     (record,) = model.predict(told(model, values))
     assert record["output"] == [close_to(value, table=PREDICTIONS) for value in along.mean[-1].tolist()]

@@ -1,7 +1,8 @@
 """Figures of forecasts: how far their means are from what came, and how right their quantiles.
 
 O origins, H steps ahead, Q levels. An origin is a step of one channel of one series, and its future the H values
-after it. The definitions are utilsforecast's (Nixtla), with all origins together in place of one series after another.
+after it. The definitions are utilsforecast's (Nixtla), with all origins together in place of one series after another
+(of the MASE the mean over the series, where weights are given).
 A future that is missing (NaN) counts nowhere.
 """
 
@@ -89,14 +90,24 @@ class ForecastSums(OriginSums):
 
 
 def forecast_figures(
-    forecast: Forecast, future: Array, levels: Sequence[float], *, scale: Array | None = None
+    forecast: Forecast,
+    future: Array,
+    levels: Sequence[float],
+    *,
+    scale: Array | None = None,
+    weights: Array | None = None,
 ) -> dict[str, float]:
     """The figures of all origins together; arguments as for `forecast_sums`."""
-    return forecast_sums(forecast, future, levels, scale=scale).figures()
+    return forecast_sums(forecast, future, levels, scale=scale, weights=weights).figures()
 
 
 def forecast_sums(
-    forecast: Forecast, future: Array, levels: Sequence[float], *, scale: Array | None = None
+    forecast: Forecast,
+    future: Array,
+    levels: Sequence[float],
+    *,
+    scale: Array | None = None,
+    weights: Array | None = None,
 ) -> ForecastSums:
     """What each origin adds to the sums that the figures are made of.
 
@@ -107,6 +118,8 @@ def forecast_sums(
             bounds are among them.
         scale: (O,) of each origin's series, the mean |x_t - x_{t-m}| of the training part, with the season m; an origin
             with none (0 or NaN: a constant series) is in no MASE. None: MASE is NaN.
+        weights: (O,) of each origin's values in the MASE: one over how many of its series there are, where each series
+            weighs the same. None: each value does.
 
     Raises:
         ValueError: shapes or levels do not fit, or a forecast is NaN where its future is known.
@@ -116,10 +129,15 @@ def forecast_sums(
     scales = np.full(len(future), np.nan) if scale is None else np.asarray(scale, np.float64)
     if scales.shape != future.shape[:1]:
         raise ValueError(f"scales have the shape {scales.shape}, and there are {len(future)} origins")
+    shares = np.ones(len(future)) if weights is None else np.asarray(weights, np.float64)
+    if shares.shape != scales.shape:
+        raise ValueError(f"weights have the shape {shares.shape}, and there are {len(future)} origins")
     many = max(1, _AT_ONCE // max(1, quantiles[0].size if len(quantiles) else 1))
     blocks = [slice(begin, begin + many) for begin in range(0, max(1, len(future)), many)]
     rows = [
-        _rows(mean[part], quantiles[part], future[part], np.asarray(levels), scales[part], places)
+        _rows(
+            mean[part], quantiles[part], future[part], np.asarray(levels), scales[part], shares[part], places
+        )
         for part in blocks
     ]
     return ForecastSums(np.concatenate(rows), tuple(places))
@@ -131,6 +149,7 @@ def _rows(
     future: Array,
     levels: Array,
     scale: Array,
+    weights: Array,
     places: dict[int, tuple[int, int]],
 ) -> Floats:
     """(O, K)"""
@@ -146,8 +165,8 @@ def _rows(
         count,
         np.square(errors).sum(axis=1),
         absolutes,
-        np.divide(absolutes, scale, out=np.zeros(len(scale)), where=has_scale),
-        count * has_scale,
+        weights * np.divide(absolutes, scale, out=np.zeros(len(scale)), where=has_scale),
+        weights * count * has_scale,
         2 * losses.sum(axis=1),
         np.abs(future).sum(axis=1),
     ]

@@ -18,36 +18,69 @@ __all__ = ["Forecasting", "forecasts", "forecasts_along", "forecasts_at_ends"]
 Forecasting: TypeAlias = ForecastNetwork | ForecastEnsemble
 
 STEPS_AT_ONCE = 4096  # of a channel that the layers read in one call
+ALL_AT_ONCE = 1 << 16  # steps of all channels in one call
 ORIGINS_AT_ONCE = 2048  # whose horizons are made in one call
 
 
 def forecasts_along(
-    network: Forecasting, channels: Channels, index: int, places: Integers
+    network: Forecasting, channels: Channels, places: Integers
 ) -> Iterator[tuple[Integers, Forecast]]:
-    """Of one channel the forecasts from some of its places, in order, a block at a time, in the series' own units.
+    """The forecasts from some places, a block at a time, in the series' own units.
 
-    The layers read the channel once, from its first step on; each place's forecast is what `forecasts_at_ends` gives
-    for a series that ends there.
+    The layers read each channel once, from its first step on, channels of like lengths side by side; each place's
+    forecast is what `forecasts_at_ends` gives for a series that ends there. Of one channel places come in order.
 
     Args:
-        index: the channel. places: (n,) rising, places of its steps.
+        places: (n,) rising, places of the channels' steps.
     """
-    size = channels.layout.segment
-    begin, last = int(channels.begins[index]), int(places[-1])
-    which = np.array([index])
-    count = max(STEPS_AT_ONCE // size, 1)
+    which, first, counts = np.unique(channels.at(places), return_index=True, return_counts=True)
+    lasts = first + counts
+    steps = places[lasts - 1] - channels.begins[which] + 1
+    for members in _side_by_side(steps):
+        own = [places[first[member] : lasts[member]] for member in members]
+        rows = np.repeat(np.arange(len(members)), counts[members])
+        yield from _forecasts_of(network, channels, which[members], np.concatenate(own), rows)
+
+
+def _side_by_side(steps: Integers) -> Iterator[Integers]:
+    """Which of some channels, of which so many steps are read, are read together: the shortest first, none more than
+    twice as long as another."""
+    order = np.argsort(steps, kind="stable")
+    begin = 0
+    for stop in range(1, len(order) + 1):
+        if stop < len(order):
+            most = int(steps[order[stop]])
+            if (
+                most <= 2 * steps[order[begin]]
+                and (stop + 1 - begin) * min(most, STEPS_AT_ONCE) <= ALL_AT_ONCE
+            ):
+                continue
+        yield order[begin:stop]
+        begin = stop
+
+
+def _forecasts_of(
+    network: Forecasting, channels: Channels, which: Integers, places: Integers, rows: Integers
+) -> Iterator[tuple[Integers, Forecast]]:
+    """Of R channels that are read side by side.
+
+    Args:
+        which: (R,) the channels. places: (n,); rows: (n,) which of the R each is of.
+    """
+    size, begins = channels.layout.segment, channels.begins[which]
+    count, steps = max(STEPS_AT_ONCE // size, 1), places - begins[rows]
     state: Any = None
-    for start in range(begin, last + 1, count * size):
-        stop = min(start + count * size, last + 1)
-        steps = -(-(stop - start) // size)
-        read = channels.segments(which, np.array([start - size + 1]), steps, size)
+    for start in range(0, int(steps.max()) + 1, count * size):
+        read = min(count, -(-(int(steps.max()) + 1 - start) // size))
+        segments = channels.segments(which, begins + start - size + 1, read, size)
         with torch.inference_mode():
-            states, state = network.encode(_on_device(network, read), state)
-            states = states.flatten(0, 1)
-        wanted = places[(places >= start) & (places < stop)]
+            states, state = network.encode(_on_device(network, segments), state)
+        wanted = np.flatnonzero((steps >= start) & (steps < start + count * size))
         for some in np.array_split(wanted, -(-len(wanted) // ORIGINS_AT_ONCE)) if len(wanted) else ():
-            own = states[torch.from_numpy(some - start).to(states.device)]
-            yield some, forecasts(network, channels, np.full(len(some), index), some, own)
+            segment, phase = np.divmod(steps[some] - start, size)
+            at = torch.from_numpy(segment), torch.from_numpy(phase * len(which) + rows[some])
+            own = states[at[0].to(states.device), at[1].to(states.device)]
+            yield places[some], forecasts(network, channels, which[rows[some]], places[some], own)
 
 
 @torch.inference_mode()

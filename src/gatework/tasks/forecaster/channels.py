@@ -334,6 +334,11 @@ class Channels:
         does not change along the channel, in which they count alike."""
         return self.scale[places] / self.typical[self.at(places)]
 
+    def known_steps(self, places: Integers) -> Integers:
+        """(n,) how many of the H values after each of n places are there."""
+        known = np.concatenate([[0], np.cumsum(self.observed)])
+        return known[places + 1 + self.layout.horizon] - known[places + 1]
+
     def seasonal_error(self, index: int, place: int) -> float:
         """Of a channel's steps before a place, the mean absolute difference over a season; NaN where there is none."""
         season, begin = self.layout.season, int(self.begins[index])

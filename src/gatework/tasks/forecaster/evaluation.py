@@ -16,27 +16,35 @@ from gatework.tasks.forecaster.channels import Channels, Floats, Integers
 from gatework.tasks.forecaster.sampling import Sampling, forecasts_drawn_along
 from gatework.tasks.forecaster.spans import first_forecast_step
 
-__all__ = ["Backtest", "Origins", "backtest", "every_origin", "forecasts_from", "training_loss"]
+__all__ = ["Backtest", "Origins", "backtest", "every_origin", "in_scales", "training_loss"]
 
 
 class Origins(NamedTuple):
     """Steps of channels from which forecasts are made.
 
-    places: of each channel, those of its steps, rising. times: of each place its time in microseconds, or its step.
+    places: (n,) of the steps, rising. times: (n,) of each its time in microseconds, or its step. ends: (N,) of each of
+    N channels up to which of the origins its own are.
     """
 
-    places: Sequence[Integers]
-    times: Sequence[Integers]
+    places: Integers
+    times: Integers
+    ends: Integers
 
     @property
     def total(self) -> int:
         """How many there are."""
-        return sum(map(len, self.places))
+        return len(self.places)
+
+    def every(self, step: int) -> Origins:
+        """Of each channel every so many."""
+        counts = np.diff(self.ends, prepend=0)
+        number = np.arange(len(self.places)) - np.repeat(self.ends - counts, counts)
+        kept = number % step == 0
+        return Origins(self.places[kept], self.times[kept], np.cumsum(-(-counts // step)))
 
     def thinned(self, most: int) -> Origins:
         """Of more than `most` every k-th."""
-        every = max(1, -(-self.total // most))
-        return Origins([own[::every] for own in self.places], [own[::every] for own in self.times])
+        return self.every(max(1, -(-self.total // most)))
 
 
 class Backtest(NamedTuple):
@@ -67,29 +75,62 @@ def backtest(
         returns: figures are of what comes less the value at the origin, as of logarithms.
         sampling: how an autoregressive network draws its paths. None: what a network says at once is compared.
     """
-    model: list[ForecastSums] = []
-    others: dict[str, list[ForecastSums]] = {name: [] for name in baselines(0)}
-    times: list[Integers] = []
+    names = tuple(baselines(0))
+    sums: dict[str, list[ForecastSums]] = {name: [] for name in ("", *names)}
+    seen: list[Integers] = []
     loss = count = 0.0
-    for index, places, forecast in forecasts_from(network, channels, origins, levels, sampling):
-        future = channels.known_futures(places)
+    errors, shares = _seasonal_errors(channels, origins), _shares(channels, origins)
+    for places, forecast in forecasts_from(network, channels, origins, levels, sampling):
+        which, future = channels.at(places), channels.known_futures(places)
         start = channels.last_values(places) if returns else np.zeros(len(places))
-        scale = np.full(len(places), channels.seasonal_error(index, int(origins.places[index][0])))
-        model.append(forecast_sums(_less(forecast, start), future - start[:, None], levels, scale=scale))
-        own = channels.scale[places]
-        part, of = training_loss(forecast, future, np.full(len(own), channels.typical[index]), levels)
+        part, of = training_loss(forecast, future, channels.typical[which], levels)
         loss, count = loss + part, count + of
-        where = np.searchsorted(origins.places[index], places)
-        times.append(origins.times[index][where])
-        if others:
-            histories = channels.histories(places)
-            for name, baseline in baselines(int(channels.channel[index])).items():
-                said = _unscaled(baseline.forecast(histories), own)
-                others[name].append(
-                    forecast_sums(_less(said, start), future - start[:, None], levels, scale=scale)
-                )
-    joined = {name: _joined(sums) for name, sums in others.items()}
-    return Backtest(_joined(model), joined, np.concatenate(times), loss / max(count, 1))
+        seen.append(places)
+        said = {"": forecast, **_said(baselines, names, channels, places)}
+        for name, own in said.items():
+            given = {"scale": errors[which], "weights": shares[which]}
+            sums[name].append(forecast_sums(_less(own, start), future - start[:, None], levels, **given))
+    model, *others = (_joined(own) for own in sums.values())
+    times = origins.times[np.searchsorted(origins.places, np.concatenate(seen))]
+    return Backtest(model, dict(zip(names, others, strict=True)), times, loss / max(count, 1))
+
+
+def _seasonal_errors(channels: Channels, origins: Origins) -> Floats:
+    """(N,) of each channel that of the steps before its first origin (`Channels.seasonal_error`)."""
+    found, begins = np.full(len(channels), np.nan), origins.ends - np.diff(origins.ends, prepend=0)
+    for index in np.flatnonzero(origins.ends > begins).tolist():
+        found[index] = channels.seasonal_error(index, int(origins.places[begins[index]]))
+    return found
+
+
+def _shares(channels: Channels, origins: Origins) -> Floats:
+    """(N,) one over the values that are forecast of each channel, so that channels weigh the same; zero without any."""
+    counts = np.bincount(
+        channels.at(origins.places), channels.known_steps(origins.places), minlength=len(channels)
+    )
+    return np.divide(1.0, counts, out=np.zeros(len(channels)), where=counts > 0)
+
+
+def _said(
+    baselines: Callable[[int], Mapping[str, Forecasts]],
+    names: Sequence[str],
+    channels: Channels,
+    places: Integers,
+) -> dict[str, Forecast]:
+    """What each baseline says at some places."""
+    if not names:
+        return {}
+    histories, scale = channels.histories(places), channels.scale[places]
+    targets = channels.channel[channels.at(places)]
+    found: dict[str, Forecast] = {}
+    for target in np.unique(targets).tolist():
+        rows = targets == target
+        for name, baseline in baselines(target).items():
+            own = _unscaled(baseline.forecast(histories[rows]), scale[rows])
+            whole = found.setdefault(name, Forecast(*(np.empty((len(places), *of.shape[1:])) for of in own)))
+            for table, values in zip(whole, own, strict=True):
+                table[rows] = values
+    return found
 
 
 def training_loss(
@@ -110,16 +151,31 @@ def forecasts_from(
     origins: Origins,
     levels: Sequence[float],
     sampling: Sampling | None = None,
-) -> Iterator[tuple[int, Integers, Forecast]]:
-    """The forecasts from some origins, a block at a time: its channel, its places, and what is said there."""
-    for index, places in enumerate(origins.places):
-        if not len(places):
-            continue
-        if sampling is None:
-            yield from ((index, *found) for found in forecasts_along(network, channels, index, places))
-        else:
-            drawn = forecasts_drawn_along(network, channels, index, places, sampling, levels)
-            yield from ((index, *found) for found in drawn)
+) -> Iterator[tuple[Integers, Forecast]]:
+    """The forecasts from some origins, a block at a time: its places, and what is said there."""
+    if sampling is None:
+        yield from forecasts_along(network, channels, origins.places)
+        return
+    for index, end in enumerate(origins.ends):
+        places = origins.places[origins.ends[index - 1] if index else 0 : end]
+        if len(places):
+            yield from forecasts_drawn_along(network, channels, index, places, sampling, levels)
+
+
+def in_scales(
+    network: Any,
+    channels: Channels,
+    origins: Origins,
+    levels: Sequence[float],
+    sampling: Sampling | None = None,
+) -> tuple[Floats, Floats]:
+    """The quantiles from some origins, (n, H, Q), and what came, (n, H), less the value there and over its scale."""
+    quantiles, targets = [], []
+    for places, forecast in forecasts_from(network, channels, origins, levels, sampling):
+        start, scale = channels.last_values(places)[:, None], channels.scale[places, None]
+        quantiles.append((forecast.quantiles - start[..., None]) / scale[..., None])
+        targets.append((channels.known_futures(places) - start) / scale)
+    return np.concatenate(quantiles), np.concatenate(targets)
 
 
 def every_origin(series: Sequence[Series], channels: Channels, first: Sequence[int] | None = None) -> Origins:
@@ -146,7 +202,8 @@ def every_origin(series: Sequence[Series], channels: Channels, first: Sequence[i
         steps = np.arange(max(start - 1, known), count - horizon)
         places.append(begin + steps)
         times.append(steps + own.first if own.times is None else own.times[steps].astype(np.int64))
-    found = Origins(places, times)
+    ends = np.cumsum([len(own) for own in places])
+    found = Origins(np.concatenate(places), np.concatenate(times), ends)
     if not found.total:
         if first is not None and any(len(one.target) > horizon for one in series):
             what = f"leaves no horizon of {horizon:,} steps in any series"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -25,7 +26,7 @@ from gatework.tasks.forecaster.calibration import Conformal, conformal_shifts
 from gatework.tasks.forecaster.channels import Channels, Layout, lead_of
 from gatework.tasks.forecaster.chunks import ChunkProblem, origins_of
 from gatework.tasks.forecaster.encoding import SeriesEncoding
-from gatework.tasks.forecaster.evaluation import Origins, backtest, every_origin, forecasts_from
+from gatework.tasks.forecaster.evaluation import Origins, backtest, every_origin, in_scales
 from gatework.tasks.forecaster.line_up import (
     FITTED,
     LineUp,
@@ -207,7 +208,8 @@ class Forecaster(Task):
             fit_rivals(self._rivals(), history, future, self.run_, self._say, **further)  # type: ignore[arg-type]
 
         keep.first(fit, lambda: None)
-        self._ridge = self._line_up().ridge or self._new_ridge().fit(history, future, **further)
+        self.__dict__.pop("_line_up", None)  # of a training before
+        self._ridge = self._line_up.ridge or self._new_ridge().fit(history, future, **further)
         self.options_ = options.model_copy(update={"maps": len(self._ridge.maps_)})
 
     def _rivals(self) -> Sequence[Rival]:
@@ -216,6 +218,7 @@ class Forecaster(Task):
     def _new_ridge(self) -> RidgeMaps:
         return RidgeMaps(self.encoding_.gaps, self.encoding_.ages)
 
+    @cached_property
     def _line_up(self) -> LineUp:
         options, targets = self.options_, len(self.encoding_.targets)
         if not options.rivals:
@@ -288,16 +291,10 @@ class Forecaster(Task):
     def _shifts(self) -> Conformal:
         if not self.options_.conformal:
             return Conformal()
-        quantiles, targets, drawn = [], [], self._sampling(EvaluationSettings.model_validate({}))
+        drawn = self._sampling(EvaluationSettings.model_validate({}))
         origins = self._valid_origins.thinned(FITTED if drawn is None else DRAWN)
-        for _, some, forecast in forecasts_from(
-            self.network_, self._valid, origins, self.options_.levels, drawn
-        ):
-            scale = self._valid.scale[some, None]
-            start = self._valid.last_values(some)[:, None]
-            quantiles.append((forecast.quantiles - start[..., None]) / scale[..., None])
-            targets.append((self._valid.known_futures(some) - start) / scale)
-        shifts = conformal_shifts(np.concatenate(quantiles), np.concatenate(targets), self.options_.levels)
+        levels = self.options_.levels
+        shifts = conformal_shifts(*in_scales(self.network_, self._valid, origins, levels, drawn), levels)
         return Conformal(shifts=tuple(map(tuple, shifts.tolist())))
 
     def _clear(self) -> None:
@@ -336,9 +333,8 @@ class Forecaster(Task):
 
     def _figures(self, channels: Channels, origins: Origins, settings: EvaluationSettings) -> dict[str, Any]:
         stride = settings.stride
-        if stride > 1:
-            origins = Origins(*([own[::stride] for own in part] for part in origins))
-        found = self._backtest(channels, origins, self._line_up().of, self._sampling(settings))
+        origins = origins.every(stride)
+        found = self._backtest(channels, origins, self._line_up.of, self._sampling(settings))
         figures = {**found.model.figures(), "loss": found.loss}
         baselines = {name: sums.figures() for name, sums in found.baselines.items()}
         result = {
