@@ -179,7 +179,9 @@ def test_a_task_trains_as_on_the_cpu(name: str, cases: Mapping[str, Case]) -> No
     assert gpu.device.type == "cuda"
     figures, expected = (model.metrics_["model"] for model in (gpu, cpu))
     assert figures.keys() == expected.keys()
-    assert figures["loss"] == close_to(expected["loss"], table=TRAINED_ON_A_GPU)
+    # The synthesizer's durations are of a transcriber that is trained first, whose draws are the device's own.
+    table = TRAINED_IN_BF16 if name == "synthesizer" else TRAINED_ON_A_GPU
+    assert figures["loss"] == close_to(expected["loss"], table=table)
 
 
 @pytest.mark.parametrize("name", tasks.names())
