@@ -228,6 +228,15 @@ def test_sounds_are_written_one_by_one(model: Synthesizer, tmp_path: Path) -> No
         model.predict("zoo")
 
 
+def test_pictures_are_drawn(model: Synthesizer, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    model.predict(["do, fi", "ba"], picture=str(tmp_path / "some"))
+    names = [f"some/{number:04}.png" for number in (1, 2)]
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in names)
+    with pytest.raises(InputError, match="setting picture: names one file"):
+        model.predict(["do", "ba"], picture=str(tmp_path / "one.png"))
+
+
 def test_voices_and_pauses(model: Synthesizer) -> None:
     ann, ben = model.predict("do, fi", speaker="ann")[0], model.predict("do, fi", speaker="ben")[0]
     assert (ann["speaker"], ben["speaker"]) == ("ann", "ben")

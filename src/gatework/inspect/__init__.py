@@ -1,7 +1,15 @@
-"""What happened inside, and what is to come: pictures of alignments, of the course of trainings, and of forecasts."""
+"""Pictures of what happened inside, or is to come: alignments, the course of trainings, forecasts, synthetic speech."""
 
 from gatework.inspect.alignment import alignment_text, draw_alignment
 from gatework.inspect.forecast import ForecastPanel, draw_forecasts
 from gatework.inspect.history import draw_history
+from gatework.inspect.speech import draw_speech
 
-__all__ = ["ForecastPanel", "alignment_text", "draw_alignment", "draw_forecasts", "draw_history"]
+__all__ = [
+    "ForecastPanel",
+    "alignment_text",
+    "draw_alignment",
+    "draw_forecasts",
+    "draw_history",
+    "draw_speech",
+]

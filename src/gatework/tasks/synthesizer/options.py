@@ -121,6 +121,11 @@ class SpeechSettings(SpeakingSettings):
         description="the sound file of a text (out.wav, .flac, .ogg, .mp3), or a folder for the numbered files of "
         "several (none: no sound is made)",
     )
+    picture: str | None = Field(
+        None,
+        description="the file of a picture: the spectrogram with its characters (out.png, .svg, .pdf), or a folder as "
+        "for `out`; with the package matplotlib",
+    )
     steps: int = Field(
         60, ge=1, le=_MOST_STEPS, description="of the search for the sound's phases (Griffin-Lim)"
     )

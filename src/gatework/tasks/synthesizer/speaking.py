@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,19 @@ import numpy as np
 
 from gatework.data import LogMel, sound_of_log_mel, write_sound
 from gatework.errors import InputError
+from gatework.inspect import draw_speech
 from gatework.tasks.synthesizer.network import Spoken
 from gatework.tasks.synthesizer.options import SpeechSettings
 from gatework.tasks.synthesizer.recorded import MARKS
 
-__all__ = ["FRAME", "check_out", "spoken_words", "with_pauses", "write_speech"]
+__all__ = ["FRAME", "check_files", "spoken_words", "with_pauses", "write_speech"]
 
 FRAME = 0.01  # seconds from one frame to the next
 _SILENCE = float(np.log(np.finfo(np.float32).eps))  # of a band without energy
-_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif")
+_FILES = {  # by setting, the endings of a file's name: anything else is a folder
+    "out": (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif"),
+    "picture": (".png", ".svg", ".pdf"),
+}
 
 
 def with_pauses(spoken: Spoken, text: str, pause: float) -> Spoken:
@@ -62,44 +65,49 @@ def spoken_words(text: str, durations: np.ndarray) -> list[dict[str, Any]]:
     return words
 
 
-def check_out(settings: SpeechSettings, texts: int) -> None:
+def check_files(settings: SpeechSettings, texts: int) -> None:
     """Refuse one file for several texts, before any is written.
 
     Raises:
         InputError: there are several.
     """
-    if settings.out is not None and texts > 1 and Path(settings.out).suffix.lower() in _SUFFIXES:
-        raise InputError(
-            "setting out",
-            f"names one file, {settings.out}, for several texts",
-            "Give a folder: out=spoken.",
-        )
+    for name, suffixes in _FILES.items():
+        given = getattr(settings, name)
+        if given is not None and texts > 1 and Path(given).suffix.lower() in suffixes:
+            what = f"names one file, {given}, for several texts"
+            raise InputError(f"setting {name}", what, f"Give a folder: {name}=spoken.")
 
 
 def write_speech(
-    spoken: Sequence[Spoken],
-    features: LogMel,
-    settings: SpeechSettings,
-    number: Callable[[], int],
-) -> list[str | None]:
-    """Write the sound of each text that was spoken: into the file that `out` names, or numbered ones in that folder.
+    spoken: Spoken, text: str, features: LogMel, settings: SpeechSettings, number: int
+) -> str | None:
+    """Write the sound of a text that was spoken, and its picture, where the settings ask for them.
+
+    Args:
+        number: of the text among those that are spoken with these settings, from 1.
 
     Returns:
-        Their paths; None each where there is no `out`.
+        The sound's path; None where there is no `out`.
 
     Raises:
         InputError: several texts and one file, or a file that cannot be written.
+        MissingExtraError: matplotlib is not installed, and there is to be a picture.
     """
-    if settings.out is None:
-        return [None] * len(spoken)
-    paths: list[str | None] = []
-    for each in spoken:
-        own, path = number(), Path(settings.out)
-        check_out(settings, own)
-        if path.suffix.lower() not in _SUFFIXES:
-            path.mkdir(parents=True, exist_ok=True)
-            path = path / f"{own:04}.wav"
-        samples = sound_of_log_mel(each.frames, features, steps=settings.steps, seed=settings.seed)
-        write_sound(path, samples, features.rate)
-        paths.append(str(path))
-    return paths
+    check_files(settings, number)
+    sound, picture = (_path(settings, name, number) for name in _FILES)
+    if sound is not None:
+        samples = sound_of_log_mel(spoken.frames, features, steps=settings.steps, seed=settings.seed)
+        write_sound(sound, samples, features.rate)
+    if picture is not None:
+        draw_speech(spoken.frames, text, spoken.durations.tolist(), picture, title=text)
+    return None if sound is None else str(sound)
+
+
+def _path(settings: SpeechSettings, name: str, number: int) -> Path | None:
+    """The file that a setting names, or the numbered one in its folder."""
+    given, suffixes = getattr(settings, name), _FILES[name]
+    if given is None or Path(given).suffix.lower() in suffixes:
+        return None if given is None else Path(given)
+    folder = Path(given)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{number:04}{suffixes[0]}"

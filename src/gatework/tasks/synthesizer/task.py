@@ -44,7 +44,7 @@ from gatework.tasks.synthesizer.recorded import (
     speaker_of,
     text_of,
 )
-from gatework.tasks.synthesizer.speaking import FRAME, check_out, spoken_words, with_pauses, write_speech
+from gatework.tasks.synthesizer.speaking import FRAME, check_files, spoken_words, with_pauses, write_speech
 from gatework.tasks.transcriber import Transcriber
 from gatework.training import RunFolder, StepLoss
 from gatework.training.nested import to_device
@@ -343,24 +343,22 @@ class Synthesizer(ExampleTask):
         return answer_in_batches([len(row["ids"]) for row in rows], answer)
 
     def _answer(self, inputs: Sequence[Any], settings: SpeechSettings) -> list[dict[str, Any]]:
-        check_out(settings, len(inputs))
-        speaker = settings.speaker
-        chosen = [{"text": text_of(input), "speaker": speaker_of(input) or speaker} for input in inputs]
+        check_files(settings, len(inputs))
+        chosen = [{"text": text_of(each), "speaker": speaker_of(each) or settings.speaker} for each in inputs]
         rows = [self._encode(each) for each in chosen]
-        texts = ["".join(self.alphabet_.characters[id] for id in row["ids"]) for row in rows]
-        spoken = [
-            with_pauses(each, text, settings.pause)
-            for each, text in zip(self._spoken(rows, settings), texts, strict=True)
-        ]
-        paths = write_speech(spoken, self.features_, settings, settings.next_number)
         records = []
-        for each, row, input, path in zip(spoken, rows, inputs, paths, strict=True):
-            records.append({**self._decode(each, row, input, settings), "output": path})
+        for spoken, row, input in zip(self._spoken(rows, settings), rows, inputs, strict=True):
+            text = self._text(row)
+            paused = with_pauses(spoken, text, settings.pause)
+            path = write_speech(paused, text, self.features_, settings, settings.next_number())
+            records.append({**self._decode(paused, row, input, settings), "output": path})
         return records
 
+    def _text(self, row: Fields) -> str:
+        return "".join(self.alphabet_.characters[id] for id in row["ids"])
+
     def _decode(self, output: Spoken, row: Fields, input: Any, settings: SpeechSettings) -> dict[str, Any]:
-        text = "".join(self.alphabet_.characters[id] for id in row["ids"])
-        speakers = self.alphabet_.speakers
+        text, speakers = self._text(row), self.alphabet_.speakers
         return {
             "output": None,
             "text": text,
