@@ -21,6 +21,7 @@ from gatework.tasks.transcriber.changes import FeatureChanges
 from gatework.tasks.transcriber.decoding import PauseFinder
 from gatework.tasks.transcriber.network import Front, Normalization, inside_of
 from gatework.tasks.transcriber.sound_stream import SoundStream
+from gatework.tasks.transcriber.speakers import speaker_statistics
 from gatework.tasks.transcriber.transcripts import (
     labels_of_text,
     prepared,
@@ -35,6 +36,7 @@ NONE = {
     "speed": 0.0,
     "warp": 0.0,
     "noise": 0.0,
+    "coloration": 0.0,
     "frequency_gaps": 0,
     "frequency_gap": 0,
     "time_gaps": 0,
@@ -108,7 +110,7 @@ def test_gaps_are_as_long_as_they_may_be_and_noise_only_adds() -> None:
     seen = set()
     module = changes(frequency_gaps=1, frequency_gap=7, time_gaps=1, time_gap=12)
     for _ in range(100):
-        kept = module.gaps(frames, lengths)
+        kept, _ = module(frames, lengths)
         for row, length in enumerate(lengths.tolist()):
             bands = int((kept[:length, row].sum(0) == 0).sum())
             steps = int((kept[:length, row].sum(1) == 0).sum())
@@ -118,13 +120,18 @@ def test_gaps_are_as_long_as_they_may_be_and_noise_only_adds() -> None:
             seen |= {("bands", bands), ("steps", steps)}
     assert {("bands", 0), ("bands", 7), ("steps", 0), ("steps", 12)} <= seen
     loud = torch.randn(60, 3, 40)
-    noisy, _ = changes(noise=1.0)(loud, lengths)
+    noisy = changes(noise=1.0).noisy(loud, lengths)
     assert (noisy >= loud).all()
     assert (noisy > loud + 0.01).float().mean() > 0.1
     assert torch.equal(noisy[20:, 1], loud[20:, 1])
+    colored, _ = changes(coloration=0.5)(frames, lengths)
+    added = (colored - frames)[:, 0]
+    assert torch.equal(colored * inside_of(colored, lengths), colored)
+    assert_close(added, added[:1].expand_as(added).contiguous(), VALUES)  # the same in all frames of a row
+    assert 0.1 < added[0].std() < 1.5
     module.eval()
-    assert torch.equal(module.gaps(frames, lengths), frames)
     assert module(loud, lengths)[0] is loud
+    assert module.noisy(loud, lengths) is loud
 
 
 @pytest.mark.parametrize("kind", ["recording", "running", "training"])
@@ -146,6 +153,61 @@ def test_bands_have_mean_zero_and_padding_says_nothing(kind: str) -> None:
     assert_close(module(padded, lengths)[:50], found, VALUES)
     alone = module(frames[:20, 1:2], lengths[1:2])
     assert_close(alone[:, 0], found[:20, 1], VALUES)
+
+
+def test_a_speakers_recordings_are_normalised_together() -> None:
+    generator = np.random.default_rng(0)
+    means = {"a": 3.0, "b": -2.0}
+    speakers = ["a", "b", "a", None, "b", None]
+    recordings = [
+        generator.normal(means.get(str(name), 0.0), 2.0, (400, 6)).astype(np.float32) for name in speakers
+    ]
+    known = np.stack(speaker_statistics(recordings, speakers))
+    for name in ("a", "b"):
+        rows = np.concatenate([one for one, other in zip(recordings, speakers, strict=True) if other == name])
+        own = known[speakers.index(name)]
+        assert_close(torch.from_numpy(own[1:7]), torch.from_numpy(rows.mean(0)), PREDICTIONS)
+        assert_close(torch.from_numpy(own[7:]), torch.from_numpy(rows.var(0)), PREDICTIONS)
+        assert own[0] == 800
+    assert (known[3] != known[5]).sum() > 1  # who is not known is nobody else
+    module = Normalization("speaker", 6)
+    module.learn(recordings)
+    frames = torch.from_numpy(np.stack(recordings, axis=1))
+    lengths = torch.full((6,), 400)
+    found = module(frames, lengths, torch.from_numpy(known))
+    for row in range(6):
+        assert abs(found[:, row].mean().item()) < 0.3
+        assert 0.8 < found[:, row].std().item() < 1.2
+    nobody = torch.zeros(6, 13)  # of no frames: the training data's
+    assert_close(module(frames, lengths, nobody), module(frames, lengths), VALUES)
+
+
+def test_a_speaker_is_read_from_every_kind_of_input(tmp_path: Path) -> None:
+    rows = [{**row, "speaker": "ab"[n % 2]} for n, row in enumerate(SPEECH)]
+    options = {**OPTIONS, "normalization": "speaker", "coloration": 0.3, "max_steps": 4}
+    model = Transcriber(**options).fit(rows, valid=rows[:6], out=tmp_path / "run")
+    alone = model.predict(rows[0]["audio"], alternatives=1)[0]
+    table = model.predict(rows[:6])
+    assert [record["input"] for record in table] == [
+        {"audio": row["audio"], "speaker": row["speaker"]} for row in rows[:6]
+    ]
+    assert alone["probability"] != table[0]["probability"]
+    again = model.predict([{"audio": row["audio"], "speaker": row["speaker"]} for row in rows[:6]])
+    assert again == table
+    assert gw.load(tmp_path / "run").evaluate(rows[:6]) == model.metrics_
+    with pytest.raises(InputError, match="reads whole recordings"):
+        model.stream()
+
+
+def test_words_are_labels_where_they_are_few() -> None:
+    options = {**OPTIONS, "tokenizer": "word", "max_steps": 30, "select_by": "loss"}
+    model = Transcriber(**options).fit(SPEECH, valid=SPEECH[:6])
+    known = {"ba", "do", "fi"}
+    for record in model.predict([row["audio"] for row in SPEECH[:6]]):
+        assert set(record["output"].split()) <= known
+        assert [word["word"] for word in record["times"]] == record["output"].split()
+    unheard = {**SPEECH[0], "text": "ba xyz"}
+    assert np.isfinite(model.evaluate([unheard, *SPEECH[:2]])["model"]["loss"])
 
 
 def of_draws_tolerance(count: int) -> Tolerance:

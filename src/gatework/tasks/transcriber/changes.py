@@ -14,11 +14,13 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 __all__ = ["FeatureChanges"]
 
 _MEL, _MEL_BREAK = 1127.0, 700.0  # mel = 1127 ln(1 + Hz / 700)
 _GAP_SHARE = 0.25  # of a row's frames, that one gap is at most
+_KNOTS = 6  # of a smooth curve over the bands
 _FLATTEST = 0.2  # of a band's noise, the deviation from frame to frame, in nats
 
 
@@ -31,6 +33,7 @@ class FeatureChanges(nn.Module):
         speed: the speed is drawn between 1 - speed and 1 + speed.
         warp: frequencies are multiplied by a factor between 1 - warp and 1 + warp.
         noise: share of rows to which noise is added, at 5 to 40 dB below the row's loudest band.
+        coloration: deviation of a smooth curve that is added to the normalised bands, as another microphone does.
         frequency_gaps, frequency_gap: how many runs of bands are blanked out, and of how many bands at most.
         time_gaps, time_gap: how many runs of frames are, and of how many frames at most.
     """
@@ -44,34 +47,34 @@ class FeatureChanges(nn.Module):
         speed: float,
         warp: float,
         noise: float,
+        coloration: float,
         frequency_gaps: int,
         frequency_gap: int,
         time_gaps: int,
         time_gap: int,
     ) -> None:
         super().__init__()
-        self.speed, self.warp, self.noise = speed, warp, noise
+        self.speed, self.warp, self.noise, self.coloration = speed, warp, noise, coloration
         self.frequency_gaps, self.frequency_gap = frequency_gaps, frequency_gap
         self.time_gaps, self.time_gap = time_gaps, time_gap
         self._low = _MEL * math.log1p(low / _MEL_BREAK)
         self._step = (_MEL * math.log1p(high / _MEL_BREAK) - self._low) / (mels + 1)
 
     def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Changed features, (T', B, M), and their lengths, (B,); in eval mode as they were."""
+        """Normalised features (T, B, M), changed to (T', B, M), and their lengths, (B,); in eval mode as they were."""
         if not self.training:
             return frames, lengths
         if self.speed:
             frames, lengths = self._sped(frames, lengths)
         if self.warp:
             frames = self._warped(frames)
-        if self.noise:
-            frames = self._noisy(frames, lengths)
-        return frames, lengths
+        if self.coloration:
+            curve = self.coloration * self._curve(frames.shape[1], frames.shape[2])
+            inside = torch.arange(len(frames), device=frames.device)[:, None] < lengths
+            frames = frames + curve.to(frames) * inside[:, :, None].to(frames)
+        return self._gapped(frames, lengths), lengths
 
-    def gaps(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """Normalised features (T, B, M) with gaps of zeros; in eval mode as they were."""
-        if not self.training:
-            return frames
+    def _gapped(self, frames: Tensor, lengths: Tensor) -> Tensor:
         bands, rows = frames.shape[2], frames.shape[1]
         kept = frames.new_ones(frames.shape)
         for _ in range(self.frequency_gaps):
@@ -119,13 +122,21 @@ class FeatureChanges(nn.Module):
         one, other = (frames.gather(2, index[None].expand(wide)) for index in (left, right))
         return torch.lerp(one, other, (at - left)[None])
 
-    def _noisy(self, frames: Tensor, lengths: Tensor) -> Tensor:
+    def noisy(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Features as they are heard, (T, B, M), with steady noise in some rows; in eval mode as they were."""
+        if not self.training or not self.noise:
+            return frames
         rows, bands = frames.shape[1:]
         inside = torch.arange(len(frames), device=frames.device)[:, None] < lengths
         loudest = frames.masked_fill(~inside[:, :, None], -torch.inf).amax((0, 2))  # (B,)
         below = 0.2303 * (5 + 35 * torch.rand(rows))  # dB of power in nats
-        tilt = torch.randn(rows, 1) * torch.linspace(-1, 1, bands)
-        level = (tilt - below[:, None]).to(frames.device) + loudest[:, None]
+        level = (self._curve(rows, bands) - below[:, None]).to(frames.device) + loudest[:, None]
         shaken = level[None] + _FLATTEST * torch.randn(frames.shape).to(frames.device)
         chosen = (torch.rand(rows) < self.noise).to(frames.device)
         return torch.where((chosen & inside)[:, :, None], torch.logaddexp(frames, shaken), frames)
+
+    @staticmethod
+    def _curve(rows: int, bands: int) -> Tensor:
+        """(B, M), smooth over the bands, of deviation 1."""
+        knots = torch.randn(rows, 1, _KNOTS)
+        return F.interpolate(knots, size=bands, mode="linear", align_corners=True)[:, 0]

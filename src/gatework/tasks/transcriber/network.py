@@ -21,10 +21,11 @@ from gatework.tasks.transcriber.changes import FeatureChanges
 
 __all__ = ["LabelScores", "NormalizationName", "SoundBatch", "TranscriberEnsemble", "TranscriberNetwork"]
 
-NormalizationName = Literal["recording", "running", "training"]
+NormalizationName = Literal["recording", "speaker", "running", "training"]
 
-_PRIOR_FRAMES = 50.0  # that the training data's mean counts for in a running mean
+_PRIOR_FRAMES = 50.0  # that the training data counts for beside what was heard so far, or of a speaker
 _LEAST_VARIANCE = 1e-4  # of a band; one that never changes says nothing
+_NEVER = -1e4  # the score of what is never said; of minus infinity CTC has no gradient
 _KERNEL = 3  # of the front's convolutions, in frames and in bands
 
 
@@ -32,7 +33,8 @@ class SoundBatch(NamedTuple):
     """B recordings, and in training their labels.
 
     frames: (T, B, M) log-mel features, zero past a recording's end. lengths: (B,). labels: (B, N) from 1 on, padded.
-    counts: (B,) labels of each row. least: (B,) steps that they need.
+    counts: (B,) labels of each row. least: (B,) steps that they need. speakers: (B, 2 M + 1), of the frames of the
+    row's speaker: how many they are, and the mean and the variance of each band.
     """
 
     frames: Tensor
@@ -40,6 +42,7 @@ class SoundBatch(NamedTuple):
     labels: Tensor | None = None
     counts: Tensor | None = None
     least: Tensor | None = None
+    speakers: Tensor | None = None
 
 
 class LabelScores(NamedTuple):
@@ -54,7 +57,7 @@ class Normalization(nn.Module):
 
     Args:
         kind: recording: the recording's own mean; running: the mean up to each frame, which begins as the training
-            data's; training: that one throughout.
+            data's; training: that one throughout; speaker: mean and deviation of all frames of the speaker.
         mels: M.
     """
 
@@ -75,20 +78,29 @@ class Normalization(nn.Module):
             frames, total, squares = frames + len(value), total + value.sum(0), squares + (value**2).sum(0)
             around = around + len(value) * value.mean(0) ** 2
         mean = total / frames
-        spread = squares / frames - (mean**2 if self.kind == "training" else around / frames)
+        spread = squares / frames - (mean**2 if self.kind in ("training", "speaker") else around / frames)
         self.mean.copy_(torch.from_numpy(mean))
         self.deviation.copy_(torch.from_numpy(np.sqrt(np.maximum(spread, _LEAST_VARIANCE))))
 
-    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """(T, B, M), zero past each row's end."""
-        inside = inside_of(frames, lengths)
+    def forward(self, frames: Tensor, lengths: Tensor, speakers: Tensor | None = None) -> Tensor:
+        """(T, B, M), zero past each row's end; `speakers` as in `SoundBatch`."""
+        inside, deviation = inside_of(frames, lengths), self.deviation
         if self.kind == "recording":
             mean = (frames * inside).sum(0) / lengths.clamp(min=1)[:, None]
         elif self.kind == "running":
             mean = self.running(frames, torch.zeros((), dtype=torch.float64), 0)[0]
+        elif self.kind == "speaker" and speakers is not None:
+            mean, deviation = self._of_speakers(speakers)
         else:
             mean = self.mean
-        return (frames - mean) / self.deviation * inside
+        return (frames - mean) / deviation * inside
+
+    def _of_speakers(self, speakers: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each row's speaker, (B, M) each: the training data counts for some frames too."""
+        count, mean, variance = speakers.split([1, len(self.mean), len(self.mean)], dim=1)
+        share = count / (count + _PRIOR_FRAMES)
+        variance = torch.lerp(self.deviation.square().expand_as(variance), variance, share)
+        return torch.lerp(self.mean.expand_as(mean), mean, share), variance.sqrt()
 
     def running(self, frames: Tensor, total: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The mean up to each of some frames, (T, …, M), and the sum of all frames so far.
@@ -163,6 +175,7 @@ class TranscriberNetwork(nn.Module):
     Args:
         cell: of the recurrent layers.
         labels: V - 1.
+        unknown: the label of what the vocabulary lacks, which is never said; None: there is none.
         changes: what training changes in the features.
         mels: M.
         channels, stride: of the front.
@@ -175,6 +188,7 @@ class TranscriberNetwork(nn.Module):
         self,
         cell: Cell,
         labels: int,
+        unknown: int | None,
         changes: FeatureChanges,
         *,
         mels: int,
@@ -187,7 +201,7 @@ class TranscriberNetwork(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.labels, self.changes, self.dropout = labels, changes, dropout
+        self.labels, self.unknown, self.changes, self.dropout = labels, unknown, changes, dropout
         self.normalization = Normalization(normalization, mels)
         self.front = Front(mels, channels, stride, hidden_size)
         self.recurrent = Recurrent(
@@ -201,8 +215,9 @@ class TranscriberNetwork(nn.Module):
         self.output = Linear(self.recurrent.num_directions * self.recurrent.output_size, labels + 1)
 
     def forward(self, batch: SoundBatch) -> LabelScores:
-        frames, lengths = self.changes(batch.frames, batch.lengths)
-        frames = self.changes.gaps(self.normalization(frames, lengths), lengths)
+        frames = self.changes.noisy(batch.frames, batch.lengths)
+        frames = self.normalization(frames, batch.lengths, batch.speakers)
+        frames, lengths = self.changes(frames, batch.lengths)
         steps, lengths = self.front(frames, lengths)
         steps = sequence_dropout(steps, self.dropout, self.training)
         output, _ = self.recurrent(steps, lengths=lengths)
@@ -213,7 +228,11 @@ class TranscriberNetwork(nn.Module):
         if isinstance(output, dict):  # of a cell that emits more than its state
             output = output["output"]
         output = sequence_dropout(output, self.dropout, self.training)
-        return self.output(output).float().log_softmax(-1)
+        scores = self.output(output).float()
+        if self.unknown is not None:
+            place = torch.tensor([self.unknown], device=scores.device)
+            scores = scores.index_fill(-1, place, _NEVER)
+        return scores.log_softmax(-1)
 
 
 class TranscriberEnsemble(nn.Module):

@@ -38,7 +38,9 @@ class TranscriberOptions(RivalOptions):
         description="what is learned of a transcript, and scored: its words in lower case without punctuation, all of "
         "its text in lower case, or the text as it is written",
     )
-    tokenizer: Inherited[Literal["character", "bpe"]] = Field("character", description="what a label is")
+    tokenizer: Inherited[Literal["character", "bpe", "word"]] = Field(
+        "character", description="what a label is; word: for few words, none of which is then misspelt"
+    )
     vocabulary_size: Inherited[int | None] = Field(
         None, ge=2, description="labels at most, the most frequent ones (none: all; bpe: 4000)"
     )
@@ -60,8 +62,9 @@ class TranscriberOptions(RivalOptions):
     )
     normalization: Inherited[NormalizationName] = Field(
         "recording",
-        description="the mean that is taken from each band: of the whole recording; running: of what was heard so far, "
-        "as a stream needs; training: of the training data",
+        description="the mean that is taken from each band: of the whole recording; speaker: of all recordings of its "
+        "speaker that are given together, and their deviation (column speaker); running: of what was heard so far, as "
+        "a stream needs; training: of the training data",
     )
     channels: Inherited[int] = Field(16, ge=1, le=MOST_UNITS, description="of the front's convolutions")
     stride: Inherited[Literal[1, 2, 4]] = Field(
@@ -88,6 +91,12 @@ class TranscriberOptions(RivalOptions):
     )
     noise: float = Field(
         0.3, ge=0, le=1, description="share of the recordings to which training adds steady noise"
+    )
+    coloration: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="training adds a smooth curve of this deviation to the normalised bands, as another microphone",
     )
     frequency_gaps: int = Field(2, ge=0, le=100, description="runs of bands that training blanks out")
     frequency_gap: int = Field(8, ge=0, le=_MOST_BANDS, description="bands of such a run at most")
@@ -148,8 +157,19 @@ class SoundArray(BaseModel):
         return self
 
 
-class TranscriberInput(RootModel[str | SoundArray]):
-    """One input of `predict`: the path of a sound, or its samples as `{"array": […], "sampling_rate": 16000}`."""
+class SpokenBy(BaseModel):
+    """A sound, and who speaks in it: with `normalization=speaker` sounds of one speaker are normalised together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    audio: str | SoundArray
+    speaker: str | None
+
+
+class TranscriberInput(RootModel[str | SoundArray | SpokenBy]):
+    """One input of `predict`: the path of a sound, or its samples as `{"array": […], "sampling_rate": 16000}`; or a
+    dict of such an `audio` and its `speaker`.
+    """
 
 
 class Word(BaseModel):

@@ -37,7 +37,14 @@ from gatework.tasks.transcriber.options import (
     TranscriptSettings,
 )
 from gatework.tasks.transcriber.sound_stream import SoundStream, read_state
-from gatework.tasks.transcriber.transcripts import labels_of_text, prepared, text_of_labels, word_records
+from gatework.tasks.transcriber.speakers import is_spoken_by, speaker_of, speaker_statistics
+from gatework.tasks.transcriber.transcripts import (
+    labels_of_text,
+    prepared,
+    text_of_labels,
+    unknown_label,
+    word_records,
+)
 from gatework.training import StepLoss
 from gatework.training.nested import to_device
 from gatework.training.progress import counted
@@ -71,11 +78,11 @@ class Transcriber(ExampleTask):
     Input = TranscriberInput
     Output = TranscriptRecord
     columns: ClassVar[tuple[str, ...]] = ("audio", "text", "speaker")
-    input_columns = (("audio",),)
+    input_columns = (("audio", "speaker"), ("audio",))
     headline: ClassVar[Figure] = Figure("wer", higher=False)
     noun: ClassVar[str] = "recordings"
     fields = ("frames", "labels")
-    ensemble_options: ClassVar[tuple[str, ...]] = ("rate", "mels", "stride", "text")
+    ensemble_options: ClassVar[tuple[str, ...]] = ("rate", "mels", "stride", "text", "normalization")
 
     options_: TranscriberOptions
     network_: TranscriberNetwork | TranscriberEnsemble
@@ -148,6 +155,7 @@ class Transcriber(ExampleTask):
         return TranscriberNetwork(
             self.cells_["cell"],
             self.tokenizer_.vocabulary_size,
+            unknown_label(self.tokenizer_),
             changes,
             **self._sizes(TranscriberNetwork),
         )
@@ -164,9 +172,26 @@ class Transcriber(ExampleTask):
 
     def _encode(self, input: Any, output: str | None = None) -> Fields:
         rate = self.options_.rate
-        samples = input.samples(rate) if isinstance(input, Recording) else read_sound(input, rate)
+        if isinstance(input, Recording):
+            samples = input.samples(rate)
+        else:
+            samples = read_sound(input["audio"] if is_spoken_by(input) else input, rate)
         fields = {"frames": self.features_.frames(samples)}
         return fields if output is None else {**fields, **self._label_fields(output)}
+
+    def _encode_all(self, inputs: Sequence[Any]) -> list[Fields]:
+        return self._with_speakers(super()._encode_all(inputs), inputs)
+
+    def _pack(self, examples: Sequence[Example]) -> Packed:
+        rows = [self._encode(each.input, each.output) for each in examples]
+        return Packed.from_rows(self._with_speakers(rows, [each.input for each in examples]))
+
+    def _with_speakers(self, rows: Sequence[Fields], inputs: Sequence[Any]) -> list[Fields]:
+        """Encoded inputs with what is known of their speakers' frames, where the network reads it."""
+        if self.options_.normalization != "speaker":
+            return list(rows)
+        known = speaker_statistics([row["frames"] for row in rows], list(map(speaker_of, inputs)))
+        return [{**row, "speaker": own} for row, own in zip(rows, known, strict=True)]
 
     def _label_fields(self, output: str) -> Fields:
         labels = labels_of_text(output, self.tokenizer_)
@@ -177,6 +202,10 @@ class Transcriber(ExampleTask):
         store, stride = self._store, self.options_.stride
         texts = Packed.from_rows(self._label_fields(each.output) for each in examples)
         rows = Packed({"frames": store.frames, **texts.arrays}, {"frames": store.ends, **texts.ends})
+        if self.options_.normalization == "speaker":
+            known = speaker_statistics(store, [speaker_of(each.input) for each in examples])
+            ends = np.cumsum([len(own) for own in known])
+            rows = Packed(rows.arrays | {"speaker": np.concatenate(known)}, rows.ends | {"speaker": ends})
         lengths = np.array(rows.lengths("frames", "labels"))  # (N, 2)
         long = lengths.max(1) > most
         full = ~long & (rows.arrays["least"] > -(-lengths[:, 0] // stride))
@@ -196,6 +225,8 @@ class Transcriber(ExampleTask):
         for column, (row, length) in enumerate(zip(rows, lengths, strict=True)):
             frames[:length, column] = row["frames"]
         batch = SoundBatch(torch.from_numpy(frames), torch.tensor(lengths))
+        if "speaker" in rows[0]:
+            batch = batch._replace(speakers=torch.from_numpy(np.stack([row["speaker"] for row in rows])))
         if "labels" not in rows[0]:
             return batch
         counts = [len(row["labels"]) for row in rows]
@@ -290,8 +321,8 @@ class Transcriber(ExampleTask):
     @property
     def streams(self) -> bool:
         """Whether the run can hear sound as it comes."""
-        whole = self.options_.bidirectional or self.options_.normalization == "recording"
-        return not whole and not self.members_
+        causal = not self.options_.bidirectional and self.options_.normalization in ("running", "training")
+        return causal and not self.members_
 
     @overload
     def stream(

@@ -45,8 +45,14 @@ def prepared(text: str, kind: TextKind) -> str:
 
 
 def labels_of_text(text: str, tokenizer: Tokenizer) -> list[int]:
-    """The labels of a text, from 1 on."""
-    return [id + _FIRST_LABEL for id in tokenizer.encode(text)]
+    """The labels of a text, from 1 on; what the vocabulary lacks has none."""
+    unknown = tokenizer.unknown_id
+    return [id + _FIRST_LABEL for id in tokenizer.encode(text) if id != unknown]
+
+
+def unknown_label(tokenizer: Tokenizer) -> int | None:
+    """The label of what the vocabulary lacks, which no text has."""
+    return None if tokenizer.unknown_id is None else tokenizer.unknown_id + _FIRST_LABEL
 
 
 def text_of_labels(labels: Sequence[int], tokenizer: Tokenizer) -> str:
