@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,6 +175,13 @@ def test_coverage_holds_on_what_is_like_the_validation_data() -> None:
     figures = model.evaluate(table(noisy_season(2000, seed=2)), intervals=False)["model"]
     for percent in (50, 80, 95):
         assert abs(figures[f"coverage_{percent}"] - percent / 100) < 0.04, percent
+
+
+def test_a_run_is_loaded_without_the_compiler(model: Forecaster) -> None:
+    """Of torch: importing it takes seconds."""
+    code = "import sys, gatework as gw; gw.load(sys.argv[1]); print('torch._dynamo' in sys.modules)"
+    given = [sys.executable, "-c", code, str(model.run_.path)]
+    assert subprocess.run(given, capture_output=True, text=True, check=True).stdout.split() == ["False"]
 
 
 def test_is_never_worse_than_the_line() -> None:

@@ -106,11 +106,13 @@ class Quantiles(Distribution):
     def __init__(self, levels: Sequence[float]) -> None:
         super().__init__(levels)
         self.outputs = 1 + len(levels)
-        place = torch.arange(len(levels))
-        gap, quantile = place[:, None], place
+        gap, quantile = np.ogrid[
+            : len(levels), : len(levels)
+        ]  # torch would import its compiler for the meta device
         above = (gap > self.middle) & (gap <= quantile)
         below = (gap < self.middle) & (gap >= quantile)
-        self._sums = above.float() - below.float()  # (Q, Q) which gaps a quantile is away from the middle one
+        # (Q, Q) which gaps a quantile is away from the middle one
+        self._sums = torch.from_numpy(above.astype(np.float32) - below)
 
     def begin(self, residuals: Tensor) -> Tensor:
         """The middle quantile, and of the others the inverse softplus of gaps outward."""
