@@ -2,7 +2,7 @@
 
 Forecasts of the oil temperature are made from every hour, those among them that were removed, and compared with what
 came, removed or not. What is filled in knows no later value than the hour that is forecast from: of data that are
-interpolated the last known value is held from the last known hour on. Each of the three is trained for 4, 8 and 16
+interpolated the last known value is held from the last known hour on. Each of the three is trained for 8 and for 16
 epochs with several seeds, and answers with the mean of the seeds' forecasts after as many epochs as have the least
 squared error on the validation data, of all its hours.
 """
@@ -25,7 +25,7 @@ from gatework.metrics.forecast import LEVELS, Forecast, ForecastSums, forecast_s
 from gatework.tasks.forecaster.backtest import forecasts_along, forecasts_at_ends
 from gatework.tasks.forecaster.channels import Channels, ChannelSteps
 
-REMOVED, EPOCHS = 0.3, (4, 8, 16)
+REMOVED, EPOCHS, HORIZONS = 0.3, (8, 16), (24, 6)
 COLUMNS = {"time": "date", "target": "OT"}
 AT_ONCE = 48  # origins whose series are read each for itself
 PARTS = {"validation": (TRAIN, VALID), "test": (VALID, TEST)}
@@ -51,9 +51,21 @@ def gaps(data: Hours, runs: Path, options: Mapping[str, Any], seeds: int) -> Non
         "interpolation": Hours(data.names, data.times, between).write(runs / "between.csv"),
     }
     truth = data.values[:, data.names.index("OT")]
+    result: dict[str, Any] = {
+        f"{horizon} hours ahead": measured(paths, removed, truth, {**options, "horizon": horizon}, seeds)
+        for horizon in HORIZONS
+    }
+    more = {"removed": float(1 - present.mean()), "seeds": seeds, "options": options}
+    write_result("forecasting_gaps", {**result, **more, "machine": machine()})
+
+
+def measured(
+    paths: Mapping[str, Path], removed: Removed, truth: np.ndarray, options: Mapping[str, Any], seeds: int
+) -> dict[str, Any]:
+    """The three, with one horizon."""
     found, chosen, seconds = {}, {}, {}
     for name, path in paths.items():
-        begun, trials = time.monotonic(), {}
+        begun, trials = time.process_time(), {}
         for epochs in EPOCHS:
             models = [
                 gw.Forecaster(**{**options, "epochs": epochs}, rivals=False, seed=seed).fit(
@@ -68,24 +80,26 @@ def gaps(data: Hours, runs: Path, options: Mapping[str, Any], seeds: int) -> Non
             print(name, epochs, trials[epochs]["validation"].figures()["mse"], flush=True)
         chosen[name] = min(EPOCHS, key=lambda epochs: trials[epochs]["validation"].figures()["mse"])
         found[name] = trials[chosen[name]]
-        seconds[name] = round(time.monotonic() - begun, 1)
-    result: dict[str, Any] = {"epochs": chosen}
+        seconds[name] = round(time.process_time() - begun, 1)
+    result: dict[str, Any] = {"epochs": chosen, "processor_seconds": seconds}
     for part in PARTS:
-        result[part] = compared({name: own[part] for name, own in found.items()}, part, removed.present)
-    more = {"removed": float(1 - present.mean()), "seeds": seeds, "seconds": seconds, "options": options}
-    write_result("forecasting_gaps", {**result, **more, "machine": machine()})
+        result[part] = compared(
+            {name: own[part] for name, own in found.items()}, part, removed.present, options["horizon"]
+        )
+    return result
 
 
-def origins(part: str) -> np.ndarray:
-    """The steps whose whole day to come lies in a part."""
+def origins(part: str, horizon: int) -> np.ndarray:
+    """The steps whose whole horizon lies in a part."""
     first, stop = PARTS[part]
-    return np.arange(first - 1, stop - 24)
+    return np.arange(first - 1, stop - horizon)
 
 
 def said(model: gw.Forecaster, path: Path, name: str, removed: Removed, part: str) -> Forecast:
     """What one model says from every hour of a part."""
     channels, _ = channels_of(model, path, TEST)
-    network, steps, begin = model.network_.eval(), origins(part), channels.begins[0]
+    network, begin = model.network_.eval(), channels.begins[0]
+    steps = origins(part, model.options_.horizon)
     held = steps[~removed.present[steps]] if name == "interpolation" else steps[:0]
     straight = np.setdiff1d(steps, held)
     blocks = list(forecasts_along(network, channels, begin + straight))
@@ -119,20 +133,23 @@ def ending_at(channels: Channels, steps: np.ndarray, last: np.ndarray) -> Channe
 def sums_of(each: list[Forecast], truth: np.ndarray, part: str) -> ForecastSums:
     """Of several models' forecasts together."""
     whole = Forecast(*(np.mean(tables, axis=0) for tables in zip(*each, strict=True)))
-    ahead = origins(part)[:, None] + np.arange(1, 25)
+    horizon = whole.mean.shape[1]
+    ahead = origins(part, horizon)[:, None] + np.arange(1, horizon + 1)
     return forecast_sums(whole, truth[ahead], LEVELS)
 
 
-def compared(found: Mapping[str, ForecastSums], part: str, present: np.ndarray) -> dict[str, Any]:
+def compared(
+    found: Mapping[str, ForecastSums], part: str, present: np.ndarray, horizon: int
+) -> dict[str, Any]:
     """Figures of all hours, those that are there and those that were removed; differences with their intervals."""
-    steps = origins(part)
+    steps = origins(part, horizon)
     kinds = {"all": np.ones(len(steps), bool), "there": present[steps], "removed": ~present[steps]}
     result: dict[str, Any] = {}
     for kind, rows in kinds.items():
         own = {name: ForecastSums(sums.rows[rows], sums.percents) for name, sums in found.items()}
         result[kind] = {"origins": int(rows.sum()), **{name: sums.figures() for name, sums in own.items()}}
         for name in ("last value", "interpolation"):
-            differences = own["gaps"].differences(own[name], steps[rows], block=24)
+            differences = own["gaps"].differences(own[name], steps[rows], block=horizon)
             result[kind][f"gaps less {name}"] = {
                 figure: {"value": differences[figure].value, "interval": list(differences[figure].interval)}
                 for figure in ("mse", "scaled_crps")
