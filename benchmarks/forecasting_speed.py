@@ -29,6 +29,7 @@ from gatework.tasks.forecaster.spans import until
 SPLIT = {"valid_from": "2017-06-26", "test_from": "2017-10-24"}
 COLUMNS = {"time": "date", "target": "OT"}
 WINDOWS = 100  # forecast one by one: the rest of the pass takes as long
+STREAMED = 5000  # hours
 
 
 def speeds(hours: Path, runs: Path) -> None:
@@ -37,6 +38,7 @@ def speeds(hours: Path, runs: Path) -> None:
     result = {
         "backtest": backtest(hours, runs),
         "training": {cell: training(hours, runs, cell) for cell in ("gru",)},
+        "stream": {f"segment of {size}": stream(hours, runs / f"stream-{size}", size) for size in (24, 1)},
     }
     write_result("forecasting_speed", {**result, "threads": 1, "machine": machine()})
 
@@ -94,6 +96,30 @@ def backtest(hours: Path, runs: Path) -> dict[str, Any]:
         "ratio": one_by_one / once,
         "largest_difference": float(max(apart)),
     }
+
+
+def stream(hours: Path, run: Path, segment: int) -> dict[str, Any]:
+    """An hour of OT absorbed by a stream, and a forecast of 24 hours from there: microseconds, and how far the last
+    forecast is from that of `predict` on the whole series."""
+    model = trained(hours, run, segment=segment)
+    (series,) = read_series(hours, COLUMNS, like=model.encoding_.names).series
+    values, begin = series.target[:, 0].tolist(), 1000
+    times = series.times.astype(str).tolist()
+    followed = model.series_stream({"time": times[:begin], "target": values[:begin]})
+    found: dict[str, list[float]] = {"step": [], "forecast": []}
+    for step in range(begin, begin + STREAMED):
+        begun = time.perf_counter()
+        followed.step(values[step])
+        found["step"].append(time.perf_counter() - begun)
+        if step % 10 == 0:
+            begun = time.perf_counter()
+            followed.forecast()
+            found["forecast"].append(time.perf_counter() - begun)
+    stop = begin + STREAMED
+    (whole,) = model.predict({"time": times[:stop], "target": values[:stop]})
+    apart = np.abs(np.array(followed.forecast()[0]["output"]) - whole["output"]).max()
+    median = {name: 1e6 * statistics.median(seconds) for name, seconds in found.items()}
+    return {"microseconds": median, "steps": STREAMED, "largest_difference": float(apart)}
 
 
 class PlainLayer(TorchLayer):

@@ -90,9 +90,10 @@ def test_quantiles_of_counts(largest: float) -> None:
 
 def test_gaussian_beside_scipy() -> None:
     kind, futures = Gaussian(LEVELS), numbers(4, 3, seed=2)
-    mean, spread = said = kind.read(numbers(4, 3), numbers(4, 3, 1), units())
+    given = numbers(4, 3), numbers(4, 3, 1)
+    mean, spread = said = kind.read(*given, units())
     exact = stats.norm(mean.numpy(), spread.numpy())
-    loss = kind.losses(said, targets_of(futures), units()).sum()
+    loss = kind.losses(*given, targets_of(futures), units()).sum()
     assert float(loss) == close_to(-exact.logpdf(futures).sum(), torch.float64, VALUES)
     found = kind.forecast(said, units()).quantiles
     assert_close(found, quantiles_of(exact), VALUES)
@@ -100,23 +101,24 @@ def test_gaussian_beside_scipy() -> None:
 
 def test_student_t_beside_scipy() -> None:
     kind, futures = StudentT(LEVELS), numbers(4, 3, seed=2)
-    mean, spread, freedom = said = kind.read(numbers(4, 3), numbers(4, 3, 2), units())
+    given = numbers(4, 3), numbers(4, 3, 2)
+    mean, spread, freedom = said = kind.read(*given, units())
     exact = stats.t(freedom.numpy(), mean.numpy(), spread.numpy())
-    loss = kind.losses(said, targets_of(futures), units()).sum()
+    loss = kind.losses(*given, targets_of(futures), units()).sum()
     assert float(loss) == close_to(-exact.logpdf(futures).sum(), torch.float64, VALUES)
     found = kind.forecast(said, units()).quantiles
     assert_close(found, quantiles_of(exact), OPERATIONS)
 
 
 def test_negative_binomial_beside_scipy() -> None:
-    kind, given = NegativeBinomial(LEVELS), units()
-    mean, dispersion = said = kind.read(numbers(4, 3), numbers(4, 3, 1), given)
+    kind, given, read = NegativeBinomial(LEVELS), units(), (numbers(4, 3), numbers(4, 3, 1))
+    mean, dispersion = said = kind.read(*read, given)
     counts = np.random.default_rng(3).integers(0, 30, (4, 3))
     shape = (1 / dispersion).numpy()
     exact = stats.nbinom(shape, shape / (shape + mean.numpy()))
     assert_close(torch.from_numpy(exact.var()), mean + dispersion * mean.square(), OPERATIONS)
     futures = (torch.from_numpy(counts) - given.value) / given.scale
-    loss = kind.losses(said, targets_of(futures), given).sum()
+    loss = kind.losses(*read, targets_of(futures), given).sum()
     assert float(loss) == close_to(-exact.logpmf(counts).sum(), torch.float64, OPERATIONS)
     found = kind.forecast(said, given)
     assert_close(found.quantiles * 2.5 + 7.0, quantiles_of(exact), VALUES)
@@ -147,8 +149,8 @@ def test_what_is_missing_is_not_learned_from() -> None:
     futures = numbers(2, 3)
     kind = StudentT(LEVELS)
     mean = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
-    said = kind.read(mean, numbers(2, 3, 2), units())
-    kind.losses(said, Targets(futures, torch.tensor([[1.0, 0, 1], [0, 1, 1]])), units()).sum().backward()
+    some = Targets(futures, torch.tensor([[1.0, 0, 1], [0, 1, 1]]))
+    kind.losses(mean, numbers(2, 3, 2), some, units()).sum().backward()
     assert ((mean.grad == 0).numpy() == [[False, True, False], [True, False, False]]).all()
 
 
@@ -187,3 +189,31 @@ def test_counts_alone_are_counted() -> None:
         Forecaster(**SMALL, distribution="negative_binomial").fit({"target": [1, -1, 3, 2] * 30})
     with pytest.raises(InputError, match="leave out transform=log"):
         Forecaster(distribution="negative_binomial", transform="log")
+
+
+def test_a_spread_follows_how_far_a_series_moved_of_late() -> None:
+    """Wild and calm times that last for twenty steps and that the scale, of a long window, does not follow."""
+    rng = np.random.default_rng(0)
+
+    def walk() -> list[float]:
+        wild = np.repeat(rng.random(100) < 0.5, 20)
+        return np.cumsum(rng.normal(size=2000) * np.where(wild, 3.0, 0.3)).tolist()
+
+    options = SMALL | {
+        "horizon": 1,
+        "season": 1,
+        "window": 200,
+        "max_steps": 60,
+        "learning_rate": 0.02,
+        "validate_every": 30,
+    }
+    data, later = {"target": walk()}, {"target": walk()}
+    plain, path = (
+        Forecaster(**options | {"hidden_size": 1}, distribution="student_t", spread_path=spread).fit(data)
+        for spread in (False, True)
+    )
+    found = [one.evaluate(later, intervals=False)["model"]["scaled_crps"] for one in (plain, path)]
+    assert found[1] < 0.97 * found[0]
+    assert path.network_.spread is not None
+    with pytest.raises(InputError, match="which have a spread"):
+        Forecaster(spread_path=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gatework.backends.admission import is_plain, mode_refusal
 
-__all__ = ["dropout", "sequence_dropout"]
+__all__ = ["dropout", "kept_units", "sequence_dropout"]
 
 _BITS = 16  # of a unit's random number: a draw of torch's generator has 64
 
@@ -32,9 +32,20 @@ def dropout(value: Tensor, rate: float, training: bool) -> Tensor:
     dropped = round(rate * 2**_BITS)
     if dropped == 2**_BITS or not is_plain(value) or mode_refusal() is not None:
         return F.dropout(value, rate, training)
-    draws = torch.empty(-(-value.numel() * _BITS // 64), dtype=torch.int64).random_(-(2**63), None)
-    kept = draws.view(torch.int16)[: value.numel()].view(value.shape) >= dropped - 2 ** (_BITS - 1)
-    return value * kept.to(value.dtype).mul_(1 / (1 - dropped / 2**_BITS))
+    kept, scale = kept_units(value.shape, rate)
+    return value * kept.to(value.dtype).mul_(scale)
+
+
+def kept_units(shape: torch.Size, rate: float) -> tuple[Tensor, float]:
+    """Which of as many units on a CPU are kept, as booleans, and by what they are then multiplied; see `dropout`.
+
+    Args:
+        rate: less than 1.
+    """
+    dropped, count = round(rate * 2**_BITS), shape.numel()
+    draws = torch.empty(-(-count * _BITS // 64), dtype=torch.int64).random_(-(2**63), None)
+    kept = draws.view(torch.int16)[:count].view(shape) >= dropped - 2 ** (_BITS - 1)
+    return kept, 1 / (1 - dropped / 2**_BITS)
 
 
 def sequence_dropout(sequence: Tensor, rate: float, training: bool) -> Tensor:

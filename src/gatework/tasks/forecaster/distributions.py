@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gatework.backends.admission import is_plain, mode_refusal
 from gatework.tasks.forecaster.count_quantiles import count_quantiles
+from gatework.tasks.forecaster.fused import quantile_losses
 from gatework.tasks.forecaster.student_quantiles import LEAST_FREEDOM, student_quantiles
 
 __all__ = ["DISTRIBUTIONS", "Distribution", "DistributionName", "NetworkForecast", "Targets", "Units"]
@@ -86,8 +88,9 @@ class Distribution(ABC):
         """
 
     @abstractmethod
-    def losses(self, said: Said, targets: Targets, units: Units) -> Tensor:
-        """(P,) what is minimised, its parts in the order of `parts`, summed over the futures that are there."""
+    def losses(self, mean: Tensor, others: Tensor, targets: Targets, units: Units) -> Tensor:
+        """(P,) of what `read` is given: what is minimised, its parts in the order of `parts`, summed over the futures
+        that are there."""
 
     @abstractmethod
     def forecast(self, said: Said, units: Units) -> NetworkForecast:
@@ -126,8 +129,12 @@ class Quantiles(Distribution):
         gaps = F.softplus(others) @ self._sums.to(others)
         return NetworkForecast(mean, gaps + (mean + others[..., self.middle])[..., None])
 
-    def losses(self, said: Said, targets: Targets, units: Units) -> Tensor:
-        mean, quantiles = said
+    def losses(self, mean: Tensor, others: Tensor, targets: Targets, units: Units) -> Tensor:
+        if is_plain(mean) and mode_refusal() is None:
+            levels = torch.tensor(self.levels, dtype=mean.dtype)
+            sums = self._sums.to(mean.dtype)
+            return quantile_losses(mean, others, *targets, levels, sums, self.middle)
+        _, quantiles = self.read(mean, others, units)
         squares = ((mean - targets.futures) * targets.weights).square()
         errors = targets.futures[..., None] - quantiles
         slopes = torch.tensor(self.levels, device=errors.device) - (errors < 0).to(errors.dtype)
@@ -153,8 +160,8 @@ class _Likelihood(Distribution):
     def _logarithms(self, said: Said, targets: Targets, units: Units) -> Tensor:
         """(n, H) the negative logarithms of the probability or of its density."""
 
-    def losses(self, said: Said, targets: Targets, units: Units) -> Tensor:
-        each = self._logarithms(said, targets, units)
+    def losses(self, mean: Tensor, others: Tensor, targets: Targets, units: Units) -> Tensor:
+        each = self._logarithms(self.read(mean, others, units), targets, units)
         return torch.where(targets.weights > 0, each, 0.0).sum()[None]
 
 

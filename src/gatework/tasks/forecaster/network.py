@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gatework.backends.admission import is_plain, mode_refusal
 from gatework.graph import Cell
 from gatework.layers import Linear, Recurrent
 from gatework.layers.dropout import dropout as unit_dropout
@@ -28,12 +29,16 @@ from gatework.tasks.forecaster.distributions import (
     Targets,
     Units,
 )
+from gatework.tasks.forecaster.fused import hidden_units
 
 __all__ = ["DecoderName", "ForecastBatch", "ForecastEnsemble", "ForecastNetwork"]
 
 DecoderName: TypeAlias = Literal["direct", "encoder_decoder", "autoregressive"]
 
 _BLOCK = 2**20  # numbers of the widest operation on the origins that are trained on together
+_SPANS = (5, 22, 66)
+_LEAST_SQUARE = 1e-4  # of steps over their scale
+_FAR = 5.0  # scales; a step that was farther is read as if it had been so far
 POSITION = 16  # width of what the network learns of a segment's place in the horizon
 
 
@@ -68,11 +73,13 @@ class ForecastNetwork(nn.Module):
         hidden_size, num_layers: of the layers.
         dropout: rate on the layers' outputs and on what the horizon is made of.
         linear_path: whether a linear map of the window is added.
+        spread_path: whether a linear map of how far the window moved is added to the logarithm of a spread.
         maps: M, linear maps: one, or one for each group.
 
     Attributes:
         linear: (M, H, L), or None.
         base: (M, H, B) what all but the first of a step's numbers are before anything is learned of a series.
+        spread: (H, V) the map of `_moves`, or None.
         shifts: (H, Q) what is added to the quantiles in eval mode, or None.
     """
 
@@ -86,6 +93,7 @@ class ForecastNetwork(nn.Module):
         num_layers: int,
         dropout: float,
         linear_path: bool,
+        spread_path: bool = False,
         maps: int = 1,
         distribution: DistributionName = "quantiles",
         decoder: DecoderName = "direct",
@@ -109,6 +117,8 @@ class ForecastNetwork(nn.Module):
         nn.init.zeros_(self.output.weight)
         self.levels = tuple(levels)
         self.base = nn.Parameter(torch.zeros(maps, layout.horizon, self.distribution.outputs - 1))
+        moves = torch.zeros(layout.horizon, len(_spans(layout.window)) + 2)
+        self.spread = nn.Parameter(moves) if spread_path else None
         self.shifts: Tensor | None = None
         self.linear = nn.Parameter(torch.zeros(maps, layout.horizon, layout.window)) if linear_path else None
 
@@ -154,7 +164,7 @@ class ForecastNetwork(nn.Module):
             windows, groups, ahead = batch.windows[rows], batch.groups[rows], batch.ahead[rows]
             units = units_of(batch.units[rows], windows)
             wanted = Targets(batch.futures[rows], batch.weights[rows])
-            return self.distribution.losses(self._say(states, windows, groups, ahead, units), wanted, units)
+            return self.distribution.losses(*self._numbers(states, windows, groups, ahead), wanted, units)
 
         widest = max(self.place.shape[0] * self.from_state.out_features, self.base[0].numel())
         block = max(_BLOCK // widest, 1) if chosen.device.type == "cpu" else len(chosen)
@@ -212,27 +222,41 @@ class ForecastNetwork(nn.Module):
     def _say(
         self, states: Tensor, windows: Tensor, groups: Tensor, ahead: Tensor, units: Units
     ) -> tuple[Tensor, ...]:
+        return self.distribution.read(*self._numbers(states, windows, groups, ahead), units)
+
+    def _numbers(
+        self, states: Tensor, windows: Tensor, groups: Tensor, ahead: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the distribution reads: (n, H) and (n, H, B)."""
         states = self.from_state(unit_dropout(states, self.dropout, self.training))
-        hidden = unit_dropout(self._hidden(states, ahead), self.dropout, self.training)
-        found = self.output(hidden).unflatten(-1, (self._steps, -1)).flatten(1, 2)[:, : self.layout.horizon]
+        found = self.output(self._hidden(states, ahead))
+        found = found.unflatten(-1, (self._steps, -1)).flatten(1, 2)[:, : self.layout.horizon]
         own = groups if len(self.base) > 1 else torch.zeros_like(groups)
         mean, others = found[..., 0], found[..., 1:] + (self.base[own] if len(self.base) > 1 else self.base)
         if self.linear is not None:
             mean = mean + self._line(windows, own)
-        return self.distribution.read(mean, others, units)
+        if self.spread is not None:
+            logarithm = others[..., :1] + F.linear(_moves(windows), self.spread)[..., None]
+            others = torch.cat([logarithm, others[..., 1:]], -1)
+        return mean, others
 
     def _hidden(self, states: Tensor, ahead: Tensor) -> Tensor:
-        """(n, J, hidden size) of states (n, hidden size) and what is known of the horizon's segments (n, J, F)."""
-        weight = self.from_ahead.weight
-        known = F.linear(self.place, weight[:, :POSITION])
-        if self.layout.ahead:
-            known = F.linear(ahead, weight[:, POSITION:]) + known
+        """(n, J, hidden size) of states (n, hidden size) and what is known of the horizon's segments (n, J, F), after
+        dropout."""
+        weight, rate = self.from_ahead.weight, self.dropout if self.training else 0.0
+        place = F.linear(self.place, weight[:, :POSITION])
+        if self.decoder is None and is_plain(states) and mode_refusal() is None:
+            return hidden_units(states, place, ahead, weight[:, POSITION:], rate)
+        known = F.linear(ahead, weight[:, POSITION:]) + place
         if self.decoder is None:
-            return torch.tanh(states[:, None] + known)
+            return unit_dropout(torch.tanh(states[:, None] + known), rate, self.training)
         start = self.decoder.initial_state(len(states))
-        first, read = torch.tanh(states)[None], known.expand(len(states), -1, -1).transpose(0, 1)
-        output, _ = self.decoder(read, first if isinstance(start, Tensor) else (first, *start[1:]))
-        return (output["output"] if isinstance(output, dict) else output).transpose(0, 1)
+        first = torch.tanh(states)[None]
+        output, _ = self.decoder(
+            known.transpose(0, 1), first if isinstance(start, Tensor) else (first, *start[1:])
+        )
+        hidden = (output["output"] if isinstance(output, dict) else output).transpose(0, 1)
+        return unit_dropout(hidden, rate, self.training)
 
     def _line(self, windows: Tensor, own: Tensor) -> Tensor:
         """(n, H) what the linear map of each of n windows, of number `own` (n,), says."""
@@ -310,6 +334,23 @@ class ForecastEnsemble(nn.Module):
         ]
         means, quantiles = zip(*each, strict=True)
         return NetworkForecast(torch.stack(means).mean(0), torch.stack(quantiles).mean(0))
+
+
+def _spans(window: int) -> list[int]:
+    """The last steps over which it is told how far the window moved: a week, a month and a quarter of trading days, and
+    all."""
+    return [*(span for span in _SPANS if span < window - 1), window - 1]
+
+
+def _moves(windows: Tensor) -> Tensor:
+    """(n, V) of windows (n, L) the logarithms of the root mean squares of their steps over some last ones (Corsi 2009,
+    "A simple approximate long-memory model of realized volatility"); and the last step, and the mean of the last five,
+    since falls are followed by more than rises."""
+    steps = windows.diff(dim=-1)
+    squares = [steps[:, -span:].square().mean(-1) for span in _spans(windows.shape[-1])]
+    logarithms = 0.5 * (torch.stack(squares, -1) + _LEAST_SQUARE).log()
+    recent = torch.stack([steps[:, -1], steps[:, -5:].mean(-1)], -1)
+    return torch.cat([logarithms, recent.clamp(-_FAR, _FAR)], -1)
 
 
 def _plain(cell: Cell) -> Cell | str:

@@ -84,6 +84,11 @@ class ForecasterOptions(TaskOptions):
         True,
         description="a linear map of the window is a part of the network, which begins as a ridge regression",
     )
+    spread_path: Inherited[bool] = Field(
+        False,
+        description="of gaussian and student_t: a linear map of how far the series moved of late, over several spans, "
+        "is a part of the spread's logarithm",
+    )
     maps: Inherited[int] = Field(
         0,
         ge=0,
@@ -150,6 +155,8 @@ class ForecasterOptions(TaskOptions):
     def _check_distribution(self) -> Self:
         if self.distribution == "negative_binomial" and self.transform == "log":
             raise ValueError("distribution=negative_binomial is of counts: leave out transform=log")
+        if self.spread_path and self.distribution not in ("gaussian", "student_t"):
+            raise ValueError("spread_path is of distribution=gaussian and student_t, which have a spread")
         if self.decoder == "autoregressive" and self.distribution == "quantiles" and len(self.levels) < 2:
             raise ValueError("decoder=autoregressive draws between quantiles: give two levels or more")
         return self
