@@ -31,25 +31,21 @@ PARTS = {
 }
 WINDOW = 251  # prices, of 250 returns
 SMALL = {"low": -0.005, "high": 0.0055}  # moves between them are left out, as StockNet does
-BASE = {"scaling": "exponential", "linear_path": False, "hidden_size": 32, "learning_rate": 0.001}
-CHOICES: tuple[dict[str, Any], ...] = (
-    {},
-    {"dropout": 0.0},
-    {"linear_path": True, "linear_rate": 0.0},
-    {"scaling": "rolling"},
-    {"scaling": "rolling", "linear_path": True, "linear_rate": 0.0},
-    {"scaling": "rolling", "hidden_size": 64, "learning_rate": 0.002},
+# Of each the training data ends at the first day; the two months after it pick the checkpoint and calibrate; on the two
+# after those the choices are compared, all before the test data.
+FOLDS = (
+    ("2014-06-02", "2014-08-01", "2014-10-01"),
+    ("2014-12-01", "2015-02-02", "2015-04-01"),
+    ("2015-06-01", "2015-08-03", "2015-10-01"),
 )
-FOLDS = (("2015-06-01", "2015-08-03", "2015-10-01"),)
-CALIBRATED: tuple[dict[str, Any], ...] = (
-    {},
-    {
-        "scaling": "rolling",
-        "hidden_size": 64,
-        "learning_rate": 0.002,
-        "linear_path": True,
-        "linear_rate": 0.0,
-    },
+_SPREAD = {"distribution": "student_t", "spread_path": True}
+CHOICES: tuple[dict[str, Any], ...] = (
+    {"distribution": "quantiles", "spread_path": False},
+    {"distribution": "student_t", "spread_path": False},
+    {**_SPREAD, "epochs": 5, "dropout": 0.3},
+    {**_SPREAD},
+    {**_SPREAD, "scaling": "rolling"},
+    {**_SPREAD, "linear_path": True, "linear_rate": 0.0},
 )
 
 
@@ -80,47 +76,48 @@ def options() -> dict[str, Any]:
 
 
 def choices(runs: Path) -> None:
-    """Trainings with other options, their validation figures alone."""
+    """Trainings with other options than the committed ones, on months before the test data."""
     files = price_files(runs)
     rows = []
     for index, change in enumerate(CHOICES):
-        model = gw.Forecaster(**options() | BASE | change, rivals=False).fit(
-            files, columns=COLUMNS, out=runs / f"{index}"
-        )
-        figures = {name: model.metrics_["model"][name] for name in ("scaled_crps", "mse", "coverage_80")}
-        rows.append({"change": change, "validation": figures, "seconds": round(model.result_.seconds, 1)})
-        print(rows[-1], flush=True)
-    later = [
-        calibration(runs / f"later-{index}-{fold}", files, change, FOLDS[fold])
-        for index, change in enumerate(CALIBRATED)
-        for fold in range(len(FOLDS))
-    ]
-    result = {"base": options() | BASE, "choices": rows, "calibration": later, "machine": machine()}
+        for place, fold in enumerate(FOLDS):
+            rows.append(fold_figures(runs / f"{index}-{place}", files, change, fold))
+            print(rows[-1], flush=True)
+    result = {"base": options(), "choices": rows, "machine": machine()}
     write_result("forecasting_stocknet_choices", result)
 
 
-def calibration(
+def fold_figures(
     run: Path, files: Sequence[Path], change: dict[str, Any], fold: tuple[str, str, str]
 ) -> dict[str, Any]:
-    """How a model fares, calibrated and not, on the two months after those that chose its checkpoint and calibrated it:
-    how good calibrated intervals are cannot be seen on data that calibrated them.
+    """How a model fares, calibrated and not, beside the rivals, on the months after those that picked its checkpoint and
+    calibrated it: how good calibrated intervals are cannot be seen on data that calibrated them.
 
     Args:
-        fold: where these months begin, and the two after them, and where those end: before the test data.
+        fold: where the months that validate begin, and the later ones, and where those end.
     """
-    split = {"valid_from": fold[0], "test_from": fold[1]}
-    model = gw.Forecaster(**options() | BASE | change | split, rivals=False).fit(
-        files, columns=COLUMNS, out=run
-    )
+    split = {"valid_from": fold[0], "test_from": fold[1], "conformal": True}
+    model = gw.Forecaster(**options() | change | split, rivals=False).fit(files, columns=COLUMNS, out=run)
     figures = {}
     for name in ("calibrated", "as trained"):
         if name == "as trained":
             model.network_.shifts = None
-        days = days_of(model, files, {"later": fold[1:]})["later"]
-        own = forecast_sums(_given(days.forecast), days.returns, LEVELS).figures()
-        figures[name] = {figure: own[figure] for figure in ("scaled_crps", "mse", "coverage_80")}
-    print(change, fold, figures, flush=True)
+        days = days_of(model, files, {"training": ("", fold[0]), "later": fold[1:]})
+        figures[name] = _short(forecast_sums(_given(days["later"].forecast), days["later"].returns, LEVELS))
+    for name, rival in fitted_rivals(days["training"]).items():
+        figures[name] = _short(sums(rival.forecast(days["later"].history), days["later"]))
     return {"change": change, "fold": list(fold), "later": figures}
+
+
+def _short(found: ForecastSums) -> dict[str, float]:
+    return {name: found.figures()[name] for name in ("scaled_crps", "mse", "coverage_80")}
+
+
+def fitted_rivals(train: Days) -> dict[str, RollingQuantile | EwmaVolatility]:
+    rivals = {"rolling_quantile": RollingQuantile(WINDOW - 1), "ewma_volatility": EwmaVolatility()}
+    for rival in rivals.values():
+        rival.fit(train.history, train.history[:, -1:] + train.returns, LEVELS)
+    return rivals
 
 
 def stocknet(runs: Path) -> None:
@@ -130,10 +127,7 @@ def stocknet(runs: Path) -> None:
     model = gw.Forecaster(**options()).fit(files, columns=COLUMNS, out=runs / "stocknet")
     seconds = time.monotonic() - begun
     found = days_of(model, files, PARTS)
-    rivals = {"rolling_quantile": RollingQuantile(WINDOW - 1), "ewma_volatility": EwmaVolatility()}
-    train = found["training"]
-    for rival in rivals.values():
-        rival.fit(train.history, train.history[:, -1:] + train.returns, LEVELS)
+    rivals = fitted_rivals(found["training"])
     result: dict[str, Any] = {}
     for part in ("validation", "test"):
         days = found[part]
