@@ -90,8 +90,8 @@ def choices(runs: Path) -> None:
 def fold_figures(
     run: Path, files: Sequence[Path], change: dict[str, Any], fold: tuple[str, str, str]
 ) -> dict[str, Any]:
-    """How a model fares, calibrated and not, beside the rivals, on the months after those that picked its checkpoint and
-    calibrated it: how good calibrated intervals are cannot be seen on data that calibrated them.
+    """How a model fares, calibrated and not, beside the rivals, on the months after those that picked its checkpoint
+    and calibrated it: how good calibrated intervals are cannot be seen on data that calibrated them.
 
     Args:
         fold: where the months that validate begin, and the later ones, and where those end.
