@@ -25,15 +25,31 @@ _LARGEST = 1e100  # of a shift: times the scale of any series it is still a numb
 
 
 class Conformal(JsonArtifact):
-    """shifts: (H, Q) what is added to each step's quantiles, in scales; empty: nothing."""
+    """What the validation data says of a trained network's quantiles.
+
+    Attributes:
+        shifts: (H, Q) what is added to each step's quantiles, in scales; empty: nothing.
+        correlations: of the steps of a path, with each of those up to it; empty: unknown.
+    """
 
     shifts: tuple[tuple[Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)], ...], ...] = ()
+    correlations: tuple[tuple[Annotated[float, Field(ge=-1, le=1)], ...], ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(set(map(len, self.shifts))) > 1:
             raise ValueError("shifts: the steps have unequal numbers of quantiles")
+        if any(len(row) != step + 1 for step, row in enumerate(self.correlations)):
+            raise ValueError("correlations: they are not of each step with those up to it")
         return self
+
+    def matrix(self) -> Floats | None:
+        """(H, H) the correlations."""
+        if not self.correlations:
+            return None
+        steps = len(self.correlations)
+        found = np.array([[*row, *[0.0] * (steps - len(row))] for row in self.correlations])
+        return found + np.tril(found, -1).T
 
 
 def conformal_shifts(quantiles: Floats, targets: Floats, levels: Sequence[float]) -> Floats:

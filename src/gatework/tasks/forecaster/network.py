@@ -81,6 +81,7 @@ class ForecastNetwork(nn.Module):
         base: (M, H, B) what all but the first of a step's numbers are before anything is learned of a series.
         spread: (H, V) the map of `_moves`, or None.
         shifts: (H, Q) what is added to the quantiles in eval mode, or None.
+        correlations: (H, H) of the steps of a path, or None.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class ForecastNetwork(nn.Module):
         moves = torch.zeros(layout.horizon, len(_spans(layout.window)) + 2)
         self.spread = nn.Parameter(moves) if spread_path else None
         self.shifts: Tensor | None = None
+        self.correlations: Tensor | None = None
         self.linear = nn.Parameter(torch.zeros(maps, layout.horizon, layout.window)) if linear_path else None
 
     @property
@@ -297,6 +299,13 @@ class ForecastEnsemble(nn.Module):
     def layers(self) -> tuple[Recurrent, ...]:
         """The recurrent layers of each network."""
         return tuple(network.recurrent for network in self.members)
+
+    @property
+    def correlations(self) -> Tensor | None:
+        """(H, H) the mean of the networks' own, or None where one has none."""
+        each = [network.correlations for network in self.members]
+        known = [own for own in each if own is not None]
+        return torch.stack(known).mean(0) if len(known) == len(each) else None
 
     @property
     def cell_inputs(self) -> tuple[CellInputs, ...]:

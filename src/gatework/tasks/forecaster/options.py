@@ -170,10 +170,13 @@ class ForecasterOptions(TaskOptions):
 
 
 class DrawingSettings(PredictionSettings):
-    """How an autoregressive forecaster draws its paths. Other decoders draw none."""
+    """How paths are drawn."""
 
     paths: int = Field(
-        200, ge=2, le=MOST_PATHS, description="paths that an autoregressive forecaster draws of each series"
+        200,
+        ge=2,
+        le=MOST_PATHS,
+        description="paths of each series, of which an autoregressive forecaster makes its quantiles",
     )
     seed: int = Field(0, ge=0, description="of these draws")
 
@@ -187,7 +190,10 @@ class ForecastSettings(DrawingSettings):
         le=MOST_STEPS,
         description="steps (none: those that were trained); more than these by an autoregressive forecaster alone",
     )
-    return_paths: bool = Field(False, description="an autoregressive forecaster gives its paths as well")
+    return_paths: bool = Field(
+        False,
+        description="also give paths: possible futures, whose steps belong together as in the validation data",
+    )
 
 
 class EvaluationSettings(DrawingSettings):

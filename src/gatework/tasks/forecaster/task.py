@@ -22,9 +22,10 @@ from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.base import Task
 from gatework.tasks.batches import answer_in_batches
 from gatework.tasks.forecaster.backtest import forecasts_at_ends
-from gatework.tasks.forecaster.calibration import Conformal, conformal_shifts
+from gatework.tasks.forecaster.calibration import Conformal
 from gatework.tasks.forecaster.channels import Channels, Layout, lead_of
 from gatework.tasks.forecaster.chunks import ChunkProblem, origins_of
+from gatework.tasks.forecaster.copula import MOST_CORRELATED, calibrated, copula_paths
 from gatework.tasks.forecaster.encoding import SeriesEncoding
 from gatework.tasks.forecaster.evaluation import Origins, backtest, every_origin, in_scales
 from gatework.tasks.forecaster.line_up import (
@@ -279,7 +280,7 @@ class Forecaster(Task):
 
     def _settle(self, keep: Artifacts) -> None:
         network = cast("ForecastNetwork", self.network_)
-        network.shifts = None
+        network.shifts = network.correlations = None
         conformal = keep.renew(CONFORMAL, Conformal, self._shifts)
         if conformal.shifts:
             shifts = np.array(conformal.shifts)
@@ -287,15 +288,20 @@ class Forecaster(Task):
                 what = f"shifts {shifts.shape[0]} steps, and {self.options_.horizon} are forecast"
                 raise RunError(f"{keep.where}/{CONFORMAL}", what, "Restore the file from a copy.")
             network.shifts = torch.from_numpy(shifts).float()
+        matrix = conformal.matrix()
+        if matrix is not None and len(matrix) != self.options_.horizon:
+            what = f"has correlations of {len(matrix)} steps, and {self.options_.horizon} are forecast"
+            raise RunError(f"{keep.where}/{CONFORMAL}", what, "Restore the file from a copy.")
+        network.correlations = None if matrix is None else torch.from_numpy(matrix)
 
     def _shifts(self) -> Conformal:
-        if not self.options_.conformal:
+        options, drawn = self.options_, self._sampling(EvaluationSettings.model_validate({}))
+        correlated = drawn is None and options.horizon <= MOST_CORRELATED and len(options.levels) > 1
+        if not (options.conformal or correlated):
             return Conformal()
-        drawn = self._sampling(EvaluationSettings.model_validate({}))
         origins = self._valid_origins.thinned(FITTED if drawn is None else DRAWN)
-        levels = self.options_.levels
-        shifts = conformal_shifts(*in_scales(self.network_, self._valid, origins, levels, drawn), levels)
-        return Conformal(shifts=tuple(map(tuple, shifts.tolist())))
+        found = in_scales(self.network_, self._valid, origins, options.levels, drawn)
+        return calibrated(*found, options.levels, shifted=options.conformal, correlated=correlated)
 
     def _clear(self) -> None:
         for name in ("_train", "_valid", "_valid_origins", "_ridge"):
@@ -481,13 +487,16 @@ class Forecaster(Task):
     ) -> list[dict[str, Any]]:
         channels, sampling = self._channels(series, horizon), self._sampling(settings, horizon)
         times, paths = [self.encoding_.times_after(one, horizon) for one in series], None
-        if sampling is None:
-            found = forecasts_at_ends(self.network_, channels, np.arange(len(channels)))
+        levels, network = self.options_.levels, self.network_
+        if sampling is not None:
+            found, paths = forecasts_drawn_at_ends(network, channels, sampling, levels)
         else:
-            found, paths = forecasts_drawn_at_ends(self.network_, channels, sampling, self.options_.levels)
-        return forecast_records(
-            found, channels.series, times, horizon, self.options_, paths if settings.return_paths else None
-        )
+            found = forecasts_at_ends(network, channels, np.arange(len(channels)))
+            if settings.return_paths:
+                drawn = Sampling(settings.paths, horizon, settings.seed)
+                paths = copula_paths(network, found.quantiles, levels, channels.channel, drawn)
+        told = paths if settings.return_paths else None
+        return forecast_records(found, channels.series, times, horizon, self.options_, told)
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float]:
