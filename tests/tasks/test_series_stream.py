@@ -177,6 +177,8 @@ def test_bad_steps(full: Forecaster, plain: Forecaster, tmp_path: Path) -> None:
         stream.step(row | {"time": columns["time"][19]})
     with pytest.raises(InputError, match="no whole number of steps"):
         stream.step(row | {"time": "2024-02-01T00:30"})
+    with pytest.raises(InputError, match="Begin a stream anew"):
+        stream.step(row | {"time": "2034-02-01T00:00"})
     with pytest.raises(InputError, match="is infinite"):
         stream.step(row | {"a": float("inf")})
     with pytest.raises(InputError, match="which is no number"):

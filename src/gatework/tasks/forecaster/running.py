@@ -103,7 +103,6 @@ class RunningChannels(Channels):
 
     def branched(self, copies: int, room: int) -> RunningChannels:
         """So many copies of each channel, side by side, which have room for some steps."""
-
         series, channel, static, levels = (
             np.repeat(array, copies, axis=0)
             for array in (self.series, self.channel, self.static, self.levels)

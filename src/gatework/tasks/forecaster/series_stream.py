@@ -24,6 +24,7 @@ from gatework.tasks.stream_files import read_stream, weights_digest, write_strea
 
 __all__ = ["SeriesStream", "StreamState", "read_state"]
 
+_MOST_LEFT_OUT = 10_000  # steps between two that are given
 _NO_TIME = np.iinfo(np.int64).min
 
 
@@ -116,10 +117,14 @@ class SeriesStream:
         if len(passed) > 1:
             what = f"is {min(passed)} steps after the last one of one series, and {max(passed)} of another"
             raise InputError("step", what, "Follow series of different times by a stream each.")
+        (count,) = passed
+        if count > _MOST_LEFT_OUT:
+            what = f"is {count:,} steps after the last one"
+            raise InputError("step", what, "Begin a stream anew, with the series up to there.")
         as_read = self._options.read_as
         values = np.concatenate([self._encoding.targets_of(step.values, "step", **as_read) for step in steps])
         covariates = np.stack([step.covariates for step in steps])
-        for _ in range(passed.pop() - 1):
+        for _ in range(count - 1):
             self._append(np.full_like(values, np.nan), np.full_like(covariates, np.nan), None)
         self._append(values, covariates, [step.time for step in steps])
 
