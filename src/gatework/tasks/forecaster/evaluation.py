@@ -16,7 +16,7 @@ from gatework.tasks.forecaster.channels import Channels, Floats, Integers
 from gatework.tasks.forecaster.sampling import Sampling, forecasts_drawn_along
 from gatework.tasks.forecaster.spans import first_forecast_step
 
-__all__ = ["Backtest", "Origins", "backtest", "every_origin", "in_scales", "training_loss"]
+__all__ = ["Backtest", "Origins", "backtest", "every_origin", "finite", "in_scales", "training_loss"]
 
 
 class Origins(NamedTuple):
@@ -223,3 +223,8 @@ def _unscaled(forecast: Forecast, scale: Floats) -> Forecast:
 
 def _joined(sums: Sequence[ForecastSums]) -> ForecastSums:
     return ForecastSums(np.concatenate([one.rows for one in sums]), sums[0].percents)
+
+
+def finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """Figures without those that there are not, such as the scaled error of constant series."""
+    return {name: value for name, value in figures.items() if np.isfinite(value)}

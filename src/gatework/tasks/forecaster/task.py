@@ -27,7 +27,7 @@ from gatework.tasks.forecaster.channels import Channels, Layout, lead_of
 from gatework.tasks.forecaster.chunks import ChunkProblem, origins_of
 from gatework.tasks.forecaster.copula import MOST_CORRELATED, calibrated, copula_paths
 from gatework.tasks.forecaster.encoding import SeriesEncoding
-from gatework.tasks.forecaster.evaluation import Origins, backtest, every_origin, in_scales
+from gatework.tasks.forecaster.evaluation import Origins, backtest, every_origin, finite, in_scales
 from gatework.tasks.forecaster.line_up import (
     FITTED,
     LineUp,
@@ -344,7 +344,7 @@ class Forecaster(Task):
         figures = {**found.model.figures(), "loss": found.loss}
         baselines = {name: sums.figures() for name, sums in found.baselines.items()}
         result = {
-            **self._compared(_finite(figures), {name: _finite(own) for name, own in baselines.items()}),
+            **self._compared(finite(figures), {name: finite(own) for name, own in baselines.items()}),
             "examples": origins.total,
             "unit": self.noun,
         }
@@ -497,8 +497,3 @@ class Forecaster(Task):
                 paths = copula_paths(network, found.quantiles, levels, channels.channel, drawn)
         told = paths if settings.return_paths else None
         return forecast_records(found, channels.series, times, horizon, self.options_, told)
-
-
-def _finite(figures: Mapping[str, float]) -> dict[str, float]:
-    """Figures without those that there are not, such as the scaled error of constant series."""
-    return {name: value for name, value in figures.items() if np.isfinite(value)}
