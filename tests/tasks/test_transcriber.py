@@ -22,7 +22,9 @@ from gatework.tasks.transcriber.decoding import PauseFinder
 from gatework.tasks.transcriber.network import Front, Normalization, inside_of
 from gatework.tasks.transcriber.sound_stream import SoundStream
 from gatework.tasks.transcriber.speakers import speaker_statistics
+from gatework.tasks.transcriber.timing import reaching
 from gatework.tasks.transcriber.transcripts import (
+    TimedWord,
     labels_of_text,
     prepared,
     text_of_labels,
@@ -203,11 +205,37 @@ def test_words_are_labels_where_they_are_few() -> None:
     options = {**OPTIONS, "tokenizer": "word", "max_steps": 30, "select_by": "loss"}
     model = Transcriber(**options).fit(SPEECH, valid=SPEECH[:6])
     known = {"ba", "do", "fi"}
+    tokens = {model.tokenizer_.token(id) for id in range(model.tokenizer_.vocabulary_size)}
+    assert tokens == known | {"<unk>", "<eos>"}
     for record in model.predict([row["audio"] for row in SPEECH[:6]]):
         assert set(record["output"].split()) <= known
         assert [word["word"] for word in record["times"]] == record["output"].split()
     unheard = {**SPEECH[0], "text": "ba xyz"}
     assert np.isfinite(model.evaluate([unheard, *SPEECH[:2]])["model"]["loss"])
+
+
+def test_words_reach_to_the_quiet_around_them() -> None:
+    loud = np.full(200, -8.0, np.float32)
+    for begin, end in ((20, 60), (70, 75), (100, 140), (140, 190)):
+        loud[begin:end] = 0.0
+    loud[30:35] = -8.0  # before a k: too short to end a word
+    loud[139:142] = -4.0  # two words without a quiet between
+    labels = [(45, 50), (110, 112), (170, 180)]
+    words = [TimedWord(word, *place, 0.5) for word, place in zip(("six", "two", "one"), labels, strict=True)]
+    found = [(word.start, word.end) for word in reaching(words, loud)]
+    assert found[0] == (20, 75)  # around the longest quiet between the two
+    assert found[1][0] == 100
+    assert found[1][1] == found[2][0]
+    assert 139 <= found[2][0] < 142
+    assert found[2][1] == 190
+    (late,) = reaching([words[0]._replace(start=62, end=66)], loud)  # its labels come after its end
+    assert (late.start, late.end) == (20, 60)
+    assert reaching([], loud) == []
+    assert reaching(words[:1], np.zeros(0, np.float32)) == words[:1]
+    silent = reaching(words, np.full(200, -9.0, np.float32))
+    assert all(
+        one.start <= label[0] and label[1] <= one.end for one, label in zip(silent, labels, strict=True)
+    )
 
 
 def of_draws_tolerance(count: int) -> Tolerance:

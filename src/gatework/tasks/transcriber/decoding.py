@@ -1,6 +1,6 @@
 """From log-probabilities to transcripts: pauses cut a recording into segments, each of which is searched by itself.
 
-Shapes: S steps, V labels with the blank.
+Shapes: S steps, V labels with the blank; T frames, of which a step has `stride`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,19 @@ import torch
 from gatework.data import Tokenizer
 from gatework.seq2seq import BLANK, align, ctc_log_probability, greedy_labels
 from gatework.seq2seq.ctc_search import PrefixScorer, PrefixSearch
+from gatework.tasks.transcriber.timing import reaching
 from gatework.tasks.transcriber.transcripts import TimedWord, text_of_labels, timed_words
 
-__all__ = ["PauseFinder", "Segment", "SegmentSearch", "Transcript", "label_log_probabilities", "transcribe"]
+__all__ = [
+    "Heard",
+    "PauseFinder",
+    "Segment",
+    "SegmentSearch",
+    "Transcript",
+    "label_log_probabilities",
+    "segments",
+    "transcribe",
+]
 
 
 class Segment(NamedTuple):
@@ -26,7 +36,7 @@ class Segment(NamedTuple):
     Attributes:
         begin, end: its steps begin … end - 1.
         found: label sequences with their log-probabilities, best first; at least one.
-        words: of the best one, their steps counted from the recording's first.
+        words: of the best one, their frames counted from the recording's first.
     """
 
     begin: int
@@ -73,77 +83,96 @@ class PauseFinder:
         return ends
 
 
+class Heard(NamedTuple):
+    """Steps of a recording: their log-probabilities (S, V), and the loudness of their frames, (T,)."""
+
+    table: np.ndarray
+    loud: np.ndarray
+
+    def part(self, begin: int, end: int, stride: int) -> Heard:
+        """Steps begin … end - 1."""
+        return Heard(self.table[begin:end], self.loud[begin * stride : end * stride])
+
+
 class SegmentSearch:
     """The search of one segment, whose steps may come in pieces.
 
     Args:
+        stride: frames of a step.
         width: label sequences that are kept; 1: greedy.
         scorer: what is added to their log-probabilities, or None.
     """
 
-    def __init__(self, width: int, scorer: PrefixScorer | None = None) -> None:
-        self._tables: list[np.ndarray] = []
+    def __init__(self, stride: int, width: int, scorer: PrefixScorer | None = None) -> None:
+        self.stride = stride
+        self._parts: list[Heard] = []
         self._search = PrefixSearch(width, scorer) if width > 1 or scorer is not None else None
 
-    def accept(self, table: np.ndarray) -> None:
-        """Read steps, (s, V)."""
-        if len(table):
-            self._tables.append(table)
+    def accept(self, heard: Heard) -> None:
+        """Read steps."""
+        if len(heard.table):
+            self._parts.append(heard)
             if self._search is not None:
-                self._search.accept(table)
+                self._search.accept(heard.table)
 
     @property
-    def table(self) -> np.ndarray:
-        """(S, V), the steps so far."""
-        return np.concatenate(self._tables)
-
-    @property
-    def empty(self) -> bool:
-        """Whether there are no steps yet."""
-        return not self._tables
+    def heard(self) -> Heard | None:
+        """The steps so far; None before the first."""
+        if not self._parts:
+            return None
+        tables, louds = zip(*self._parts, strict=True)
+        return Heard(np.concatenate(tables), np.concatenate(louds))
 
     def labels(self, count: int = 1, *, ended: bool = True) -> list[tuple[int, ...]]:
         """At most so many label sequences of the steps so far, best first."""
-        if self.empty:
-            return [()]
-        if self._search is None:
-            return [tuple(greedy_labels(self.table))]
-        return [each.labels for each in self._search.hypotheses(ended=ended)[:count]]
+        if self._search is not None:
+            return [each.labels for each in self._search.hypotheses(ended=ended)[:count]]
+        return [tuple(greedy_labels(self.heard.table))] if self.heard is not None else [()]
 
-    def finish(self, begin: int, tokenizer: Tokenizer, count: int = 1) -> Segment:
-        """The segment, which begins with step `begin` of the recording."""
-        table, found = self.table, self.labels(count)
+    def finish(self, begin: int, tokenizer: Tokenizer, count: int = 1) -> Segment | None:
+        """The segment, which begins with step `begin` of the recording; None where there was no step."""
+        if self.heard is None:
+            return None
+        table, loud = self.heard
+        found = self.labels(count)
         words = [
-            word._replace(start=word.start + begin, end=word.end + begin)
+            word._replace(start=word.start * self.stride, end=word.end * self.stride)
             for word in timed_words(align(table, found[0]), tokenizer)
         ]
+        first = begin * self.stride
+        moved = [
+            word._replace(start=word.start + first, end=word.end + first) for word in reaching(words, loud)
+        ]
         scored = zip(found, label_log_probabilities(table, found), strict=True)
-        return Segment(begin, begin + len(table), tuple(scored), tuple(words))
+        return Segment(begin, begin + len(table), tuple(scored), tuple(moved))
 
 
 def segments(
-    table: np.ndarray,
+    heard: Heard,
     tokenizer: Tokenizer,
     *,
+    stride: int,
     width: int,
     pause: int,
     count: int = 1,
     scorer: PrefixScorer | None = None,
 ) -> Iterator[Segment]:
-    """The segments of a whole recording, (S, V).
+    """The segments of a whole recording.
 
     Args:
-        width, scorer: as for `SegmentSearch`.
+        stride, width, scorer: as for `SegmentSearch`.
         pause: as for `PauseFinder`.
         count: label sequences that are kept of each.
     """
     begin = 0
+    table = heard.table
     for end in [*PauseFinder(pause).accept(table.argmax(1)), len(table)]:
-        if end > begin:
-            search = SegmentSearch(width, scorer)
-            search.accept(table[begin:end])
-            yield search.finish(begin, tokenizer, count)
-            begin = end
+        search = SegmentSearch(stride, width, scorer)
+        search.accept(heard.part(begin, end, stride))
+        segment = search.finish(begin, tokenizer, count)
+        if segment is not None:
+            yield segment
+        begin = end
 
 
 def transcribe(found: Sequence[Segment], tokenizer: Tokenizer, count: int = 1) -> list[Transcript]:

@@ -131,6 +131,10 @@ class TranscriptSettings(PredictionSettings):
     )
     times: bool = Field(True, description="also say when each word begins and ends, and how sure it is")
 
+    def pause_steps(self, seconds: float) -> int:
+        """A pause in steps of so many seconds."""
+        return max(1, round(self.pause / seconds))
+
     @model_validator(mode="after")
     def _check_beam(self) -> Self:
         if self.alternatives > self.beam:

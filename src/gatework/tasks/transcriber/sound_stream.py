@@ -14,9 +14,10 @@ from gatework.data.log_mel import LogMel
 from gatework.data.sound import ResamplingStream
 from gatework.errors import InputError
 from gatework.tasks.stream_files import read_stream, weights_digest, write_stream
-from gatework.tasks.transcriber.decoding import PauseFinder, SegmentSearch, transcribe
+from gatework.tasks.transcriber.decoding import Heard, PauseFinder, SegmentSearch, transcribe
 from gatework.tasks.transcriber.network import TranscriberNetwork
 from gatework.tasks.transcriber.options import TranscriptSettings
+from gatework.tasks.transcriber.timing import loudness
 from gatework.tasks.transcriber.transcripts import text_of_labels, word_records
 
 __all__ = ["SoundStream", "StreamState", "read_state"]
@@ -48,30 +49,34 @@ class StepStream:
         self._count = 0  # frames so far
         self._window = torch.zeros(0, 1, features.mels)  # the last ones, normalised
         self._done = 0  # steps so far
+        self._loud = np.zeros(0, np.float32)  # of the frames that belong to no step yet
         self._layers = network.recurrent.stream()
 
-    def accept(self, samples: Any) -> np.ndarray:
-        """(s, V), the steps that are certain after the next samples."""
+    def accept(self, samples: Any) -> Heard:
+        """The steps that are certain after the next samples."""
         return self._read(self._resampling.accept(samples), ended=False)
 
-    def finish(self) -> np.ndarray:
-        """(s, V), the last steps; nothing is accepted after it."""
+    def finish(self) -> Heard:
+        """The last steps; nothing is accepted after it."""
         return self._read(self._resampling.finish(), ended=True)
 
     @torch.inference_mode()
-    def _read(self, samples: np.ndarray, *, ended: bool) -> np.ndarray:
+    def _read(self, samples: np.ndarray, *, ended: bool) -> Heard:
         frames = self._frames.accept(samples)
         if ended:
             frames = np.concatenate([frames, self._frames.finish()])
+        self._loud = np.concatenate([self._loud, loudness(frames)])
         self._normalize(torch.from_numpy(frames)[:, None])
         steps = self._steps(ended)
+        count = len(steps) * self._network.front.stride
+        loud, self._loud = self._loud[:count], self._loud[count:]
         if not len(steps):
-            return np.zeros((0, self._network.labels + 1), np.float32)
+            return Heard(np.zeros((0, self._network.labels + 1), np.float32), loud)
         outputs = []
         for step in steps:
             output = self._layers.step(step)
             outputs.append((output["output"] if isinstance(output, dict) else output).clone())
-        return self._network.scores(torch.stack(outputs))[:, 0].numpy()
+        return Heard(self._network.scores(torch.stack(outputs))[:, 0].numpy(), loud)
 
     def _normalize(self, frames: torch.Tensor) -> None:
         normalization = self._network.normalization
@@ -101,6 +106,7 @@ class StepStream:
         found = {f"resampling.{name}": array for name, array in self._resampling.state().items()}
         found |= {f"frames.{name}": array for name, array in self._frames.state().items()}
         found |= {"total": self._total.numpy().copy(), "window": self._window.numpy().copy()}
+        found["loud"] = self._loud.copy()
         found["counts"] = np.array([self._count, self._done])
         states = self._layers.state
         for place, state in enumerate(states if isinstance(states, tuple) else (states,)):
@@ -118,6 +124,7 @@ class StepStream:
         self._frames = self._features.stream(parts["frames"])
         self._total, self._window = (torch.from_numpy(state[name].copy()) for name in ("total", "window"))
         self._count, self._done = map(int, state["counts"])
+        self._loud = state["loud"].copy()
         states = [torch.from_numpy(parts["layers"][str(place)]) for place in range(len(parts["layers"]))]
         self._layers.state = states[0] if len(states) == 1 else tuple(states)
 
@@ -146,8 +153,12 @@ class SoundStream:
     ) -> None:
         self._network, self._tokenizer, self._features = network, tokenizer, features
         self._settings, self.rate = settings, rate
-        self._step_seconds = network.front.stride * features.shift / 1000
+        self._frame_seconds = features.shift / 1000
         self.reset()
+
+    @property
+    def _stride(self) -> int:
+        return self._network.front.stride
 
     @property
     def look_ahead(self) -> float:
@@ -162,9 +173,9 @@ class SoundStream:
     def reset(self) -> None:
         """Begin another recording."""
         self._steps = StepStream(self._network, self._features, self.rate)
-        self._pauses = PauseFinder(max(1, round(self._settings.pause / self._step_seconds)))
+        self._pauses = PauseFinder(self._settings.pause_steps(self._stride * self._frame_seconds))
         self._heard = self._begun = 0  # samples; the step with which the segment begins
-        self._segment, self._said = SegmentSearch(self._settings.beam), ""
+        self._segment, self._said = SegmentSearch(self._stride, self._settings.beam), ""
 
     def accept(self, samples: Any) -> list[dict[str, Any]]:
         """Hear the next samples: the records that they give, of which there may be none.
@@ -175,9 +186,9 @@ class SoundStream:
         Raises:
             InputError: samples that are no numbers, or not finite.
         """
-        table = self._steps.accept(samples)
+        heard = self._steps.accept(samples)
         self._heard += len(samples)
-        return self._records(table, ended=False)
+        return self._records(heard, ended=False)
 
     def finish(self) -> list[dict[str, Any]]:
         """The records at the end of the sound. The stream then begins anew."""
@@ -185,14 +196,14 @@ class SoundStream:
         self.reset()
         return records
 
-    def _records(self, table: np.ndarray, *, ended: bool) -> list[dict[str, Any]]:
+    def _records(self, heard: Heard, *, ended: bool) -> list[dict[str, Any]]:
         records = []
         begin = 0
-        for end in self._pauses.accept(table.argmax(1)):
-            self._segment.accept(table[begin:end])
+        for end in self._pauses.accept(heard.table.argmax(1)):
+            self._segment.accept(heard.part(begin, end, self._stride))
             records += self._final()
             begin = end
-        self._segment.accept(table[begin:])
+        self._segment.accept(heard.part(begin, len(heard.table), self._stride))
         return records + (self._final() if ended else self._partial())
 
     def _partial(self) -> list[dict[str, Any]]:
@@ -204,10 +215,10 @@ class SoundStream:
 
     def _final(self) -> list[dict[str, Any]]:
         """The segment's record, if anything is said in it; another segment begins."""
-        search, self._segment, self._said = self._segment, SegmentSearch(self._settings.beam), ""
-        if search.empty:
+        segment = self._segment.finish(self._begun, self._tokenizer)
+        self._segment, self._said = SegmentSearch(self._stride, self._settings.beam), ""
+        if segment is None:
             return []
-        segment = search.finish(self._begun, self._tokenizer)
         self._begun = segment.end
         (transcript,) = transcribe([segment], self._tokenizer)
         if not transcript.text:
@@ -219,7 +230,7 @@ class SoundStream:
             "seconds": self.seconds,
         }
         if self._settings.times:
-            record["times"] = word_records(transcript.words, self._step_seconds)
+            record["times"] = word_records(transcript.words, self._frame_seconds)
         return [record]
 
     # Taking a stream up again
@@ -228,8 +239,8 @@ class SoundStream:
     def state(self) -> StreamState:
         """Where the stream stands: a copy."""
         arrays = {f"steps.{name}": array for name, array in self._steps.state().items()}
-        empty = np.zeros((0, self._network.labels + 1), np.float32)
-        arrays["segment"] = empty if self._segment.empty else self._segment.table
+        nothing = Heard(np.zeros((0, self._network.labels + 1), np.float32), np.zeros(0, np.float32))
+        arrays["segment"], arrays["loud"] = self._segment.heard or nothing
         arrays["counts"] = np.array([self._heard, self._begun, self._pauses.blanks, self._pauses.spoken])
         return StreamState(arrays, self.rate, weights_digest(self._network))
 
@@ -245,7 +256,7 @@ class SoundStream:
             raise InputError("state", "is damaged", "Take another copy.")
         steps = {name.removeprefix("steps."): array for name, array in state.arrays.items() if "." in name}
         self._steps.go_on(steps)
-        self._segment.accept(state.arrays["segment"])
+        self._segment.accept(Heard(state.arrays["segment"], state.arrays["loud"]))
         self._heard, self._begun, self._pauses.blanks, spoken = map(int, state.arrays["counts"])
         self._pauses.spoken = bool(spoken)
         self._said = text_of_labels(self._segment.labels(ended=False)[0], self._tokenizer)

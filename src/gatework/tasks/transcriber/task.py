@@ -28,7 +28,7 @@ from gatework.tasks.batches import answer_in_batches
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.tokens import BYTE_PAIRS
 from gatework.tasks.transcriber.changes import FeatureChanges
-from gatework.tasks.transcriber.decoding import segments, transcribe
+from gatework.tasks.transcriber.decoding import Heard, segments, transcribe
 from gatework.tasks.transcriber.network import SoundBatch, TranscriberEnsemble, TranscriberNetwork
 from gatework.tasks.transcriber.options import (
     TranscriberInput,
@@ -38,6 +38,7 @@ from gatework.tasks.transcriber.options import (
 )
 from gatework.tasks.transcriber.sound_stream import SoundStream, read_state
 from gatework.tasks.transcriber.speakers import is_spoken_by, speaker_of, speaker_statistics
+from gatework.tasks.transcriber.timing import loudness
 from gatework.tasks.transcriber.transcripts import (
     labels_of_text,
     prepared,
@@ -109,7 +110,9 @@ class Transcriber(ExampleTask):
         size = options.vocabulary_size or (BYTE_PAIRS if options.tokenizer == "bpe" else None)
 
         def tokenizer() -> Tokenizer:
-            texts = (each.output for each in train)
+            # The texts are one to the tokenizer: an end of line keeps words of two apart.
+            end = "" if options.tokenizer == "character" else "\n"
+            texts = (each.output + end for each in train)
             return Tokenizer.train(options.tokenizer, texts, vocabulary_size=size)
 
         self._single_words = not any(" " in each.output for each in train)
@@ -295,12 +298,13 @@ class Transcriber(ExampleTask):
     def _decode(
         self, output: np.ndarray, row: Fields, input: Any, settings: TranscriptSettings
     ) -> dict[str, Any]:
-        step = SHIFT * self.options_.stride
+        stride = self.options_.stride
         found = segments(
-            output,
+            Heard(output, loudness(row["frames"])),
             self.tokenizer_,
+            stride=stride,
             width=settings.beam,
-            pause=max(1, round(settings.pause / step)),
+            pause=settings.pause_steps(SHIFT * stride),
             count=settings.alternatives,
         )
         transcripts = transcribe(list(found), self.tokenizer_, settings.alternatives)
@@ -311,7 +315,7 @@ class Transcriber(ExampleTask):
             "seconds": round(len(row["frames"]) * SHIFT, 3),
         }
         if settings.times:
-            record["times"] = word_records(best.words, step)
+            record["times"] = word_records(best.words, SHIFT)
         if settings.alternatives > 1:
             record["alternatives"] = [
                 {"text": each.text, "probability": math.exp(each.log_probability)} for each in transcripts
