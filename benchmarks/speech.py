@@ -1,0 +1,245 @@
+"""What the transcriber reaches on spoken digits (FSDD): known speakers, unknown ones, strings of digits, little data.
+
+    python benchmarks/speech.py [--parts digits,speakers,strings,few,streaming] [--runs FOLDER] [--only 0,1,…]
+    python benchmarks/speech.py --speed
+
+1,400 recordings of four speakers at 8 kHz, 35 of each digit by each speaker.
+
+digits: five rotations of the official test indices (0 to 4, then 5 to 9, …), two recordings of each digit and speaker
+for validation, the rest for training. Labels are words; `characters` is the same with a label for each character, so
+that any text could come out.
+speakers: one speaker in turn is heard in the test only. `speaker` is normalised by the speakers' recordings that are
+given together, as the training data's are, and `recording` knows of each recording nothing but itself.
+strings: strings of 3 to 7 digits that are joined from test recordings (index 0 to 4) of one speaker, with random
+pauses; training strings are joined from the others. How far the words' times are from the known ones.
+few: three recordings of each digit by one speaker for training, in turn for each speaker; the test has 32 of each.
+streaming: a transcriber of one direction that was trained on strings, beside itself on whole files.
+
+The options are those of benchmarks/configs/fsdd.yaml and what `CHANGES` says of a part, chosen on validation
+recordings. A training has one thread; `cpu_seconds` is the time that it had of a core, `wall_seconds` what a clock on the
+wall says, and `load_before` how many other programs ran at its start. Data is looked for in $GATEWORK_DATA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from commands import DATA, HERE, gatework, write_result
+from machine import machine
+from speech_data import RATE, Digit, all_digits, joined, truth_of, write_manifest
+
+RECORDINGS = DATA / "speech_recognition" / "fsdd" / "recordings"
+CONFIG = "fsdd.yaml"
+ROTATIONS = 5
+# part or variant -> options beside the configuration's
+CHANGES: dict[str, list[str]] = {
+    "words": [],
+    "characters": ["tokenizer=character", "epochs=90"],
+    "speaker": ["coloration=0.3"],
+    "recording": ["normalization=recording"],
+    "strings": ["epochs=12"],
+    "few": ["epochs=250", "batch_tokens=600", "validate_every=100"],
+    "streaming": ["bidirectional=false", "normalization=running", "hidden_size=160", "epochs=15"],
+}
+Result = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--only", help="of a part's rotations or speakers, by number")
+    parser.add_argument("--runs", type=Path, help="where to keep the runs; else they are removed")
+    parser.add_argument("--seeds", default="0", help="of `speakers`: several also answer together")
+    parser.add_argument("--speed", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.speed:
+        from speech_speed import speeds
+
+        write_result("speech_speed", speeds())
+        return
+    if not RECORDINGS.is_dir():
+        parser.error(f"there is no data in {RECORDINGS}: set GATEWORK_DATA")
+    only = None if arguments.only is None else [int(number) for number in arguments.only.split(",")]
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    with tempfile.TemporaryDirectory() as temporary:
+        runs = (arguments.runs or Path(temporary)).resolve()
+        runs.mkdir(exist_ok=True, parents=True)
+        shutil.copyfile(HERE / "configs" / CONFIG, runs / CONFIG)
+        for part in arguments.parts.split(","):
+            PARTS[part](runs, only, seeds)
+
+
+def train(
+    runs: Path, out: str, kind: str, train: Sequence[Digit], valid: Sequence[Digit], *further: str
+) -> Result:
+    """Train a run on manifests; what was typed, and what it cost."""
+    shutil.rmtree(runs / out, ignore_errors=True)
+    write_manifest(runs / f"{out}-train.tsv", train)
+    write_manifest(runs / f"{out}-valid.tsv", valid)
+    flags = [part for change in [*CHANGES[kind], *further] for part in ("--set", change)]
+    before, begun, load = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic(), os.getloadavg()[0]
+    command, shown = gatework(
+        "train", "transcriber", f"{out}-train.tsv", "--valid", f"{out}-valid.tsv",
+        "--config", CONFIG, *flags, "--threads", "1", "--out", out, folder=runs,
+    )  # fmt: skip
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(shown)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        "command": command,
+        "cpu_seconds": round(spent, 1),
+        "wall_seconds": round(time.monotonic() - begun, 1),
+        "load_before": load,
+        "validation": json.loads((runs / out / "metrics.json").read_text())["model"],
+    }
+
+
+def evaluate(runs: Path, names: Sequence[str], test: Sequence[Digit]) -> Result:
+    """The figures of a run, or of several as one."""
+    table = f"{names[0]}-test.tsv"
+    write_manifest(runs / table, test)
+    command, shown = gatework("evaluate", *names, table, "--json", "--threads", "1", folder=runs)
+    figures = json.loads(shown)
+    print(names, {name: round(value, 4) for name, value in figures["model"].items()})
+    return {"command": command, "test": figures}
+
+
+def digits(runs: Path, only: list[int] | None, seeds: list[int]) -> None:
+    """Five rotations."""
+    every = all_digits(RECORDINGS)
+    for rotation in range(ROTATIONS) if only is None else only:
+        test = [each for each in every if each.index // 5 == rotation]
+        valid = [each for each in every if each.index // 5 == (rotation + 1) % 7 and each.index % 5 < 2]
+        rest = [each for each in every if each not in {*test, *valid}]
+        for kind in ("words", "characters"):
+            out = f"digits-{kind}-{rotation}"
+            result = train(runs, out, kind, rest, valid) | evaluate(runs, [out], test)
+            keep("speech_digits", {"variant": kind, "rotation": rotation, **result})
+
+
+def speakers(runs: Path, only: list[int] | None, seeds: list[int]) -> None:
+    """Each speaker left out in turn."""
+    every = all_digits(RECORDINGS)
+    names = sorted({each.speaker for each in every})
+    for number in range(len(names)) if only is None else only:
+        name = names[number]
+        test = [each for each in every if each.speaker == name]
+        known = [each for each in every if each.speaker != name]
+        valid = [each for each in known if each.index >= 33]
+        rest = [each for each in known if each.index < 33]
+        for kind in ("speaker", "recording"):
+            outs = []
+            for seed in seeds:
+                outs.append(f"speakers-{kind}-{name}-{seed}")
+                result = train(runs, outs[-1], kind, rest, valid, f"seed={seed}", "rivals=false")
+                result |= evaluate(runs, outs[-1:], test)
+                keep("speech_speakers", {"variant": kind, "speaker": name, "seeds": [seed], **result})
+            if len(seeds) > 1:
+                together = evaluate(runs, outs, test)
+                keep("speech_speakers", {"variant": kind, "speaker": name, "seeds": seeds, **together})
+
+
+def strings_of(runs: Path) -> tuple[list[Digit], list[Digit], list[Digit]]:
+    """Strings to train, to validate and to test, of recordings that no other part has."""
+    every = all_digits(RECORDINGS)
+    parts = {
+        "train": (1600, [each for each in every if each.index >= 8]),
+        "valid": (100, [each for each in every if 5 <= each.index < 8]),
+        "test": (300, [each for each in every if each.index < 5]),
+    }
+    made = [
+        joined(some, count, runs / "strings" / part, seed)
+        for seed, (part, (count, some)) in enumerate(parts.items())
+    ]
+    return made[0], made[1], made[2]
+
+
+def strings(runs: Path, only: list[int] | None, seeds: list[int]) -> None:
+    """Strings of digits, and the times of their words."""
+    some, valid, test = strings_of(runs)
+    result = train(runs, "strings", "strings", some, valid) | evaluate(runs, ["strings"], test)
+    result["times"] = times_of(runs, "strings", test)
+    keep("speech_strings", {"variant": "whole", **result})
+
+
+def times_of(runs: Path, name: str, test: Sequence[Digit]) -> Result:
+    """How far words of transcripts that are right begin and end from where they do, in seconds."""
+    import gatework as gw
+
+    model = gw.load(runs / name)
+    inputs = [{"audio": str(each.path), "speaker": each.speaker} for each in test]
+    errors = []
+    for each, record in zip(test, model.predict(inputs), strict=True):
+        if record["output"] == each.text:
+            errors += [
+                abs(word[side] - known[side])
+                for word, known in zip(record["times"], truth_of(each.path), strict=True)
+                for side in ("start", "end")
+            ]
+    within = {f"within_{ms}_ms": float((np.array(errors) <= ms / 1000).mean()) for ms in (20, 50, 100)}
+    print(name, "mean", np.mean(errors), "median", np.median(errors), within)
+    return {
+        "boundaries": len(errors),
+        "mean_seconds": float(np.mean(errors)),
+        "median_seconds": float(np.median(errors)),
+        **within,
+    }
+
+
+def few(runs: Path, only: list[int] | None, seeds: list[int]) -> None:
+    """Three recordings of each digit of one speaker."""
+    every = all_digits(RECORDINGS)
+    names = sorted({each.speaker for each in every})
+    for number in range(len(names)) if only is None else only:
+        own = [each for each in every if each.speaker == names[number]]
+        some = [each for each in own if each.index < 3]
+        test = [each for each in own if each.index >= 3]
+        out = f"few-{names[number]}"
+        # No recording is spared for validation: the last weights are taken.
+        result = train(runs, out, "few", some, some[::10]) | evaluate(runs, [out], test)
+        keep("speech_few", {"variant": "few", "speaker": names[number], **result})
+
+
+def streaming(runs: Path, only: list[int] | None, seeds: list[int]) -> None:
+    """One direction: as one speaks beside the whole file, how fast, and how late."""
+    from speech_speed import streamed
+
+    some, valid, test = strings_of(runs)
+    result = train(runs, "streaming", "streaming", some, valid) | evaluate(runs, ["streaming"], test)
+    result |= {"times": times_of(runs, "streaming", test), "stream": streamed(runs / "streaming", test)}
+    keep("speech_strings", {"variant": "streaming", **result})
+
+
+def keep(name: str, result: Result) -> None:
+    """Write a result beside those that are there, in the place of the one of the same variant and part."""
+    path = HERE / "results" / f"{name}.json"
+    kept = json.loads(path.read_text())["results"] if path.exists() else []
+
+    def which(one: Result) -> tuple[str, ...]:
+        return tuple(str(one.get(key)) for key in ("variant", "rotation", "speaker", "seeds"))
+
+    results = {which(each): each for each in [*kept, result | {"machine": machine()}]}
+    config = (HERE / "configs" / CONFIG).read_text()
+    write_result(name, {"config": config, "rate": RATE, "results": list(results.values())})
+
+
+PARTS: dict[str, Callable[[Path, list[int] | None, list[int]], None]] = {
+    "digits": digits,
+    "speakers": speakers,
+    "strings": strings,
+    "few": few,
+    "streaming": streaming,
+}
+
+if __name__ == "__main__":
+    main()

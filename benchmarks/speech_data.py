@@ -1,0 +1,93 @@
+"""The spoken digits of FSDD as manifests, and strings of them that are joined from recordings, with their times."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gatework.data.sound import read_sound, write_sound
+
+__all__ = ["RATE", "Digit", "all_digits", "joined", "truth_of", "write_manifest"]
+
+RATE = 8000
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SHORTEST, LONGEST = 3, 7  # digits of a string
+PAUSE = (0.05, 0.6)  # seconds between two digits
+
+
+class Digit(NamedTuple):
+    """A recording of one digit."""
+
+    path: Path
+    text: str
+    speaker: str
+    index: int
+
+
+def all_digits(folder: Path) -> list[Digit]:
+    """Every recording of FSDD's folder, whose files are named {digit}_{speaker}_{index}.wav."""
+    found = []
+    for path in sorted(folder.glob("*.wav")):
+        digit, speaker, index = path.stem.split("_")
+        found.append(Digit(path, WORDS[int(digit)], speaker, int(index)))
+    return found
+
+
+def write_manifest(path: Path, digits: Iterable[Digit]) -> None:
+    """A table with the columns audio, text and speaker."""
+    rows = [f"{each.path}\t{each.text}\t{each.speaker}\n" for each in digits]
+    path.write_text("audio\ttext\tspeaker\n" + "".join(rows))
+
+
+def joined(digits: Sequence[Digit], count: int, folder: Path, seed: int) -> list[Digit]:
+    """Strings of 3 to 7 digits of one speaker, with pauses of random length between, before and after them.
+
+    A pause is noise as loud as the quietest tenth of the recordings beside it. The times of the words, in seconds, are
+    written beside each sound as JSON.
+    """
+    generator = random.Random(seed)
+    noise = np.random.default_rng(seed)
+    by_speaker: dict[str, list[Digit]] = {}
+    for each in digits:
+        by_speaker.setdefault(each.speaker, []).append(each)
+    sounds = {each.path: read_sound(each.path, RATE) for each in digits}
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for number in range(count):
+        speaker = generator.choice(sorted(by_speaker))
+        chosen = generator.choices(by_speaker[speaker], k=generator.randint(SHORTEST, LONGEST))
+        quiet = float(np.median([_quiet(sounds[each.path]) for each in chosen]))
+        parts, times, length = [], [], 0
+
+        def pause() -> np.ndarray:
+            size = round(generator.uniform(*PAUSE) * RATE)
+            return noise.normal(0, quiet, size).astype(np.float32)  # noqa: B023  # called at once
+
+        for each in chosen:
+            before = pause()
+            begin = length + len(before)
+            length = begin + len(sounds[each.path])
+            parts += [before, sounds[each.path]]
+            times.append({"word": each.text, "start": begin / RATE, "end": length / RATE})
+        path = folder / f"{number:05}.wav"
+        write_sound(path, np.concatenate([*parts, pause()]), RATE)
+        path.with_suffix(".json").write_text(json.dumps(times))
+        made.append(Digit(path, " ".join(each.text for each in chosen), speaker, number))
+    return made
+
+
+def truth_of(path: Path) -> list[dict[str, float]]:
+    """When the words of a joined string begin and end, in seconds."""
+    return json.loads(path.with_suffix(".json").read_text())
+
+
+def _quiet(samples: np.ndarray) -> float:
+    """The deviation of the quietest tenth of a recording's frames of 20 ms."""
+    size = RATE // 50
+    frames = samples[: len(samples) // size * size].reshape(-1, size)
+    return float(np.quantile(frames.std(1), 0.1))
