@@ -16,8 +16,8 @@ few: three recordings of each digit by one speaker for training, in turn for eac
 streaming: a transcriber of one direction that was trained on strings, beside itself on whole files.
 
 The options are those of benchmarks/configs/fsdd.yaml and what `CHANGES` says of a part, chosen on validation
-recordings. A training has one thread; `cpu_seconds` is the time that it had of a core, `wall_seconds` what a clock on the
-wall says, and `load_before` how many other programs ran at its start. Data is looked for in $GATEWORK_DATA.
+recordings. A training has one thread; `cpu_seconds` is the time that it had of a core, `wall_seconds` what a clock
+says, and `load_before` how many other programs ran at its start. Data is looked for in $GATEWORK_DATA.
 """
 
 from __future__ import annotations

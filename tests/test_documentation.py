@@ -133,6 +133,7 @@ BRIEF = {
     "classifier": ["max_steps=3", "hidden_size=16", "embedding_size=16", "side_rows=256", "subword_rows=256"],
     "tagger": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
     "forecaster": ["max_steps=3", "hidden_size=16"],
+    "transcriber": ["max_steps=3", "hidden_size=16"],
 }
 SMALL_FILES = {
     "txt": "Once upon a time there was a small book of few words.\n" * 40,
