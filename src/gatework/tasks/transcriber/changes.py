@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["FeatureChanges"]
+__all__ = ["FeatureChanges", "smooth_curve"]
 
 _MEL, _MEL_BREAK = 1127.0, 700.0  # mel = 1127 ln(1 + Hz / 700)
 _GAP_SHARE = 0.25  # of a row's frames, that one gap is at most
@@ -69,7 +69,7 @@ class FeatureChanges(nn.Module):
         if self.warp:
             frames = self._warped(frames)
         if self.coloration:
-            curve = self.coloration * self._curve(frames.shape[1], frames.shape[2])
+            curve = self.coloration * smooth_curve(frames.shape[1], frames.shape[2])
             inside = torch.arange(len(frames), device=frames.device)[:, None] < lengths
             frames = frames + curve.to(frames) * inside[:, :, None].to(frames)
         return self._gapped(frames, lengths), lengths
@@ -130,13 +130,13 @@ class FeatureChanges(nn.Module):
         inside = torch.arange(len(frames), device=frames.device)[:, None] < lengths
         loudest = frames.masked_fill(~inside[:, :, None], -torch.inf).amax((0, 2))  # (B,)
         below = 0.2303 * (5 + 35 * torch.rand(rows))  # dB of power in nats
-        level = (self._curve(rows, bands) - below[:, None]).to(frames.device) + loudest[:, None]
+        level = (smooth_curve(rows, bands) - below[:, None]).to(frames.device) + loudest[:, None]
         shaken = level[None] + _FLATTEST * torch.randn(frames.shape).to(frames.device)
         chosen = (torch.rand(rows) < self.noise).to(frames.device)
         return torch.where((chosen & inside)[:, :, None], torch.logaddexp(frames, shaken), frames)
 
-    @staticmethod
-    def _curve(rows: int, bands: int) -> Tensor:
-        """(B, M), smooth over the bands, of deviation 1."""
-        knots = torch.randn(rows, 1, _KNOTS)
-        return F.interpolate(knots, size=bands, mode="linear", align_corners=True)[:, 0]
+
+def smooth_curve(rows: int, bands: int) -> Tensor:
+    """(B, M), smooth over the bands, of deviation 1, drawn for each row."""
+    knots = torch.randn(rows, 1, _KNOTS)
+    return F.interpolate(knots, size=bands, mode="linear", align_corners=True)[:, 0]

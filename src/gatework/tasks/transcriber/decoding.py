@@ -6,6 +6,7 @@ Shapes: S steps, V labels with the blank; T frames, of which a step has `stride`
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -37,12 +38,20 @@ class Segment(NamedTuple):
         begin, end: its steps begin … end - 1.
         found: label sequences with their log-probabilities, best first; at least one.
         words: of the best one, their frames counted from the recording's first.
+        confidence: the geometric mean of its labels' probabilities; 1 where nothing is said.
     """
 
     begin: int
     end: int
     found: tuple[tuple[tuple[int, ...], float], ...]
     words: tuple[TimedWord, ...]
+    confidence: float
+
+    def unless_noise(self, least: float) -> Segment:
+        """The segment; without a word where it is less sure than this."""
+        if self.confidence >= least:
+            return self
+        return self._replace(found=(((), 0.0),), words=())
 
 
 class Transcript(NamedTuple):
@@ -135,16 +144,19 @@ class SegmentSearch:
             return None
         table, loud = self.heard
         found = self.labels(count)
+        aligned = align(table, found[0])
         words = [
             word._replace(start=word.start * self.stride, end=word.end * self.stride)
-            for word in timed_words(align(table, found[0]), tokenizer)
+            for word in timed_words(aligned, tokenizer)
         ]
         first = begin * self.stride
         moved = [
             word._replace(start=word.start + first, end=word.end + first) for word in reaching(words, loud)
         ]
         scored = zip(found, label_log_probabilities(table, found), strict=True)
-        return Segment(begin, begin + len(table), tuple(scored), tuple(moved))
+        logs = [math.log(max(label.confidence, 1e-30)) for label in aligned]
+        confidence = math.exp(sum(logs) / len(logs)) if logs else 1.0
+        return Segment(begin, begin + len(table), tuple(scored), tuple(moved), confidence)
 
 
 def segments(

@@ -98,6 +98,12 @@ class TranscriberOptions(RivalOptions):
         allow_inf_nan=False,
         description="training adds a smooth curve of this deviation to the normalised bands, as another microphone",
     )
+    noise_alone: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="share of the recordings in whose place training hears noise in which nothing is said",
+    )
     frequency_gaps: int = Field(2, ge=0, le=100, description="runs of bands that training blanks out")
     frequency_gap: int = Field(8, ge=0, le=_MOST_BANDS, description="bands of such a run at most")
     time_gaps: int = Field(1, ge=0, le=100, description="runs of frames that training blanks out")
@@ -128,6 +134,10 @@ class TranscriptSettings(PredictionSettings):
         gt=0,
         allow_inf_nan=False,
         description="seconds in which nothing is said, after which what was said is searched and final",
+    )
+    reject: bool = Field(
+        True,
+        description="nothing is said where a transcript is less sure than the validation data's right ones",
     )
     times: bool = Field(True, description="also say when each word begins and ends, and how sure it is")
 
@@ -199,4 +209,4 @@ class TranscriptRecord(BaseModel):
     seconds: float = Field(description="of the recording")
     times: list[Word] | None = None
     alternatives: list[Alternative] | None = None
-    warnings: list[str] | None = None
+    rejected: bool | None = Field(None, description="whether something was heard and taken for noise")

@@ -140,6 +140,7 @@ class SoundStream:
         network: in eval mode, of one direction.
         tokenizer, features: of the run.
         settings: of `predict`.
+        least_confidence: below which a text is taken for noise.
         rate: of the samples, in Hz.
     """
 
@@ -149,10 +150,11 @@ class SoundStream:
         tokenizer: Tokenizer,
         features: LogMel,
         settings: TranscriptSettings,
+        least_confidence: float,
         rate: int,
     ) -> None:
         self._network, self._tokenizer, self._features = network, tokenizer, features
-        self._settings, self.rate = settings, rate
+        self._settings, self._least, self.rate = settings, least_confidence, rate
         self._frame_seconds = features.shift / 1000
         self.reset()
 
@@ -220,7 +222,7 @@ class SoundStream:
         if segment is None:
             return []
         self._begun = segment.end
-        (transcript,) = transcribe([segment], self._tokenizer)
+        (transcript,) = transcribe([segment.unless_noise(self._least)], self._tokenizer)
         if not transcript.text:
             return []
         record: dict[str, Any] = {

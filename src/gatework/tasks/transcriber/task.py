@@ -28,7 +28,7 @@ from gatework.tasks.batches import answer_in_batches
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.tokens import BYTE_PAIRS
 from gatework.tasks.transcriber.changes import FeatureChanges
-from gatework.tasks.transcriber.decoding import Heard, segments, transcribe
+from gatework.tasks.transcriber.decoding import Heard, Segment, segments, transcribe
 from gatework.tasks.transcriber.network import SoundBatch, TranscriberEnsemble, TranscriberNetwork
 from gatework.tasks.transcriber.options import (
     TranscriberInput,
@@ -36,6 +36,7 @@ from gatework.tasks.transcriber.options import (
     TranscriptRecord,
     TranscriptSettings,
 )
+from gatework.tasks.transcriber.rejection import Rejection, best_rejection, with_noise_alone
 from gatework.tasks.transcriber.sound_stream import SoundStream, read_state
 from gatework.tasks.transcriber.speakers import is_spoken_by, speaker_of, speaker_statistics
 from gatework.tasks.transcriber.timing import loudness
@@ -52,7 +53,7 @@ from gatework.training.progress import counted
 
 __all__ = ["Transcriber"]
 
-TOKENIZER, MOST_COMMON = "tokenizer.json", "most_common.json"
+TOKENIZER, MOST_COMMON, REJECTION = "tokenizer.json", "most_common.json", "rejection.json"
 FEATURES = "features"  # the folder of the run with the training data's frames; gone once the run is complete
 SHIFT = 0.01  # seconds from one frame to the next
 LOWEST = 20.0  # Hz, where the lowest band begins
@@ -71,6 +72,7 @@ class Transcriber(ExampleTask):
     Attributes:
         tokenizer_: of the transcripts; its id i is label i + 1.
         features_: how frames are made of samples.
+        rejection_: which transcripts are taken for noise.
     """
 
     name: ClassVar[str] = "transcriber"
@@ -89,6 +91,7 @@ class Transcriber(ExampleTask):
     network_: TranscriberNetwork | TranscriberEnsemble
     tokenizer_: Tokenizer
     features_: LogMel
+    rejection_: Rejection = Rejection()
 
     # What is learned before there is a network
 
@@ -240,6 +243,8 @@ class Transcriber(ExampleTask):
         return batch._replace(labels=torch.from_numpy(labels), counts=torch.tensor(counts), least=least)
 
     def _loss(self, network: nn.Module, batch: SoundBatch) -> StepLoss:
+        if network.training and self.options_.noise_alone:
+            batch = with_noise_alone(batch, self.options_.noise_alone)
         scores = network(batch)
         # A recording may have become too short for its transcript: it then counts for nothing.
         fits = scores.lengths.cpu() >= cast("torch.Tensor", batch.least).cpu()
@@ -250,13 +255,47 @@ class Transcriber(ExampleTask):
         total = -(log_probability * fits.to(log_probability)).sum()
         return StepLoss(total, max(1, int(counts.sum())))
 
+    # What is chosen on the validation data
+
+    def _settle(self, keep: Artifacts) -> None:
+        self.rejection_ = keep.renew(REJECTION, Rejection, self._reject)
+
+    def _reject(self) -> Rejection:
+        rows = self._valid_rows
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(0)
+            heard, noises = (
+                [self._heard(each["frames"], table) for each, table in zip(rows, tables, strict=True)]
+                for tables in (self._tables(rows), self._tables(rows, noise_alone=True))
+            )
+        right = [
+            sure
+            for example, (text, sure) in zip(self._valid, heard, strict=True)
+            if text and text == example.output
+        ]
+        return best_rejection(right, [sure if text else None for text, sure in noises])
+
+    def _heard(self, frames: np.ndarray, table: np.ndarray) -> tuple[str, float]:
+        """A greedy transcript, and how sure its least sure segment is."""
+        found = self._segments(frames, table, self.settings(beam=1))
+        (transcript,) = transcribe(found, self.tokenizer_)
+        return transcript.text, min((each.confidence for each in found), default=1.0)
+
+    def _settle_together(self) -> None:
+        each = [cast("Transcriber", member).rejection_ for member in self.members_]
+        self.rejection_ = Rejection(
+            **{name: float(np.mean([getattr(own, name) for own in each])) for name in Rejection.model_fields}
+        )
+
     # Figures
 
-    def _tables(self, rows: Packed) -> list[np.ndarray]:
-        """Of encoded examples the log-probabilities, each (S, V)."""
+    def _tables(self, rows: Packed, *, noise_alone: bool = False) -> list[np.ndarray]:
+        """Of encoded examples the log-probabilities, each (S, V); or of noises in their place."""
 
         def answer(some: list[int]) -> Sequence[np.ndarray]:
-            return self._outputs(to_device(self._collate([rows[index] for index in some]), self.device), None)
+            batch = self._collate([rows[index] for index in some])
+            batch = with_noise_alone(batch, 1.0) if noise_alone else batch
+            return self._outputs(to_device(batch, self.device), None)
 
         with torch.inference_mode():
             return answer_in_batches([n for (n,) in rows.lengths("frames")], answer)
@@ -298,16 +337,9 @@ class Transcriber(ExampleTask):
     def _decode(
         self, output: np.ndarray, row: Fields, input: Any, settings: TranscriptSettings
     ) -> dict[str, Any]:
-        stride = self.options_.stride
-        found = segments(
-            Heard(output, loudness(row["frames"])),
-            self.tokenizer_,
-            stride=stride,
-            width=settings.beam,
-            pause=settings.pause_steps(SHIFT * stride),
-            count=settings.alternatives,
-        )
-        transcripts = transcribe(list(found), self.tokenizer_, settings.alternatives)
+        heard = self._segments(row["frames"], output, settings)
+        kept = [segment.unless_noise(self._least_confidence(settings)) for segment in heard]
+        transcripts = transcribe(kept, self.tokenizer_, settings.alternatives)
         best = transcripts[0]
         record: dict[str, Any] = {
             "output": best.text,
@@ -316,11 +348,28 @@ class Transcriber(ExampleTask):
         }
         if settings.times:
             record["times"] = word_records(best.words, SHIFT)
+        if kept != heard:
+            record["rejected"] = True
         if settings.alternatives > 1:
             record["alternatives"] = [
                 {"text": each.text, "probability": math.exp(each.log_probability)} for each in transcripts
             ]
         return record
+
+    def _segments(self, frames: np.ndarray, table: np.ndarray, settings: TranscriptSettings) -> list[Segment]:
+        stride = self.options_.stride
+        found = segments(
+            Heard(table, loudness(frames)),
+            self.tokenizer_,
+            stride=stride,
+            width=settings.beam,
+            pause=settings.pause_steps(SHIFT * stride),
+            count=settings.alternatives,
+        )
+        return list(found)
+
+    def _least_confidence(self, settings: TranscriptSettings) -> float:
+        return self.rejection_.least_confidence if settings.reject else 0.0
 
     @property
     def streams(self) -> bool:
@@ -370,7 +419,14 @@ class Transcriber(ExampleTask):
             rate = rate or stored.rate
         network = cast("TranscriberNetwork", self.network_)
         chosen = self.settings(**settings)
-        stream = SoundStream(network, self.tokenizer_, self.features_, chosen, rate or self.options_.rate)
+        stream = SoundStream(
+            network,
+            self.tokenizer_,
+            self.features_,
+            chosen,
+            self._least_confidence(chosen),
+            rate or self.options_.rate,
+        )
         if stored is not None:
             stream.state = stored
         return stream
