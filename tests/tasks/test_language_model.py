@@ -53,8 +53,8 @@ def test_a_long_text_is_read_at_several_places_without_losing_a_token(trained):
     assert streams > 1
     assert rest > 0
     stream = TokenStream.of_ids(ids, len(text), trained.tokenizer_.vocabulary_size)
-    got = stream_loss(trained.network_, stream, start=trained._start)
-    tokens = torch.tensor([trained._start, *ids])
+    got = stream_loss(trained.network_, stream, start=trained.start_token)
+    tokens = torch.tensor([trained.start_token, *ids])
     expected = 0.0
     with torch.inference_mode():
         for row in range(streams):

@@ -21,6 +21,7 @@ from gatework.tasks.transcriber.changes import FeatureChanges
 from gatework.tasks.transcriber.decoding import PauseFinder
 from gatework.tasks.transcriber.network import Front, Normalization, SoundBatch, inside_of
 from gatework.tasks.transcriber.rejection import Rejection, best_rejection, with_noise_alone
+from gatework.tasks.transcriber.scorers import HotwordScorer, LanguageScorer, label_pieces
 from gatework.tasks.transcriber.sound_stream import SoundStream
 from gatework.tasks.transcriber.speakers import speaker_statistics
 from gatework.tasks.transcriber.timing import reaching
@@ -492,3 +493,96 @@ def test_training_frames_are_in_a_file_that_goes(tmp_path: Path) -> None:
     )
     assert seen[0] == ["training.bin"]
     assert not (tmp_path / "run/features").exists()
+
+
+# What a search is told beside the sound
+
+
+@pytest.mark.parametrize("kind", ["character", "word", "bpe"])
+def test_hotwords_add_by_the_character_and_take_back_what_does_not_go_on(kind: str) -> None:
+    texts = ["anna can call new york", "ann and yorkshire are new here"] * 3
+    tokenizer = Tokenizer.train(
+        kind, [f"{text}\n" for text in texts], vocabulary_size=270 if kind == "bpe" else None
+    )  # type: ignore[arg-type]
+    scorer = HotwordScorer(["anna", "new york", ""], label_pieces(tokenizer), 2.0)
+    for text, characters in (
+        ("anna", 4),
+        ("ann", 0),
+        ("call anna", 4),
+        ("anna can call new york", 4 + 8),
+        ("new here", 0),
+        ("yorkshire new york", 8),
+        ("ann anna", 4),
+        ("", 0),
+    ):
+        total, state = 0.0, scorer.start()
+        for label in labels_of_text(text, tokenizer):
+            added, state = scorer.extend(state, label)
+            total += added
+        assert total + scorer.finish(state) == close_to(2.0 * characters)
+
+
+@pytest.fixture(scope="module")
+def language_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, gw.LanguageModel]:
+    folder = tmp_path_factory.mktemp("language")
+    lines = [{"text": line} for line in ("ba do fi", "do fi", "fi ba", "ba do") * 8]
+    options = {
+        "hidden_size": 8,
+        "num_layers": 1,
+        "batch_size": 2,
+        "steps": 8,
+        "ngram_order": 2,
+        "max_steps": 30,
+    }
+    sizes = {"character": None, "word": None, "bpe": 260}
+    return {
+        kind: gw.LanguageModel(**options, tokenizer=kind, vocabulary_size=size).fit(lines, out=folder / kind)
+        for kind, size in sizes.items()
+    }
+
+
+@pytest.mark.parametrize("theirs", ["character", "word", "bpe"])
+@pytest.mark.parametrize("ours", ["character", "word"])
+def test_a_language_model_adds_what_it_says_of_the_text(
+    ours: str, theirs: str, language_models: dict[str, gw.LanguageModel]
+) -> None:
+    model = language_models[theirs]
+    tokenizer = Tokenizer.train(ours, ["ba\n", "do\n", "fi ba\n"])  # type: ignore[arg-type]
+    scorer = LanguageScorer(
+        model.network_,
+        model.tokenizer_,
+        model.start_token,
+        label_pieces(tokenizer),
+        weight=0.5,
+        word_bonus=0.25,
+    )
+    for text in ("ba do fi", "fi", "ba ba"):
+        total, state = 0.0, scorer.start()
+        for label in labels_of_text(text, tokenizer):
+            added, state = scorer.extend(state, label)
+            total += added
+        total += scorer.finish(state)
+        whole = model.score(f"{text}\n")[0]["log_probability"]
+        assert total == close_to(0.5 * whole + 0.25 * len(text.split()), table=PREDICTIONS)
+
+
+def test_what_is_expected_is_heard(
+    listener: Transcriber, language_models: dict[str, gw.LanguageModel]
+) -> None:
+    sounds = [row["audio"] for row in SPEECH[:6]]
+    plain = listener.predict(sounds, beam=16)
+    told = listener.predict(sounds, beam=16, hotwords="f,b", hotword_weight=20.0)
+    count = sum(record["output"].count("f") for record in plain)
+    assert sum(record["output"].count("f") for record in told) > count
+    run = str(language_models["character"].run_.path)
+    assert listener.predict(sounds, language_model=run) != plain
+    figures = listener.evaluate(SPEECH[:3], language_model=run, hotwords=("b",))
+    assert figures["search"] == "prefix search, 8 label sequences, with hotwords and language model"
+    with pytest.raises(InputError, match="not a language model"):
+        listener.predict(sounds, language_model=str(listener.run_.path))
+    stream = listener.stream(hotwords=("f",), hotword_weight=20.0, beam=16)
+    samples = sentence()
+    whole = listener.predict(
+        {"array": samples.tolist(), "sampling_rate": RATE}, hotwords=("f",), hotword_weight=20.0, beam=16
+    )
+    assert " ".join(one["output"] for one in finals(heard(stream, samples, [999] * 60))) == whole[0]["output"]

@@ -195,7 +195,7 @@ class StreamTask(Task):
         }
 
     def _loss_of(self, stream: TokenStream) -> float:
-        return stream_loss(cast("StreamNetwork", self.network_), stream, start=self._start)
+        return stream_loss(cast("StreamNetwork", self.network_), stream, start=self.start_token)
 
     def _unknown(self, stream: TokenStream) -> dict[str, float]:
         """The share of unknown tokens, of a long text among its first ones; empty where nothing can be unknown."""
@@ -203,7 +203,7 @@ class StreamTask(Task):
         return {} if share is None else {"text": share}
 
     @property
-    def _start(self) -> int:
+    def start_token(self) -> int:
         """The token before a text: a line end, or else the most frequent token."""
         ids = self.tokenizer_.encode("\n")
         return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer_.unknown_id else 0

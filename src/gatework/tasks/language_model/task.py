@@ -143,7 +143,7 @@ class LanguageModel(StreamTask):
 
     @property
     def _generator(self) -> Generator:
-        return Generator(cast("StreamNetwork", self.network_), self.tokenizer_, self._start)
+        return Generator(cast("StreamNetwork", self.network_), self.tokenizer_, self.start_token)
 
 
 def language_groups(network: LanguageNetwork) -> list[ParameterGroup]:

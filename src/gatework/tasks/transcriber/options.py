@@ -129,6 +129,24 @@ class TranscriptSettings(PredictionSettings):
     alternatives: int = Field(
         1, ge=1, le=MOST_HYPOTHESES, description="transcripts to show, best first, at most beam"
     )
+    hotwords: tuple[str, ...] = Field(
+        (), description="words to be expected, such as names: a,b,…; a word of several has spaces"
+    )
+    hotword_weight: float = Field(
+        1.5, allow_inf_nan=False, description="nats that a character of a hotword adds to a text"
+    )
+    language_model: str | None = Field(
+        None, description="a language model's run, whose log-probability of a text is added"
+    )
+    language_weight: float = Field(
+        0.5,
+        ge=0,
+        allow_inf_nan=False,
+        description="what the language model's log-probabilities are multiplied by",
+    )
+    word_bonus: float = Field(
+        0.5, allow_inf_nan=False, description="with a language model: nats that each word adds to a text"
+    )
     pause: float = Field(
         0.5,
         gt=0,

@@ -13,6 +13,7 @@ from gatework.data import Tokenizer
 from gatework.data.log_mel import LogMel
 from gatework.data.sound import ResamplingStream
 from gatework.errors import InputError
+from gatework.seq2seq import PrefixScorer
 from gatework.tasks.stream_files import read_stream, weights_digest, write_stream
 from gatework.tasks.transcriber.decoding import Heard, PauseFinder, SegmentSearch, transcribe
 from gatework.tasks.transcriber.network import TranscriberNetwork
@@ -140,6 +141,7 @@ class SoundStream:
         network: in eval mode, of one direction.
         tokenizer, features: of the run.
         settings: of `predict`.
+        scorer: what the search is told beside the sound, or None.
         least_confidence: below which a text is taken for noise.
         rate: of the samples, in Hz.
     """
@@ -150,11 +152,12 @@ class SoundStream:
         tokenizer: Tokenizer,
         features: LogMel,
         settings: TranscriptSettings,
+        scorer: PrefixScorer | None,
         least_confidence: float,
         rate: int,
     ) -> None:
         self._network, self._tokenizer, self._features = network, tokenizer, features
-        self._settings, self._least, self.rate = settings, least_confidence, rate
+        self._scorer, self._settings, self._least, self.rate = scorer, settings, least_confidence, rate
         self._frame_seconds = features.shift / 1000
         self.reset()
 
@@ -177,7 +180,7 @@ class SoundStream:
         self._steps = StepStream(self._network, self._features, self.rate)
         self._pauses = PauseFinder(self._settings.pause_steps(self._stride * self._frame_seconds))
         self._heard = self._begun = 0  # samples; the step with which the segment begins
-        self._segment, self._said = SegmentSearch(self._stride, self._settings.beam), ""
+        self._segment, self._said = self._new_segment(), ""
 
     def accept(self, samples: Any) -> list[dict[str, Any]]:
         """Hear the next samples: the records that they give, of which there may be none.
@@ -208,6 +211,9 @@ class SoundStream:
         self._segment.accept(heard.part(begin, len(heard.table), self._stride))
         return records + (self._final() if ended else self._partial())
 
+    def _new_segment(self) -> SegmentSearch:
+        return SegmentSearch(self._stride, self._settings.beam, self._scorer)
+
     def _partial(self) -> list[dict[str, Any]]:
         text = text_of_labels(self._segment.labels(ended=False)[0], self._tokenizer)
         if text == self._said:
@@ -218,7 +224,7 @@ class SoundStream:
     def _final(self) -> list[dict[str, Any]]:
         """The segment's record, if anything is said in it; another segment begins."""
         segment = self._segment.finish(self._begun, self._tokenizer)
-        self._segment, self._said = SegmentSearch(self._stride, self._settings.beam), ""
+        self._segment, self._said = self._new_segment(), ""
         if segment is None:
             return []
         self._begun = segment.end

@@ -37,6 +37,7 @@ from gatework.tasks.transcriber.options import (
     TranscriptSettings,
 )
 from gatework.tasks.transcriber.rejection import Rejection, best_rejection, with_noise_alone
+from gatework.tasks.transcriber.scorers import scorer_of
 from gatework.tasks.transcriber.sound_stream import SoundStream, read_state
 from gatework.tasks.transcriber.speakers import is_spoken_by, speaker_of, speaker_statistics
 from gatework.tasks.transcriber.timing import loudness
@@ -315,7 +316,11 @@ class Transcriber(ExampleTask):
         return Figure(self.options_.select_by, higher=False)
 
     def _search_words(self, settings: TranscriptSettings) -> str:
-        return "greedy search" if settings.beam == 1 else f"prefix search, {settings.beam} label sequences"
+        told = [name for name in ("hotwords", "language_model") if getattr(settings, name)]
+        if settings.beam == 1 and not told:
+            return "greedy search"
+        beside = f", with {' and '.join(told).replace('_', ' ')}" if told else ""
+        return f"prefix search, {settings.beam} label sequences{beside}"
 
     def _score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
         counts = count_errors(outputs, references)
@@ -365,6 +370,7 @@ class Transcriber(ExampleTask):
             width=settings.beam,
             pause=settings.pause_steps(SHIFT * stride),
             count=settings.alternatives,
+            scorer=scorer_of(settings, self.tokenizer_, self.options_.text),
         )
         return list(found)
 
@@ -424,6 +430,7 @@ class Transcriber(ExampleTask):
             self.tokenizer_,
             self.features_,
             chosen,
+            scorer_of(chosen, self.tokenizer_, self.options_.text),
             self._least_confidence(chosen),
             rate or self.options_.rate,
         )
