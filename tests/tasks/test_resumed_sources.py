@@ -164,6 +164,11 @@ def test_a_parent_that_is_gone_or_another_is_an_error(
     parent = tmp_path / "parent"
     shutil.copytree(finished(name), parent)
     killed(1, functools.partial(fit, name, tmp_path / "run", from_run=parent))
+    if any((tmp_path / "run").glob("checkpoints/*-validated")):  # its start was a candidate, and is kept
+        shutil.rmtree(parent)
+        resumed = fit(name, tmp_path / "run", resume=True)
+        assert_same(resumed, fit(name, tmp_path / "straight", from_run=finished(name)))
+        return
     other = tmp_path / "other"
     fit(name, other, options={"seed": 3})
     with pytest.raises(

@@ -19,7 +19,7 @@ CASES = [
     (name, kind)
     for name in tasks.names()
     for kind in ("character", "word")
-    if "tokenizer" in tasks.get(name).Options.model_fields
+    if "tokenizer" in tasks.get(name).Options.model_fields and "audio" not in tasks.get(name).columns
 ]
 SAID = ("label", "tags")  # what is said of a text, and no text
 

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gatework.backends.admission import is_plain, mode_refusal
 from gatework.tasks.forecaster.count_quantiles import count_quantiles
-from gatework.tasks.forecaster.fused import quantile_losses
+from gatework.tasks.forecaster.fused import fuses, quantile_losses
 from gatework.tasks.forecaster.student_quantiles import LEAST_FREEDOM, student_quantiles
 
 __all__ = ["DISTRIBUTIONS", "Distribution", "DistributionName", "NetworkForecast", "Targets", "Units"]
@@ -130,7 +129,7 @@ class Quantiles(Distribution):
         return NetworkForecast(mean, gaps + (mean + others[..., self.middle])[..., None])
 
     def losses(self, mean: Tensor, others: Tensor, targets: Targets, units: Units) -> Tensor:
-        if is_plain(mean) and mode_refusal() is None:
+        if fuses(mean):
             levels = torch.tensor(self.levels, dtype=mean.dtype)
             sums = self._sums.to(mean.dtype)
             return quantile_losses(mean, others, *targets, levels, sums, self.middle)

@@ -9,9 +9,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from gatework.backends.admission import is_plain, mode_refusal
 from gatework.layers.dropout import kept_units
 
-__all__ = ["hidden_units", "quantile_losses"]
+__all__ = ["fuses", "hidden_units", "quantile_losses"]
+
+
+def fuses(value: Tensor) -> bool:
+    """Whether the operations here take a tensor: a plain one on a CPU, in no mode of torch's and not under autocast."""
+    return is_plain(value) and mode_refusal() is None and not torch.is_autocast_enabled("cpu")
 
 
 def hidden_units(states: Tensor, place: Tensor, ahead: Tensor, weight: Tensor, rate: float) -> Tensor:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gatework.backends.admission import is_plain, mode_refusal
 from gatework.graph import Cell
 from gatework.layers import Linear, Recurrent
 from gatework.layers.dropout import dropout as unit_dropout
@@ -29,7 +28,7 @@ from gatework.tasks.forecaster.distributions import (
     Targets,
     Units,
 )
-from gatework.tasks.forecaster.fused import hidden_units
+from gatework.tasks.forecaster.fused import fuses, hidden_units
 
 __all__ = ["DecoderName", "ForecastBatch", "ForecastEnsemble", "ForecastNetwork"]
 
@@ -247,7 +246,7 @@ class ForecastNetwork(nn.Module):
         dropout."""
         weight, rate = self.from_ahead.weight, self.dropout if self.training else 0.0
         place = F.linear(self.place, weight[:, :POSITION])
-        if self.decoder is None and is_plain(states) and mode_refusal() is None:
+        if self.decoder is None and fuses(states):
             return hidden_units(states, place, ahead, weight[:, POSITION:], rate)
         known = F.linear(ahead, weight[:, POSITION:]) + place
         if self.decoder is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
 
 from gatework.tasks.options import (
     MOST_HYPOTHESES,
@@ -118,6 +118,13 @@ class TranscriberOptions(RivalOptions):
         "wer",
         description="the figure of the validations that picks the checkpoint and is compared with `target`",
     )
+
+    @field_validator("stride", mode="before")
+    @classmethod
+    def _check_stride(cls, stride: Any) -> Any:
+        if isinstance(stride, bool):  # which is 1 or 0 to Python
+            raise ValueError("it is 1, 2 or 4")
+        return stride
 
 
 class TranscriptSettings(PredictionSettings):
