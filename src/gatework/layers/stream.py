@@ -119,8 +119,9 @@ class Stream:
     def state(self, state: State) -> None:
         states = check_states(self._stack, state, self._start)
         if self._stepper:
-            self._stepper.set_states(states)
-        self._states = map_state(lambda value: value.detach().clone(), states)
+            self._stepper.set_states(states)  # which copies them
+        else:
+            self._states = map_state(lambda value: value.detach().clone(), states)
 
     def reset(self) -> None:
         """Back to the cell's start."""

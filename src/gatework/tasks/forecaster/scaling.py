@@ -81,6 +81,8 @@ def combined(recent: Floats, whole: Floats, single: Floats) -> Floats:
     the whole past, over a season; of the whole past, over a step."""
     recent = np.where(np.isnan(recent), whole, recent)
     found = np.sqrt((1 - LONG_SHARE) * recent + LONG_SHARE * whole)
+    if (found > 0).all():
+        return found
     found = np.where(found > 0, found, np.sqrt(single))
     return np.where(found > 0, found, 1.0)
 

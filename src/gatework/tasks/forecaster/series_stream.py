@@ -122,8 +122,9 @@ class SeriesStream:
             what = f"is {count:,} steps after the last one"
             raise InputError("step", what, "Begin a stream anew, with the series up to there.")
         as_read = self._options.read_as
-        values = np.concatenate([self._encoding.targets_of(step.values, "step", **as_read) for step in steps])
-        covariates = np.stack([step.covariates for step in steps])
+        given = np.concatenate([step.values for step in steps]) if len(steps) > 1 else steps[0].values
+        values = self._encoding.targets_of(given, "step", **as_read)
+        covariates = np.array([step.covariates for step in steps])
         for _ in range(count - 1):
             self._append(np.full_like(values, np.nan), np.full_like(covariates, np.nan), None)
         self._append(values, covariates, [step.time for step in steps])
