@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +22,16 @@ from gatework.training.processes import Processes
 from tests.contracts.task_examples import EXAMPLES
 
 RANK = int(os.environ["RANK"])
+PAUSE = 0.1  # seconds
 
 
 def main(folder: Path) -> None:
     """Leaves each process's weights as NAME-rank-R.safetensors and what was refused as refused-R.txt."""
     slow_down_the_main_process()
-    for name in tasks.names():
-        some = EXAMPLES[name]
-        options = {**some.options, "validate_every": 3, "record_every": 2}
-        first = tasks.get(name)(**options).fit(some.rows, valid=some.valid, out=folder / name)
-        # Held back by each process for itself, stopped in the middle, gone on with.
-        part = tasks.get(name)(**options)
-        interrupt_at_step(4)
-        part.fit(some.rows, out=folder / f"{name}-parts", from_run=folder / name)
-        assert part.result_.stopped == "interrupted", part.result_
-        whole = tasks.get(name)(**options).fit(some.rows, out=folder / f"{name}-parts", resume=True)
-        assert whole.result_.stopped == "finished", whole.result_
-        for suffix, model in (("", first), ("-parts", whole)):
-            files.write_model(folder / f"{name}{suffix}-rank-{RANK}.safetensors", model.network_)
+    with slow_other_process():
+        for name in tasks.names():
+            train(name, folder)
+        restarted(folder)
     refused = []
     for name in tasks.names():
         try:
@@ -49,21 +43,64 @@ def main(folder: Path) -> None:
     a_failure_is_everyones(folder)
 
 
+def train(name: str, folder: Path) -> None:
+    some = EXAMPLES[name]
+    options = {**some.options, "validate_every": 3, "record_every": 2}
+    first = tasks.get(name)(**options).fit(some.rows, valid=some.valid, out=folder / name)
+    # Held back by each process for itself, stopped in the middle, gone on with.
+    part = tasks.get(name)(**options)
+    interrupt_at_step(4)
+    part.fit(some.rows, out=folder / f"{name}-parts", from_run=folder / name)
+    assert part.result_.stopped == "interrupted", part.result_
+    whole = tasks.get(name)(**options).fit(some.rows, out=folder / f"{name}-parts", resume=True)
+    assert whole.result_.stopped == "finished", whole.result_
+    for suffix, model in (("", first), ("-parts", whole)):
+        files.write_model(folder / f"{name}{suffix}-rank-{RANK}.safetensors", model.network_)
+
+
+def restarted(folder: Path) -> None:
+    """Several trainings, one after the other, of which the best is kept."""
+    some = EXAMPLES["classifier"]
+    best = tasks.get("classifier")(**{**some.options, "max_steps": 2, "restarts": 2})
+    best.fit(some.rows, valid=some.valid, out=folder / "restarts")
+    files.write_model(folder / f"restarts-rank-{RANK}.safetensors", best.network_)
+
+
 def slow_down_the_main_process() -> None:
     """Whoever reads too early what the main process writes finds nothing, or the half of it."""
     write = RunFolder.write_text
 
     def slow(self: RunFolder, name: str, text: str) -> None:
-        time.sleep(0.3)
+        time.sleep(PAUSE)
         write(self, name, text)
 
-    def train(*arguments: Any, **given: Any) -> Tokenizer:
+    def learn(*arguments: Any, **given: Any) -> Tokenizer:
         raise AssertionError("only the main process learns from the data")
 
     if RANK == 0:
         RunFolder.write_text = slow  # type: ignore[method-assign]
     else:
-        Tokenizer.train = train  # type: ignore[method-assign]
+        Tokenizer.train = learn  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def slow_other_process() -> Iterator[None]:
+    """Whoever asks the disk what is to be done, and not the main process, finds what that has made already."""
+    from_main, wait = Processes.from_main, Processes.wait
+
+    def late(self: Processes, values: list[float]) -> list[float]:
+        values = from_main(self, values)
+        time.sleep(PAUSE)
+        return values
+
+    def late_again(self: Processes) -> None:
+        wait(self)
+        time.sleep(PAUSE)
+
+    if RANK == 1:
+        Processes.from_main, Processes.wait = late, late_again  # type: ignore[method-assign]
+    yield
+    Processes.from_main, Processes.wait = from_main, wait  # type: ignore[method-assign]
 
 
 def interrupt_at_step(step: int) -> None:

@@ -25,16 +25,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", tasks.names())
 def test_both_have_the_same_weights_and_one_run(name: str, folder: Path) -> None:
     for run in (name, f"{name}-parts"):
-        one, other = (files.read_tensors(folder / f"{run}-rank-{rank}.safetensors") for rank in range(2))
-        assert one.keys() == other.keys()
-        for key in one:
-            assert torch.equal(one[key], other[key]), key
-        loaded = tasks.load(folder / run)
-        files.read_model(folder / f"{run}-rank-1.safetensors", loaded.network_)  # of the same shapes
-        written = files.read_tensors(folder / run / "model.safetensors")
-        assert all(torch.equal(one[key], written[key]) for key in written)
-        assert loaded.evaluate(EXAMPLES[name].valid)["examples"] > 0
-        assert not (folder / run / "tokens").exists()
+        assert_one_run(folder, run)
+        assert tasks.load(folder / run).evaluate(EXAMPLES[name].valid)["examples"] > 0
+
+
+def test_of_several_trainings_both_keep_the_same(folder: Path) -> None:
+    assert_one_run(folder, "restarts")
+
+
+def assert_one_run(folder: Path, run: str) -> None:
+    """Each process has the weights that the run keeps."""
+    one, other = (files.read_tensors(folder / f"{run}-rank-{rank}.safetensors") for rank in range(2))
+    assert one.keys() == other.keys()
+    for key in one:
+        assert torch.equal(one[key], other[key]), key
+    loaded = tasks.load(folder / run)
+    files.read_model(folder / f"{run}-rank-1.safetensors", loaded.network_)  # of the same shapes
+    written = files.read_tensors(folder / run / "model.safetensors")
+    assert all(torch.equal(one[key], written[key]) for key in written)
+    assert not (folder / run / "tokens").exists()
 
 
 def test_without_a_folder_each_would_make_its_own(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from gatework.tasks.synthesizer.network import SpeechBatch, Spoken, SynthesizerN
 from gatework.tasks.synthesizer.recorded import Alphabet
 from gatework.tasks.synthesizer.speaking import spoken_words, with_pauses
 from gatework.tasks.synthesizer.upsampling import gaussian_weights, place_in_character
+from gatework.tasks.transcriber import Transcriber
 from tests.contracts.task_examples import EXAMPLES, RATE, TONES, VOICES, recording
 from tests.tolerances import PREDICTIONS, VALUES, assert_close, close_to
 
@@ -267,6 +269,22 @@ def test_a_transcribers_run_finds_the_characters(model: Synthesizer, tmp_path: P
     (tmp_path / "run/aligner/config.json").write_text(json.dumps(config | {"task": "tagger"}))
     with pytest.raises(RunError, match=r"aligner"):
         gw.load(tmp_path / "run")
+
+
+def test_what_was_killed_while_its_aligner_was_trained_goes_on(
+    model: Synthesizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transcriber, "_validation_figures", killed)
+        patch.setattr(shutil, "rmtree", lambda *given, **how: None)  # what is killed clears nothing away
+        with pytest.raises(KeyboardInterrupt):
+            Synthesizer(**OPTIONS).fit(VOICES, valid=VOICES[:3], out=tmp_path / "run")
+    assert (tmp_path / "run/aligner").exists()
+    whole = Synthesizer(**OPTIONS).fit(VOICES, valid=VOICES[:3], out=tmp_path / "run", resume=True)
+    assert whole.metrics_ == model.metrics_
 
 
 def test_recordings_that_are_too_short_for_their_texts_are_left_out(

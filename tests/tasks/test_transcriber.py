@@ -16,10 +16,11 @@ import gatework as gw
 from gatework.data import Tokenizer
 from gatework.errors import InputError
 from gatework.seq2seq import AlignedLabel
+from gatework.tasks.batches import inside_of
 from gatework.tasks.transcriber import Transcriber
 from gatework.tasks.transcriber.changes import FeatureChanges
 from gatework.tasks.transcriber.decoding import PauseFinder
-from gatework.tasks.transcriber.network import Front, Normalization, SoundBatch, inside_of
+from gatework.tasks.transcriber.network import Front, Normalization, SoundBatch
 from gatework.tasks.transcriber.rejection import Rejection, best_rejection, with_noise_alone
 from gatework.tasks.transcriber.scorers import HotwordScorer, LanguageScorer, label_pieces
 from gatework.tasks.transcriber.sound_stream import SoundStream

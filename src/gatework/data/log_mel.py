@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import InputError, MissingExtraError
 
-__all__ = ["CEPSTRA", "PRE_EMPHASIS", "LogMel", "LogMelStream", "mfcc"]
+__all__ = ["CEPSTRA", "FRAME_SHIFT", "PRE_EMPHASIS", "LogMel", "LogMelStream", "mfcc"]
 
 CEPSTRA = 13
+FRAME_SHIFT = 0.01  # seconds from the begin of a frame to that of the next, where nothing else is said
 _BANDS_OF_CEPSTRA = 23
 PRE_EMPHASIS = 0.97
 _BLOCK = 1 << 20  # samples that are given to Kaldi's code at a time
@@ -36,12 +37,12 @@ class LogMel(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    rate: int = Field(16_000, ge=1_000, le=768_000)
-    mels: int = Field(80, ge=1, le=1_000)
-    low: float = Field(20.0, ge=0)
+    rate: int = Field(default=16_000, ge=1_000, le=768_000)
+    mels: int = Field(default=80, ge=1, le=1_000)
+    low: float = Field(default=20.0, ge=0)
     high: float | None = None
-    frame: float = Field(25.0, ge=1, le=1_000)
-    shift: float = Field(10.0, ge=1, le=1_000)
+    frame: float = Field(default=25.0, ge=1, le=1_000)
+    shift: float = Field(default=1000 * FRAME_SHIFT, ge=1, le=1_000)
 
     @property
     def frame_samples(self) -> int:

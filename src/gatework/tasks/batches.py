@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["BATCH", "answer_in_batches", "padded"]
+__all__ = ["BATCH", "answer_in_batches", "inside_of", "padded", "side_by_side"]
 
 BATCH = 64  # inputs that the network reads together
 
@@ -40,3 +40,19 @@ def padded(sequences: Sequence[Sequence[int] | np.ndarray], padding: int) -> tup
     for row, ids in enumerate(sequences):
         table[: len(ids), row] = ids
     return torch.from_numpy(table), lengths
+
+
+def side_by_side(sequences: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """B sequences of vectors, (T, size) each its own T, as (T, B, size) float32, zeros past their ends, and their
+    lengths, (B,). T is at least 1."""
+    lengths = [len(each) for each in sequences]
+    table = np.zeros((max(1, *lengths), len(sequences), sequences[0].shape[1]), np.float32)
+    for row, (each, length) in enumerate(zip(sequences, lengths, strict=True)):
+        table[:length, row] = each
+    return torch.from_numpy(table), torch.tensor(lengths)
+
+
+def inside_of(value: Tensor, lengths: Tensor) -> Tensor:
+    """(T, B, 1) of a value (T, B, …): 1 for the steps that a row has, 0 past its end."""
+    steps = torch.arange(len(value), device=value.device)[:, None]
+    return (steps < lengths.to(value.device))[:, :, None].to(value.dtype)

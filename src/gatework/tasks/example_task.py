@@ -125,10 +125,14 @@ class ExampleTask(Task):
         """What of a record is scored: what a baseline gives for an input."""
         return record["output"]
 
+    def _references(self, examples: Sequence[Example], rows: Packed) -> list[Any]:
+        """What the answers to examples are compared with; `rows` are the encoded examples."""
+        return [each.output for each in examples]
+
     def _answers_to_score(
-        self, examples: Sequence[Example], settings: Any
+        self, examples: Sequence[Example], rows: Packed, settings: Any
     ) -> tuple[Sequence[Mapping[str, Any]], list[Any]]:
-        """The record of each example's input, and what of it is scored."""
+        """The record of each example's input, and what of it is scored; `rows` are the encoded examples."""
         records = self._records([each.input for each in examples], settings)
         return records, [self._scored(record) for record in records]
 
@@ -267,8 +271,8 @@ class ExampleTask(Task):
         unknown = self._unknown(rows)
         if whose is not None:
             warn_of_unknown(self._say, unknown, whose)
-        inputs, references = [each.input for each in examples], [each.output for each in examples]
-        records, outputs = self._answers_to_score(examples, settings)
+        inputs, references = [each.input for each in examples], self._references(examples, rows)
+        records, outputs = self._answers_to_score(examples, rows, settings)
         total, count, _ = total_loss(self.network_, rows, self._collate, by=self.fields, loss=self._loss)
         model = {
             **self._likelihood(total, count),

@@ -18,6 +18,7 @@ from gatework.data.text_features import text_features
 from gatework.data.word_spans import word_spans
 from gatework.errors import InputError
 from gatework.tasks.artifacts import JsonArtifact
+from gatework.tasks.batches import side_by_side
 from gatework.tasks.classifier.network import SequenceBatch
 from gatework.tasks.words import TokenBatch, WordVocabulary, collate_tokens
 
@@ -204,11 +205,7 @@ class SequenceInputs(ClassifierInputs):
         return fields
 
     def collate(self, rows: Sequence[Fields]) -> tuple[SequenceBatch, tuple[Tensor, ...]]:
-        lengths = [len(row["values"]) for row in rows]
-        values = np.zeros((max(lengths), len(rows), self.scales.channels), np.float32)
-        for column, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-            values[:length, column] = row["values"]
-        batch = SequenceBatch(torch.from_numpy(values), torch.tensor(lengths))
+        batch = SequenceBatch(*side_by_side([row["values"] for row in rows]))
         if not self.side:
             return batch, ()
         return batch, (torch.from_numpy(np.stack([row["statistics"] for row in rows])),)

@@ -18,7 +18,6 @@ from gatework.data import Tokenizer
 from gatework.seq2seq import AlignedLabel, align, least_frames
 from gatework.tasks.transcriber import Transcriber
 from gatework.tasks.transcriber.network import SoundBatch
-from gatework.tasks.transcriber.task import SHIFT
 
 __all__ = ["character_durations", "durations_of_places", "places_of_labels"]
 
@@ -44,7 +43,7 @@ def character_durations(
             scores = aligner.network_(SoundBatch(*(each.to(aligner.device) for each in batch[:2])))
         table = scores.log_probabilities[:, 0].float().cpu().numpy()
         if len(table) >= least_frames(labels):
-            step = aligner.options_.stride * SHIFT * 100  # frames of 10 ms
+            step = aligner.options_.stride
             places = places_of_labels(align(table, labels), owners, len(text), frames / step) * step
             return durations_of_places(places, frames), True
     return np.full(len(text), frames / len(text), np.float32), False

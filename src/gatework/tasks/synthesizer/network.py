@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from gatework.graph import Cell
 from gatework.layers import Linear, Recurrent
 from gatework.layers.dropout import dropout, sequence_dropout
+from gatework.tasks.batches import inside_of
 from gatework.tasks.synthesizer.upsampling import PLACE_FEATURES, gaussian_weights, place_in_character
 
 __all__ = ["SpeechBatch", "SpeechGuess", "Spoken", "SynthesizerEnsemble", "SynthesizerNetwork", "speak"]
@@ -294,9 +295,3 @@ def mean_of(found: Sequence[Tensor]) -> Tensor:
 def output_of(output: Any) -> Tensor:
     """A recurrent layer's output, of a cell too that emits more than its state."""
     return output["output"] if isinstance(output, dict) else output
-
-
-def inside_of(value: Tensor, lengths: Tensor) -> Tensor:
-    """(T, B, 1): 1 for the steps that a row has, 0 past its end."""
-    steps = torch.arange(len(value), device=value.device)[:, None]
-    return (steps < lengths.to(value.device))[:, :, None].to(value.dtype)

@@ -14,6 +14,7 @@ from gatework.tasks.options import (
     PredictionSettings,
     RivalOptions,
 )
+from gatework.tasks.transcriber.options import HIGHEST_RATE, MOST_BANDS
 from gatework.training.options import FollowsData, Inherited
 
 __all__ = [
@@ -25,8 +26,6 @@ __all__ = [
     "Text",
 ]
 
-_MOST_BANDS = 512
-_HIGHEST_RATE = 192_000
 _MOST_STEPS = 1000
 
 
@@ -36,10 +35,10 @@ class SynthesizerOptions(RivalOptions):
     rate: Inherited[int] = Field(
         16_000,
         ge=4_000,
-        le=_HIGHEST_RATE,
+        le=HIGHEST_RATE,
         description="samples a second that recordings are read at, and that it speaks with",
     )
-    mels: Inherited[int] = Field(80, ge=16, le=_MOST_BANDS, description="bands of the log-mel features")
+    mels: Inherited[int] = Field(80, ge=16, le=MOST_BANDS, description="bands of the log-mel features")
     text: Inherited[Literal["lowercase", "as_written"]] = Field(
         "lowercase", description="what is learned of a text: all in lower case, or as it is written"
     )

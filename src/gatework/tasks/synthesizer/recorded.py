@@ -15,7 +15,7 @@ from gatework.data.spelling import spelled
 from gatework.errors import InputError, nearest
 from gatework.tasks.artifacts import JsonArtifact
 
-__all__ = ["Alphabet", "RecordedSpeech", "prepared", "speaker_of", "text_of"]
+__all__ = ["Alphabet", "RecordedSpeech", "speaker_of", "text_of"]
 
 MARKS = ".!?;:,"
 
@@ -105,12 +105,6 @@ class Alphabet(JsonArtifact):
         if speaker not in self.speakers:
             raise InputError(where, f"there is no speaker {speaker!r:.40}", nearest(speaker, self.speakers))
         return self.speakers.index(speaker)
-
-
-def prepared(text: str, kind: str) -> str:
-    """What is learned of a text: white space is one space."""
-    text = " ".join(text.split())
-    return text.lower() if kind == "lowercase" else text
 
 
 def text_of(input: str | Mapping[str, Any]) -> str:

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from gatework.data import LogMel, sound_of_log_mel, write_sound
+from gatework.data.log_mel import FRAME_SHIFT
 from gatework.errors import InputError
 from gatework.inspect import draw_speech
 from gatework.tasks.synthesizer.network import Spoken
 from gatework.tasks.synthesizer.options import SpeechSettings
 from gatework.tasks.synthesizer.recorded import MARKS
 
-__all__ = ["FRAME", "check_files", "spoken_words", "with_pauses", "write_speech"]
+__all__ = ["check_files", "spoken_words", "with_pauses", "write_speech"]
 
-FRAME = 0.01  # seconds from one frame to the next
 _SILENCE = float(np.log(np.finfo(np.float32).eps))  # of a band without energy
 _FILES = {  # by setting, the endings of a file's name: anything else is a folder
     "out": (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif"),
@@ -26,7 +26,7 @@ _FILES = {  # by setting, the endings of a file's name: anything else is a folde
 
 def with_pauses(spoken: Spoken, text: str, pause: float) -> Spoken:
     """What was spoken, with silence of so many seconds after each punctuation mark but the last character."""
-    added = round(pause / FRAME)
+    added = round(pause / FRAME_SHIFT)
     marks = [place for place, each in enumerate(text[:-1]) if each in MARKS and text[place + 1] not in MARKS]
     if not added or not marks:
         return spoken
@@ -44,8 +44,8 @@ def spoken_words(text: str, durations: np.ndarray) -> list[dict[str, Any]]:
         text: N characters.
         durations: (N,) frames.
     """
-    ends = durations.cumsum() * FRAME
-    begins = ends - durations * FRAME
+    ends = durations.cumsum() * FRAME_SHIFT
+    begins = ends - durations * FRAME_SHIFT
     words: list[dict[str, Any]] = []
     start = 0
     for place in range(len(text) + 1):

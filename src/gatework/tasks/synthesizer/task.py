@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -13,11 +14,12 @@ from torch import nn
 
 from gatework.baselines import Baseline, MeanFrame, NearestText, Rival
 from gatework.data import Fields, LogMel, Packed, read_recordings
+from gatework.data.log_mel import FRAME_SHIFT
 from gatework.errors import InputError, RunError
 from gatework.metrics.figure import Figure
 from gatework.metrics.synthesis import mel_cepstral_distortion
 from gatework.tasks.artifacts import Artifacts
-from gatework.tasks.batches import answer_in_batches, padded
+from gatework.tasks.batches import answer_in_batches, inside_of, padded, side_by_side
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.synthesizer.aligning import character_durations
 from gatework.tasks.synthesizer.network import (
@@ -27,7 +29,6 @@ from gatework.tasks.synthesizer.network import (
     Spoken,
     SynthesizerEnsemble,
     SynthesizerNetwork,
-    inside_of,
     speak,
 )
 from gatework.tasks.synthesizer.options import (
@@ -40,20 +41,19 @@ from gatework.tasks.synthesizer.options import (
 from gatework.tasks.synthesizer.recorded import (
     Alphabet,
     RecordedSpeech,
-    prepared,
     speaker_of,
     text_of,
 )
-from gatework.tasks.synthesizer.speaking import FRAME, check_files, spoken_words, with_pauses, write_speech
+from gatework.tasks.synthesizer.speaking import check_files, spoken_words, with_pauses, write_speech
 from gatework.tasks.transcriber import Transcriber
+from gatework.tasks.transcriber.transcripts import prepared
 from gatework.training import RunFolder, StepLoss
 from gatework.training.nested import to_device
 
 __all__ = ["Synthesizer"]
 
 ALIGNER, ALPHABET, MEAN_FRAME = "aligner", "alphabet.json", "mean_frame.json"
-LOWEST = 20.0  # Hz, where the lowest band begins
-MILLISECONDS = 1000 * FRAME
+MILLISECONDS = 1000 * FRAME_SHIFT
 _ALIGNED_SECONDS = 7200.0  # of recordings at most, that an aligner of its own is trained on
 _ALIGNED_VALID = 20
 _AVERAGED = 500  # recordings at most, of which the mean frame is taken
@@ -114,8 +114,7 @@ class Synthesizer(ExampleTask):
         return examples
 
     def _features(self) -> LogMel:
-        options = self.options_
-        return LogMel(rate=options.rate, mels=options.mels, low=LOWEST, frame=25.0, shift=MILLISECONDS)
+        return LogMel(rate=self.options_.rate, mels=self.options_.mels)
 
     def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
         self.features_ = self._features()
@@ -139,28 +138,39 @@ class Synthesizer(ExampleTask):
 
     def _keep_aligner(self, recorded: Sequence[RecordedSpeech], keep: Artifacts) -> None:
         """Have the aligner's run inside this one: the parent run's, the one that the options name, or a new one."""
-        if (self.run_.path / ALIGNER).exists():
-            return
         own = RunFolder(self.run_.path / ALIGNER, writes=self.run_.writes)
-        if keep.parent is not None:
-            source = RunFolder.open(keep.parent.path / ALIGNER)
-        elif self.options_.aligner is not None:
-            source = RunFolder.open(self.options_.aligner)
-            if (kind := source.read_config().task) != Transcriber.name:
-                raise InputError("option aligner", f"{source.path} is a {kind}", "Give a transcriber's run.")
-        else:
-            source = self._once("aligner", lambda: self._train_aligner(recorded, own))
 
-        def copy() -> None:
+        def copy(source: RunFolder) -> None:
+            shutil.rmtree(own.path, ignore_errors=True)
             own.path.mkdir()
             source.copy_to(own)
             own.complete()
 
+        def copy_known() -> bool:
+            if not own.is_complete and (source := self._known_aligner(keep.parent)) is not None:
+                copy(source)
+            own.path.mkdir(exist_ok=True)
+            return own.is_complete
+
+        if keep.first(copy_known, lambda: own.is_complete):
+            return
+        source = self._once("aligner", lambda: self._train_aligner(recorded, own))
         if source.path != own.path:
-            keep.first(copy, lambda: None)
+            keep.first(lambda: copy(source), lambda: None)
+
+    def _known_aligner(self, parent: RunFolder | None) -> RunFolder | None:
+        """The aligner of the parent run, or the one that the options name; None: there is none yet."""
+        if parent is not None:
+            return RunFolder.open(parent.path / ALIGNER)
+        if self.options_.aligner is None:
+            return None
+        source = RunFolder.open(self.options_.aligner)
+        if (kind := source.read_config().task) != Transcriber.name:
+            raise InputError("option aligner", f"{source.path} is a {kind}", "Give a transcriber's run.")
+        return source
 
     def _train_aligner(self, recorded: Sequence[RecordedSpeech], own: RunFolder) -> RunFolder:
-        """Train a transcriber on the same recordings, in a folder of this run."""
+        """Train a transcriber on the same recordings, in a folder of this run; go on with what was killed there."""
         options = self.options_
         start = time.perf_counter()
         rows, seconds = [], 0.0
@@ -179,7 +189,7 @@ class Synthesizer(ExampleTask):
             device=options.device,
             precision=options.precision,
             **_ALIGNER_OPTIONS,
-        ).fit(rows, valid=rows[:_ALIGNED_VALID], out=own.path)
+        ).fit(rows, valid=rows[:_ALIGNED_VALID], out=own.path, resume=True)
         if aligner.result_.stopped == "interrupted":
             raise KeyboardInterrupt
         self._say(f"The transcriber is trained ({time.perf_counter() - start:.0f} s).")
@@ -266,17 +276,9 @@ class Synthesizer(ExampleTask):
         batch = SpeechBatch(ids, counts, speakers)
         if "frames" not in rows[0]:
             return batch
-        lengths = [len(row["frames"]) for row in rows]
-        frames = np.zeros((max(lengths), len(rows), self.options_.mels), np.float32)
-        durations = np.zeros(ids.shape, np.float32)
-        for column, row in enumerate(rows):
-            frames[: lengths[column], column] = row["frames"]
-            durations[: len(row["durations"]), column] = row["durations"]
-        return batch._replace(
-            frames=torch.from_numpy(frames),
-            lengths=torch.tensor(lengths),
-            durations=torch.from_numpy(durations),
-        )
+        frames, lengths = side_by_side([row["frames"] for row in rows])
+        durations, _ = side_by_side([row["durations"][:, None] for row in rows])
+        return batch._replace(frames=frames, lengths=lengths, durations=durations[:, :, 0])
 
     def _loss(self, network: nn.Module, batch: SpeechBatch) -> StepLoss:
         guess: SpeechGuess = network(batch)
@@ -302,30 +304,31 @@ class Synthesizer(ExampleTask):
     def evaluation_settings(cls) -> type[SpeakingSettings]:
         return SpeakingSettings
 
-    def _score(self, outputs: Sequence[np.ndarray], references: Sequence[RecordedSpeech]) -> dict[str, float]:
-        frames = [each.frames() for each in references]
-        off = [abs(len(mine) - len(theirs)) for mine, theirs in zip(outputs, frames, strict=True)]
+    def _references(self, examples: Sequence[Example], rows: Packed) -> list[np.ndarray]:
+        """The frames of the recordings, which the encoded examples hold."""
+        return [row["frames"] for row in rows]
+
+    def _score(self, outputs: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> dict[str, float]:
+        off = [abs(len(mine) - len(theirs)) for mine, theirs in zip(outputs, references, strict=True)]
         return {
-            self.headline.name: float(mel_cepstral_distortion(outputs, frames).mean()),
+            self.headline.name: float(mel_cepstral_distortion(outputs, references).mean()),
             "length_error_ms": MILLISECONDS * float(np.mean(off)),
         }
 
     def _answers_to_score(
-        self, examples: Sequence[Example], settings: SpeakingSettings
+        self, examples: Sequence[Example], rows: Packed, settings: SpeakingSettings
     ) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
-        rows = [self._encode_text(self.alphabet_.known(each.output.text), each.input) for each in examples]
+        texts = [{"ids": row["ids"], "speaker": row["speaker"]} for row in rows]
         with torch.inference_mode():
-            spoken = self._spoken(rows, settings)
-        return [{"durations": each.durations} for each in spoken], [each.frames for each in spoken]
+            spoken = self._spoken(texts, settings)
+        off = [each.durations - row["durations"] for each, row in zip(spoken, rows, strict=True)]
+        return [{"off": np.abs(own)} for own in off], [each.frames for each in spoken]
 
     def _own_figures(
-        self, records: Sequence[Mapping[str, Any]], references: Sequence[RecordedSpeech]
+        self, records: Sequence[Mapping[str, Any]], references: Sequence[np.ndarray]
     ) -> dict[str, float]:
-        off = []
-        for record, reference in zip(records, references, strict=True):
-            told = self._encode_recorded(reference.text, reference)[0]["durations"]
-            off.append(np.abs(record["durations"] - told))
-        return {"duration_error_ms": MILLISECONDS * float(np.concatenate(off).mean())}
+        off = np.concatenate([record["off"] for record in records])
+        return {"duration_error_ms": MILLISECONDS * float(off.mean())}
 
     # Answers
 
@@ -363,7 +366,7 @@ class Synthesizer(ExampleTask):
             "output": None,
             "text": text,
             "speaker": speakers[int(row["speaker"][0])] if speakers else None,
-            "seconds": round(len(output.frames) * FRAME, 3),
+            "seconds": round(len(output.frames) * FRAME_SHIFT, 3),
             "times": spoken_words(text, output.durations),
         }
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gatework.tasks.batches import inside_of
+
 __all__ = ["FeatureChanges", "smooth_curve"]
 
 _MEL, _MEL_BREAK = 1127.0, 700.0  # mel = 1127 ln(1 + Hz / 700)
@@ -70,8 +72,7 @@ class FeatureChanges(nn.Module):
             frames = self._warped(frames)
         if self.coloration:
             curve = self.coloration * smooth_curve(frames.shape[1], frames.shape[2])
-            inside = torch.arange(len(frames), device=frames.device)[:, None] < lengths
-            frames = frames + curve.to(frames) * inside[:, :, None].to(frames)
+            frames = frames + curve.to(frames) * inside_of(frames, lengths)
         return self._gapped(frames, lengths), lengths
 
     def _gapped(self, frames: Tensor, lengths: Tensor) -> Tensor:

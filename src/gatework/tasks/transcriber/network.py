@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from gatework.graph import Cell
 from gatework.layers import Linear, Recurrent
 from gatework.layers.dropout import sequence_dropout
+from gatework.tasks.batches import inside_of
 from gatework.tasks.transcriber.changes import FeatureChanges
 
 __all__ = ["LabelScores", "NormalizationName", "SoundBatch", "TranscriberEnsemble", "TranscriberNetwork"]
@@ -250,9 +251,3 @@ class TranscriberEnsemble(nn.Module):
         found = [network(batch) for network in self.networks]
         every = torch.stack([each.log_probabilities for each in found]).double()
         return LabelScores((every.logsumexp(0) - math.log(len(found))).float(), found[0].lengths)
-
-
-def inside_of(value: Tensor, lengths: Tensor) -> Tensor:
-    """(T, B, 1): 1 for the steps that a row has, 0 past its end."""
-    steps = torch.arange(len(value), device=value.device)[:, None]
-    return (steps < lengths.to(value.device))[:, :, None].to(value.dtype)

@@ -17,10 +17,17 @@ from gatework.tasks.options import (
 from gatework.tasks.transcriber.network import NormalizationName
 from gatework.training.options import FollowsData, Inherited
 
-__all__ = ["TranscriberInput", "TranscriberOptions", "TranscriptRecord", "TranscriptSettings"]
+__all__ = [
+    "HIGHEST_RATE",
+    "MOST_BANDS",
+    "TranscriberInput",
+    "TranscriberOptions",
+    "TranscriptRecord",
+    "TranscriptSettings",
+]
 
-_MOST_BANDS = 512
-_HIGHEST_RATE = 192_000
+MOST_BANDS = 512
+HIGHEST_RATE = 192_000
 
 
 class TranscriberOptions(RivalOptions):
@@ -29,10 +36,10 @@ class TranscriberOptions(RivalOptions):
     rate: Inherited[int] = Field(
         16_000,
         ge=4_000,
-        le=_HIGHEST_RATE,
+        le=HIGHEST_RATE,
         description="samples a second that sounds are read at, whatever they have (8000 for telephone speech)",
     )
-    mels: Inherited[int] = Field(80, ge=8, le=_MOST_BANDS, description="bands of the log-mel features")
+    mels: Inherited[int] = Field(80, ge=8, le=MOST_BANDS, description="bands of the log-mel features")
     text: Inherited[Literal["words", "lowercase", "as_written"]] = Field(
         "words",
         description="what is learned of a transcript, and scored: its words in lower case without punctuation, all of "
@@ -105,7 +112,7 @@ class TranscriberOptions(RivalOptions):
         description="share of the recordings in whose place training hears noise in which nothing is said",
     )
     frequency_gaps: int = Field(2, ge=0, le=100, description="runs of bands that training blanks out")
-    frequency_gap: int = Field(8, ge=0, le=_MOST_BANDS, description="bands of such a run at most")
+    frequency_gap: int = Field(8, ge=0, le=MOST_BANDS, description="bands of such a run at most")
     time_gaps: int = Field(1, ge=0, le=100, description="runs of frames that training blanks out")
     time_gap: int = Field(
         10,

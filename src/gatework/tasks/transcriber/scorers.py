@@ -27,6 +27,8 @@ __all__ = ["HotwordScorer", "LanguageScorer", "label_pieces", "scorer_of"]
 
 def scorer_of(settings: TranscriptSettings, tokenizer: Tokenizer, kind: TextKind) -> PrefixScorer | None:
     """What the settings tell the search of a transcriber's labels; None: nothing."""
+    if not settings.hotwords and settings.language_model is None:
+        return None
     pieces = label_pieces(tokenizer)
     scorers: list[PrefixScorer] = []
     if settings.hotwords:
@@ -44,7 +46,7 @@ def scorer_of(settings: TranscriptSettings, tokenizer: Tokenizer, kind: TextKind
                 word_bonus=settings.word_bonus,
             )
         )
-    return SumScorer(scorers) if scorers else None
+    return SumScorer(scorers)
 
 
 @functools.lru_cache(maxsize=4)
@@ -62,10 +64,11 @@ def _language_model(folder: str) -> LanguageModel:
     return LanguageModel.restore(run)
 
 
-def label_pieces(tokenizer: Tokenizer) -> list[str]:
+@functools.lru_cache(maxsize=4)
+def label_pieces(tokenizer: Tokenizer) -> tuple[str, ...]:
     """The text of each label from 1 on; that of a word begins with a space."""
     space = " " if tokenizer.kind == "word" else ""
-    return [space + tokenizer.decode([id]) for id in range(tokenizer.vocabulary_size)]
+    return tuple(space + tokenizer.decode([id]) for id in range(tokenizer.vocabulary_size))
 
 
 class _Match(NamedTuple):

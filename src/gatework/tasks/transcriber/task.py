@@ -16,7 +16,7 @@ from gatework.baselines import Baseline, Empty, MostCommon, Rival
 from gatework.baselines.time_warping import TimeWarping
 from gatework.data import Fields, Packed, Tokenizer
 from gatework.data.feature_store import FeatureStore
-from gatework.data.log_mel import LogMel
+from gatework.data.log_mel import FRAME_SHIFT, LogMel
 from gatework.data.recordings import Recording, read_recordings
 from gatework.data.sound import read_sound
 from gatework.errors import InputError
@@ -24,7 +24,7 @@ from gatework.metrics.figure import Figure
 from gatework.metrics.speech import count_errors, error_intervals, error_rates
 from gatework.seq2seq import ctc_log_probability, greedy_labels, least_frames
 from gatework.tasks.artifacts import Artifacts
-from gatework.tasks.batches import answer_in_batches
+from gatework.tasks.batches import answer_in_batches, side_by_side
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.tokens import BYTE_PAIRS
 from gatework.tasks.transcriber.changes import FeatureChanges
@@ -56,8 +56,6 @@ __all__ = ["Transcriber"]
 
 TOKENIZER, MOST_COMMON, REJECTION = "tokenizer.json", "most_common.json", "rejection.json"
 FEATURES = "features"  # the folder of the run with the training data's frames; gone once the run is complete
-SHIFT = 0.01  # seconds from one frame to the next
-LOWEST = 20.0  # Hz, where the lowest band begins
 
 
 class Transcriber(ExampleTask):
@@ -108,9 +106,7 @@ class Transcriber(ExampleTask):
 
     def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
         options = self.options_
-        self.features_ = LogMel(
-            rate=options.rate, mels=options.mels, low=LOWEST, frame=25.0, shift=1000 * SHIFT
-        )
+        self.features_ = LogMel(rate=options.rate, mels=options.mels)
         size = options.vocabulary_size or (BYTE_PAIRS if options.tokenizer == "bpe" else None)
 
         def tokenizer() -> Tokenizer:
@@ -226,12 +222,7 @@ class Transcriber(ExampleTask):
         return rows.some(np.flatnonzero(~long & ~full & (lengths[:, 0] > 0)))
 
     def _collate(self, rows: Sequence[Fields]) -> SoundBatch:
-        lengths = [len(row["frames"]) for row in rows]
-        # At least one frame, where all are shorter than that.
-        frames = np.zeros((max(1, *lengths), len(rows), self.options_.mels), np.float32)
-        for column, (row, length) in enumerate(zip(rows, lengths, strict=True)):
-            frames[:length, column] = row["frames"]
-        batch = SoundBatch(torch.from_numpy(frames), torch.tensor(lengths))
+        batch = SoundBatch(*side_by_side([row["frames"] for row in rows]))
         if "speaker" in rows[0]:
             batch = batch._replace(speakers=torch.from_numpy(np.stack([row["speaker"] for row in rows])))
         if "labels" not in rows[0]:
@@ -349,10 +340,10 @@ class Transcriber(ExampleTask):
         record: dict[str, Any] = {
             "output": best.text,
             "probability": math.exp(best.log_probability),
-            "seconds": round(len(row["frames"]) * SHIFT, 3),
+            "seconds": round(len(row["frames"]) * FRAME_SHIFT, 3),
         }
         if settings.times:
-            record["times"] = word_records(best.words, SHIFT)
+            record["times"] = word_records(best.words, FRAME_SHIFT)
         if kept != heard:
             record["rejected"] = True
         if settings.alternatives > 1:
@@ -368,7 +359,7 @@ class Transcriber(ExampleTask):
             self.tokenizer_,
             stride=stride,
             width=settings.beam,
-            pause=settings.pause_steps(SHIFT * stride),
+            pause=settings.pause_steps(FRAME_SHIFT * stride),
             count=settings.alternatives,
             scorer=scorer_of(settings, self.tokenizer_, self.options_.text),
         )
