@@ -86,6 +86,7 @@ from gatework.graph.language import minimum as minimum
 from gatework.cells import peephole_lstm as peephole_lstm
 from gatework.graph.language import project as project
 from gatework.cells import projected_lstm as projected_lstm
+from gatework.cells import qrn as qrn
 from gatework.layers import record as record
 from gatework.graph.language import relu as relu
 from gatework.layers import replace as replace

@@ -122,6 +122,12 @@ def cfc(w: Weights, x: Tensor, h: Tensor, gap: Tensor) -> tuple[Tensor, ...]:
     return (soon * torch.tanh(near) + (1 - soon) * torch.tanh(far),)
 
 
+def qrn(w: Weights, x: Tensor, h: Tensor, query: Tensor) -> tuple[Tensor, ...]:
+    z, r = (torch.sigmoid(w.linear("ih", gate, x * query)) for gate in ("update", "reset"))
+    n = torch.tanh(w("candidate", ih=x, query=query))
+    return (z * r * n + (1 - z) * h,)
+
+
 STEPS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     name: globals()[name] for name in CATALOGUE if name in globals()
 }
@@ -159,6 +165,26 @@ def test_a_cell_is_its_paper(name: str) -> None:
     assert_close(output, torch.stack(expected))
     for mine, theirs in zip(last if len(hx) > 1 else (last,), states, strict=True):
         assert_close(mine[0], theirs)
+
+
+@pytest.mark.parametrize("reset", [True, False])
+@pytest.mark.parametrize("vector_gates", [True, False])
+def test_each_form_of_qrn_is_its_closed_form(reset: bool, vector_gates: bool) -> None:
+    """The paper's parallel form: the state is a sum over the steps so far, without a recurrence."""
+    cell = gw.cells.get("qrn").with_options(reset=reset, vector_gates=vector_gates)
+    layer = gw.Recurrent(cell, INPUT, HIDDEN, dtype=torch.float64)
+    x, query = torch.randn(2, 6, BATCH, INPUT, dtype=torch.float64)
+    w = Weights(layer)
+    with torch.no_grad():
+        output, _ = layer(x, inputs={"query": query})
+        z = torch.sigmoid(w.linear("ih", "update", x * query))
+        candidate = torch.tanh(w("candidate", ih=x, query=query))
+        if reset:
+            candidate = candidate * torch.sigmoid(w.linear("ih", "reset", x * query))
+        assert z.shape[-1] == (HIDDEN if vector_gates else 1)
+        for t in range(6):
+            kept = [z[i] * (1 - z[i + 1 : t + 1]).prod(0) * candidate[i] for i in range(t + 1)]
+            assert_close(output[t], torch.stack(kept).sum(0))
 
 
 def test_slstm_survives_large_gates() -> None:

@@ -22,4 +22,5 @@ from gatework.cells.minimal_gated_unit import minimal_gated_unit as minimal_gate
 from gatework.cells.catalogue import names as names
 from gatework.cells.peephole_lstm import peephole_lstm as peephole_lstm
 from gatework.cells.projected_lstm import projected_lstm as projected_lstm
+from gatework.cells.qrn import qrn as qrn
 from gatework.cells.slstm import slstm as slstm
