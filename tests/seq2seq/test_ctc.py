@@ -11,9 +11,12 @@ import torch
 
 from gatework.seq2seq import (
     BLANK,
+    CtcDecoder,
     PrefixSearch,
     SumScorer,
+    WeightedDecoders,
     align,
+    beam_search,
     ctc_log_probability,
     greedy_labels,
     least_frames,
@@ -223,3 +226,50 @@ def test_a_search_keeps_one_sequence_at_least() -> None:
     with pytest.raises(ValueError, match="width=0"):
         PrefixSearch(0)
     assert prefix_search(np.zeros((0, 3)), 2)[0].labels == ()
+
+
+# CTC as a decoder of the one search
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_one_search_finds_every_sequence_and_its_probability(seed: int) -> None:
+    table = log_probabilities(seed, frames=5)
+    expected = every_sequence(table)
+    decoder = CtcDecoder(table)
+    (found,) = beam_search(
+        decoder, torch.tensor([0]), decoder.start(), length=8, beam=400, alternatives=400, ends={BLANK}
+    )
+    ended = {one.tokens[:-1]: one.log_probability for one in found if one.tokens and one.tokens[-1] == BLANK}
+    assert ended.keys() == expected.keys()
+    for labels, total in ended.items():
+        assert total == close_to(expected[labels].item(), torch.float64)
+
+
+def test_what_follows_a_sequence_is_a_distribution_and_rows_may_be_reordered() -> None:
+    decoder = CtcDecoder(log_probabilities(4, frames=7, vocabulary=4))
+    first, state = decoder.step(torch.tensor([0]), decoder.start())
+    for labels in ([1, 2, 3], [2, 2, 1], [3, 3, 3]):
+        state = decoder.reorder(
+            state, torch.tensor([0, 0, 0]) if len(state.last) == 1 else torch.tensor([2, 0, 1])
+        )
+        found, state = decoder.step(torch.tensor(labels), state)
+        assert_close(found.exp().sum(1), torch.ones(3, dtype=torch.float64), TOTALS)
+    assert_close(first.exp().sum(1), torch.ones(1, dtype=torch.float64), TOTALS)
+    # rows: [1, 2, 3] -> reordered [2, 0, 1] = [3, 1, 2] reads [2, 2, 1] -> [2, 0, 1] = [1, 2, 2] reads [3, 3, 3]
+    assert state.last.tolist() == [3, 3, 3]
+    again = decoder.start()
+    for label in (0, 2, 1, 3):
+        expected, again = decoder.step(torch.tensor([label]), again)
+    assert_close(found[:1], expected, TOTALS)
+
+
+def test_decoders_are_added_by_their_weights() -> None:
+    one, other = (CtcDecoder(log_probabilities(seed)) for seed in (1, 2))
+    both = WeightedDecoders([one, other], [0.75, 0.25])
+    tokens = torch.tensor([0])
+    found, state = both.step(tokens, (one.start(), other.start()))
+    expected = 0.75 * one.step(tokens, one.start())[0] + 0.25 * other.step(tokens, other.start())[0]
+    assert_close(found, expected, TOTALS)
+    assert len(both.reorder(state, torch.tensor([0, 0]))[1].last) == 2
+    with pytest.raises(ValueError, match="1 decoders have 2 weights"):
+        WeightedDecoders([one], [0.5, 0.5])

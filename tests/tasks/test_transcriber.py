@@ -18,8 +18,10 @@ from gatework.errors import InputError
 from gatework.seq2seq import AlignedLabel
 from gatework.tasks.batches import inside_of
 from gatework.tasks.transcriber import Transcriber
+from gatework.tasks.transcriber.attention_decoder import AttentionDecoder
 from gatework.tasks.transcriber.changes import FeatureChanges
-from gatework.tasks.transcriber.decoding import PauseFinder
+from gatework.tasks.transcriber.decoding import PauseFinder, label_log_probabilities
+from gatework.tasks.transcriber.joint_search import joint_labels
 from gatework.tasks.transcriber.network import Front, Normalization, SoundBatch
 from gatework.tasks.transcriber.rejection import Rejection, best_rejection, with_noise_alone
 from gatework.tasks.transcriber.scorers import HotwordScorer, LanguageScorer, label_pieces
@@ -587,3 +589,67 @@ def test_what_is_expected_is_heard(
         {"array": samples.tolist(), "sampling_rate": RATE}, hotwords=("f",), hotword_weight=20.0, beam=16
     )
     assert " ".join(one["output"] for one in finals(heard(stream, samples, [999] * 60))) == whole[0]["output"]
+
+
+# The attention decoder
+
+
+def test_the_attention_decoder_is_a_distribution_a_step_at_a_time_as_at_once() -> None:
+    torch.manual_seed(0)
+    decoder = AttentionDecoder(5, memory_size=6, hidden_size=8, dropout=0.2, unknown=2).eval()
+    memory, lengths = torch.randn(9, 3, 6), torch.tensor([9, 4, 7])
+    labels, counts = torch.tensor([[1, 3, 5], [4, 4, 0], [0, 0, 0]]), torch.tensor([3, 2, 0])
+    whole = decoder(memory, lengths, labels, counts)
+    total = torch.zeros(())
+    for row in range(3):
+        state = decoder.start(memory[: lengths[row], row : row + 1], lengths[row : row + 1])
+        own = labels[row, : counts[row]].tolist()
+        for token, following in itertools.pairwise([0, *own, 0]):
+            found, state = decoder.step(torch.tensor([token]), state)
+            assert_close(found.exp().sum(), torch.ones(()), VALUES)
+            assert found[0, 2] < -1000  # what is unknown is never said
+            total = total - found[0, following]
+    assert_close(whole, total, VALUES)
+
+
+def test_a_decoder_that_attends_stands_beside_ctc_in_loss_and_search(tmp_path: Path) -> None:
+    options = {**OPTIONS, "attention": 0.4, "max_steps": 12, "record_every": 4}
+    model = Transcriber(**options).fit(SPEECH, valid=SPEECH[:5], out=tmp_path / "run")
+    record = model.result_.history[0]
+    expected = 0.6 * record["parts"]["ctc"] + 0.4 * record["parts"]["attention"]
+    assert record["loss"] == close_to(expected, table=PREDICTIONS)
+    sounds = [row["audio"] for row in SPEECH[:5]]
+    found = model.predict(sounds, alternatives=3)
+    assert model.predict(sounds[1], alternatives=3)[0]["output"] == found[1]["output"]
+    assert gw.load(tmp_path / "run").predict(sounds, alternatives=3) == found
+    assert model.evaluate(SPEECH[:5])["search"].startswith("joint search")
+    told = model.predict(sounds, hotwords=("do",), hotword_weight=9.0)
+    assert sum("do" in each["output"] for each in told) > sum("do" in each["output"] for each in found)
+    other = Transcriber(**options | {"seed": 4}).fit(SPEECH, valid=SPEECH[:5])
+    joint = model.ensemble(other)
+    assert len(joint.predict(sounds)) == 5
+    assert np.isfinite(joint.evaluate(SPEECH[:5])["model"]["loss"])
+    with pytest.raises(InputError, match="attention=0"):
+        model.stream()
+
+
+def test_the_joint_search_finds_the_best_sum_of_both() -> None:
+    """Beside all sequences of up to three labels, scored one by one."""
+    torch.manual_seed(3)
+    decoder = AttentionDecoder(2, memory_size=4, hidden_size=5, dropout=0.0, unknown=None).eval()
+    table = torch.randn(4, 3, dtype=torch.float64).mul(2).log_softmax(-1)
+    memory = torch.randn(4, 1, 4)
+
+    def attended(labels: tuple[int, ...]) -> float:
+        rows = torch.tensor([[*labels, 0]])
+        return -decoder(memory, torch.tensor([4]), rows, torch.tensor([len(labels)])).item()
+
+    sequences = [labels for count in range(4) for labels in itertools.product((1, 2), repeat=count)]
+    scores = {
+        labels: 0.7 * label_log_probabilities(table.numpy(), [labels])[0] + 0.3 * attended(labels)
+        for labels in sequences
+    }
+    with torch.inference_mode():
+        state = decoder.start(memory, torch.tensor([4]))
+        found = joint_labels(table.numpy(), decoder, state, 0.3, beam=60, count=3, scorer=None)
+    assert found == sorted(scores, key=lambda labels: -scores[labels])[:3]

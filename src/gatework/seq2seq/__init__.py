@@ -1,6 +1,7 @@
 """Sequences from sequences: encoder, decoder, the bridge between them, and one search for every decoder."""
 
 from gatework.seq2seq.ctc import BLANK, AlignedLabel, align, ctc_log_probability, greedy_labels, least_frames
+from gatework.seq2seq.ctc_decoder import CtcDecoder, WeightedDecoders
 from gatework.seq2seq.ctc_search import LabelHypothesis, PrefixScorer, PrefixSearch, SumScorer, prefix_search
 from gatework.seq2seq.ensembles import EncoderDecoderEnsemble, mean_losses
 from gatework.seq2seq.network import DecoderState, EncoderDecoder
@@ -17,6 +18,7 @@ from gatework.seq2seq.search import (
 __all__ = [
     "BLANK",
     "AlignedLabel",
+    "CtcDecoder",
     "Decoder",
     "DecoderState",
     "Draw",
@@ -29,6 +31,7 @@ __all__ = [
     "PrefixSearch",
     "RankingDecoder",
     "SumScorer",
+    "WeightedDecoders",
     "align",
     "beam_search",
     "ctc_log_probability",

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from gatework.tasks.transcriber.transcripts import TimedWord, text_of_labels, ti
 
 __all__ = [
     "Heard",
+    "JointSearch",
     "PauseFinder",
     "Segment",
     "SegmentSearch",
@@ -29,6 +30,10 @@ __all__ = [
     "segments",
     "transcribe",
 ]
+
+
+# Label sequences of a segment, best first, of its first step and its table (S, V).
+JointSearch: TypeAlias = "Callable[[int, np.ndarray], list[tuple[int, ...]]]"
 
 
 class Segment(NamedTuple):
@@ -138,12 +143,19 @@ class SegmentSearch:
             return [each.labels for each in self._search.hypotheses(ended=ended)[:count]]
         return [tuple(greedy_labels(self.heard.table))] if self.heard is not None else [()]
 
-    def finish(self, begin: int, tokenizer: Tokenizer, count: int = 1) -> Segment | None:
-        """The segment, which begins with step `begin` of the recording; None where there was no step."""
+    def finish(
+        self, begin: int, tokenizer: Tokenizer, count: int = 1, joint: JointSearch | None = None
+    ) -> Segment | None:
+        """The segment, which begins with step `begin` of the recording; None where there was no step.
+
+        Args:
+            count: label sequences at most.
+            joint: the search that takes this one's place.
+        """
         if self.heard is None:
             return None
         table, loud = self.heard
-        found = self.labels(count)
+        found = self.labels(count) if joint is None else joint(begin, table)
         aligned = align(table, found[0])
         words = [
             word._replace(start=word.start * self.stride, end=word.end * self.stride)
@@ -168,6 +180,7 @@ def segments(
     pause: int,
     count: int = 1,
     scorer: PrefixScorer | None = None,
+    joint: JointSearch | None = None,
 ) -> Iterator[Segment]:
     """The segments of a whole recording.
 
@@ -175,13 +188,14 @@ def segments(
         stride, width, scorer: as for `SegmentSearch`.
         pause: as for `PauseFinder`.
         count: label sequences that are kept of each.
+        joint: as for `SegmentSearch.finish`.
     """
     begin = 0
     table = heard.table
     for end in [*PauseFinder(pause).accept(table.argmax(1)), len(table)]:
-        search = SegmentSearch(stride, width, scorer)
+        search = SegmentSearch(stride, 1 if joint else width, None if joint else scorer)
         search.accept(heard.part(begin, end, stride))
-        segment = search.finish(begin, tokenizer, count)
+        segment = search.finish(begin, tokenizer, count, joint)
         if segment is not None:
             yield segment
         begin = end

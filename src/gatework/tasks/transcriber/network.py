@@ -18,6 +18,7 @@ from gatework.graph import Cell
 from gatework.layers import Linear, Recurrent
 from gatework.layers.dropout import sequence_dropout
 from gatework.tasks.batches import inside_of
+from gatework.tasks.transcriber.attention_decoder import AttentionDecoder
 from gatework.tasks.transcriber.changes import FeatureChanges
 
 __all__ = ["LabelScores", "NormalizationName", "SoundBatch", "TranscriberEnsemble", "TranscriberNetwork"]
@@ -47,10 +48,15 @@ class SoundBatch(NamedTuple):
 
 
 class LabelScores(NamedTuple):
-    """log_probabilities: (S, B, V) in nats. lengths: (B,) steps of each row."""
+    """log_probabilities: (S, B, V) in nats. lengths: (B,) steps of each row. memory: (S, B, D) of each network, what
+    its attention decoder attends to, if it has one. attention_loss: minus the log-probability that this decoder gives
+    the batch's labels, if there are any.
+    """
 
     log_probabilities: Tensor
     lengths: Tensor
+    memory: tuple[Tensor, ...] = ()
+    attention_loss: Tensor | None = None
 
 
 class Normalization(nn.Module):
@@ -183,6 +189,7 @@ class TranscriberNetwork(nn.Module):
         normalization: see `Normalization`.
         hidden_size, num_layers, bidirectional: of the layers.
         dropout: rate on the layers' inputs and outputs, one mask a recording.
+        attention: above 0 there is an attention decoder too.
     """
 
     def __init__(
@@ -200,6 +207,7 @@ class TranscriberNetwork(nn.Module):
         num_layers: int,
         bidirectional: bool,
         dropout: float,
+        attention: float = 0.0,
     ) -> None:
         super().__init__()
         self.labels, self.unknown, self.changes, self.dropout = labels, unknown, changes, dropout
@@ -213,7 +221,13 @@ class TranscriberNetwork(nn.Module):
             bidirectional=bidirectional,
             dropout=dropout if num_layers > 1 else 0.0,
         )
-        self.output = Linear(self.recurrent.num_directions * self.recurrent.output_size, labels + 1)
+        width = self.recurrent.num_directions * self.recurrent.output_size
+        self.output = Linear(width, labels + 1)
+        self.decoder: AttentionDecoder | None = None
+        if attention:
+            self.decoder = AttentionDecoder(
+                labels, memory_size=width, hidden_size=hidden_size, dropout=dropout, unknown=unknown
+            )
 
     def forward(self, batch: SoundBatch) -> LabelScores:
         frames = self.changes.noisy(batch.frames, batch.lengths)
@@ -222,7 +236,19 @@ class TranscriberNetwork(nn.Module):
         steps, lengths = self.front(frames, lengths)
         steps = sequence_dropout(steps, self.dropout, self.training)
         output, _ = self.recurrent(steps, lengths=lengths)
-        return LabelScores(self.scores(output), lengths)
+        found = LabelScores(self.scores(output), lengths)
+        if self.decoder is None:
+            return found
+        memory = output["output"] if isinstance(output, dict) else output
+        loss = None
+        if batch.labels is not None and batch.counts is not None:
+            loss = self.decoder(memory, lengths, batch.labels, batch.counts)
+        return found._replace(memory=(memory,), attention_loss=loss)
+
+    @property
+    def decoders(self) -> list[AttentionDecoder]:
+        """The attention decoder, if there is one."""
+        return [] if self.decoder is None else [self.decoder]
 
     def scores(self, output: Any) -> Tensor:
         """(S, B, V) in nats, of the recurrent layers' output."""
@@ -250,4 +276,14 @@ class TranscriberEnsemble(nn.Module):
     def forward(self, batch: SoundBatch) -> LabelScores:
         found = [network(batch) for network in self.networks]
         every = torch.stack([each.log_probabilities for each in found]).double()
-        return LabelScores((every.logsumexp(0) - math.log(len(found))).float(), found[0].lengths)
+        mean = (every.logsumexp(0) - math.log(len(found))).float()
+        losses = [each.attention_loss for each in found if each.attention_loss is not None]
+        loss = torch.stack(losses).mean(0) if losses else None
+        return LabelScores(
+            mean, found[0].lengths, tuple(part for each in found for part in each.memory), loss
+        )
+
+    @property
+    def decoders(self) -> list[AttentionDecoder]:
+        """The networks' attention decoders, if they have any."""
+        return [decoder for network in self.networks for decoder in network.decoders]  # type: ignore[union-attr]

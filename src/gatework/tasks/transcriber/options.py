@@ -84,6 +84,14 @@ class TranscriberOptions(RivalOptions):
         description="read in both directions; false, with normalization=running: it can hear as one speaks",
     )
 
+    attention: Inherited[float] = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="weight of an attention decoder beside CTC, in the loss and in the search (0: there is none; 0.3 "
+        "for sentences); it needs whole recordings",
+    )
+
     dropout: float = Field(
         0.3, ge=0, lt=1, description="at the recurrent layers' inputs and outputs, one mask a recording"
     )

@@ -9,15 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from gatework.data import Tokenizer
 from gatework.data.log_mel import LogMel
 from gatework.data.sound import ResamplingStream
 from gatework.errors import InputError
-from gatework.seq2seq import PrefixScorer
 from gatework.tasks.stream_files import read_stream, weights_digest, write_stream
 from gatework.tasks.transcriber.decoding import Heard, PauseFinder, SegmentSearch, transcribe
 from gatework.tasks.transcriber.network import TranscriberNetwork
-from gatework.tasks.transcriber.options import TranscriptSettings
+from gatework.tasks.transcriber.search import TranscriptSearch
 from gatework.tasks.transcriber.timing import loudness
 from gatework.tasks.transcriber.transcripts import text_of_labels, word_records
 
@@ -139,26 +137,15 @@ class SoundStream:
 
     Args:
         network: in eval mode, of one direction.
-        tokenizer, features: of the run.
-        settings: of `predict`.
-        scorer: what the search is told beside the sound, or None.
-        least_confidence: below which a text is taken for noise.
+        features: how frames are made.
+        search: of the run, with settings.
         rate: of the samples, in Hz.
     """
 
     def __init__(
-        self,
-        network: TranscriberNetwork,
-        tokenizer: Tokenizer,
-        features: LogMel,
-        settings: TranscriptSettings,
-        scorer: PrefixScorer | None,
-        least_confidence: float,
-        rate: int,
+        self, network: TranscriberNetwork, features: LogMel, search: TranscriptSearch, rate: int
     ) -> None:
-        self._network, self._tokenizer, self._features = network, tokenizer, features
-        self._scorer, self._settings, self._least, self.rate = scorer, settings, least_confidence, rate
-        self._frame_seconds = features.shift / 1000
+        self._network, self._features, self._search, self.rate = network, features, search, rate
         self.reset()
 
     @property
@@ -178,7 +165,8 @@ class SoundStream:
     def reset(self) -> None:
         """Begin another recording."""
         self._steps = StepStream(self._network, self._features, self.rate)
-        self._pauses = PauseFinder(self._settings.pause_steps(self._stride * self._frame_seconds))
+        step = self._search.stride * self._search.shift
+        self._pauses = PauseFinder(self._search.settings.pause_steps(step))
         self._heard = self._begun = 0  # samples; the step with which the segment begins
         self._segment, self._said = self._new_segment(), ""
 
@@ -205,17 +193,17 @@ class SoundStream:
         records = []
         begin = 0
         for end in self._pauses.accept(heard.table.argmax(1)):
-            self._segment.accept(heard.part(begin, end, self._stride))
+            self._segment.accept(heard.part(begin, end, self._search.stride))
             records += self._final()
             begin = end
-        self._segment.accept(heard.part(begin, len(heard.table), self._stride))
+        self._segment.accept(heard.part(begin, len(heard.table), self._search.stride))
         return records + (self._final() if ended else self._partial())
 
     def _new_segment(self) -> SegmentSearch:
-        return SegmentSearch(self._stride, self._settings.beam, self._scorer)
+        return SegmentSearch(self._search.stride, self._search.settings.beam, self._search.scorer)
 
     def _partial(self) -> list[dict[str, Any]]:
-        text = text_of_labels(self._segment.labels(ended=False)[0], self._tokenizer)
+        text = text_of_labels(self._segment.labels(ended=False)[0], self._search.tokenizer)
         if text == self._said:
             return []
         self._said = text
@@ -223,12 +211,14 @@ class SoundStream:
 
     def _final(self) -> list[dict[str, Any]]:
         """The segment's record, if anything is said in it; another segment begins."""
-        segment = self._segment.finish(self._begun, self._tokenizer)
+        segment = self._segment.finish(self._begun, self._search.tokenizer)
         self._segment, self._said = self._new_segment(), ""
         if segment is None:
             return []
         self._begun = segment.end
-        (transcript,) = transcribe([segment.unless_noise(self._least)], self._tokenizer)
+        (transcript,) = transcribe(
+            [segment.unless_noise(self._search.least_confidence)], self._search.tokenizer
+        )
         if not transcript.text:
             return []
         record: dict[str, Any] = {
@@ -237,8 +227,8 @@ class SoundStream:
             "probability": float(np.exp(transcript.log_probability)),
             "seconds": self.seconds,
         }
-        if self._settings.times:
-            record["times"] = word_records(transcript.words, self._frame_seconds)
+        if self._search.settings.times:
+            record["times"] = word_records(transcript.words, self._search.shift)
         return [record]
 
     # Taking a stream up again
@@ -267,7 +257,7 @@ class SoundStream:
         self._segment.accept(Heard(state.arrays["segment"], state.arrays["loud"]))
         self._heard, self._begun, self._pauses.blanks, spoken = map(int, state.arrays["counts"])
         self._pauses.spoken = bool(spoken)
-        self._said = text_of_labels(self._segment.labels(ended=False)[0], self._tokenizer)
+        self._said = text_of_labels(self._segment.labels(ended=False)[0], self._search.tokenizer)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to a safetensors file, which `Transcriber.stream(saved=…)` goes on from, in another process

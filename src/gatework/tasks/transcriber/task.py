@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from gatework.tasks.batches import answer_in_batches, side_by_side
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.tokens import BYTE_PAIRS
 from gatework.tasks.transcriber.changes import FeatureChanges
-from gatework.tasks.transcriber.decoding import Heard, Segment, segments, transcribe
+from gatework.tasks.transcriber.decoding import transcribe
 from gatework.tasks.transcriber.network import SoundBatch, TranscriberEnsemble, TranscriberNetwork
 from gatework.tasks.transcriber.options import (
     TranscriberInput,
@@ -38,15 +37,14 @@ from gatework.tasks.transcriber.options import (
 )
 from gatework.tasks.transcriber.rejection import Rejection, best_rejection, with_noise_alone
 from gatework.tasks.transcriber.scorers import scorer_of
+from gatework.tasks.transcriber.search import StepOutputs, TranscriptSearch
 from gatework.tasks.transcriber.sound_stream import SoundStream, read_state
 from gatework.tasks.transcriber.speakers import is_spoken_by, speaker_of, speaker_statistics
-from gatework.tasks.transcriber.timing import loudness
 from gatework.tasks.transcriber.transcripts import (
     labels_of_text,
     prepared,
     text_of_labels,
     unknown_label,
-    word_records,
 )
 from gatework.training import StepLoss
 from gatework.training.nested import to_device
@@ -84,7 +82,14 @@ class Transcriber(ExampleTask):
     headline: ClassVar[Figure] = Figure("wer", higher=False)
     noun: ClassVar[str] = "recordings"
     fields = ("frames", "labels")
-    ensemble_options: ClassVar[tuple[str, ...]] = ("rate", "mels", "stride", "text", "normalization")
+    ensemble_options: ClassVar[tuple[str, ...]] = (
+        "rate",
+        "mels",
+        "stride",
+        "text",
+        "normalization",
+        "attention",
+    )
 
     options_: TranscriberOptions
     network_: TranscriberNetwork | TranscriberEnsemble
@@ -245,7 +250,12 @@ class Transcriber(ExampleTask):
             scores.log_probabilities, scores.lengths, cast("torch.Tensor", batch.labels), counts
         )
         total = -(log_probability * fits.to(log_probability)).sum()
-        return StepLoss(total, max(1, int(counts.sum())))
+        count = max(1, int(counts.sum()))
+        if scores.attention_loss is None:
+            return StepLoss(total, count)
+        weight, beside = self.options_.attention, scores.attention_loss
+        parts = {"ctc": total.detach(), "attention": beside.detach()}
+        return StepLoss((1 - weight) * total + weight * beside, count, parts=parts)
 
     # What is chosen on the validation data
 
@@ -269,7 +279,7 @@ class Transcriber(ExampleTask):
 
     def _heard(self, frames: np.ndarray, table: np.ndarray) -> tuple[str, float]:
         """A greedy transcript, and how sure its least sure segment is."""
-        found = self._segments(frames, table, self.settings(beam=1))
+        found = self._search(self.settings(beam=1)).segments(frames, StepOutputs(table))
         (transcript,) = transcribe(found, self.tokenizer_)
         return transcript.text, min((each.confidence for each in found), default=1.0)
 
@@ -287,7 +297,7 @@ class Transcriber(ExampleTask):
         def answer(some: list[int]) -> Sequence[np.ndarray]:
             batch = self._collate([rows[index] for index in some])
             batch = with_noise_alone(batch, 1.0) if noise_alone else batch
-            return self._outputs(to_device(batch, self.device), None)
+            return [each.table for each in self._outputs(to_device(batch, self.device), None)]
 
         with torch.inference_mode():
             return answer_in_batches([n for (n,) in rows.lengths("frames")], answer)
@@ -310,8 +320,9 @@ class Transcriber(ExampleTask):
         told = [name for name in ("hotwords", "language_model") if getattr(settings, name)]
         if settings.beam == 1 and not told:
             return "greedy search"
+        kind = "joint" if self.options_.attention else "prefix"
         beside = f", with {' and '.join(told).replace('_', ' ')}" if told else ""
-        return f"prefix search, {settings.beam} label sequences{beside}"
+        return f"{kind} search, {settings.beam} label sequences{beside}"
 
     def _score(self, outputs: Sequence[str], references: Sequence[str]) -> dict[str, float]:
         counts = count_errors(outputs, references)
@@ -325,45 +336,30 @@ class Transcriber(ExampleTask):
 
     # Answers
 
-    def _outputs(self, batch: SoundBatch, settings: Any) -> list[np.ndarray]:
+    def _outputs(self, batch: SoundBatch, settings: Any) -> list[StepOutputs]:
         scores = self.network_(batch)
         tables = scores.log_probabilities.transpose(0, 1).cpu().numpy()  # (B, S, V)
-        return [table[:length] for table, length in zip(tables, scores.lengths.tolist(), strict=True)]
+        return [
+            StepOutputs(table[:length], tuple(part[:length, row] for part in scores.memory))
+            for row, (table, length) in enumerate(zip(tables, scores.lengths.tolist(), strict=True))
+        ]
 
     def _decode(
-        self, output: np.ndarray, row: Fields, input: Any, settings: TranscriptSettings
+        self, output: StepOutputs, row: Fields, input: Any, settings: TranscriptSettings
     ) -> dict[str, Any]:
-        heard = self._segments(row["frames"], output, settings)
-        kept = [segment.unless_noise(self._least_confidence(settings)) for segment in heard]
-        transcripts = transcribe(kept, self.tokenizer_, settings.alternatives)
-        best = transcripts[0]
-        record: dict[str, Any] = {
-            "output": best.text,
-            "probability": math.exp(best.log_probability),
-            "seconds": round(len(row["frames"]) * FRAME_SHIFT, 3),
-        }
-        if settings.times:
-            record["times"] = word_records(best.words, FRAME_SHIFT)
-        if kept != heard:
-            record["rejected"] = True
-        if settings.alternatives > 1:
-            record["alternatives"] = [
-                {"text": each.text, "probability": math.exp(each.log_probability)} for each in transcripts
-            ]
-        return record
+        return self._search(settings).record(row["frames"], output)
 
-    def _segments(self, frames: np.ndarray, table: np.ndarray, settings: TranscriptSettings) -> list[Segment]:
-        stride = self.options_.stride
-        found = segments(
-            Heard(table, loudness(frames)),
+    def _search(self, settings: TranscriptSettings) -> TranscriptSearch:
+        return TranscriptSearch(
             self.tokenizer_,
-            stride=stride,
-            width=settings.beam,
-            pause=settings.pause_steps(FRAME_SHIFT * stride),
-            count=settings.alternatives,
-            scorer=scorer_of(settings, self.tokenizer_, self.options_.text),
+            settings,
+            scorer_of(settings, self.tokenizer_, self.options_.text),
+            self._least_confidence(settings),
+            self.options_.stride,
+            FRAME_SHIFT,
+            self.network_.decoders,
+            self.options_.attention,
         )
-        return list(found)
 
     def _least_confidence(self, settings: TranscriptSettings) -> float:
         return self.rejection_.least_confidence if settings.reject else 0.0
@@ -371,6 +367,8 @@ class Transcriber(ExampleTask):
     @property
     def streams(self) -> bool:
         """Whether the run can hear sound as it comes."""
+        if self.options_.attention:
+            return False
         causal = not self.options_.bidirectional and self.options_.normalization in ("running", "training")
         return causal and not self.members_
 
@@ -409,22 +407,16 @@ class Transcriber(ExampleTask):
         self._check_fitted()
         if not self.streams:
             what = "reads whole recordings: its labels depend on sound that comes later"
-            fix = "Train with bidirectional=false and normalization=running; an ensemble does not stream."
+            fix = (
+                "Train with bidirectional=false, normalization=running and attention=0; no ensemble streams."
+            )
             raise InputError("stream", what, fix)
         stored = None if saved is None else read_state(saved)
         if stored is not None:
             rate = rate or stored.rate
         network = cast("TranscriberNetwork", self.network_)
-        chosen = self.settings(**settings)
-        stream = SoundStream(
-            network,
-            self.tokenizer_,
-            self.features_,
-            chosen,
-            scorer_of(chosen, self.tokenizer_, self.options_.text),
-            self._least_confidence(chosen),
-            rate or self.options_.rate,
-        )
+        search = self._search(self.settings(**settings))
+        stream = SoundStream(network, self.features_, search, rate or self.options_.rate)
         if stored is not None:
             stream.state = stored
         return stream
