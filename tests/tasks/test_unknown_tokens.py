@@ -19,9 +19,9 @@ CASES = [
     (name, kind)
     for name in tasks.names()
     for kind in ("character", "word")
-    if "tokenizer" in tasks.get(name).Options.model_fields and "audio" not in tasks.get(name).columns
+    if "tokenizer" in tasks.get(name).Options.model_fields
 ]
-SAID = ("label", "tags")  # what is said of a text, and no text
+SAID = ("label", "tags", "audio")  # what is said of a text, and no text
 
 
 def foreign(rows: Sequence[Any]) -> list[dict[str, Any]]:

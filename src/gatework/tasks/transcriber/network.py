@@ -21,10 +21,18 @@ from gatework.tasks.batches import inside_of
 from gatework.tasks.transcriber.attention_decoder import AttentionDecoder
 from gatework.tasks.transcriber.changes import FeatureChanges
 
-__all__ = ["LabelScores", "NormalizationName", "SoundBatch", "TranscriberEnsemble", "TranscriberNetwork"]
+__all__ = [
+    "STRIDES",
+    "LabelScores",
+    "NormalizationName",
+    "SoundBatch",
+    "TranscriberEnsemble",
+    "TranscriberNetwork",
+]
 
 NormalizationName = Literal["recording", "speaker", "running", "training"]
 
+STRIDES = {1: (1, 1), 2: (2, 1), 4: (2, 2)}  # of a front, and of its two convolutions
 _PRIOR_FRAMES = 50.0  # that the training data counts for beside what was heard so far, or of a speaker
 _LEAST_VARIANCE = 1e-4  # of a band; one that never changes says nothing
 _NEVER = -1e4  # the score of what is never said; of minus infinity CTC has no gradient
@@ -139,7 +147,7 @@ class Front(nn.Module):
 
     def __init__(self, mels: int, channels: int, stride: int, output_size: int) -> None:
         super().__init__()
-        self.strides = {1: (1, 1), 2: (2, 1), 4: (2, 2)}[stride]
+        self.strides = STRIDES[stride]
         self.convolutions = nn.ModuleList()
         inputs, bands = 1, mels
         for step in self.strides:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from gatework.tasks.options import (
     MOST_HYPOTHESES,
@@ -14,7 +14,7 @@ from gatework.tasks.options import (
     PredictionSettings,
     RivalOptions,
 )
-from gatework.tasks.transcriber.network import NormalizationName
+from gatework.tasks.transcriber.network import STRIDES, NormalizationName
 from gatework.training.options import FollowsData, Inherited
 
 __all__ = [
@@ -28,6 +28,12 @@ __all__ = [
 
 MOST_BANDS = 512
 HIGHEST_RATE = 192_000
+
+
+def _check_stride(stride: int) -> int:
+    if stride not in STRIDES:
+        raise ValueError(f"it is one of {', '.join(map(str, STRIDES))}")
+    return stride
 
 
 class TranscriberOptions(RivalOptions):
@@ -51,6 +57,7 @@ class TranscriberOptions(RivalOptions):
     vocabulary_size: Inherited[int | None] = Field(
         None, ge=2, description="labels at most, the most frequent ones (none: all; bpe: 4000)"
     )
+    min_frequency: Inherited[int] = Field(1, ge=1, description="rarer labels are unknown, and never said")
 
     batch_tokens: FollowsData[int] = Field(
         6000,
@@ -74,8 +81,9 @@ class TranscriberOptions(RivalOptions):
         "a stream needs; training: of the training data",
     )
     channels: Inherited[int] = Field(16, ge=1, le=MOST_UNITS, description="of the front's convolutions")
-    stride: Inherited[Literal[1, 2, 4]] = Field(
-        2, description="frames of 10 ms that become one step of the recurrent layers: 4 for long sentences"
+    stride: Inherited[Annotated[int, AfterValidator(_check_stride)]] = Field(
+        2,
+        description="frames of 10 ms that become one step of the recurrent layers: 1, 2 or 4, which is for sentences",
     )
     hidden_size: Inherited[int] = Field(128, ge=1, le=MOST_UNITS, description="units of each direction")
     num_layers: Inherited[int] = Field(2, ge=1, le=MOST_LAYERS, description="recurrent layers")
@@ -133,13 +141,6 @@ class TranscriberOptions(RivalOptions):
         "wer",
         description="the figure of the validations that picks the checkpoint and is compared with `target`",
     )
-
-    @field_validator("stride", mode="before")
-    @classmethod
-    def _check_stride(cls, stride: Any) -> Any:
-        if isinstance(stride, bool):  # which is 1 or 0 to Python
-            raise ValueError("it is 1, 2 or 4")
-        return stride
 
 
 class TranscriptSettings(PredictionSettings):

@@ -25,7 +25,8 @@ from gatework.seq2seq import ctc_log_probability, greedy_labels, least_frames
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import answer_in_batches, side_by_side
 from gatework.tasks.example_task import Example, ExampleTask
-from gatework.tasks.tokens import BYTE_PAIRS
+from gatework.tasks.lifecycle import TrainingData
+from gatework.tasks.tokens import TokenOptions, train_tokenizer, warn_of_unknown
 from gatework.tasks.transcriber.changes import FeatureChanges
 from gatework.tasks.transcriber.decoding import transcribe
 from gatework.tasks.transcriber.network import SoundBatch, TranscriberEnsemble, TranscriberNetwork
@@ -99,6 +100,18 @@ class Transcriber(ExampleTask):
 
     # What is learned before there is a network
 
+    def _prepare(self, data: TrainingData, keep: Artifacts) -> None:
+        super()._prepare(data, keep)
+        for rows, whose in ((self._train_rows, "the training"), (self._valid_rows, "the validation")):
+            warn_of_unknown(self._say, self._unknown(rows), whose)
+
+    def _unknown(self, rows: Packed) -> dict[str, float]:
+        if self.tokenizer_.unknown_id is None:
+            return {}
+        lengths = np.array(rows.lengths("labels"))
+        unknown = sum(int(row["unknown"][0]) for row in rows)
+        return {"text": unknown / max(unknown + int(lengths.sum()), 1)}
+
     def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if given.get("bidirectional") in (False, "false"):
             return {"normalization": "running"}
@@ -112,13 +125,14 @@ class Transcriber(ExampleTask):
     def _learn(self, train: Sequence[Example], keep: Artifacts) -> None:
         options = self.options_
         self.features_ = LogMel(rate=options.rate, mels=options.mels)
-        size = options.vocabulary_size or (BYTE_PAIRS if options.tokenizer == "bpe" else None)
 
         def tokenizer() -> Tokenizer:
             # The texts are one to the tokenizer: an end of line keeps words of two apart.
             end = "" if options.tokenizer == "character" else "\n"
-            texts = (each.output + end for each in train)
-            return Tokenizer.train(options.tokenizer, texts, vocabulary_size=size)
+            kinds = {
+                name: getattr(options, name) for name in ("tokenizer", "vocabulary_size", "min_frequency")
+            }
+            return train_tokenizer(TokenOptions(**kinds), (each.output + end for each in train))
 
         self._single_words = not any(" " in each.output for each in train)
         self.tokenizer_ = keep.get(TOKENIZER, Tokenizer, tokenizer)
@@ -203,7 +217,10 @@ class Transcriber(ExampleTask):
 
     def _label_fields(self, output: str) -> Fields:
         labels = labels_of_text(output, self.tokenizer_)
-        return {"labels": np.array(labels, np.int32), "least": np.array([least_frames(labels)], np.int32)}
+        unknown = len(self.tokenizer_.encode(output)) - len(labels)
+        numbers = {"least": least_frames(labels), "unknown": unknown}
+        fields = {name: np.array([number], np.int32) for name, number in numbers.items()}
+        return {"labels": np.array(labels, np.int32), **fields}
 
     def _pack_training(self, examples: Sequence[Example], most: int) -> Packed:
         """As `ExampleTask` does, of frames in a file; what has more labels than steps is left out too."""
