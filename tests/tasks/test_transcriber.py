@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,10 @@ from gatework.errors import InputError
 from gatework.seq2seq import AlignedLabel
 from gatework.tasks.batches import inside_of
 from gatework.tasks.transcriber import Transcriber
-from gatework.tasks.transcriber.attention_decoder import AttentionDecoder
 from gatework.tasks.transcriber.changes import FeatureChanges
-from gatework.tasks.transcriber.decoding import PauseFinder, label_log_probabilities
-from gatework.tasks.transcriber.joint_search import joint_labels
+from gatework.tasks.transcriber.decoding import blank_share
 from gatework.tasks.transcriber.network import Front, Normalization, SoundBatch
 from gatework.tasks.transcriber.rejection import Rejection, best_rejection, with_noise_alone
-from gatework.tasks.transcriber.scorers import HotwordScorer, LanguageScorer, label_pieces
-from gatework.tasks.transcriber.sound_stream import SoundStream
 from gatework.tasks.transcriber.speakers import speaker_statistics
 from gatework.tasks.transcriber.timing import reaching
 from gatework.tasks.transcriber.transcripts import (
@@ -35,8 +30,7 @@ from gatework.tasks.transcriber.transcripts import (
     text_of_labels,
     timed_words,
 )
-from gatework.training import files
-from tests.contracts.task_examples import EXAMPLES, RATE, SPEECH, recording, spoken
+from tests.contracts.task_examples import EXAMPLES, RATE, SPEECH, recording
 from tests.tolerances import PREDICTIONS, VALUES, Tolerance, assert_close, close_to, of_draws
 
 NONE = {
@@ -267,19 +261,6 @@ def test_a_threshold_tells_right_transcripts_from_noise() -> None:
     assert best_rejection([], [None, 0.3]).rejected == 1.0
 
 
-def test_what_is_taken_for_noise_is_not_said(listener: Transcriber) -> None:
-    sounds = [row["audio"] for row in SPEECH[:6]]
-    plain = listener.predict(sounds, reject=False)
-    assert all(record["output"] and "rejected" not in record for record in plain)
-    assert listener.rejection_.rejected > 0.8  # hissing and humming are no words
-    strict = gw.load(listener.run_.path)
-    strict.rejection_ = Rejection(least_confidence=1.0)
-    for record in strict.predict(sounds):
-        assert (record["output"], record["times"], record["rejected"]) == ("", [], True)
-    stream = strict.stream()
-    assert finals(heard(stream, sentence(), [50_000])) == []
-
-
 def of_draws_tolerance(count: int) -> Tolerance:
     return Tolerance(of_draws(count), 0.0)
 
@@ -314,18 +295,22 @@ def test_transcripts_longer_than_their_recordings_are_named_and_left_out(
     assert np.isfinite(model.metrics_["model"]["loss"])
 
 
-# Streams
+def validations(model: Transcriber) -> list[Mapping[str, Any]]:
+    return [record for record in model.result_.history if record["kind"] == "validation"]
 
 
-@pytest.fixture(scope="module")
-def listener(tmp_path_factory: pytest.TempPathFactory) -> Transcriber:
-    """A run that hears as one speaks: trained until it says something. It writes a letter for each word."""
-    rows = [{**row, "text": " ".join(word[0] for word in row["text"].split())} for row in SPEECH]
-    options = {**OPTIONS, "bidirectional": False, "hidden_size": 24, "num_layers": 1, "channels": 8}
-    options |= dict.fromkeys(("dropout", "noise", "frequency_gaps", "time_gaps"), 0)
-    options |= {"max_steps": None, "epochs": 60, "validate_every": 180, "learning_rate": 0.01}
-    out = tmp_path_factory.mktemp("listener") / "run"
-    return Transcriber(**options).fit(rows, valid=rows[:6], out=out)
+def test_a_training_tells_how_much_of_the_recordings_is_blank(
+    capsys: pytest.CaptureFixture[str], listener: Transcriber
+) -> None:
+    table = np.eye(3)[[0, 0, 2, 0]]
+    assert blank_share([table, np.eye(3)[[1, 0]]]) == close_to(4 / 6)
+    assert blank_share([np.zeros((0, 3))]) == 1.0
+    assert 0.2 < validations(listener)[-1]["blank_share"] < 0.98
+    silent = "In no recording of the validation data is anything heard"
+    assert silent not in capsys.readouterr().err
+    young = Transcriber(**OPTIONS).fit(SPEECH, valid=SPEECH[:4])  # which says nothing yet
+    assert [record["blank_share"] for record in validations(young)] == [1.0, 1.0]
+    assert silent in capsys.readouterr().err
 
 
 def test_a_path_may_be_a_sound_or_a_folder_of_sounds(listener: Transcriber, tmp_path: Path) -> None:
@@ -343,135 +328,6 @@ def test_a_path_may_be_a_sound_or_a_folder_of_sounds(listener: Transcriber, tmp_
     (folder / "2.wav").write_text("no sound")
     with pytest.raises(InputError, match=r"2\.wav"):
         listener.predict(folder)
-
-
-def sentence(rate: int = RATE) -> np.ndarray:
-    """Words with pauses between, of which some are longer than half a second."""
-    parts = [
-        spoken("ba do", 1),
-        [0.0] * 6000,
-        spoken("fi", 2),
-        spoken("do", 3),
-        [0.0] * 8000,
-        spoken("ba", 4),
-    ]
-    samples = np.concatenate([np.asarray(part, np.float32) for part in parts])
-    samples += np.random.default_rng(0).normal(0, 0.005, len(samples)).astype(np.float32)
-    return samples
-
-
-def heard(stream: SoundStream, samples: np.ndarray, sizes: Iterable[int]) -> list[dict[str, Any]]:
-    records, begin = [], 0
-    for size in sizes:
-        records += stream.accept(samples[begin : begin + size])
-        begin += size
-    assert begin >= len(samples)
-    return records + stream.finish()
-
-
-def finals(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [record for record in records if record["kind"] == "final"]
-
-
-@pytest.mark.parametrize("beam", [1, 4])
-def test_a_stream_says_what_predict_says_however_the_sound_is_cut(listener: Transcriber, beam: int) -> None:
-    samples = sentence()
-    whole = listener.predict({"array": samples.tolist(), "sampling_rate": RATE}, beam=beam)[0]
-    assert len(whole["output"].split()) > 2
-    stream = listener.stream(beam=beam)
-    generator = np.random.default_rng(1)
-    cuts = [[len(samples)], [80] * (len(samples) // 80 + 1), generator.integers(0, 3000, 40).tolist()]
-    for sizes in cuts:
-        records = finals(heard(stream, samples, sizes))
-        assert len(records) > 1  # the pauses are found
-        assert " ".join(record["output"] for record in records) == whole["output"]
-        words = [word for record in records for word in record["times"]]
-        assert_same_numbers(words, whole["times"])
-        # Where nothing is said there is no record; that it is nothing is uncertain too.
-        assert 1.01 * np.prod([record["probability"] for record in records]) > whole["probability"]
-
-
-def assert_same_numbers(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> None:
-    assert [word["word"] for word in one] == [word["word"] for word in other]
-    for name in ("start", "end", "confidence"):
-        for mine, theirs in zip(one, other, strict=True):
-            assert mine[name] == close_to(theirs[name], table=PREDICTIONS)
-
-
-def test_words_come_before_their_sentence_ends_and_pauses_make_them_final(listener: Transcriber) -> None:
-    samples, stream = sentence(), listener.stream()
-    records = heard(stream, samples, [160] * (len(samples) // 160 + 1))
-    assert {record["kind"] for record in records} == {"partial", "final"}
-    for before, record in itertools.pairwise(records):
-        assert before["seconds"] <= record["seconds"]
-        if record["kind"] == "final" and before["kind"] == "partial":
-            assert before["output"] == record["output"]  # nothing is changed at the last moment
-    first = finals(records)[0]
-    pause = first["times"][-1]["end"] + 0.5
-    assert abs(first["seconds"] - pause) < 0.15
-    assert stream.look_ahead == close_to(0.0425)
-
-
-def test_a_stream_is_saved_and_gone_on_with(listener: Transcriber, tmp_path: Path) -> None:
-    samples = sentence()
-    expected = heard(listener.stream(), samples, [len(samples)])
-    for cut in (0, 1, 777, 5001, 14_000):
-        stream = listener.stream()
-        records = stream.accept(samples[:cut])
-        stream.save(tmp_path / "stream.safetensors")
-        again = gw.load(listener.run_.path).stream(saved=tmp_path / "stream.safetensors")
-        records += again.accept(samples[cut:]) + again.finish()
-        got, wanted = finals(records), finals(expected)
-        assert [one["output"] for one in got] == [one["output"] for one in wanted]
-        for one, other in zip(got, wanted, strict=True):
-            assert_same_numbers(one["times"], other["times"])
-
-
-def test_a_stream_of_another_rate_hears_the_same(listener: Transcriber) -> None:
-    import soxr
-
-    samples = sentence()
-    doubled = soxr.resample(samples, RATE, 2 * RATE)
-    stereo = np.stack([doubled, doubled], axis=1)
-    texts = [
-        " ".join(record["output"] for record in finals(heard(stream, given, [1000] * 100)))
-        for stream, given in ((listener.stream(), samples), (listener.stream(rate=2 * RATE), stereo))
-    ]
-    assert texts[0] == texts[1]
-
-
-def test_what_is_no_stream_of_the_run_is_refused(listener: Transcriber, tmp_path: Path) -> None:
-    stream = listener.stream()
-    stream.save(tmp_path / "stream.safetensors")
-    state = stream.state
-    with pytest.raises(InputError, match="another run"):
-        stream.state = state._replace(weights="0")
-    with pytest.raises(InputError, match="another rate"):
-        listener.stream(rate=16_000, saved=tmp_path / "stream.safetensors")
-    with pytest.raises(InputError, match="is damaged"):
-        stream.state = state._replace(arrays={**state.arrays, "segment": np.zeros((3, 2), np.float32)})
-    listener.network_.state_dict()
-    files.write_tensors(tmp_path / "other.safetensors", {"x": torch.zeros(1)})
-    with pytest.raises(InputError, match="is no state of a stream"):
-        listener.stream(saved=tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="sample 1 is nan"):
-        stream.accept([0.0, float("nan")])
-    whole = Transcriber(**{**OPTIONS, "max_steps": 1}).fit(SPEECH, valid=SPEECH[:3])
-    with pytest.raises(InputError, match="reads whole recordings") as caught:
-        whole.stream()
-    assert "bidirectional=false" in str(caught.value)
-    item = SPEECH[0]["audio"]
-    assert list(whole.stream(item)) == whole.predict(item)  # every task's own stream
-
-
-def test_pauses_end_segments_at_the_same_steps_however_they_come() -> None:
-    labels = np.array([0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 1])
-    assert PauseFinder(3).accept(labels) == [10, 19]
-    finder, ends = PauseFinder(3), []
-    for place in range(len(labels)):
-        ends += [place + end for end in finder.accept(labels[place : place + 1])]
-    assert ends == [10, 19]
-    assert PauseFinder(3).accept(np.zeros(50, int)) == []
 
 
 def test_a_recording_shorter_than_a_frame_says_nothing(listener: Transcriber) -> None:
@@ -496,160 +352,3 @@ def test_training_frames_are_in_a_file_that_goes(tmp_path: Path) -> None:
     )
     assert seen[0] == ["training.bin"]
     assert not (tmp_path / "run/features").exists()
-
-
-# What a search is told beside the sound
-
-
-@pytest.mark.parametrize("kind", ["character", "word", "bpe"])
-def test_hotwords_add_by_the_character_and_take_back_what_does_not_go_on(kind: str) -> None:
-    texts = ["anna can call new york", "ann and yorkshire are new here"] * 3
-    tokenizer = Tokenizer.train(
-        kind, [f"{text}\n" for text in texts], vocabulary_size=270 if kind == "bpe" else None
-    )  # type: ignore[arg-type]
-    scorer = HotwordScorer(["anna", "new york", ""], label_pieces(tokenizer), 2.0)
-    for text, characters in (
-        ("anna", 4),
-        ("ann", 0),
-        ("call anna", 4),
-        ("anna can call new york", 4 + 8),
-        ("new here", 0),
-        ("yorkshire new york", 8),
-        ("ann anna", 4),
-        ("", 0),
-    ):
-        total, state = 0.0, scorer.start()
-        for label in labels_of_text(text, tokenizer):
-            added, state = scorer.extend(state, label)
-            total += added
-        assert total + scorer.finish(state) == close_to(2.0 * characters)
-
-
-@pytest.fixture(scope="module")
-def language_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, gw.LanguageModel]:
-    folder = tmp_path_factory.mktemp("language")
-    lines = [{"text": line} for line in ("ba do fi", "do fi", "fi ba", "ba do") * 8]
-    options = {
-        "hidden_size": 8,
-        "num_layers": 1,
-        "batch_size": 2,
-        "steps": 8,
-        "ngram_order": 2,
-        "max_steps": 30,
-    }
-    sizes = {"character": None, "word": None, "bpe": 260}
-    return {
-        kind: gw.LanguageModel(**options, tokenizer=kind, vocabulary_size=size).fit(lines, out=folder / kind)
-        for kind, size in sizes.items()
-    }
-
-
-@pytest.mark.parametrize("theirs", ["character", "word", "bpe"])
-@pytest.mark.parametrize("ours", ["character", "word"])
-def test_a_language_model_adds_what_it_says_of_the_text(
-    ours: str, theirs: str, language_models: dict[str, gw.LanguageModel]
-) -> None:
-    model = language_models[theirs]
-    tokenizer = Tokenizer.train(ours, ["ba\n", "do\n", "fi ba\n"])  # type: ignore[arg-type]
-    scorer = LanguageScorer(
-        model.network_,
-        model.tokenizer_,
-        model.start_token,
-        label_pieces(tokenizer),
-        weight=0.5,
-        word_bonus=0.25,
-    )
-    for text in ("ba do fi", "fi", "ba ba"):
-        total, state = 0.0, scorer.start()
-        for label in labels_of_text(text, tokenizer):
-            added, state = scorer.extend(state, label)
-            total += added
-        total += scorer.finish(state)
-        whole = model.score(f"{text}\n")[0]["log_probability"]
-        assert total == close_to(0.5 * whole + 0.25 * len(text.split()), table=PREDICTIONS)
-
-
-def test_what_is_expected_is_heard(
-    listener: Transcriber, language_models: dict[str, gw.LanguageModel]
-) -> None:
-    sounds = [row["audio"] for row in SPEECH[:6]]
-    plain = listener.predict(sounds, beam=16)
-    told = listener.predict(sounds, beam=16, hotwords="f,b", hotword_weight=20.0)
-    count = sum(record["output"].count("f") for record in plain)
-    assert sum(record["output"].count("f") for record in told) > count
-    run = str(language_models["character"].run_.path)
-    assert listener.predict(sounds, language_model=run) != plain
-    figures = listener.evaluate(SPEECH[:3], language_model=run, hotwords=("b",))
-    assert figures["search"] == "prefix search, 8 label sequences, with hotwords and language model"
-    with pytest.raises(InputError, match="not a language model"):
-        listener.predict(sounds, language_model=str(listener.run_.path))
-    stream = listener.stream(hotwords=("f",), hotword_weight=20.0, beam=16)
-    samples = sentence()
-    whole = listener.predict(
-        {"array": samples.tolist(), "sampling_rate": RATE}, hotwords=("f",), hotword_weight=20.0, beam=16
-    )
-    assert " ".join(one["output"] for one in finals(heard(stream, samples, [999] * 60))) == whole[0]["output"]
-
-
-# The attention decoder
-
-
-def test_the_attention_decoder_is_a_distribution_a_step_at_a_time_as_at_once() -> None:
-    torch.manual_seed(0)
-    decoder = AttentionDecoder(5, memory_size=6, hidden_size=8, dropout=0.2, unknown=2).eval()
-    memory, lengths = torch.randn(9, 3, 6), torch.tensor([9, 4, 7])
-    labels, counts = torch.tensor([[1, 3, 5], [4, 4, 0], [0, 0, 0]]), torch.tensor([3, 2, 0])
-    whole = decoder(memory, lengths, labels, counts)
-    total = torch.zeros(())
-    for row in range(3):
-        state = decoder.start(memory[: lengths[row], row : row + 1], lengths[row : row + 1])
-        own = labels[row, : counts[row]].tolist()
-        for token, following in itertools.pairwise([0, *own, 0]):
-            found, state = decoder.step(torch.tensor([token]), state)
-            assert_close(found.exp().sum(), torch.ones(()), VALUES)
-            assert found[0, 2] < -1000  # what is unknown is never said
-            total = total - found[0, following]
-    assert_close(whole, total, VALUES)
-
-
-def test_a_decoder_that_attends_stands_beside_ctc_in_loss_and_search(tmp_path: Path) -> None:
-    options = {**OPTIONS, "attention": 0.4, "max_steps": 12, "record_every": 4}
-    model = Transcriber(**options).fit(SPEECH, valid=SPEECH[:5], out=tmp_path / "run")
-    record = model.result_.history[0]
-    expected = 0.6 * record["parts"]["ctc"] + 0.4 * record["parts"]["attention"]
-    assert record["loss"] == close_to(expected, table=PREDICTIONS)
-    sounds = [row["audio"] for row in SPEECH[:5]]
-    found = model.predict(sounds, alternatives=3)
-    assert model.predict(sounds[1], alternatives=3)[0]["output"] == found[1]["output"]
-    assert gw.load(tmp_path / "run").predict(sounds, alternatives=3) == found
-    assert model.evaluate(SPEECH[:5])["search"].startswith("joint search")
-    told = model.predict(sounds, hotwords=("do",), hotword_weight=9.0)
-    assert sum("do" in each["output"] for each in told) > sum("do" in each["output"] for each in found)
-    other = Transcriber(**options | {"seed": 4}).fit(SPEECH, valid=SPEECH[:5])
-    joint = model.ensemble(other)
-    assert len(joint.predict(sounds)) == 5
-    assert np.isfinite(joint.evaluate(SPEECH[:5])["model"]["loss"])
-    with pytest.raises(InputError, match="attention=0"):
-        model.stream()
-
-
-def test_the_joint_search_finds_the_best_sum_of_both() -> None:
-    """Beside all sequences of up to three labels, scored one by one."""
-    torch.manual_seed(3)
-    decoder = AttentionDecoder(2, memory_size=4, hidden_size=5, dropout=0.0, unknown=None).eval()
-    table = torch.randn(4, 3, dtype=torch.float64).mul(2).log_softmax(-1)
-    memory = torch.randn(4, 1, 4)
-
-    def attended(labels: tuple[int, ...]) -> float:
-        rows = torch.tensor([[*labels, 0]])
-        return -decoder(memory, torch.tensor([4]), rows, torch.tensor([len(labels)])).item()
-
-    sequences = [labels for count in range(4) for labels in itertools.product((1, 2), repeat=count)]
-    scores = {
-        labels: 0.7 * label_log_probabilities(table.numpy(), [labels])[0] + 0.3 * attended(labels)
-        for labels in sequences
-    }
-    with torch.inference_mode():
-        state = decoder.start(memory, torch.tensor([4]))
-        found = joint_labels(table.numpy(), decoder, state, 0.3, beam=60, count=3, scorer=None)
-    assert found == sorted(scores, key=lambda labels: -scores[labels])[:3]

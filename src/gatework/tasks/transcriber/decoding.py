@@ -26,6 +26,7 @@ __all__ = [
     "Segment",
     "SegmentSearch",
     "Transcript",
+    "blank_share",
     "label_log_probabilities",
     "segments",
     "transcribe",
@@ -169,6 +170,15 @@ class SegmentSearch:
         logs = [math.log(max(label.confidence, 1e-30)) for label in aligned]
         confidence = math.exp(sum(logs) / len(logs)) if logs else 1.0
         return Segment(begin, begin + len(table), tuple(scored), tuple(moved), confidence)
+
+
+def blank_share(tables: Sequence[np.ndarray]) -> float:
+    """The share of steps whose likeliest label is the blank, in (S, V) of each recording; 1 where there is no step.
+
+    CTC first learns to say nothing at all: a share that stays 1 tells of a training that has not got any further.
+    """
+    steps = [label == BLANK for table in tables for label in table.argmax(1).tolist()]
+    return sum(steps) / len(steps) if steps else 1.0
 
 
 def segments(

@@ -28,7 +28,7 @@ from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.tokens import TokenOptions, train_tokenizer, warn_of_unknown
 from gatework.tasks.transcriber.changes import FeatureChanges
-from gatework.tasks.transcriber.decoding import transcribe
+from gatework.tasks.transcriber.decoding import blank_share, transcribe
 from gatework.tasks.transcriber.network import SoundBatch, TranscriberEnsemble, TranscriberNetwork
 from gatework.tasks.transcriber.options import (
     TranscriberInput,
@@ -287,6 +287,11 @@ class Transcriber(ExampleTask):
                 [self._heard(each["frames"], table) for each, table in zip(rows, tables, strict=True)]
                 for tables in (self._tables(rows), self._tables(rows, noise_alone=True))
             )
+        if not any(text for text, _ in heard):
+            self._say(
+                "In no recording of the validation data is anything heard: all steps are blanks. Train for more steps, "
+                "with a higher learning_rate, or with a smaller stride for short recordings."
+            )
         right = [
             sure
             for example, (text, sure) in zip(self._valid, heard, strict=True)
@@ -322,10 +327,10 @@ class Transcriber(ExampleTask):
     def _quick_figures(self, examples: Sequence[Example]) -> dict[str, float]:
         if self.options_.select_by == "loss":
             return {}
-        outputs = [
-            text_of_labels(greedy_labels(table), self.tokenizer_) for table in self._tables(self._valid_rows)
-        ]
-        return self._score(outputs, [each.output for each in examples])
+        tables = self._tables(self._valid_rows)
+        outputs = [text_of_labels(greedy_labels(table), self.tokenizer_) for table in tables]
+        figures = self._score(outputs, [each.output for each in examples])
+        return {**figures, "blank_share": blank_share(tables)}
 
     def _quick_search(self) -> str:
         return "" if self.options_.select_by == "loss" else self._search_words(self.settings(beam=1))
