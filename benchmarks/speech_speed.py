@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import random
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,40 +14,19 @@ import torch
 from commands import DATA
 from machine import machine
 from speech_data import RATE, Digit, all_digits, truth_of
-from torch import Tensor, nn
+from tagging_speed import TorchLayer, paired
 
 import gatework as gw
 from gatework.data.log_mel import LogMel
 from gatework.data.sound import read_sound
 from gatework.seq2seq import ctc_log_probability, least_frames
+from gatework.tasks.batches import side_by_side
 from gatework.tasks.transcriber.changes import FeatureChanges
 from gatework.tasks.transcriber.network import SoundBatch, TranscriberNetwork
 
 ROUNDS = 7
 BATCHES, ROWS = 12, 32
 CHUNK = 0.02  # seconds that a stream hears at a time, for how late words come
-
-
-class TorchLayer(nn.Module):
-    """torch.nn's layer in the place of `gatework.Recurrent`: ragged batches are packed, as its documentation says."""
-
-    def __init__(self, ours: gw.Recurrent) -> None:
-        super().__init__()
-        kind = {"lstm": nn.LSTM, "gru": nn.GRU}[ours.cell.name]
-        self.layer = kind(
-            ours.input_size,
-            ours.stack.layer_sizes(0)["hidden_size"],
-            ours.num_layers,
-            bidirectional=ours.bidirectional,
-            dropout=ours.dropout,
-        )
-        self.layer.load_state_dict(ours.state_dict())
-        self.num_directions, self.output_size = ours.num_directions, ours.output_size
-
-    def forward(self, input: Tensor, lengths: Tensor) -> tuple[Tensor, Any]:
-        packed = nn.utils.rnn.pack_padded_sequence(input, lengths, enforce_sorted=False)
-        output, states = self.layer(packed)
-        return nn.utils.rnn.pad_packed_sequence(output, total_length=len(input))[0], states
 
 
 def speeds() -> dict[str, Any]:
@@ -66,18 +45,15 @@ def speeds() -> dict[str, Any]:
 
 def batch_of(digits: Sequence[Digit]) -> SoundBatch:
     """Recordings of like lengths, with a label for each character."""
-    features = LogMel(rate=RATE, mels=40, low=20.0, frame=25.0, shift=10.0)
+    features = LogMel(rate=RATE, mels=40)
     alphabet = sorted({letter for each in digits for letter in each.text})
     frames = [features.frames(read_sound(each.path, RATE)) for each in digits]
     texts = [[alphabet.index(letter) + 1 for letter in each.text] for each in digits]
-    lengths = torch.tensor([len(one) for one in frames])
-    table = np.zeros((int(lengths.max()), len(frames), 40), np.float32)
     labels = np.zeros((len(texts), max(map(len, texts))), np.int64)
-    for row, (one, text) in enumerate(zip(frames, texts, strict=True)):
-        table[: len(one), row], labels[row, : len(text)] = one, text
+    for row, text in enumerate(texts):
+        labels[row, : len(text)] = text
     return SoundBatch(
-        torch.from_numpy(table),
-        lengths,
+        *side_by_side(frames),
         torch.from_numpy(labels),
         torch.tensor([len(text) for text in texts]),
         torch.tensor([least_frames(text) for text in texts]),
@@ -97,11 +73,7 @@ def compared(cell: str, size: int, batches: Sequence[SoundBatch]) -> dict[str, f
         get(cell), 26, None, changes, mels=40, channels=16, stride=2, normalization="recording",
         hidden_size=size, num_layers=2, bidirectional=True, dropout=0.3,
     )  # fmt: skip
-    theirs = TranscriberNetwork(
-        get(cell), 26, None, changes, mels=40, channels=16, stride=2, normalization="recording",
-        hidden_size=size, num_layers=2, bidirectional=True, dropout=0.3,
-    )  # fmt: skip
-    theirs.load_state_dict(ours.state_dict())
+    theirs = copy.deepcopy(ours)
     theirs.recurrent = TorchLayer(ours.recurrent)  # type: ignore[assignment]
     with torch.no_grad():
         pair = [network.eval()(batches[0]).log_probabilities for network in (ours, theirs)]
@@ -125,21 +97,7 @@ def compared(cell: str, size: int, batches: Sequence[SoundBatch]) -> dict[str, f
 
         return train
 
-    times: list[tuple[float, float]] = []
-    for _ in range(ROUNDS + 1):
-        seconds = []
-        for call in (epoch(ours), epoch(theirs)):
-            begun = time.perf_counter()
-            call()
-            seconds.append(time.perf_counter() - begun)
-        times.append((seconds[0], seconds[1]))
-    times = times[1:]
-    return {
-        "ours_seconds": min(one for one, _ in times),
-        "theirs_seconds": min(other for _, other in times),
-        "ratio": statistics.median(other / one for one, other in times),
-        "largest_difference": difference,
-    }
+    return {**paired(epoch(ours), epoch(theirs), ROUNDS), "largest_difference": difference}
 
 
 def streamed(run: Path, test: Sequence[Digit], most: int = 60) -> dict[str, Any]:

@@ -31,7 +31,11 @@ class TorchLayer(nn.Module):
         super().__init__()
         kind = {"lstm": nn.LSTM, "gru": nn.GRU}[ours.cell.name]
         self.layer = kind(
-            ours.input_size, ours.stack.layer_sizes(0)["hidden_size"], bidirectional=ours.bidirectional
+            ours.input_size,
+            ours.stack.layer_sizes(0)["hidden_size"],
+            ours.num_layers,
+            bidirectional=ours.bidirectional,
+            dropout=ours.dropout,
         )
         self.layer.load_state_dict(ours.state_dict())
         self.num_directions, self.output_size = ours.num_directions, ours.output_size
@@ -42,10 +46,12 @@ class TorchLayer(nn.Module):
         return nn.utils.rnn.pad_packed_sequence(output, total_length=len(input))[0], states
 
 
-def paired(ours: Callable[[], object], theirs: Callable[[], object]) -> dict[str, float]:
+def paired(
+    ours: Callable[[], object], theirs: Callable[[], object], rounds: int = ROUNDS
+) -> dict[str, float]:
     """Both in turns: milliseconds, the best of each, and the median of the ratios of neighbours."""
     times: list[tuple[float, float]] = []
-    for _ in range(ROUNDS + 2):
+    for _ in range(rounds + 2):
         pair = []
         for call in (ours, theirs):
             begun = time.perf_counter()
