@@ -1,6 +1,7 @@
 """What the transcriber reaches on spoken digits (FSDD): known speakers, unknown ones, strings of digits, little data.
 
-    python benchmarks/speech.py [--parts digits,speakers,strings,few,streaming] [--runs FOLDER] [--only 0,1,…]
+    python benchmarks/speech.py [--parts digits,speakers,strings,few,streaming] [--variants words,speaker,…]
+        [--only 0,1,…] [--runs FOLDER]
     python benchmarks/speech.py --speed
 
 1,400 recordings of four speakers at 8 kHz, 35 of each digit by each speaker.
@@ -31,7 +32,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from commands import DATA, HERE, gatework, write_result
@@ -54,11 +55,26 @@ CHANGES: dict[str, list[str]] = {
 Result = dict[str, Any]
 
 
+class Asked(NamedTuple):
+    """Which of a part's rotations or speakers, which variants, and which seeds."""
+
+    only: list[int] | None
+    variants: list[str]
+    seeds: list[int]
+
+    def numbers(self, count: int) -> Sequence[int]:
+        return range(count) if self.only is None else self.only
+
+    def of(self, *names: str) -> list[str]:
+        return [name for name in names if name in self.variants]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--only", help="of a part's rotations or speakers, by number")
     parser.add_argument("--runs", type=Path, help="where to keep the runs; else they are removed")
+    parser.add_argument("--variants", default=",".join(CHANGES), help="of `digits` and `speakers`")
     parser.add_argument("--seeds", default="0", help="of `speakers`: several also answer together")
     parser.add_argument("--speed", action="store_true")
     arguments = parser.parse_args()
@@ -71,12 +87,13 @@ def main() -> None:
         parser.error(f"there is no data in {RECORDINGS}: set GATEWORK_DATA")
     only = None if arguments.only is None else [int(number) for number in arguments.only.split(",")]
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    asked = Asked(only, arguments.variants.split(","), seeds)
     with tempfile.TemporaryDirectory() as temporary:
         runs = (arguments.runs or Path(temporary)).resolve()
         runs.mkdir(exist_ok=True, parents=True)
         shutil.copyfile(HERE / "configs" / CONFIG, runs / CONFIG)
         for part in arguments.parts.split(","):
-            PARTS[part](runs, only, seeds)
+            PARTS[part](runs, asked)
 
 
 def train(
@@ -114,39 +131,39 @@ def evaluate(runs: Path, names: Sequence[str], test: Sequence[Digit]) -> Result:
     return {"command": command, "test": figures}
 
 
-def digits(runs: Path, only: list[int] | None, seeds: list[int]) -> None:
+def digits(runs: Path, asked: Asked) -> None:
     """Five rotations."""
     every = all_digits(RECORDINGS)
-    for rotation in range(ROTATIONS) if only is None else only:
+    for rotation in asked.numbers(ROTATIONS):
         test = [each for each in every if each.index // 5 == rotation]
         valid = [each for each in every if each.index // 5 == (rotation + 1) % 7 and each.index % 5 < 2]
         rest = [each for each in every if each not in {*test, *valid}]
-        for kind in ("words", "characters"):
+        for kind in asked.of("words", "characters"):
             out = f"digits-{kind}-{rotation}"
             result = train(runs, out, kind, rest, valid) | evaluate(runs, [out], test)
             keep("speech_digits", {"variant": kind, "rotation": rotation, **result})
 
 
-def speakers(runs: Path, only: list[int] | None, seeds: list[int]) -> None:
+def speakers(runs: Path, asked: Asked) -> None:
     """Each speaker left out in turn."""
     every = all_digits(RECORDINGS)
     names = sorted({each.speaker for each in every})
-    for number in range(len(names)) if only is None else only:
+    for number in asked.numbers(len(names)):
         name = names[number]
         test = [each for each in every if each.speaker == name]
         known = [each for each in every if each.speaker != name]
         valid = [each for each in known if each.index >= 33]
         rest = [each for each in known if each.index < 33]
-        for kind in ("speaker", "recording"):
+        for kind in asked.of("speaker", "recording"):
             outs = []
-            for seed in seeds:
+            for seed in asked.seeds:
                 outs.append(f"speakers-{kind}-{name}-{seed}")
                 result = train(runs, outs[-1], kind, rest, valid, f"seed={seed}", "rivals=false")
                 result |= evaluate(runs, outs[-1:], test)
                 keep("speech_speakers", {"variant": kind, "speaker": name, "seeds": [seed], **result})
-            if len(seeds) > 1:
+            if len(outs) > 1:
                 together = evaluate(runs, outs, test)
-                keep("speech_speakers", {"variant": kind, "speaker": name, "seeds": seeds, **together})
+                keep("speech_speakers", {"variant": kind, "speaker": name, "seeds": asked.seeds, **together})
 
 
 def strings_of(runs: Path) -> tuple[list[Digit], list[Digit], list[Digit]]:
@@ -164,7 +181,7 @@ def strings_of(runs: Path) -> tuple[list[Digit], list[Digit], list[Digit]]:
     return made[0], made[1], made[2]
 
 
-def strings(runs: Path, only: list[int] | None, seeds: list[int]) -> None:
+def strings(runs: Path, asked: Asked) -> None:
     """Strings of digits, and the times of their words."""
     some, valid, test = strings_of(runs)
     result = train(runs, "strings", "strings", some, valid) | evaluate(runs, ["strings"], test)
@@ -196,11 +213,11 @@ def times_of(runs: Path, name: str, test: Sequence[Digit]) -> Result:
     }
 
 
-def few(runs: Path, only: list[int] | None, seeds: list[int]) -> None:
+def few(runs: Path, asked: Asked) -> None:
     """Three recordings of each digit of one speaker."""
     every = all_digits(RECORDINGS)
     names = sorted({each.speaker for each in every})
-    for number in range(len(names)) if only is None else only:
+    for number in asked.numbers(len(names)):
         own = [each for each in every if each.speaker == names[number]]
         some = [each for each in own if each.index < 3]
         test = [each for each in own if each.index >= 3]
@@ -210,7 +227,7 @@ def few(runs: Path, only: list[int] | None, seeds: list[int]) -> None:
         keep("speech_few", {"variant": "few", "speaker": names[number], **result})
 
 
-def streaming(runs: Path, only: list[int] | None, seeds: list[int]) -> None:
+def streaming(runs: Path, asked: Asked) -> None:
     """One direction: as one speaks beside the whole file, how fast, and how late."""
     from speech_speed import streamed
 
@@ -233,7 +250,7 @@ def keep(name: str, result: Result) -> None:
     write_result(name, {"config": config, "rate": RATE, "results": list(results.values())})
 
 
-PARTS: dict[str, Callable[[Path, list[int] | None, list[int]], None]] = {
+PARTS: dict[str, Callable[[Path, Asked], None]] = {
     "digits": digits,
     "speakers": speakers,
     "strings": strings,
