@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gatework.data import FeatureStore, LogMel, Packed, Recording, read_recordings
+from gatework.data.recordings import SoundChange
 from gatework.errors import InputError
 from tests.data.sounds import chirp, written
 
@@ -60,6 +62,9 @@ def test_other_settings_and_other_sounds_are_made_anew(tmp_path: Path) -> None:
     some, count = recordings(tmp_path / "sounds"), Counter()
     path = tmp_path / "features"
     FeatureStore.of(some, FEATURES, path, count)
+    noise = Recording("noise", (chirp(8000), 8000), None)
+    changes = [SoundChange(0.9), SoundChange(noise=some[1], ratio=9.0), SoundChange(noise=noise, ratio=9.0)]
+    changes += [replace(changes[-1], ratio=12.0), replace(changes[-1], seed=1)]
     changed = [
         (some, LogMel(rate=8000, mels=21)),
         (some[::-1], FEATURES),
@@ -67,6 +72,7 @@ def test_other_settings_and_other_sounds_are_made_anew(tmp_path: Path) -> None:
         ([*some[:2], Recording("part", some[2].sound, None, None, 0.1, 0.1)], FEATURES),
         ([*some[:2], Recording("samples", (chirp(8000), 8000), None)], FEATURES),
         ([*some[:2], Recording("samples", (chirp(8000)[::-1], 8000), None)], FEATURES),
+        *(([replace(some[0], change=change), *some[1:]], FEATURES) for change in changes),
         (
             [*some[:2], Recording("bytes", {"bytes": Path(some[0].where).read_bytes(), "path": None}, None)],
             FEATURES,

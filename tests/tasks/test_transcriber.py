@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,16 @@ import torch
 
 import gatework as gw
 from gatework.data import Tokenizer
+from gatework.data.recordings import read_recordings
+from gatework.data.sound import write_sound
+from gatework.data.sound_changes import at_speed
 from gatework.errors import InputError
 from gatework.seq2seq import AlignedLabel
 from gatework.tasks.batches import inside_of
+from gatework.tasks.example_task import Example
 from gatework.tasks.transcriber import Transcriber
 from gatework.tasks.transcriber.changes import FeatureChanges
+from gatework.tasks.transcriber.copies import changed_copies
 from gatework.tasks.transcriber.decoding import blank_share
 from gatework.tasks.transcriber.network import Front, Normalization, SoundBatch
 from gatework.tasks.transcriber.rejection import Rejection, best_rejection, with_noise_alone
@@ -311,6 +317,44 @@ def test_a_training_tells_how_much_of_the_recordings_is_blank(
     young = Transcriber(**OPTIONS).fit(SPEECH, valid=SPEECH[:4])  # which says nothing yet
     assert [record["blank_share"] for record in validations(young)] == [1.0, 1.0]
     assert silent in capsys.readouterr().err
+
+
+def test_training_reads_copies_at_other_speeds_and_with_noise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hiss = np.random.default_rng(0).normal(0, 0.1, 3 * RATE)
+    write_sound(tmp_path / "hiss.wav", hiss, RATE)
+    examples = [Example("", one, one.text) for one in read_recordings(SPEECH)]
+    copies = changed_copies(examples, (0.8, 1.25), (str(tmp_path),))
+    count = len(examples)
+    assert [each.output for each in copies] == 3 * [each.output for each in examples]
+    plain, slow, fast, noisy = (
+        each.input for each in (examples[0], copies[0], copies[count], copies[2 * count])
+    )
+    samples = plain.samples(RATE)
+    for copy, speed in ((slow, 0.8), (fast, 1.25)):
+        assert np.array_equal(copy.samples(RATE), at_speed(samples, speed))
+        assert copy.length() == close_to(plain.length() / speed)
+    added = noisy.samples(RATE) - samples
+    assert 5 <= 10 * np.log10(np.mean(samples**2) / np.mean(added**2)) <= 25
+    assert np.array_equal(
+        noisy.samples(RATE), changed_copies(examples, (), (str(tmp_path),))[0].input.samples(RATE)
+    )
+    spoken_by = replace(plain, speaker="ann")
+    (known,) = changed_copies([Example("", spoken_by, "ba")], (0.9,), ())
+    assert known.input.speaker == "ann at speed 0.9"  # a voice that is as different as another's
+    options = {**OPTIONS, "max_steps": 2, "speeds": (0.9, 1.1), "noises": (str(tmp_path / "hiss.wav"),)}
+    model, seen = Transcriber(**options), []
+
+    def look(record: Mapping[str, Any]) -> bool:
+        seen.append(len(model._train_rows))
+        return False
+
+    model.fit(SPEECH, valid=SPEECH[:3], callbacks=[look])
+    assert seen[0] == 4 * len(SPEECH)
+    write_sound(tmp_path / "hiss.wav", 0 * hiss, RATE)
+    with pytest.raises(InputError, match=r"hiss\.wav.*silent"):
+        Transcriber(**options).fit(SPEECH, valid=SPEECH[:3])
 
 
 def test_a_path_may_be_a_sound_or_a_folder_of_sounds(listener: Transcriber, tmp_path: Path) -> None:

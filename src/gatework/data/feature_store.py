@@ -153,14 +153,23 @@ def _key(recordings: Sequence[Recording], features: LogMel) -> str:
     """A digest of what features are made from: the settings, and of each recording its file as it is, or its bytes."""
     digest = hashlib.sha256(features.model_dump_json().encode())
     for recording in recordings:
-        digest.update(f"{recording.start} {recording.seconds} ".encode())
-        sound = recording.sound() if callable(recording.sound) else recording.sound
-        stamps = file_stamps(sound) if isinstance(sound, str | os.PathLike) else None
-        if stamps is not None:
-            digest.update(repr(stamps).encode())
-        else:
-            _add(digest, sound)
+        _add_recording(digest, recording)
     return digest.hexdigest()
+
+
+def _add_recording(digest: Any, recording: Recording) -> None:
+    """Add what a recording's samples are made from to a digest."""
+    digest.update(f"{recording.start} {recording.seconds} ".encode())
+    sound = recording.sound() if callable(recording.sound) else recording.sound
+    stamps = file_stamps(sound) if isinstance(sound, str | os.PathLike) else None
+    if stamps is not None:
+        digest.update(repr(stamps).encode())
+    else:
+        _add(digest, sound)
+    if (change := recording.change) is not None:
+        digest.update(f"{change.speed} {change.ratio} {change.seed} ".encode())
+        if change.noise is not None:
+            _add_recording(digest, change.noise)
 
 
 def _add(digest: Any, sound: Any) -> None:

@@ -18,6 +18,7 @@ from ..errors import InputError
 from .column_names import cell_of, check_columns, columns_as_text
 from .files import read_lines
 from .sound import Sound, read_sound, sound_seconds
+from .sound_changes import at_speed, with_noise
 from .sound_folders import (
     Found,
     SoundPlaces,
@@ -40,7 +41,7 @@ from .tables import (
 )
 from .text import text_of
 
-__all__ = ["Recording", "read_recordings", "recording_seconds"]
+__all__ = ["Recording", "SoundChange", "read_recordings", "recording_seconds"]
 
 # Under which names the columns usually are, the likeliest first.
 _COLUMNS = {
@@ -67,6 +68,33 @@ _TEXT = "Give what is spoken"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SoundChange:
+    """What is changed in a recording, each time in the same way.
+
+    Attributes:
+        speed: how many times as fast it is played, and so much higher.
+        noise: a recording of noise that is added; None: none is.
+        ratio: of the sound to the noise, in decibels.
+        seed: of where in its recording the noise begins.
+    """
+
+    speed: float = 1.0
+    noise: Recording | None = None
+    ratio: float = 0.0
+    seed: int = 0
+
+    def of(self, samples: np.ndarray, rate: int) -> np.ndarray:
+        """(N / speed,) of samples (N,) at `rate` in Hz. Raises as `at_speed`, `with_noise` and `Recording.samples`."""
+        changed = at_speed(samples, self.speed)
+        if self.noise is None:
+            return changed
+        noise = self.noise.samples(rate)
+        if not noise.any():
+            raise InputError(self.noise.where, "is silent or empty", "Give a recording of noise")
+        return with_noise(changed, self.ratio, np.random.default_rng(self.seed), noise)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Recording:
     """A sound and what is known of it.
 
@@ -76,6 +104,7 @@ class Recording:
         text: what is spoken; None where it is not known.
         speaker: who speaks; None where it is not known.
         seconds, start: how long it is, and where it begins in its file, in seconds, if it is a part of it; else None.
+        change: what is changed in it once it is read; None: nothing.
     """
 
     where: str
@@ -84,17 +113,20 @@ class Recording:
     speaker: str | None = None
     seconds: float | None = None
     start: float | None = None
+    change: SoundChange | None = None
 
     def samples(self, rate: int) -> np.ndarray:
-        """(N,) float32 in [-1, 1], at `rate` in Hz. Raises as `read_sound`."""
+        """(N,) float32 in [-1, 1], at `rate` in Hz. Raises as `read_sound` and `SoundChange.of`."""
         source, where = self._source()
-        return read_sound(source, rate, start=self.start or 0.0, seconds=self.seconds, where=where)
+        read = read_sound(source, rate, start=self.start or 0.0, seconds=self.seconds, where=where)
+        return read if self.change is None else self.change.of(read, rate)
 
     def length(self) -> float:
         """How long it is in seconds, by the header of its file. Raises as `read_header`."""
+        speed = 1.0 if self.change is None else self.change.speed
         if self.seconds is not None:
-            return self.seconds
-        return sound_seconds(*self._source()) - (self.start or 0.0)
+            return self.seconds / speed
+        return (sound_seconds(*self._source()) - (self.start or 0.0)) / speed
 
     def _source(self) -> tuple[Sound, str]:
         """The sound, and what it is called in messages."""

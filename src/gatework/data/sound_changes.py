@@ -9,10 +9,10 @@ import numpy as np
 
 from ..errors import InputError, MissingExtraError
 
-__all__ = ["at_speed", "spec_augment", "trim_silence", "with_gain", "with_noise"]
+__all__ = ["FASTEST", "SLOWEST", "at_speed", "spec_augment", "trim_silence", "with_gain", "with_noise"]
 
 _FRAME, _SHIFT = 0.025, 0.010  # seconds: of the energies by which silence is found
-_SLOWEST, _FASTEST = 0.25, 4.0
+SLOWEST, FASTEST = 0.25, 4.0
 
 
 def at_speed(samples: np.ndarray, factor: float) -> np.ndarray:
@@ -22,8 +22,8 @@ def at_speed(samples: np.ndarray, factor: float) -> np.ndarray:
         InputError: a factor below 0.25 or beyond 4.
         MissingExtraError: soxr is not installed.
     """
-    if not _SLOWEST <= factor <= _FASTEST:
-        raise InputError("speed", f"is {factor}", f"Give a factor from {_SLOWEST} to {_FASTEST}")
+    if not SLOWEST <= factor <= FASTEST:
+        raise InputError("speed", f"is {factor}", f"Give a factor from {SLOWEST} to {FASTEST}")
     if factor == 1:
         return samples.astype(np.float32)
     try:

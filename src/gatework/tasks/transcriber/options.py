@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 
+from gatework.data.sound_changes import FASTEST, SLOWEST
 from gatework.tasks.options import (
     MOST_HYPOTHESES,
     MOST_LAYERS,
@@ -114,6 +115,16 @@ class TranscriberOptions(RivalOptions):
     )
     noise: float = Field(
         0.3, ge=0, le=1, description="share of the recordings to which training adds steady noise"
+    )
+    speeds: tuple[Annotated[float, Field(ge=SLOWEST, le=FASTEST)], ...] = Field(
+        (),
+        description="training also reads each recording so many times as fast, and so much higher, as another "
+        "speaker's: 0.9,1.1",
+    )
+    noises: tuple[str, ...] = Field(
+        (),
+        description="sounds or folders of sounds in which nothing is said: training also reads each recording with "
+        "one of them, 5 to 25 dB softer, behind it",
     )
     coloration: float = Field(
         0.0,

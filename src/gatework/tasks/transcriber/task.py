@@ -28,6 +28,7 @@ from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.tokens import TokenOptions, train_tokenizer, warn_of_unknown
 from gatework.tasks.transcriber.changes import FeatureChanges
+from gatework.tasks.transcriber.copies import changed_copies
 from gatework.tasks.transcriber.decoding import blank_share, transcribe
 from gatework.tasks.transcriber.network import SoundBatch, TranscriberEnsemble, TranscriberNetwork
 from gatework.tasks.transcriber.options import (
@@ -137,12 +138,16 @@ class Transcriber(ExampleTask):
         self._single_words = not any(" " in each.output for each in train)
         self.tokenizer_ = keep.get(TOKENIZER, Tokenizer, tokenizer)
         if train:
-            self._store = self._once("features", lambda: self._stored(train, keep))
+            self._store = self._once("features", lambda: self._stored(self._augmented(list(train)), keep))
         self._most_common = keep.own(
             MOST_COMMON,
             MostCommon,
             lambda: MostCommon().fit([each.input for each in train], [each.output for each in train]),
         )
+
+    def _augmented(self, train: list[Example]) -> list[Example]:
+        options = self.options_
+        return [*train, *changed_copies(train, options.speeds, options.noises)]
 
     def _stored(self, train: Sequence[Example], keep: Artifacts) -> FeatureStore:
         """The frames of the training data, in a file of the run that goes once it is trained."""
