@@ -35,6 +35,7 @@ from gatework.layers import LinearChainCRF as LinearChainCRF
 from gatework.graph import Memory as Memory
 from gatework.layers import RNN as RNN
 from gatework.layers import RNNCell as RNNCell
+from gatework.tasks.reader import Reader as Reader
 from gatework.layers import Recurrent as Recurrent
 from gatework.layers import RecurrentCell as RecurrentCell
 from gatework.errors import RunError as RunError

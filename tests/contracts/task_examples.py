@@ -76,6 +76,18 @@ FILMS = [
 ]
 
 
+TRIPS = [
+    {
+        "context": f"{who} went to {city} on {day}. It was far away.",
+        "question": question,
+        "answer": city if question.startswith("Where") else day,
+    }
+    for who, day in (("Ann", "Monday"), ("Ben", "May 3"), ("Eve", "a rainy day"))
+    for city in ("New Rome", "Oslo", "Bern")
+    for question in (f"Where did {who} go?", f"When did {who} go to {city}?")
+]
+
+
 def wave(name: str, first: int, count: int) -> Row:
     """A row that holds a series with a season of 4 days."""
     target = [float(10 + 3 * (step % 4) + (step * step) % 7) for step in range(first, first + count)]
@@ -192,6 +204,33 @@ EXAMPLES: dict[str, TaskExample] = {
         },
         settings={"horizon": 2},
         rubbish={"series": "r", "time": ["2024-01-01", "2024-01-02"], "target": [1.0, "one"]},
+    ),
+    "reader": TaskExample(
+        rows=TRIPS,
+        valid=TRIPS[::4],
+        inputs=[
+            {"context": "Ben went to York on Friday.", "question": "Where did Ben go?"},
+            {
+                "context": "It was late. Eve went home on foot, on May 9, to Oslo.",
+                "question": "When did Eve go?",
+            },
+            {"context": TRIPS[0]["context"], "question": "Who?"},
+            {"context": "", "question": "Where?"},
+        ],
+        options=NETWORK
+        | {
+            "min_frequency": 1,
+            "subword_rows": 32,
+            "side_rows": 64,
+            "answer_words": 4,
+            "window": 12,
+            "stride": 6,
+            "batch_tokens": 60,
+            "max_steps": 10,
+            "validate_every": 5,
+        },
+        settings={"alternatives": 2},
+        rubbish={"context": 3.5, "question": "Where?", "answer": "Rome"},
     ),
     "synthesizer": TaskExample(
         rows=VOICES,

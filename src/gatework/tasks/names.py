@@ -15,6 +15,7 @@ TASKS = {
     "chatbot": "gatework.tasks.chat_bot:ChatBot",
     "classifier": "gatework.tasks.classifier:Classifier",
     "forecaster": "gatework.tasks.forecaster:Forecaster",
+    "reader": "gatework.tasks.reader:Reader",
     "synthesizer": "gatework.tasks.synthesizer:Synthesizer",
     "tagger": "gatework.tasks.tagger:Tagger",
     "transcriber": "gatework.tasks.transcriber:Transcriber",
