@@ -21,6 +21,7 @@ from gatework.backends.attention_reference import (
     alignment,
     attention_context,
     dot_score,
+    location,
     mask_of,
 )
 from gatework.backends.compiled import sequence, single_step, stack, stream_step
@@ -194,15 +195,19 @@ def arrays_of(program: Graph) -> list[ArrayKey]:
             keys.append(node.key)
         if node.op == "memory":
             keys += [ArrayKey("lengths", node.text("name")), ATTENDED_ROWS]
-        if node.op == "additive_score_gradient":
+        if node.op in ("additive_score_gradient", "location_score_gradient"):
             keys += gathered_by(program, node)
     return keys
 
 
 def gathered_by(program: Graph, node: Node) -> list[ArrayKey]:
-    """The gradients that a step adds to itself: of keys, and of the vector that they are compared with."""
-    keys, energy = (program.nodes[node.args[place]].text("name") for place in (2, 3))
-    return [ArrayKey("memory_gradient", keys), ArrayKey("vector_gradient", energy)]
+    """The gradients that a step adds to itself: of keys, of the vector that they are compared with, of a kernel."""
+    keys, energy, *kernel = (program.nodes[arg].text("name") for arg in (*node.args[2:4], *node.args[5:]))
+    return [
+        ArrayKey("memory_gradient", keys),
+        ArrayKey("vector_gradient", energy),
+        *(ArrayKey("memory_gradient", each) for each in kernel),
+    ]
 
 
 class Pass:
@@ -368,6 +373,23 @@ class Step:
         lengths = of.at(self.command.arrays[ArrayKey("lengths", name)], (count,))[own]
         return values, own, mask_of(lengths, steps)
 
+    def told(self, node: Node, alignment: Tensor, place: int) -> Tensor:
+        """(S, B, A), what an alignment tells each step by the kernel that an argument is."""
+        return location(alignment, self.memory(node, place)[0][0])
+
+    def untold(self, node: Node, alignment: Tensor, place: int, flow: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradients of an alignment, (B, S), and of its kernel for each row, (B, K, A)."""
+        kernel = self.memory(node, place)[0][0]
+        steps, count = alignment.shape[1], len(kernel)
+        of_before, of_kernel = torch.zeros_like(alignment), kernel.new_zeros(len(alignment), *kernel.shape)
+        for step in range(steps):
+            for k in range(count):
+                at = step + k - count // 2
+                if 0 <= at < steps:
+                    of_before[:, at] += flow[step] @ kernel[k]
+                    of_kernel[:, k] += alignment[:, at, None] * flow[step]
+        return of_before, of_kernel
+
     def on_memory(self, node: Node, args: list[Tensor]) -> Tensor:
         of = OPS[node.op].on_memory
         values, own, mask = self.memory(node, of.memory if of else 1)
@@ -388,10 +410,19 @@ class Step:
             case "masked_softmax_gradient":
                 weights, flow = (value.masked_fill(~mask, 0.0) for value in args[:2])
                 return weights * (flow - (weights * flow).sum(-1, keepdim=True))
-            case "additive_score_gradient":
+            case "location_score":
+                return additive_score(args[0], steps + self.told(node, args[3], 4), args[2])
+            case "additive_score_gradient" | "location_score_gradient" | "location_gradient":
                 flow, query, energy = args[0].masked_fill(~mask, 0.0), args[1], args[3]
-                hidden = torch.tanh(steps + query)  # (S, B, A)
+                located = len(args) > 4
+                told = self.told(node, args[4], 5) if located else 0.0
+                hidden = torch.tanh(steps + query + told)  # (S, B, A)
                 inner = flow.t()[..., None] * energy * (1 - hidden * hidden)
+                if located:
+                    of_before, of_kernel = self.untold(node, args[4], 5, inner)
+                    if node.op == "location_gradient":
+                        return of_before
+                    self.memory(node, 5, "memory_gradient")[0].index_add_(0, own, of_kernel)
                 of_keys = self.memory(node, 2, "memory_gradient")[0]
                 of_keys.index_add_(0, own, inner.transpose(0, 1).masked_fill(~mask[..., None], 0.0))
                 of_energy = self.command.arrays[gathered_by(self.bound.program, node)[1]]

@@ -84,7 +84,7 @@ def random_cell(seed: int) -> gw.Cell:
                 case "norm":
                     wide.append(gw.layer_norm(name, draw.choice(wide)))
                 case _:
-                    score = draw.choice(["additive", "dot", "general"])
+                    score = draw.choice(["additive", "dot", "general", "location"])
                     wide.append(gw.attend(name, draw.choice(wide[:2] + wide[5:]), memory, score=score))
         gw.emit("wide", draw.choice(wide))
         gw.emit("narrow", draw.choice(narrow))
@@ -108,7 +108,13 @@ def values_and_gradients(layer: gw.Recurrent, lengths: Tensor | None) -> list[Te
         "g": leaf(ROWS, size),
         "k": leaf(ROWS, 1),
     }
-    start = leaf(1, ROWS, size), leaf(1, ROWS, size), leaf(1, ROWS, 1)
+    located = layer.cell.graph.states[3:]  # the alignments of attentions by location
+    start = (
+        leaf(1, ROWS, size),
+        leaf(1, ROWS, size),
+        leaf(1, ROWS, 1),
+        *(leaf(1, ROWS, MEMORY) for _ in located),
+    )
     output, state = layer(
         x, start, lengths=lengths, inputs=inputs, memory=memory, memory_lengths=MEMORY_LENGTHS
     )

@@ -124,6 +124,9 @@ ROWS_OF_MEMORIES = (
     "attention_context",
     "masked_softmax_gradient",
     "additive_score_gradient",
+    "location_score",
+    "location_score_gradient",
+    "location_gradient",
 )
 
 
@@ -189,7 +192,7 @@ def _value(node: Node, args: list[Tensor], leaves: Leaves) -> Tensor:
 def _row_by_row(graph: Graph, node: Node, args: list[Tensor], leaves: Leaves) -> Tensor:
     """Operations on memories, written out for one row and the steps that it has."""
     assert leaves.lengths is not None
-    found, of_keys, of_energy = [], [], []
+    found, of_keys, of_energy, of_kernel = [], [], [], []
     for row, length in enumerate(leaves.lengths.tolist()):
         past = torch.zeros(STEPS - length, dtype=torch.float64)
         own = [arg[row] if arg.dim() == 2 else arg for arg in args]
@@ -207,15 +210,40 @@ def _row_by_row(graph: Graph, node: Node, args: list[Tensor], leaves: Leaves) ->
             case "masked_softmax_gradient":
                 weights, flow = own[0][:length], own[1][:length]
                 value = torch.cat([weights * (flow - weights @ flow), past])
+            case "location_score":
+                kernel = args[4][:, row]
+                told = told_by(own[3], kernel)[:length]
+                value = torch.cat([torch.tanh(own[0] + own[1] + told) @ own[2], past])
             case _:
-                flow, query, keys, energy = own
-                hidden = torch.tanh(query + keys)
+                flow, query, keys, energy, *located = own
+                kernel = args[5][:, row] if located else None
+                told = 0.0 if kernel is None else told_by(located[0], kernel)[:length]
+                hidden = torch.tanh(query + keys + told)
                 inner = flow[:length, None] * energy * (1 - hidden**2)
                 value = inner.sum(0)
+                if kernel is not None:
+                    flows = torch.cat([inner, inner.new_zeros(STEPS - length, len(query))])
+                    before = located[0].detach().requires_grad_()
+                    shared = kernel.detach().requires_grad_()
+                    with torch.enable_grad():
+                        back = torch.autograd.grad((told_by(before, shared) * flows).sum(), (before, shared))
+                    if node.op == "location_gradient":
+                        found.append(back[0])
+                        continue
+                    of_kernel.append(back[1])
                 of_keys.append(torch.cat([inner, inner.new_zeros(STEPS - length, len(query))]))
                 of_energy.append(flow[:length] @ hidden)
         found.append(value)
     if of_keys:
-        keys, energy = (graph.nodes[arg].text("name") for arg in node.args[2:])
+        keys, energy = (graph.nodes[arg].text("name") for arg in node.args[2:4])
         leaves.gathered |= {keys: torch.stack(of_keys, 1), energy: torch.stack(of_energy).sum(0)}
+    if of_kernel:
+        leaves.gathered[graph.nodes[node.args[5]].text("name")] = torch.stack(of_kernel, 1)
     return torch.stack(found)
+
+
+def told_by(alignment: Tensor, kernel: Tensor) -> Tensor:
+    """(S, A), the convolution of an alignment, (S,), with a kernel, (K, A), zero beyond both ends."""
+    count = len(kernel)
+    wide = torch.cat([alignment.new_zeros(count // 2), alignment, alignment.new_zeros(count)])
+    return torch.stack([wide[step : step + count] @ kernel for step in range(len(alignment))])

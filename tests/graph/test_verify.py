@@ -214,11 +214,13 @@ def test_every_pass_leaves_a_legal_graph(name: str, stage: Any) -> None:
     verify(gw.graph.lower(gw.cells.get(name).graph, stage))
 
 
-def test_an_attention_by_location_is_legal_until_it_is_derived() -> None:
-    for stage in ("trace", "simplify", "expand"):
+def test_an_attention_by_location_is_legal_after_every_pass() -> None:
+    for stage in gw.graph.PASS_NAMES:
         verify(gw.graph.lower(locating.graph, stage))
-    with pytest.raises(GraphError, match="location"):
-        gw.graph.lower(locating.graph, "derive")
+    lowered = gw.graph.lower(locating.graph, "expand")
+    node = lowered.nodes[at(lowered, "location_score")]
+    with pytest.raises(GraphError, match="its kernel has width memory_size"):
+        verify(with_node(lowered, "location_score", args=(*node.args[:4], at(lowered, "memory"))))
 
 
 @gw.cell

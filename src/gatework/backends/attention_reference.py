@@ -48,12 +48,27 @@ def scores(
         return dot_score(query, keys)
     projected, energy = F.linear(query, parameters[f"{label}_query"]), parameters[f"{label}_energy"]
     if previous is not None:
-        filters = parameters[f"{label}_location_filter"]  # (F, K)
-        padding = filters.shape[1] // 2
-        features = F.conv1d(previous.unsqueeze(1), filters.unsqueeze(1), padding=padding)  # (B, F, S)
-        features = features[..., : previous.shape[1]].permute(2, 0, 1)  # (S, B, F)
-        keys = keys + F.linear(features, parameters[f"{label}_location"])
+        kernel = location_kernel(parameters[f"{label}_location"], parameters[f"{label}_location_filter"])
+        keys = keys + location(previous, kernel)
     return additive_score(projected, keys, energy)
+
+
+def location_kernel(location: Tensor, filters: Tensor) -> Tensor:
+    """(K, A), the kernel of the one convolution that the filters, (F, K), and the weight behind them, (A, F), are."""
+    return (location @ filters).t()
+
+
+def location(previous: Tensor, kernel: Tensor) -> Tensor:
+    """(S, B, A), what the alignment of the step before, (B, S), tells each step of the memory.
+
+    Args:
+        kernel: of `location_kernel`, (K, A).
+    """
+    count, size = kernel.shape
+    told = F.conv1d(
+        previous.unsqueeze(1), kernel.t().reshape(size, 1, count), padding=count // 2
+    )  # (B, A, S)
+    return told[..., : previous.shape[1]].permute(2, 0, 1)
 
 
 def additive_score(query: Tensor, keys: Tensor, energy: Tensor) -> Tensor:

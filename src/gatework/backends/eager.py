@@ -224,6 +224,11 @@ class _Evaluator:
                 return attention_reference.dot_score(self.query(args[0]), self.memory(node.args[1]).values)
             case "additive_score":
                 return attention_reference.additive_score(args[0], self.memory(node.args[1]).values, args[2])
+            case "location_score":
+                query, _, energy, previous, _ = args
+                keys, kernel = (self.memory(node.args[place]).values for place in (1, 4))
+                keys = keys + attention_reference.location(previous, kernel[:, 0])
+                return attention_reference.additive_score(query, keys, energy)
             case "masked_softmax":
                 return attention_reference.alignment(args[0], self.memory(node.args[1]).mask)
             case _:

@@ -84,6 +84,20 @@ def masked_softmax(g: Expr, y: Expr, scores: Expr, memory: Expr) -> Gradients:
     return g.builder.apply("masked_softmax_gradient", y, g, memory, width=scores.width), None
 
 
+def location_score(
+    g: Expr, y: Expr, query: Expr, keys: Expr, energy: Expr, before: Expr, kernel: Expr
+) -> Gradients:
+    args = (g, query, keys, energy, before, kernel)
+    of_query = g.builder.apply("location_score_gradient", *args, width=query.width)
+    return (
+        of_query,
+        g.builder.apply("keys_gradient", of_query, name=keys.node["name"]),
+        g.builder.apply("energy_gradient", of_query, name=energy.node["name"]),
+        g.builder.apply("location_gradient", *args, width=before.width),
+        g.builder.apply("keys_gradient", of_query, name=kernel.node["name"]),
+    )
+
+
 def additive_score(g: Expr, y: Expr, query: Expr, keys: Expr, energy: Expr) -> Gradients:
     of_query = g.builder.apply("additive_score_gradient", g, query, keys, energy, width=query.width)
     return (

@@ -82,11 +82,7 @@ class Backward:
 
 
 def backward(graph: Graph) -> Backward:
-    """The training loops of an expanded forward step.
-
-    Raises:
-        GraphError: the graph has no derivative here (attention by location).
-    """
+    """The training loops of an expanded forward step."""
     graph = simplify(graph)
     derived = differentiated(simplify(derive(graph)))
     graph = differentiated(graph)

@@ -31,12 +31,9 @@ def derive(graph: Graph) -> Graph:
     """The backward step of a forward graph.
 
     Raises:
-        GraphError: the graph has a location-sensitive score; such cells run on the eager backend, whose own
-            gradients serve them.
+        GraphError: an operation has no derivative.
     """
     graph = expand(graph)
-    if any(node.op == "attention_weights" for node in graph.nodes):
-        raise GraphError(f"{graph.name} attends by location, which has no derivative in the graph yet.")
     builder = Builder(graph.nodes)
     flowing: dict[int, Expr] = {}
     of_memories: dict[str, list[Expr]] = {}

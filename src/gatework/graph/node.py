@@ -91,12 +91,14 @@ class OnMemory:
         counts_steps: what has one number a step of the memory.
         as_wide: what has the memory's width M.
         energy: the argument that is a learned vector; None where there is none.
+        kernel: the argument that is a memory as wide as the first, of a convolution's steps; None where there is none.
     """
 
     memory: int
     counts_steps: tuple[int, ...]
     as_wide: tuple[int, ...] = ()
     energy: int | None = None
+    kernel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

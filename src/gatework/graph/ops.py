@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gatework.graph import adjoints, expansions, formats
+from gatework.graph import adjoints, expansions, formats, torch_functions
 from gatework.graph.adjoints import Gradients, apply, where
 from gatework.graph.builder import Expr
 from gatework.graph.formats import ADD, ATOM, MULTIPLY, POWER, UNARY, Format, infix, template
@@ -71,26 +71,6 @@ class Op:
     on_memory: OnMemory | None = None
     traced: bool = True
     file_name: str = ""
-
-
-def _softplus(e: Any) -> Any:
-    from torch.nn.functional import logsigmoid
-
-    return -logsigmoid(-e)  # torch's softplus turns linear at 20, which float64 can tell from the truth
-
-
-def _hard_sigmoid(e: Any, slope: float) -> Any:
-    # torch's hardsigmoid keeps its slope in float32 even for float64. As it, this has no gradient at the bounds and
-    # at NaN.
-    line = e * slope + 0.5
-    return line.where((line > 0) & (line < 1), line.detach().clamp(0.0, 1.0))
-
-
-def _sum(first: Any, *rest: Any) -> Any:
-    total = first.sum(dim=-1, keepdim=True)
-    for value in rest:
-        total = total + value.sum(dim=-1, keepdim=True)
-    return total
 
 
 def _leaf(*attributes: str, **row: Any) -> Op:
@@ -255,7 +235,7 @@ OPS: dict[str, Op] = {
         "elementwise",
         1,
         adjoint=lambda g, y, a: (g * apply("sigmoid", a),),
-        eager=_softplus,
+        eager=torch_functions.softplus,
         code="softplus",
         cost="transcendental",
         activation=True,
@@ -337,7 +317,7 @@ OPS: dict[str, Op] = {
         1,
         ("slope",),
         adjoint=adjoints.hard_sigmoid,
-        eager=_hard_sigmoid,
+        eager=torch_functions.hard_sigmoid,
         code="hard_sigmoid",
         activation=True,
     ),
@@ -384,7 +364,7 @@ OPS: dict[str, Op] = {
         "reduction",
         VARIADIC,
         adjoint=lambda g, y, *args: tuple(g for _ in args),
-        eager=_sum,
+        eager=torch_functions.total,
         code="reduction",
     ),
     "max": Op(
@@ -439,6 +419,11 @@ OPS: dict[str, Op] = {
     "additive_score": _on_memory(
         "additive_score", 3, OnMemory(1, (RESULT,), (0, 2), energy=2), adjoints.additive_score
     ),
+    # query, keys, energy, alignment before, kernel (K, B, A): energy . tanh(query + key + location) of each step, whose
+    # location is the sum over k of alignment[step + k - K // 2] kernel[k]
+    "location_score": _on_memory(
+        "location_score", 5, OnMemory(1, (RESULT, 3), (0, 2), energy=2, kernel=4), adjoints.location_score
+    ),
     # scores, memory: their softmax over the steps that exist, 0 past them
     "masked_softmax": _on_memory("masked_softmax", 2, OnMemory(1, (RESULT, 0)), adjoints.masked_softmax),
     # weights, their gradient, memory: the gradient of the scores
@@ -446,6 +431,13 @@ OPS: dict[str, Op] = {
     # gradient of the scores, query, keys, energy: that of the query
     "additive_score_gradient": _on_memory(
         "additive_score_gradient", 4, OnMemory(2, (0,), (RESULT, 1, 3), energy=3)
+    ),
+    # gradient of the scores, query, keys, energy, alignment before, kernel: that of the query, and of the alignment
+    "location_score_gradient": _on_memory(
+        "location_score_gradient", 6, OnMemory(2, (0, 4), (RESULT, 1, 3), energy=3, kernel=5)
+    ),
+    "location_gradient": _on_memory(
+        "location_gradient", 6, OnMemory(2, (RESULT, 0, 4), (1, 3), energy=3, kernel=5)
     ),
     # gradients of parameters: summed over rows and time, once, after the loop
     "weight_gradient": Op(  # gradient of the product, its operand

@@ -262,6 +262,10 @@ def _check_on_memory(graph: Graph, node: Node, widths: OnMemory) -> None:
         _require(width == memory.width, f"a value has width {width}; {memory['name']} has {memory.width}")
     if widths.energy is not None:
         _require(args[widths.energy].op == "vector", "its energy is no learned vector")
+    if widths.kernel is not None:
+        kernel = args[widths.kernel]
+        _require(kernel.op == "memory", f"its argument {widths.kernel} is no memory")
+        _require(kernel.width == memory.width, f"its kernel has width {kernel.width}, not {memory.width}")
 
 
 def _score_parameters(

@@ -21,7 +21,7 @@ from gatework.layers.softmax import Softmax
 from tests.backends.llvm.test_mathematics import TARGETS, target
 from tests.contracts.backend_contract import check_backend
 from tests.contracts.cell_contract import flat
-from tests.tolerances import DENORMALS, assert_close
+from tests.tolerances import DENORMALS, GRADIENTS, assert_close
 
 
 @pytest.mark.parametrize("on", TARGETS)
@@ -187,16 +187,33 @@ def test_second_derivatives_of_an_attending_layer_come_from_the_reference() -> N
         assert torch.autograd.gradgradcheck(call, (x, memory))
 
 
-def test_an_attention_by_location_is_refused_with_its_reason() -> None:
+@pytest.mark.parametrize(("kernel", "size"), [(5, 11), (4, 40), (31, 17), (1, 33)])
+def test_an_attention_by_location_equals_the_reference(kernel: int, size: int) -> None:
+    """Kernels that are longer than the memory, of even length, of one step; several registers of units, and a part."""
+
     @gw.cell
     def attending(x: Any, h: Any, memory: gw.Memory) -> Any:
-        context = gw.attend("source", h, memory, score="location")
+        context = gw.attend("source", h, memory, score="location", size=size, filters=3, kernel=kernel)
         return gw.tanh(gw.linear("candidate", x, h, context=context))
 
-    layer = gw.Recurrent(attending, 2, 3, sizes={"memory_size": 2})
-    with gw.backend("llvm"), pytest.raises(gw.BackendError, match="location-sensitive"):
-        layer(torch.zeros(2, 1, 2), memory=torch.zeros(3, 1, 2))
-    assert layer.explain().name == "eager"
+    torch.manual_seed(0)
+    layer = gw.Recurrent(attending, 3, 13, sizes={"memory_size": 7}, dtype=torch.float64)
+    x = torch.randn(6, 4, 3, dtype=torch.float64, requires_grad=True)
+    memory = torch.randn(9, 4, 7, dtype=torch.float64, requires_grad=True)
+    attended, lengths = torch.tensor([9, 3, 1, 0]), torch.tensor([6, 2, 5, 4])
+    found = {}
+    for backend in ("eager", "llvm"):
+        with gw.backend(backend):
+            output, states = layer(x, memory=memory, memory_lengths=attended, lengths=lengths)
+            loss = sum(value.square().sum() for value in (output, *states))
+            gradients = torch.autograd.grad(loss, [x, memory, *layer.parameters()])
+            with torch.no_grad():
+                kept, state = layer.attend_to(memory, attended), None
+                for step in x[:3]:
+                    last, state = layer(step[None], state, memory=kept)
+        found[backend] = [output, *states, *gradients, last, *state]
+    assert_close(found["llvm"], found["eager"], GRADIENTS)
+    assert layer.explain().name == "llvm"
 
 
 def test_second_derivatives_come_from_the_reference() -> None:

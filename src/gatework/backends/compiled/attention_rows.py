@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from gatework.backends.attention_reference import location_kernel
 from gatework.backends.compiled.once import made_once
 from gatework.backends.program import MemoryValue
 from gatework.graph import Graph
-from gatework.graph.lower_attention import attention_by_rows, keys_and_queries
+from gatework.graph.lower_attention import attention_by_rows, names_of_attentions
 
 
 def by_rows(
@@ -20,16 +21,18 @@ def by_rows(
     whole = {name: memory.whole() for name, memory in memories.items()}
     own_memories = {name: MemoryValue(memory.values, memory.mask) for name, memory in whole.items()}
     own = dict(parameters)
-    named = keys_and_queries(graph)
+    named = names_of_attentions(graph)
     for node in graph.nodes:
         if node.op == "attention_weights":
             label, memory = node.text("name"), whole[graph.nodes[node.args[1]].text("name")]
-            keys, slot = named[label]
-            own_memories[keys] = MemoryValue(memory.keys[label], memory.mask)
+            names = named[label]
+            own_memories[names.keys] = MemoryValue(memory.keys[label], memory.mask)
             own.pop(f"{label}_memory", None)
-            query = own.pop(f"{label}_query", None)
-            if query is not None:
-                own[f"weight_{slot}"] = query
+            if (query := own.pop(f"{label}_query", None)) is not None:
+                own[f"weight_{names.query}"] = query
+            if (filters := own.pop(f"{label}_location_filter", None)) is not None:
+                kernel = location_kernel(own.pop(f"{label}_location"), filters).unsqueeze(1)
+                own_memories[names.kernel] = MemoryValue(kernel.expand(-1, memory.values.shape[1], -1))
     return lowered_graph(graph), own, own_memories
 
 

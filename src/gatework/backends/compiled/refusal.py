@@ -19,8 +19,6 @@ def not_lowered(graph: Graph, supports: frozenset[str]) -> str | None:
         supports: codes of the operations that it has.
     """
     graph = attention_by_rows(graph)
-    if any(node.op == "attention_weights" for node in graph.nodes):
-        return "the engine has no location-sensitive score"
     for node in expand(graph).nodes:
         for op in (node.op, *operations_of_adjoint(node.op, node.attributes, len(node.args))):
             if OPS[op].code not in supports:

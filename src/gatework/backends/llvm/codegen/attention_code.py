@@ -8,6 +8,7 @@ that exist, in their order, so that padding changes no bit.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from llvmlite import ir
 
@@ -105,6 +106,20 @@ class AttentionCode:
 
             e.store(across(e, over(e, width, [e.const(0.0)], body)[0]), e.at(to, step))
 
+    def _location_score(self, node: Node, to: Value) -> None:
+        e, query, energy = self.e, self.operand(node, 0), self.operand(node, 2)
+        keys, length, width = self.memory(node, 1, node.width)
+        told = self.convolution(node, 3, 4)
+        with e.loop(e.i64(0), length) as (step, _):
+            key = e.at(keys, e.b.mul(step, width))
+
+            def body(at: Value, mask: Value | None, totals: list[Value]) -> list[Value]:
+                own, other, weight = (e.load_vector(e.at(each, at), mask) for each in (query, key, energy))
+                (hidden,) = told.added(step, [at], [e.b.fadd(own, other)], mask)
+                return [e.fma(weight, mathematics.tanh(e, hidden), totals[0])]
+
+            e.store(across(e, over(e, width, [e.const(0.0)], body)[0]), e.at(to, step))
+
     def _masked_softmax(self, node: Node, to: Value) -> None:
         e, scores, lowest = self.e, self.operand(node, 0), self.e.const(float("-inf"))
         _, length, _ = self.memory(node, 1, node.width)
@@ -155,12 +170,17 @@ class AttentionCode:
 
         over(e, self.addressing.width(node.width), [], body)
 
-    def _additive_score_gradient(self, node: Node, to: Value) -> None:
+    def _score_gradient(self, node: Node, to: Value) -> None:
+        """Of an additive score, and of one by location, whose kernel's gradient is summed too."""
         e, flows, query, energy = self.e, self.operand(node, 0), self.operand(node, 1), self.operand(node, 3)
         steps = self.placement.node(node.args[0]).width
         keys, length, width = self.memory(node, 2, steps)
         names = [self.placement.node(node.args[place]).text("name") for place in (2, 3)]
         of_keys = self.steps_of(ArrayKey("memory_gradient", names[0]), steps, width)
+        told = of_kernel = None
+        if len(node.args) > 4:
+            told, name = self.convolution(node, 4, 5), self.placement.node(node.args[5]).text("name")
+            of_kernel = self.steps_of(ArrayKey("memory_gradient", name), self.steps_of_memory(node, 5), width)
         of_energy = e.at(
             self.addressing.pointer(ArrayKey("vector_gradient", names[1])), e.b.mul(self.own, width)
         )
@@ -173,22 +193,67 @@ class AttentionCode:
             with e.loop(e.i64(0), length, 1, [*nothing, *gathered]) as (step, turn):
                 flow, row = e.splat(e.load(e.at(flows, step))), e.b.mul(step, width)
                 of_query, of_weight = list(turn.values[: len(places)]), list(turn.values[len(places) :])
+                inside = [
+                    e.b.fadd(own, e.load_vector(e.at(keys, e.b.add(row, at)), mask))
+                    for own, at in zip(owns, places, strict=True)
+                ]
+                inside = inside if told is None else told.added(step, places, inside, mask)
                 for number, at in enumerate(places):
                     place = e.b.add(row, at)
-                    hidden = e.b.fadd(owns[number], e.load_vector(e.at(keys, place), mask))
-                    hidden = mathematics.tanh(e, hidden)
+                    hidden = mathematics.tanh(e, inside[number])
                     slope = e.fma(e.b.fneg(hidden), hidden, e.const(1.0))
                     inner = e.b.fmul(e.b.fmul(flow, weights[number]), slope)
                     before = e.load_vector(e.at(of_keys, place), mask)
                     e.store_vector(e.b.fadd(before, inner), e.at(of_keys, place), mask)
                     of_query[number] = e.b.fadd(of_query[number], inner)
                     of_weight[number] = e.fma(flow, hidden, of_weight[number])
+                    if told is not None and of_kernel is not None:
+                        told.gather(step, at, inner, mask, of_kernel)
                 turn.next = [*of_query, *of_weight]
             for number, at in enumerate(places):
                 e.store_vector(turn.values[number], e.at(to, at), mask)
                 e.store_vector(turn.values[len(places) + number], e.at(of_energy, at), mask)
 
         by_columns(e, width, columns)
+
+    def _location_gradient(self, node: Node, to: Value) -> None:
+        e, flows, query, energy = self.e, self.operand(node, 0), self.operand(node, 1), self.operand(node, 3)
+        keys, length, width = self.memory(node, 2, node.width)
+        told = self.convolution(node, 4, 5)
+        over(e, self.addressing.width(node.width), [], lambda at, mask, _: self.nothing(e.at(to, at), mask))
+        with e.loop(e.i64(0), length) as (step, _):
+            flow, row = e.splat(e.load(e.at(flows, step))), e.b.mul(step, width)
+
+            def columns(places: list[Value], mask: Value | None) -> None:
+                sums = [
+                    e.b.fadd(
+                        e.load_vector(e.at(query, at), mask),
+                        e.load_vector(e.at(keys, e.b.add(row, at)), mask),
+                    )
+                    for at in places
+                ]
+                inner = []
+                for at, value in zip(places, told.added(step, places, sums, mask), strict=True):
+                    hidden = mathematics.tanh(e, value)
+                    slope = e.fma(e.b.fneg(hidden), hidden, e.const(1.0))
+                    inner.append(e.b.fmul(e.b.fmul(flow, e.load_vector(e.at(energy, at), mask)), slope))
+                told.scatter(step, places, inner, mask, to)
+
+            by_columns(e, width, columns)
+
+    def nothing(self, to: Value, mask: Value | None) -> list[Value]:
+        self.e.store_vector(self.e.const(0.0), to, mask)
+        return []
+
+    def convolution(self, node: Node, alignment: int, kernel: int) -> Convolution:
+        """Of an alignment with a kernel, by their places among a node's arguments."""
+        before, steps = self.placement.node(node.args[alignment]), self.steps_of_memory(node, kernel)
+        own = self.operand(node, alignment), self.addressing.width(before.width)
+        return Convolution(self.e, *own, *self.memory(node, kernel, steps))
+
+    def steps_of_memory(self, node: Node, place: int) -> Width:
+        """The width that counts the steps of the memory that an argument is."""
+        return f"{self.placement.node(node.args[place])['name']}_steps"
 
 
 # Products with a memory are functions of their own: beside what else a stage does, their addresses would not all stay
@@ -268,12 +333,73 @@ def by_columns(e: Emitter, width: Value, columns: Callable[[list[Value], Value |
     over(e, e.b.sub(width, whole), [], single)
 
 
+@dataclass(frozen=True)
+class Convolution:
+    """What an alignment says to each step of the memory: the sum over k of alignment[step + k - K // 2] kernel[k].
+
+    Attributes:
+        alignment, steps: (S,) and S.
+        kernel, count, width: (K, A), K and A.
+    """
+
+    e: Emitter
+    alignment: Value
+    steps: Value
+    kernel: Value
+    count: Value
+    width: Value
+
+    def bounds(self, step: Value) -> tuple[Value, Value, Value]:
+        """The first k and the one past the last that meet a step of the memory, and that of k = 0."""
+        e, half = self.e, self.e.b.lshr(self.count, self.e.i64(1))
+        first = e.b.sub(step, half)
+        begin = e.b.select(e.b.icmp_signed("<", first, e.i64(0)), e.b.neg(first), e.i64(0))
+        return begin, e.smaller(self.count, e.b.sub(self.steps, first)), first
+
+    def added(self, step: Value, places: list[Value], values: list[Value], mask: Value | None) -> list[Value]:
+        """Registers of units with what the step is told."""
+        e = self.e
+        begin, end, first = self.bounds(step)
+        with e.loop(begin, end, 1, values) as (k, turn):
+            weight, row = e.splat(e.load(e.at(self.alignment, e.b.add(first, k)))), e.b.mul(k, self.width)
+            turn.next = [
+                e.fma(weight, e.load_vector(e.at(self.kernel, e.b.add(row, at)), mask), value)
+                for at, value in zip(places, turn.values, strict=True)
+            ]
+        return turn.values
+
+    def gather(self, step: Value, at: Value, flow: Value, mask: Value | None, to: Value) -> None:
+        """Adds a register of what flows to a step to the kernel's gradient, (K, A)."""
+        e = self.e
+        begin, end, first = self.bounds(step)
+        with e.loop(begin, end, 1) as (k, _):
+            weight = e.splat(e.load(e.at(self.alignment, e.b.add(first, k))))
+            place = e.at(to, e.b.add(e.b.mul(k, self.width), at))
+            e.store_vector(e.fma(weight, flow, e.load_vector(place, mask)), place, mask)
+
+    def scatter(
+        self, step: Value, places: list[Value], flows: list[Value], mask: Value | None, to: Value
+    ) -> None:
+        """Adds what registers of what flows to a step tell of the alignment, (S,)."""
+        e = self.e
+        begin, end, first = self.bounds(step)
+        with e.loop(begin, end, 1) as (k, _):
+            row, total = e.b.mul(k, self.width), e.const(0.0)
+            for at, flow in zip(places, flows, strict=True):
+                total = e.fma(flow, e.load_vector(e.at(self.kernel, e.b.add(row, at)), mask), total)
+            place = e.at(to, e.b.add(first, k))
+            e.store(e.b.fadd(e.load(place), across(e, total)), place)
+
+
 CODE: dict[str, Callable[[AttentionCode, Node, Value], None]] = {
     "dot_score": AttentionCode._dot_score,
     "additive_score": AttentionCode._additive_score,
+    "location_score": AttentionCode._location_score,
     "masked_softmax": AttentionCode._masked_softmax,
     "attention_context": AttentionCode._attention_context,
     "masked_softmax_gradient": AttentionCode._masked_softmax_gradient,
-    "additive_score_gradient": AttentionCode._additive_score_gradient,
+    "additive_score_gradient": AttentionCode._score_gradient,
+    "location_score_gradient": AttentionCode._score_gradient,
+    "location_gradient": AttentionCode._location_gradient,
 }
 """Operations on memories by the name of their code (`Op.code`): each stores its value at an address."""
