@@ -22,6 +22,8 @@ from gatework.seq2seq.search import Decoder
 
 __all__ = ["CtcDecoder", "PrefixState", "WeightedDecoders"]
 
+_LEAST = torch.finfo(torch.float64).min  # in the place of minus infinity, where no path is
+
 
 @dataclass(frozen=True)
 class PrefixState:
@@ -48,6 +50,7 @@ class CtcDecoder:
 
     def __init__(self, log_probabilities: Tensor) -> None:
         self._table = log_probabilities.double()
+        self._probabilities = self._table.exp()
         self._so_far = self._table.cumsum(0)  # of staying at a label
 
     def start(self) -> PrefixState:
@@ -63,11 +66,13 @@ class CtcDecoder:
         if bool((tokens != BLANK).any()):  # all hypotheses of a search have as many labels
             state = self._longer(tokens, state)
         joined = torch.logaddexp(state.in_label, state.blank)
-        before = joined[:, :-1, None].repeat(1, 1, self._table.shape[1])  # (N, T, V), up to the frame before
-        rows = torch.arange(len(tokens), device=tokens.device)
-        again = state.last != BLANK  # a label that follows itself needs a blank between
-        before[rows[again], :, state.last[again]] = state.blank[again, :-1]
-        found = (before + self._table).logsumexp(1)
+        # Of each label the sum over its first frame: of the paths up to the frame before, times its probability there.
+        before = joined[:, :-1]
+        most = before.amax(1, keepdim=True).clamp(min=_LEAST)
+        found = ((before - most).exp() @ self._probabilities).log() + most
+        again = (state.last != BLANK).nonzero().flatten()  # a label that follows itself needs a blank between
+        labels = state.last[again]
+        found[again, labels] = (state.blank[again, :-1] + self._table[:, labels].T).logsumexp(1)
         found[:, BLANK] = joined[:, -1]
         return found - state.begun[:, None], state
 
