@@ -2,7 +2,7 @@
 
     python benchmarks/speech.py [--parts digits,speakers,strings,few,streaming] [--variants words,speaker,…]
         [--only 0,1,…] [--runs FOLDER]
-    python benchmarks/speech.py --speed
+    python benchmarks/speech.py --speed [--runs FOLDER]
 
 1,400 recordings of four speakers at 8 kHz, 35 of each digit by each speaker.
 
@@ -79,9 +79,7 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true")
     arguments = parser.parse_args()
     if arguments.speed:
-        from speech_speed import speeds
-
-        write_result("speech_speed", speeds())
+        write_result("speech_speed", speed(arguments.runs))
         return
     if not RECORDINGS.is_dir():
         parser.error(f"there is no data in {RECORDINGS}: set GATEWORK_DATA")
@@ -235,6 +233,15 @@ def streaming(runs: Path, asked: Asked) -> None:
     result = train(runs, "streaming", "streaming", some, valid) | evaluate(runs, ["streaming"], test)
     result |= {"times": times_of(runs, "streaming", test), "stream": streamed(runs / "streaming", test)}
     keep("speech_strings", {"variant": "streaming", **result})
+
+
+def speed(runs: Path | None) -> Result:
+    """An epoch beside torch.nn's layers; with the folder of a `streaming` run also how fast and how late it hears."""
+    from speech_speed import speeds, streamed
+
+    if runs is None:
+        return speeds()
+    return speeds() | {"stream": streamed(runs / "streaming", strings_of(runs)[2])}
 
 
 def keep(name: str, result: Result) -> None:
