@@ -265,6 +265,10 @@ def test_a_threshold_tells_right_transcripts_from_noise() -> None:
     assert best_rejection(right, [None] * 4) == Rejection(rejected=1.0)
     assert best_rejection(right, [0.9] * 4) == Rejection()  # at most 2 % of right ones are given up
     assert best_rejection([], [None, 0.3]).rejected == 1.0
+    # One noise of forty that sounds like speech is not worth right transcripts of other recordings.
+    odd = best_rejection([0.99] * 80, [0.2] * 39 + [0.95])
+    assert 0.2 < odd.least_confidence < 0.21
+    assert (odd.kept, odd.rejected) == (1.0, close_to(39 / 40))
 
 
 def of_draws_tolerance(count: int) -> Tolerance:
