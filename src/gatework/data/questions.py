@@ -6,6 +6,7 @@
   `answer`: a text, several in a list, or an object with the lists `text` and `answer_start`, as `datasets` keeps SQuAD;
   an empty one is no answer. `answer_start`, if there, is where in the context the answer begins; `id` is a name of the
   question. A context may also be a list of sentences.
+- Files of bAbI (`gatework.data.babi`): the context is the list of the facts before the question.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError
+from .babi import is_babi, read_babi
 from .column_names import cell_of, check_columns, top_column
 from .files import check_exists, read_lines
 from .tables import Row, Source, file_format, locate_rows, source_paths
@@ -64,10 +66,33 @@ def read_questions(data: Source, columns: Mapping[str, str]) -> Iterator[Questio
     Raises:
         InputError: what is wrong with a file or a row, with its place.
     """
+    if (stories := _story_paths(data)) is not None:
+        if columns:
+            raise InputError(str(stories[0]), "holds stories, which have no columns", "Leave the columns out")
+        return (
+            Question(each.where, each.facts, each.question, Answers((each.answer,), (None,)))
+            for path in stories
+            for each in read_babi(path)
+        )
     paths = _json_paths(data)
     if paths is None:
         return (_question_of_row(row, columns) for row in _rows(data, columns))
     return (question for path in paths for question in _of_json(path, columns))
+
+
+def _story_paths(data: Source) -> list[Path] | None:
+    """The paths of a source whose first one is a file of stories, else None."""
+    given = [data] if isinstance(data, str | Path) else data
+    if (
+        not isinstance(given, list | tuple)
+        or not given
+        or not all(isinstance(each, str | Path) for each in given)
+    ):
+        return None
+    paths = [Path(each) for each in given]
+    check_exists(paths[0])
+    plain = paths[0].is_file() and file_format(paths[0]) == "text"
+    return paths if plain and is_babi(paths[0]) else None
 
 
 def _json_paths(data: Source) -> list[Path] | None:

@@ -1,7 +1,8 @@
-"""Pictures of what happened inside, or is to come: alignments, the course of trainings, forecasts, synthetic speech."""
+"""Pictures of what happened inside, or is to come: alignments, gates, trainings, forecasts, synthetic speech."""
 
 from gatework.inspect.alignment import alignment_text, draw_alignment
 from gatework.inspect.forecast import ForecastPanel, draw_forecasts
+from gatework.inspect.gates import draw_gates
 from gatework.inspect.history import draw_history
 from gatework.inspect.speech import draw_speech
 
@@ -10,6 +11,7 @@ __all__ = [
     "alignment_text",
     "draw_alignment",
     "draw_forecasts",
+    "draw_gates",
     "draw_history",
     "draw_speech",
 ]

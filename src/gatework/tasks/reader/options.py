@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gatework.tasks.options import (
     MOST_HYPOTHESES,
+    MOST_LAYERS,
     MOST_UNITS,
     CellOption,
     PredictionSettings,
@@ -64,6 +65,18 @@ class ReaderOptions(RivalOptions):
 
     cell: CellOption = Field(
         "gru", description="the recurrent layers' cell, of the catalogue or FILE.py:NAME"
+    )
+    answer_cell: CellOption = Field(
+        "qrn",
+        description="the cell that reduces a question by facts (answer mode), of the catalogue or FILE.py:NAME",
+    )
+    num_layers: Inherited[int] = Field(
+        2, ge=1, le=MOST_LAYERS, description="layers that reduce a question, one on another (answer mode)"
+    )
+    exchange: Literal["none", "asked", "all"] = Field(
+        "none",
+        description="which words of like places training exchanges in a story, its question and its answer: those of "
+        "groups with a word of a question or an answer (asked), or of all groups (answer mode)",
     )
     embedding_size: Inherited[int] = Field(64, ge=1, le=MOST_UNITS, description="width of a word's vector")
     subword_rows: Inherited[int] = Field(
@@ -134,7 +147,15 @@ class ReadSentence(BaseModel):
     """A sentence of the context, with characters start … end - 1 where that is a text."""
 
     text: str
-    weight: float = Field(description="how much of the answer is drawn from it, between 0 and 1")
+    weight: float = Field(
+        description="span mode: of the answer's beginning there; answer mode: how much it changed the question, the "
+        "highest of `gates`"
+    )
+    gates: list[float] | None = Field(
+        None,
+        description="answer mode: how much it changed the question in each layer from the lowest on, forward and "
+        "backward",
+    )
     start: int | None = None
     end: int | None = None
 

@@ -20,6 +20,7 @@ from gatework.metrics.reading import answer_scores
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import BATCH
 from gatework.tasks.example_task import Example, ExampleTask
+from gatework.tasks.reader.answer_mode import AnswerMode
 from gatework.tasks.reader.mode import Mode
 from gatework.tasks.reader.options import ReaderInput, ReaderOptions, ReaderSettings, ReadingRecord
 from gatework.tasks.reader.span_mode import SpanMode
@@ -30,7 +31,7 @@ from gatework.training.nested import to_device
 __all__ = ["Reader"]
 
 _CALIBRATED = 1000  # questions of the validation data that the temperature is chosen on
-MODES: Mapping[str, type[Mode]] = {"span": SpanMode}
+MODES: Mapping[str, type[Mode]] = {"span": SpanMode, "answer": AnswerMode}
 
 
 class Reader(ExampleTask):
@@ -51,6 +52,7 @@ class Reader(ExampleTask):
     Output = ReadingRecord
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer", "answer_start", "id")
     input_columns = (("context", "question"),)
+    cells: ClassVar[Mapping[str, str]] = {"cell": "cell.json", "answer_cell": "answer_cell.json"}
     headline: ClassVar[Figure] = Figure("f1", higher=True)
     noun: ClassVar[str] = "questions"
     fields = ("words",)
