@@ -14,6 +14,7 @@ import gatework as gw
 from gatework.baselines.linear_facts import LinearFacts
 from gatework.data.facts import facts_of, words_of
 from gatework.data.questions import Answers
+from gatework.tasks.example_task import Example
 from gatework.tasks.reader.answer_inputs import AnswerBatch
 from gatework.tasks.reader.answer_network import AnswerNetwork, _distinct, _positions
 from gatework.tasks.reader.exchange import Exchange, ExchangeableWords, exchangeable_words
@@ -43,7 +44,7 @@ def stories(count: int, seed: int) -> str:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> gw.Reader:
     folder = tmp_path_factory.mktemp("stories")
-    for name, count in (("train", 100), ("valid", 20)):
+    for name, count in (("train", 150), ("valid", 20)):
         (folder / f"{name}.txt").write_text(stories(count, seed=count))
     options: dict[str, Any] = {
         "hidden_size": 16,
@@ -88,6 +89,27 @@ def test_what_has_no_words_is_said(reader: gw.Reader) -> None:
     (record,) = reader.predict({"context": [], "question": "?"})
     assert record["warnings"] == ["the context has no words", "the question has no words"]
     assert record["sentences"] == []
+
+
+@pytest.mark.parametrize(("stories", "questions"), [(40, 3), (2, 1), (1, 2), (1, 30)])
+def test_questions_of_one_story_are_held_back_together(
+    reader: gw.Reader, stories: int, questions: int
+) -> None:
+    examples = [
+        Example(
+            "",
+            {"context": [f"Fact {story}.", *["More."] * number], "question": "Why?"},
+            Answers(("so",), (None,)),
+        )
+        for story in range(stories)
+        for number in range(questions)
+    ]
+    train, valid = reader._hold_back(examples)
+    assert train
+    assert 1 <= len(valid) <= max(2, len(examples) // 10)
+    assert len(train) + len(valid) == len(examples)
+    told = [{example.input["context"][0] for example in part} for part in (train, valid)]
+    assert not told[0] & told[1] or stories == 1  # of one story alone some questions are
 
 
 # Words that are exchanged

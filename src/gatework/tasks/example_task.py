@@ -105,6 +105,10 @@ class ExampleTask(Task):
         """Groups of the network's parameters from the input to the output, for rates and gradual unfreezing."""
         return ()
 
+    def _together(self, examples: Sequence[Example]) -> list[list[int]]:
+        """The indices of examples in groups that are held back as one: those that share what they are about."""
+        return [[index] for index in range(len(examples))]
+
     def _likelihood(self, total: float, count: int) -> dict[str, float]:
         """Figures of a loss in nats that was summed over `count` targets."""
         return {"loss": total / count}
@@ -222,13 +226,23 @@ class ExampleTask(Task):
         if len(examples) < 2:
             what = f"holds {len(examples)} of the {self.noun}, and one must be held back"
             raise InputError("data", what, "Give more, or valid=FILE")
-        order = list(range(len(examples)))
-        random.Random(self.options_.split_seed).shuffle(order)
         count = max(1, round(HELD_BACK * len(examples)))
-        self._say(f"No validation data: {HELD_BACK:.0%} of the {self.noun} are held back ({count:,}).")
-        held = set(order[:count])
+        held = self._drawn(self._together(examples), count)
+        if not held:  # none is small enough
+            held = self._drawn([[index] for index in range(len(examples))], count)
+        self._say(f"No validation data: {HELD_BACK:.0%} of the {self.noun} are held back ({len(held):,}).")
         train = [example for index, example in enumerate(examples) if index not in held]
         return train, [example for index, example in enumerate(examples) if index in held]
+
+    def _drawn(self, groups: list[list[int]], count: int) -> set[int]:
+        """The indices in groups that are drawn until there are `count`, at most twice as many."""
+        random.Random(self.options_.split_seed).shuffle(groups)
+        held: set[int] = set()
+        most = min(2 * count, sum(map(len, groups)) - 1)
+        for group in groups:
+            if len(held) < count and len(held) + len(group) <= most:
+                held.update(group)
+        return held
 
     def _pack(self, examples: Sequence[Example]) -> Packed:
         """The examples as arrays."""

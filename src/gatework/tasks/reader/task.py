@@ -118,6 +118,18 @@ class Reader(ExampleTask):
     def _augmented(self, train: list[Example]) -> list[Example]:
         return self._mode.trainable(train)
 
+    def _together(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Questions that stand one after another and are about one context, or about one that goes on."""
+        groups: list[list[int]] = []
+        last: Any = None
+        for index, example in enumerate(examples):
+            context = example.input["context"]
+            if last is None or context[: len(last)] != last:
+                groups.append([])
+            groups[-1].append(index)
+            last = context
+        return groups
+
     # The network
 
     def _network(self) -> nn.Module:
