@@ -66,7 +66,11 @@ def read_questions(data: Source, columns: Mapping[str, str]) -> Iterator[Questio
     Raises:
         InputError: what is wrong with a file or a row, with its place.
     """
-    if (stories := _story_paths(data)) is not None:
+    paths = _json_paths(data)
+    if paths is not None:
+        return (question for path in paths for question in _of_json(path, columns))
+    stories = source_paths(data) or []
+    if stories and file_format(stories[0]) == "text" and is_babi(stories[0]):
         if columns:
             raise InputError(str(stories[0]), "holds stories, which have no columns", "Leave the columns out")
         return (
@@ -74,25 +78,7 @@ def read_questions(data: Source, columns: Mapping[str, str]) -> Iterator[Questio
             for path in stories
             for each in read_babi(path)
         )
-    paths = _json_paths(data)
-    if paths is None:
-        return (_question_of_row(row, columns) for row in _rows(data, columns))
-    return (question for path in paths for question in _of_json(path, columns))
-
-
-def _story_paths(data: Source) -> list[Path] | None:
-    """The paths of a source whose first one is a file of stories, else None."""
-    given = [data] if isinstance(data, str | Path) else data
-    if (
-        not isinstance(given, list | tuple)
-        or not given
-        or not all(isinstance(each, str | Path) for each in given)
-    ):
-        return None
-    paths = [Path(each) for each in given]
-    check_exists(paths[0])
-    plain = paths[0].is_file() and file_format(paths[0]) == "text"
-    return paths if plain and is_babi(paths[0]) else None
+    return (_question_of_row(row, columns) for row in _rows(data, columns))
 
 
 def _json_paths(data: Source) -> list[Path] | None:

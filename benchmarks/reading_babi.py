@@ -1,0 +1,153 @@
+"""What the reader reaches in answer mode on bAbI's odd tasks, with 1,000 questions each and without supporting facts.
+
+    python benchmarks/reading_babi.py [--seeds 1] [--workers 2] [--runs FOLDER]
+
+Each task by itself, as in its paper. A tenth of the training stories validate. A network is trained, and again with the
+next seed while it errs on them, `--seeds` times at most; that of the least validation loss is tested. Tasks are trained
+side by side, a thread each. `exact_match` is accuracy: a list is right as a whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from commands import DATA, gatework, write_result
+from machine import machine
+
+FOLDER = DATA / "machine_comprehension" / "babi_en_1k"
+TASKS = (3, 19, 15, 5, 7, 17, 9, 1, 11, 13)  # the longest trainings first
+HELD_BACK = 10  # every tenth story of the training data validates
+OPTIONS = (
+    "mode=answer", "hidden_size=50", "num_layers=2", "batch_examples=32", "batch_tokens=60000", "max_length=3000",
+    "learning_rate=0.005", "validate_every=100", "target=0.003",
+)  # fmt: skip
+# Chosen on the validation stories: which words are exchanged, the rate of dropout, how many steps.
+CHOSEN: dict[int, tuple[str, ...]] = {
+    1: ("exchange=asked", "dropout=0.1", "max_steps=2500"),
+    3: ("exchange=all", "dropout=0", "max_steps=4000", "batch_examples=16"),
+    5: ("exchange=asked", "dropout=0.1", "max_steps=2500"),
+    7: ("exchange=all", "dropout=0.1", "max_steps=3000"),
+    9: ("exchange=asked", "dropout=0.1", "max_steps=2500"),
+    11: ("exchange=asked", "dropout=0.1", "max_steps=2500"),
+    13: ("exchange=asked", "dropout=0.1", "max_steps=2500"),
+    15: ("exchange=none", "dropout=0.3", "max_steps=5000"),
+    17: ("exchange=all", "dropout=0.3", "max_steps=3000"),
+    19: ("exchange=asked", "dropout=0", "max_steps=6000"),
+}
+PUBLISHED_LSTM = {1: 50, 3: 20, 5: 70, 7: 49, 9: 64, 11: 72, 13: 94, 15: 21, 17: 51, 19: 8}  # SOURCE.md
+Result = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of a task at most")
+    parser.add_argument("--workers", type=int, default=2, help="tasks that are trained side by side")
+    parser.add_argument("--runs", type=Path, help="where to keep the runs; else they are removed")
+    arguments = parser.parse_args()
+    if not FOLDER.is_dir():
+        parser.error(f"there is no data in {FOLDER}: set GATEWORK_DATA")
+    with tempfile.TemporaryDirectory() as temporary:
+        runs = (arguments.runs or Path(temporary)).resolve()
+        runs.mkdir(parents=True, exist_ok=True)
+        every_task(runs, arguments.seeds, arguments.workers)
+
+
+def every_task(runs: Path, seeds: int, workers: int) -> None:
+    """All tasks, and their mean."""
+    begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    load = os.getloadavg()[0]
+    with ThreadPoolExecutor(workers) as pool:
+        results = dict(zip(TASKS, pool.map(lambda number: _task(runs, number, seeds), TASKS), strict=True))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ordered = {f"qa{number}": results[number] for number in sorted(TASKS)}
+    means = {
+        name: round(sum(each[name] for each in ordered.values()) / len(ordered), 4)
+        for name in ("accuracy", "logistic_regression", "most_common", "published_lstm")
+    }
+    print(means)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    write_result(
+        "reading_babi",
+        {
+            "command": f"python benchmarks/reading_babi.py --seeds {seeds} --workers {workers}",
+            "machine": machine(),
+            "mean": means,
+            "wall_seconds": round(time.monotonic() - begun, 1),
+            "cpu_seconds": round(spent, 1),
+            "workers": workers,
+            "load_before": load,
+            "tasks": ordered,
+        },
+    )
+
+
+def _task(runs: Path, number: int, seeds: int) -> Result:
+    """One task's figures."""
+    train, valid = _split(runs, number)
+    (test,) = FOLDER.glob(f"qa{number}_*_test.txt.gz")
+    trained = []
+    for seed in range(seeds):
+        trained.append(_train(runs, number, train, valid, seed))
+        if trained[-1]["validation"]["exact_match"] == 1:
+            break
+    best = min(trained, key=lambda each: each["validation"]["loss"])
+    command, shown = gatework("evaluate", best["run"], str(test), "--json", "--threads", "1", folder=runs)
+    figures = json.loads(shown)
+    baselines = {name: each["exact_match"] for name, each in figures["baselines"].items()}
+    result = {
+        "accuracy": figures["model"]["exact_match"],
+        **baselines,
+        "published_lstm": PUBLISHED_LSTM[number] / 100,
+        "test": {"command": command, "model": figures["model"], "intervals": figures["intervals"]},
+        "trainings": trained,
+    }
+    print(f"qa{number}", {name: result[name] for name in ("accuracy", *baselines)}, flush=True)
+    return result
+
+
+def _train(runs: Path, number: int, train: str, valid: str, seed: int) -> Result:
+    """One training; its validation figures."""
+    out = f"qa{number}-{seed}"
+    shutil.rmtree(runs / out, ignore_errors=True)
+    options = dict(each.split("=") for each in (*OPTIONS, *CHOSEN[number], f"seed={seed}"))
+    settings = [part for name, value in options.items() for part in ("--set", f"{name}={value}")]
+    flags = ["--valid", valid, "--out", out, "--threads", "1"]
+    begun = time.monotonic()
+    command, _ = gatework("train", "reader", train, *flags, *settings, folder=runs)
+    metrics = json.loads((runs / out / "metrics.json").read_text())
+    return {
+        "run": out,
+        "command": command,
+        "wall_seconds": round(time.monotonic() - begun, 1),
+        "validation": {name: metrics["model"][name] for name in ("exact_match", "loss")},
+    }
+
+
+def _split(runs: Path, number: int) -> tuple[str, str]:
+    """Files of the stories to train on and of those that validate: questions of one story are never in both."""
+    (source,) = FOLDER.glob(f"qa{number}_*_train.txt.gz")
+    stories = re.split(r"^(?=1 )", gzip.decompress(source.read_bytes()).decode(), flags=re.MULTILINE)[1:]
+    order = list(range(len(stories)))
+    random.Random(0).shuffle(order)
+    held = {*order[: len(stories) // HELD_BACK]}
+    names = f"qa{number}-train.txt", f"qa{number}-valid.txt"
+    for name, wanted in zip(names, (False, True), strict=True):
+        told = [story for index, story in enumerate(stories) if (index in held) == wanted]
+        (runs / name).write_text("".join(told))
+    return names
+
+
+if __name__ == "__main__":
+    main()
