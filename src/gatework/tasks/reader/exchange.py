@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 import torch
 from pydantic import PositiveInt, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from gatework.tasks.artifacts import JsonArtifact
 
@@ -127,7 +127,7 @@ def _told_apart(first: str, second: str, following: dict[str, Counter[str]]) -> 
     return float(chi2_contingency(table, correction=False).pvalue) < _CHANCE
 
 
-class Exchange(nn.Module):
+class Exchange:
     """Stories told anew: in each, the words of a group stand for one another, in an order drawn for the story.
 
     Args:
@@ -136,27 +136,26 @@ class Exchange(nn.Module):
         answers: (A, P) ids of the words of each answer, zeros past its last one.
     """
 
-    answers: Tensor
-
     def __init__(self, words: ExchangeableWords, size: int, answers: Tensor) -> None:
-        super().__init__()
-        self.groups, self.size = words.groups, size
-        self.register_buffer("answers", answers, persistent=False)
+        self.groups, self.size, self.answers = words.groups, size, answers
 
-    def forward(self, facts: Tensor, questions: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, facts: Tensor, questions: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same with words exchanged; a story whose answer would be a new one stays as it is.
 
         Args:
             facts: (T, B, W) ids of words; questions: (B, Q); right: (B,) which answer is right, -1 where it is unknown.
         """
+        if not self.groups:
+            return facts, questions, right
         rows, device = len(right), right.device
+        answers = self.answers.to(device)
         new = torch.arange(self.size, device=device).repeat(rows, 1)
         for group in self.groups:
             ids = torch.tensor(group, device=device)
             new[:, ids] = ids[torch.rand(rows, len(group), device=device).argsort(1)]
-        before = self.answers[right.clamp(min=0)]  # (B, P)
+        before = answers[right.clamp(min=0)]  # (B, P)
         told = new.gather(1, before)
-        same = (told[:, None] == self.answers).all(2)  # (B, A)
+        same = (told[:, None] == answers).all(2)  # (B, A)
         kept = ~same.any(1) | (right < 0)
         new[kept] = torch.arange(self.size, device=device)
         right = torch.where(kept | (told == before).all(1), right, same.int().argmax(1))
