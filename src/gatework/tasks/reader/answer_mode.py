@@ -184,7 +184,7 @@ class AnswerMode(Mode):
             for index in best
         ]
         sentences = [
-            {"text": fact, "weight": float(gates.max()), "gates": [round(float(gate), 6) for gate in gates]}
+            {"text": fact, "weight": float(gates.max()), "gates": gates.tolist()}
             for fact, gates in zip(facts_of(input["context"]), output.gates, strict=False)
         ]
         record: dict[str, Any] = {"output": answers[0]["text"], "answers": answers, "sentences": sentences}
