@@ -725,6 +725,8 @@ def state(model: Task) -> dict[str, Tensor]:
 
 def assert_close(value: Any, expected: Any) -> None:
     """Equal, numbers within the tolerance."""
+    if value == expected:
+        return  # a sound's many numbers at once
     if isinstance(expected, Mapping):
         assert value.keys() == expected.keys()
         for name in expected:
