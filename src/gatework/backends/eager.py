@@ -285,18 +285,14 @@ def _sizes(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInp
     return sizes | steps
 
 
-def run(
-    graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool = False
-) -> SequenceOutput:
+def run(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
     """One layer over a dense batch; see `gatework.backends.program.Backend.run`."""
     weights = sum(value.numel() for value in parameters.values())
     with teams.by_size("product", weights * sequence.rows):  # of one step
-        return _run(graph, parameters, sequence, record)
+        return _run(graph, parameters, sequence)
 
 
-def _run(
-    graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, record: bool
-) -> SequenceOutput:
+def _run(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
     evaluator = _Evaluator(graph, parameters, sequence)
     plan = evaluator.plan
     fixed = list(evaluator.values)
@@ -308,12 +304,9 @@ def _run(
         if node.op == "state"
     ]
     emitted = graph.emits()
-    own = {state.name for state in graph.states}
-    kept = {name: index for name, index in graph.gates if record and name not in own}
     states = sequence.states
     outputs: list[Tensor] = []
     emits: dict[str, list[Tensor]] = {name: [] for name in emitted}
-    gates: dict[str, list[Tensor]] = {name: [] for name in [*kept, *(s.name for s in graph.states)] if record}
     rows = evaluator.like.shape[1]
     for t in range(sequence.steps):
         values = list(fixed)
@@ -326,22 +319,14 @@ def _run(
         outputs.append(states[0])
         for name, index in emitted.items():
             emits[name].append(_filled(values[index], rows))
-        if record:
-            for name, index in kept.items():
-                gates[name].append(_filled(values[index], rows))
-            for state, value in zip(graph.states, states, strict=True):
-                gates[state.name].append(value)
 
     def stack(values: list[Tensor], index: int) -> Tensor:
         return _stack(values, evaluator.like, rows, resolve(graph.nodes[index].width, evaluator.sizes))
 
-    named = {**kept, **{state.name: index for state, index in zip(graph.states, next_states, strict=True)}}
     return SequenceOutput(
         output=stack(outputs, next_states[0]),
         emits={name: stack(values, emitted[name]) for name, values in emits.items()},
         states=states,
-        gates={name: stack(values, named[name]) for name, values in gates.items()},
-        step_states=outputs if record else [],
     )
 
 

@@ -58,8 +58,6 @@ def run_pieces(run: Callable[[SequenceInput], SequenceOutput], sequence: Sequenc
         output=packed([piece.output for piece in done]),
         emits={name: packed([piece.emits[name] for piece in done]) for name in done[0].emits},
         states=tuple(torch.cat(parts) for parts in zip(*finals, strict=True)),
-        gates={name: packed([piece.gates[name] for piece in done]) for name in done[0].gates},
-        step_states=[step for piece in done for step in piece.step_states],
     )
 
 

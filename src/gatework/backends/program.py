@@ -89,16 +89,11 @@ class SequenceOutput:
         output: (T, B, size) of the first state; like everything here that has steps, (R, size) if packed.
         emits: (T, B, size) of each emitted value.
         states: (B, size) of each state after the last step.
-        gates: (T, B, size) of each gate and each state; empty unless asked for.
-        step_states: the first state of every step, as the tensors that gradients flow through; empty unless
-            asked for.
     """
 
     output: Tensor
     emits: dict[str, Tensor]
     states: tuple[Tensor, ...]
-    gates: dict[str, Tensor] = field(default_factory=dict)
-    step_states: list[Tensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -144,7 +139,7 @@ class Request(NamedTuple):
     Attributes:
         asked: the backend that the thread has asked for, or `auto`.
         rows: B
-        record: gates are to be kept.
+        record: a tape records: where the backend asked for cannot give gates, the reference does.
         empty: there are no steps or no rows.
         one_step: the call is for a single step, which does not repay the engine's call.
         repaid: the call is for a single step, which does: the cost table, which is about sequences, is not asked.
@@ -313,14 +308,11 @@ class Backend(Protocol):
         """Why this backend cannot run a graph with these sizes for a call; None where it can."""
         ...
 
-    def run(
-        self, graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool
-    ) -> SequenceOutput:
+    def run(self, graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
         """One layer over a batch.
 
         Args:
             parameters: `weight_SLOT`, `bias_SLOT` and vectors by name, without the layer's suffix.
-            record: keep gates and step states.
         """
         ...
 

@@ -32,7 +32,6 @@ SENTENCES = {
     "not plain": "the engine reads plain dense tensors, and {0} is {1}",
     "dtypes differ": "there is nothing to compute, or the dtypes differ",
     # graphs and calls
-    "keeps no gates": "the engine keeps no gates",
     "repaid step": "a single step of so many products repays the engine's call",
     "one step": "a single step does not repay the engine's call",
     "empty": "there is nothing to compute",

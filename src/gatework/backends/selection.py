@@ -128,9 +128,9 @@ def choose(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -
         return Choice("eager", Reason("empty"))
     if name == "auto":
         return _automatic(graph, sizes, request)
-    if request.record and name != "eager":
-        return Choice("eager", Reason("tape", (name,)))
     why_not = _backend(name).refusal(graph, sizes, request)
+    if why_not is not None and request.record:
+        return Choice("eager", Reason("tape", (name,)))
     if why_not is not None:
         raise BackendError(f"The backend {name!r} was asked for and cannot serve: {why_not}.")
     return Choice(name, Reason("by name"))

@@ -27,7 +27,7 @@ from gatework.backends.program import (
 )
 from gatework.graph import Graph, Node
 from gatework.graph.language import relu
-from gatework.graph.variants import RESET, without_bias
+from gatework.graph.variants import RESET, TAPE, without_bias
 
 Kind = Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
 name = "torch"
@@ -42,14 +42,14 @@ def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) 
     """Why torch's operators cannot run a graph; None where they can."""
     if any(spec.name == RESET for spec in graph.inputs):
         return "torch's fused operators reset no states inside a sequence"
+    if any(key.name.startswith(TAPE) for key, _ in graph.outputs):
+        return "torch's fused operators keep no gates"
     if fused_kind(graph) is None:
         own = tuple(output for output in graph.outputs if output[0].kind != "emit")
         if fused_kind(replace(graph, outputs=own)) is not None:
             return "torch's fused operators give the output and the final states alone"
         return f"torch has no fused operator for the equations of {graph.name}"
     known = dict(sizes)
-    if request.record:
-        return "torch's fused operators keep no gates"
     if graph.states[0].size == "proj_size" and known.get("proj_size") == known.get("hidden_size"):
         return "torch.nn.LSTM treats proj_size == hidden_size as no projection"
     if request.autocast and fused_kind(graph) == "lstm" and graph.states[0].size != "proj_size":
@@ -295,9 +295,7 @@ def _kind(graph: Graph) -> Kind:
     return kind
 
 
-def run(
-    graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool = False
-) -> SequenceOutput:
+def run(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
     """One layer over a dense batch; see `gatework.backends.program.Backend.run`."""
     weights = sum(value.numel() for value in parameters.values())
     with teams.by_size("sequence", weights * sequence.steps * sequence.rows):

@@ -1,4 +1,5 @@
-"""Variants of a cell, as graphs: without biases, with recurrent dropout, with zoneout, with states that begin anew.
+"""Variants of a cell, as graphs: without biases, with recurrent dropout, with zoneout, with states that begin anew, and
+with what a tape keeps.
 
 The layer draws the masks and passes them in as further inputs, so that a kernel never draws a random number
 and a run repeats.
@@ -21,6 +22,9 @@ DROPOUT, ZONEOUT, _RESET = MASK_PREFIXES
 RESET = f"{_RESET}states"
 """The input of a graph with resets: 1 where a row's states are those of the cell's start, (T, B, 1)."""
 
+TAPE, PUSH = "tape.", "push."
+"""What the names of outputs and inputs begin with that are a tape's: no name that a cell gives holds a dot."""
+
 
 @lru_cache(maxsize=256)
 def variant(
@@ -32,6 +36,8 @@ def variant(
     training: bool = False,
     emitted: tuple[str, ...] = (),
     reset: bool = False,
+    taped: tuple[str, ...] | None = None,
+    pushed: bool = False,
 ) -> Graph:
     """The graph that a layer runs in its present mode.
 
@@ -40,6 +46,9 @@ def variant(
         training: draw zoneout's masks rather than take its expected value.
         emitted: gates and states that are outputs too.
         reset: states may begin anew inside a sequence.
+        taped: gates and states that a tape keeps; those of them that the cell does not have are left out. None: no
+            tape records.
+        pushed: the tape keeps the gradient at every state as well.
 
     Raises:
         ValueError: there is no such gate or state, or the cell emits its name already.
@@ -50,6 +59,10 @@ def variant(
         graph = with_recurrent_dropout(graph)
     if zoneout:
         graph = with_zoneout(graph, dict(zoneout), training=training)
+    if pushed:
+        graph = with_pushes(graph)
+    if taped is not None:
+        graph = with_taped(graph, taped)
     if emitted:
         graph = with_emitted(graph, emitted)
     if reset:
@@ -59,7 +72,7 @@ def variant(
 
 def with_emitted(graph: Graph, names: Sequence[str]) -> Graph:
     """The cell with some gates, and new values of states, among its outputs; a state is meant before a gate."""
-    known = {**dict(graph.gates), **{state.name: graph.next_state(state.name) for state in graph.states}}
+    known = values_by_name(graph)
     for name in names:
         if name not in known:
             raise ValueError(f"{graph.name} has no gate or state {name!r} to emit. {nearest(name, known)}")
@@ -69,6 +82,51 @@ def with_emitted(graph: Graph, names: Sequence[str]) -> Graph:
             )
     new = tuple((ArrayKey("emit", name), known[name]) for name in dict.fromkeys(names))
     return replace(graph, outputs=graph.outputs + new)
+
+
+def values_by_name(graph: Graph) -> dict[str, int]:
+    """The nodes of a cell's gates and of its states' new values; a state is meant before a gate."""
+    return {**dict(graph.gates), **{state.name: graph.next_state(state.name) for state in graph.states}}
+
+
+def with_taped(graph: Graph, names: Sequence[str]) -> Graph:
+    """The cell with gates, and new values of states, among its outputs, by names of a tape's own."""
+    known = values_by_name(graph)
+    new = tuple((ArrayKey("emit", f"{TAPE}{name}"), known[name]) for name in names if name in known)
+    return replace(graph, outputs=graph.outputs + new)
+
+
+def with_pushes(graph: Graph) -> Graph:
+    """The cell with an input of zeros that is added to each state's new value, wherever that is read.
+
+    The gradient of such an input is the total derivative at the state: through what the same step makes of it, through
+    the output and through all later steps. Alignments, whose size a call decides, have none.
+    """
+    pushes = [
+        (graph.nodes[graph.next_state(state.name)], InputSpec(f"{PUSH}{state.name}", "input", state.size))
+        for state in graph.states
+        if not graph.counts_steps(state.size)
+    ]
+
+    def pushed(builder: Builder, node: Node, value: Expr) -> Expr:
+        for own, spec in pushes:
+            if own == node:
+                value = value + builder.leaf("input", spec.size, name=spec.name)
+        return value
+
+    def rule(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
+        if not args or all(own != node for own, _ in pushes):
+            return None
+        return pushed(builder, node, builder.intern(replace(node, args=tuple(arg.index for arg in args))))
+
+    rebuilt = rebuild(graph, rule)
+    builder = Builder(rebuilt.nodes)
+    outputs = dict(rebuilt.outputs)
+    for key, index in graph.outputs:  # a state that is handed on as it was, or an input that becomes one
+        if key.kind == "state" and not (leaf := graph.nodes[index]).args:
+            outputs[key] = pushed(builder, leaf, Expr(builder, outputs[key])).index
+    inputs = (*rebuilt.inputs, *(spec for _, spec in pushes))
+    return replace(rebuilt, nodes=tuple(builder.nodes), outputs=tuple(outputs.items()), inputs=inputs)
 
 
 def with_reset(graph: Graph) -> Graph:

@@ -47,6 +47,7 @@ def plan_call(
     training: bool,
     emitted: tuple[str, ...] = (),
     reset: bool = False,
+    taped: tuple[str, ...] | None = None,
 ) -> CallPlan:
     """The plan of a call.
 
@@ -55,13 +56,17 @@ def plan_call(
         training: the module's mode.
         emitted: gates and states that the call gives beside the output.
         reset: the call resets states inside its sequences.
+        taped: gates and states that tapes keep; None where none records.
 
     Raises:
         BackendError: the backend asked for by name cannot serve.
     """
     values = stack.emitted_values(emitted)
+    pushed = taped is not None and request.training
     graphs = tuple(
-        stack.mode_graph(training, tuple(name for _, own, name in values if own == layer), reset)
+        stack.mode_graph(
+            training, tuple(name for _, own, name in values if own == layer), reset, taped, pushed
+        )
         for layer in range(stack.num_layers)
     )
     graph = graphs[-1]
@@ -79,7 +84,7 @@ def plan_call(
             whole = not (stack.residual and stack.num_layers > 1)
         elif backend.whole_stack == "one direction":
             whole = stack.simple and not (training and stack.dropout and stack.num_layers > 1)
-    return CallPlan(choice, graphs, values, whole and not request.record)
+    return CallPlan(choice, graphs, values, whole)
 
 
 def _choose(stack: LayerStack, graph: Graph, request: Request) -> Choice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from gatework.backends import SequenceInput, SequenceOutput, run_pieces
-from gatework.graph.variants import RESET
+from gatework.graph import Graph
+from gatework.graph.node import resolve
+from gatework.graph.variants import PUSH, RESET, TAPE
 from gatework.layers.arguments import LayerArguments
 from gatework.layers.call_plan import CallPlan
 from gatework.layers.dropout import dropout
 from gatework.layers.masks import sequence_masks, step_masks
 from gatework.layers.structure import LayerStack, State, Weights, suffix
 from gatework.layers.tape import RecordedLayer
-
-Record = Callable[[str, RecordedLayer], None]
 
 
 def run_layers(
@@ -27,12 +27,12 @@ def run_layers(
     plan: CallPlan,
     call: LayerArguments,
     training: bool,
-    record: Record | None = None,
+    recorded: dict[str, RecordedLayer] | None = None,
 ) -> tuple[dict[str, Tensor], tuple[State, ...]]:
     """The outputs by name, (T, B, ·) or packed, and the final states.
 
     Args:
-        record: takes what a tape keeps of each layer; None where no tape records.
+        recorded: is given what a tape keeps of each layer and direction by its name; None where no tape records.
     """
     x = call.x
     finals: list[tuple[Tensor, ...]] = []
@@ -41,7 +41,7 @@ def run_layers(
     for layer in range(stack.num_layers):
         results = []
         for direction in range(stack.directions):
-            result = _run_layer(stack, weights, plan, call, x, layer, direction, record)
+            result = _run_layer(stack, weights, plan, call, x, layer, direction, recorded)
             results.append(result)
             finals.append(result.states)
         joined = results[0].output
@@ -69,7 +69,7 @@ def _run_layer(
     x: Tensor,
     layer: int,
     direction: int,
-    record: Record | None,
+    recorded: dict[str, RecordedLayer] | None,
 ) -> SequenceOutput:
     """One layer in one direction; its output's steps are in the order of the input's."""
     graph, backend = plan.graphs[layer], plan.choice.backend
@@ -83,31 +83,38 @@ def _run_layer(
     }
     if call.resets:
         inputs[RESET] = call.resets[direction]
+    pushes = state_pushes(graph, x, sizes)
     sequence = SequenceInput(
-        inputs={name: reverse(value) for name, value in inputs.items()},
+        inputs={**{name: reverse(value) for name, value in inputs.items()}, **pushes},
         statics={**call.statics, **masks},
         states=tuple(stack.state_of(state, layer, direction) for state in call.states),
         memories=call.memories.of(layer * stack.directions + direction),
         pieces=None if call.ragged is None else call.ragged.pieces,
     )
-    run = partial(backend.run, graph, weights(layer, direction), record=record is not None)
+    run = partial(backend.run, graph, weights(layer, direction))
     cut = call.ragged is not None and not backend.ragged
     result = run_pieces(run, sequence) if cut else run(sequence)
-    if record is not None:
-        for step in result.step_states:
-            if step.requires_grad:
-                step.retain_grad()
-
-        def align(value: Tensor) -> Tensor:
-            return call.as_given(reverse(value))
-
-        gates = {name: align(value) for name, value in result.gates.items()}
-        first = graph.states[0].name
-        record(
-            suffix(layer, direction)[1:],
-            RecordedLayer(gates, result.step_states, result.output.shape, first, align),
-        )
-    if not direction:
-        return result
     emits = {name: reverse(value) for name, value in result.emits.items()}
+    if recorded is not None:
+        taped = {
+            name.removeprefix(TAPE): call.as_given(value)
+            for name, value in emits.items()
+            if name.startswith(TAPE)
+        }
+        states = {state.name: pushes.get(f"{PUSH}{state.name}") for state in graph.states}
+        recorded[suffix(layer, direction)[1:]] = RecordedLayer(
+            taped, states, lambda value: call.as_given(reverse(value))
+        )
+        emits = {name: value for name, value in emits.items() if not name.startswith(TAPE)}
     return replace(result, output=reverse(result.output), emits=emits)
+
+
+def state_pushes(graph: Graph, x: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Zeros that stand beside the states of a graph with pushes, shaped as `x` but for the size: a tape keeps their
+    gradients.
+    """
+    return {
+        spec.name: x.new_zeros((*x.shape[:-1], resolve(spec.size, sizes)), requires_grad=True)
+        for spec in graph.inputs_of_kind("input")
+        if spec.name.startswith(PUSH)
+    }

@@ -33,7 +33,7 @@ from gatework.layers.memory import Lengths, Memories, read_memories
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
 from gatework.layers.stream import Stream
 from gatework.layers.structure import FixedSize, LayerStack, State, shared, suffix, zoneout_rates
-from gatework.layers.tape import RecordedLayer, recording, tapes_of
+from gatework.layers.tape import RecordedLayer, recording, taped_names, tapes_of
 
 
 class _OfStack:
@@ -283,7 +283,9 @@ class Recurrent(nn.Module):
             empty=call.empty,
             record=bool(tapes),
         )
-        plan = plan_call(stack, request, training, emitted, bool(call.resets))
+        plan = plan_call(
+            stack, request, training, emitted, bool(call.resets), taped_names(stack.graph, tapes)
+        )
         backend = plan.choice.backend
         if not backend.gathers:
             call.memories = call.memories.whole
@@ -291,9 +293,7 @@ class Recurrent(nn.Module):
         if plan.whole_stack and (plain or call.x.device.type in backend.ragged_stacks):
             return self._run_stack(plan, call, parameters)
         recorded: dict[str, RecordedLayer] = {}
-        results = run_layers(
-            stack, self._weights, plan, call, training, recorded.__setitem__ if tapes else None
-        )
+        results = run_layers(stack, self._weights, plan, call, training, recorded if tapes else None)
         for tape in tapes:
             tape.add(self, str(plan.choice), recorded)
         return results
@@ -407,7 +407,8 @@ class Recurrent(nn.Module):
         plan = None
         if compiled and not selection.named_somewhere and not emit and not reset:
             plan = plan_compiled_call(self.stack, request, self.training)
-        return (plan or plan_call(self.stack, request, self.training, tuple(emit), reset)).choice
+        taped = taped_names(self.stack.graph, tapes_of(self))
+        return (plan or plan_call(self.stack, request, self.training, tuple(emit), reset, taped)).choice
 
     def extra_repr(self) -> str:
         sizes = {

@@ -179,7 +179,7 @@ class RecurrentCell(nn.Module):
         )
         plan = plan_call(self._stack, request, training=False)
         sequence = SequenceInput({plan.graph.inputs[0].name: x.unsqueeze(0)}, {}, states)
-        return plan.choice.backend.run(plan.graph, parameters, sequence, record=False).states
+        return plan.choice.backend.run(plan.graph, parameters, sequence).states
 
     def _states(self, hx: Tensor | tuple[Tensor, ...] | None, x: Tensor, batched: bool) -> tuple[Tensor, ...]:
         specs, widths = self._stack.graph.states, self._stack.state_widths

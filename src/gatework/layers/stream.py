@@ -195,7 +195,7 @@ class Stream:
                 tuple(self._stack.state_of(state, number, 0) for state in self._states),
                 self._memories.of(number),
             )
-            result = self._backend.run(self._graph, parameters, sequence, record=False)
+            result = self._backend.run(self._graph, parameters, sequence)
             states.append(result.states)
             value = result.output + value if self._residual and number else result.output
             emits = result.emits

@@ -234,12 +234,21 @@ class LayerStack:
         """Whether a call in training draws masks."""
         return bool(self.dropout or self.recurrent_dropout or self.zoneout)
 
-    def mode_graph(self, training: bool, emitted: tuple[str, ...] = (), reset: bool = False) -> Graph:
+    def mode_graph(
+        self,
+        training: bool,
+        emitted: tuple[str, ...] = (),
+        reset: bool = False,
+        taped: tuple[str, ...] | None = None,
+        pushed: bool = False,
+    ) -> Graph:
         """The graph of a mode: with masks while training, with zoneout's expected value otherwise.
 
         Args:
             emitted: gates and states that are outputs too.
             reset: states may begin anew inside a sequence.
+            taped: gates and states that a tape keeps; None: no tape records.
+            pushed: the tape keeps gradients too.
         """
         return variant(
             self.cell,
@@ -249,6 +258,8 @@ class LayerStack:
             training=training,
             emitted=emitted,
             reset=reset,
+            taped=taped,
+            pushed=pushed,
         )
 
     def emitted_values(self, names: Sequence[str]) -> tuple[tuple[str, int, str], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from gatework.errors import nearest
+from gatework.graph import Graph
+from gatework.graph.variants import values_by_name
 from gatework.layers.structure import LayerStack
 
 Align = Callable[[Tensor], Tensor]
@@ -23,39 +25,35 @@ class RecordedLayer:
     Attributes:
         values: gates, states and attention weights by name, (T, B, size), in the order of the input's steps and
             rows; zero past a row's length.
+        pushes: by state, the zeros that were added to it at every step, whose gradients are the state's; None where
+            there are no gradients. In the order in which the layer went through its steps.
+        align: brings what is in that order into the order of the input's steps and rows.
     """
 
     values: dict[str, Tensor]
-    _step_states: list[Tensor] = field(repr=False)
-    _shape: torch.Size = field(repr=False)
-    _first_state: str = field(repr=False)
-    _align: Align = field(repr=False)
+    pushes: dict[str, Tensor | None] = field(repr=False)
+    align: Align = field(repr=False)
 
     def gradient(self, name: str) -> Tensor:
-        """The gradient of the loss at the first state of every step, (T, B, size).
+        """The gradient of the loss at a state after every step, (T, B, size).
 
-        Call it after `backward()`. It is the total derivative: through the output at that step and through all
-        later steps.
+        Call it after `backward()`. It is the total derivative: through what the step makes of the state, through the
+        output at that step and through all later steps.
 
         Raises:
-            KeyError: another name than the first state's.
+            KeyError: the name of no state.
             RuntimeError: no gradient has flowed.
         """
-        if name != self._first_state:
-            raise KeyError(
-                f"There are gradients of the state {self._first_state!r} on the tape, none of {name!r}."
-            )
-        gradients = [step.grad for step in self._step_states]
-        if all(gradient is None for gradient in gradients):
+        if name not in self.pushes:
+            states = ", ".join(map(repr, self.pushes))
+            raise KeyError(f"There are gradients of states on the tape ({states}), none of {name!r}.")
+        push = self.pushes[name]
+        if push is None or push.grad is None:
             raise RuntimeError(
                 "No gradient has reached the recorded states: call backward() on a loss that depends on this layer's "
                 "output, outside torch.no_grad()."
             )
-        rows = [
-            torch.zeros_like(step) if gradient is None else gradient
-            for step, gradient in zip(self._step_states, gradients, strict=True)
-        ]
-        return self._align(torch.stack(rows) if len(self._shape) == 3 else torch.cat(rows))
+        return self.align(push.grad)
 
 
 @dataclass(frozen=True)
@@ -115,9 +113,36 @@ class Tape:
         return layer.values[value]
 
     def gradient(self, name: str = "h") -> Tensor:
-        """The gradient at every step's first state, (T, B, size), by the same names as `tape[…]`."""
+        """The gradient at a state after every step, (T, B, size), by the same names as `tape[…]`."""
         layer, value = self._find(name, gradient=True)
         return layer.gradient(value)
+
+    def gradients(self, loss: Tensor) -> dict[str, Tensor]:
+        """The gradient of a loss at every state of the last call of each module, (T, B, size) each, by name.
+
+        Unlike `backward()` it leaves the gradients of all parameters as they are, and keeps what it went through for
+        further losses. A state that the loss does not depend on has zeros.
+
+        Raises:
+            RuntimeError: no recorded state has gradients: the call was made in torch.no_grad().
+        """
+        of_name = {
+            ".".join(part for part in (call.module, layer, state) if part): (recorded, push)
+            for call in self.calls
+            for layer, recorded in call.layers.items()
+            for state, push in recorded.pushes.items()
+            if push is not None
+        }
+        if not of_name:
+            raise RuntimeError(
+                "No state with gradients is recorded: call the module outside torch.no_grad()."
+            )
+        pushes = [push for _, push in of_name.values()]
+        found = torch.autograd.grad(loss, pushes, retain_graph=True, allow_unused=True)
+        return {
+            name: recorded.align(torch.zeros_like(push) if gradient is None else gradient)
+            for (name, (recorded, push)), gradient in zip(of_name.items(), found, strict=True)
+        }
 
     def names(self) -> list[str]:
         """The names of everything recorded."""
@@ -151,8 +176,8 @@ _tapes: ContextVar[tuple[Tape, ...]] = ContextVar("gatework_tapes", default=())
 def record(module: nn.Module, names: Iterable[str] | None = None) -> Iterator[Tape]:
     """Keeps gates, states and attention weights of every recurrent layer inside a module.
 
-    Works in train and eval mode. Where a backend cannot keep gates, the reference runs instead, and
-    `tape.calls[i].backend` says so.
+    Works in train and eval mode. Where a backend cannot give gates, as torch's fused operators cannot, another runs
+    instead, and `tape.calls[i].backend` says which.
 
     Args:
         module: recorded with all that is inside it.
@@ -186,6 +211,13 @@ def _check_names(module: nn.Module, names: Iterable[str]) -> None:
         if name not in known:
             hint = nearest(name, sorted(known)) if known else "There is no recurrent layer in it."
             raise ValueError(f"{type(module).__name__} has no gate and no state {name!r}. {hint}")
+
+
+def taped_names(graph: Graph, tapes: Sequence[Tape]) -> tuple[str, ...] | None:
+    """The gates and states of a cell that some of the tapes keep; None where there is no tape."""
+    if not tapes:
+        return None
+    return tuple(name for name in values_by_name(graph) if any(tape.wants(name) for tape in tapes))
 
 
 def recording() -> bool:

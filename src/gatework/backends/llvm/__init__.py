@@ -48,8 +48,6 @@ ragged_stacks = ()
 
 def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -> Reason | str | None:
     """Why the engine cannot run a graph for a call; None where it can."""
-    if request.record:
-        return Reason("keeps no gates")
     return request.obstacle or _not_lowered(graph)
 
 
@@ -61,9 +59,7 @@ def _not_lowered(graph: Graph) -> str | None:
     return not_lowered(graph, machine.host().supports)
 
 
-def run(
-    graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput, *, record: bool = False
-) -> SequenceOutput:
+def run(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput) -> SequenceOutput:
     """One layer over a batch; see `gatework.backends.program.Backend.run`."""
     from gatework.backends.compiled.sequence import run_sequence
     from gatework.backends.compiled.single_step import run_step
