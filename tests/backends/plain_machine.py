@@ -448,7 +448,7 @@ class PlainBackend:
         return request.obstacle or not_lowered(graph, cls.machine.supports)
 
     @classmethod
-    def run(cls, graph: Any, parameters: Any, given: Any, *, record: bool = False) -> Any:
+    def run(cls, graph: Any, parameters: Any, given: Any) -> Any:
         result = single_step.run_step(cls.machine, graph, parameters, given) if given.memories else None
         return result or sequence.run_sequence(cls.machine, graph, parameters, given)
 

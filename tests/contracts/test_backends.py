@@ -246,11 +246,9 @@ def test_odd_sizes(hidden_size: int) -> None:
 
 
 def test_a_fault_in_a_backend_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def faulty(
-        graph: Any, parameters: Any, sequence: SequenceInput, *, record: bool = False
-    ) -> SequenceOutput:
+    def faulty(graph: Any, parameters: Any, sequence: SequenceInput) -> SequenceOutput:
         swapped = dict(parameters, weight_hh=parameters["weight_hh"].roll(5, 0))
-        return eager.run(graph, swapped, sequence, record=record)
+        return eager.run(graph, swapped, sequence)
 
     class Faulty:
         name = "faulty"
