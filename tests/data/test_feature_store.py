@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gatework.data import FeatureStore, LogMel, Packed, Recording, read_recordings
+from gatework.data import FeatureStore, LogMel, Packed, Recording, read_recordings, trim_silence
 from gatework.data.recordings import SoundChange
 from gatework.errors import InputError
 from tests.data.sounds import chirp, written
@@ -56,6 +56,20 @@ def test_features_are_made_once_and_are_those_of_the_sounds(tmp_path: Path) -> N
     packed = Packed({"frames": store.frames}, {"frames": store.ends})
     assert packed.sha256() == Packed.from_rows([{"frames": frames} for frames in store]).sha256()
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_silence_at_both_ends_is_left_out(tmp_path: Path) -> None:
+    sound = np.concatenate([np.zeros(4000, np.float32), chirp(8000, 0.3), np.zeros(4000, np.float32)])
+    silence = np.zeros(800, np.float32)
+    some = read_recordings([(sound, 8000), (silence, 8000)], text=False)
+    whole, trimmed = (
+        FeatureStore.of(some, FEATURES, tmp_path / "features", trim=trim) for trim in (False, True)
+    )
+    start, end = trim_silence(sound, 8000)
+    assert len(whole[0]) == FEATURES.count(len(sound))
+    assert np.array_equal(trimmed[0], FEATURES.frames(sound[start:end]))
+    assert len(trimmed[0]) < len(whole[0]) / 2
+    assert len(trimmed[1]) == len(whole[1])  # nothing but silence is kept
 
 
 def test_other_settings_and_other_sounds_are_made_anew(tmp_path: Path) -> None:

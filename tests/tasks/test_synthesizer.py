@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import gatework as gw
-from gatework.baselines import MeanFrame, NearestText
+from gatework.baselines import MeanFrame, NearestFrames, NearestText
 from gatework.baselines.speech import edit_distances
 from gatework.cells import get
 from gatework.data import read_sound, sound_seconds
@@ -20,7 +21,7 @@ from gatework.seq2seq import AlignedLabel
 from gatework.tasks.synthesizer import Synthesizer
 from gatework.tasks.synthesizer.aligning import durations_of_places, places_of_labels
 from gatework.tasks.synthesizer.network import SpeechBatch, Spoken, SynthesizerNetwork, speak
-from gatework.tasks.synthesizer.recorded import Alphabet
+from gatework.tasks.synthesizer.recorded import AlignedSpeech, Alphabet
 from gatework.tasks.synthesizer.speaking import spoken_words, with_pauses
 from gatework.tasks.synthesizer.upsampling import gaussian_weights, place_in_character
 from gatework.tasks.transcriber import Transcriber
@@ -161,21 +162,16 @@ def test_the_nearest_text_by_edits() -> None:
     assert edit_distances("", ["", "ab"]).tolist() == [0.0, 1.0]
 
 
-class Frames:
-    """A recording that has these frames."""
-
-    def __init__(self, *frames: float) -> None:
-        self._frames = np.array(frames, np.float32)[:, None] * np.ones((1, 2), np.float32)
-
-    def frames(self) -> np.ndarray:
-        return self._frames
+def frames_of(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)[:, None] * np.ones((1, 2), np.float32)
 
 
 def test_baselines_play_what_they_were_given() -> None:
-    texts, recordings = ["one two", {"text": "three", "speaker": "a"}], [Frames(1.0, 2.0), Frames(6.0)]
+    texts, frames = ["one two", {"text": "three", "speaker": "a"}], [frames_of(1.0, 2.0), frames_of(6.0)]
+    recordings = [AlignedSpeech("", each, np.zeros(0), True) for each in frames]
     rival = NearestText.from_arrays(NearestText().fit(texts, recordings).to_arrays())
     assert [each.tolist() for each in rival.predict(["one too", "tree"])] == [[[1, 1], [2, 2]], [[6, 6]]]
-    mean = MeanFrame.from_json(MeanFrame().fit(texts, recordings).to_json())
+    mean = MeanFrame.from_json(MeanFrame().fit(texts, frames).to_json())
     assert [each.tolist() for each in mean.predict(["1234", "x"])] == [[[3, 3]], [[3, 3]]]
     for broken in (
         "{}",
@@ -186,6 +182,28 @@ def test_baselines_play_what_they_were_given() -> None:
     ):
         with pytest.raises(ValueError, match=r"holds no numbers|frames a character|energy"):
             MeanFrame.from_json(broken)
+
+
+def test_frames_are_played_where_their_neighbours_are_alike() -> None:
+    recordings = [
+        AlignedSpeech("cab", frames_of(1, 2, 2, 3), np.array([1, 2, 1.0]), True),
+        AlignedSpeech("bab", frames_of(4, 5, 5, 5, 6), np.array([1.2, 2.6, 1.2]), True),
+    ]
+    rival = NearestFrames().fit(["", ""], recordings)
+    kept = NearestFrames.from_arrays(rival.to_arrays())
+    for text, played in {
+        "cab": [1, 2, 2, 3],  # whole recordings come back
+        "bab": [4, 5, 5, 5, 6],
+        "abc": [2, 2, 3, 1],  # the first of equals, and what goes on after it
+        "xb": [3],
+        "xyz": [1],
+    }.items():
+        (found,) = kept.predict([{"text": text}])
+        assert found[:, 0].tolist() == played, text
+    with pytest.raises(ValueError, match="do not end where"):
+        NearestFrames.from_arrays(rival.to_arrays() | {"ends": rival.ends_ - 1})
+    with pytest.raises(ValueError, match="has no array"):
+        NearestFrames.from_arrays({})
 
 
 def test_the_alphabet_refuses_by_name() -> None:
@@ -269,6 +287,39 @@ def test_a_transcribers_run_finds_the_characters(model: Synthesizer, tmp_path: P
     (tmp_path / "run/aligner/config.json").write_text(json.dumps(config | {"task": "tagger"}))
     with pytest.raises(RunError, match=r"aligner"):
         gw.load(tmp_path / "run")
+
+
+class Parrot:
+    """A transcriber that hears what it is told, whatever is said."""
+
+    def __init__(self, *texts: str) -> None:
+        self._texts = texts
+        self.options_ = gw.Transcriber(text="words").options
+
+    def predict(self, sounds: list[Any]) -> list[dict[str, Any]]:
+        seconds = [len(each["array"]) / each["sampling_rate"] for each in sounds]
+        words = [[{"word": word, "start": 0.1, "end": 0.2} for word in text.split()] for text in self._texts]
+        return [
+            {"output": text, "times": times, "seconds": length}
+            for text, times, length in zip(self._texts, words, seconds, strict=True)
+        ]
+
+
+def test_a_recogniser_is_asked_what_it_hears(model: Synthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, data = model.run_.path / "aligner", VOICES[4:6]  # "ba" and "fi ba."
+    before = model.evaluate(data)
+    figures = model.evaluate(data, transcriber=str(run))
+    names = {"wer", "cer", "word_deletion_rate", "unaligned_duration_ratio"}
+    for own in (figures["model"], *figures["baselines"].values(), figures["references"]):
+        assert names <= set(own)
+    assert {name: value for name, value in figures["model"].items() if name not in names} == before["model"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Transcriber, "restore", lambda run: Parrot("ba", "fi"))
+        heard = model.evaluate(data, transcriber=str(run))["references"]
+    assert heard["wer"] == heard["word_deletion_rate"] == close_to(1 / 3)
+    assert heard["unaligned_duration_ratio"] == 0.0
+    with pytest.raises(InputError, match="is a synthesizer"):
+        model.evaluate(data, transcriber=str(model.run_.path))
 
 
 def test_what_was_killed_while_its_aligner_was_trained_goes_on(

@@ -8,7 +8,7 @@ from gatework.baselines.linear_text import LinearText
 from gatework.baselines.perceptron import AveragedPerceptron
 from gatework.baselines.ridge_window import RidgeWindow
 from gatework.baselines.series import Drift, LastValue, SeasonalNaive, SeriesBaseline
-from gatework.baselines.speech import MeanFrame, NearestText
+from gatework.baselines.speech import MeanFrame, NearestFrames, NearestText
 from gatework.baselines.time_warping import TimeWarping
 from gatework.baselines.volatility import EwmaVolatility, RollingQuantile
 
@@ -26,6 +26,7 @@ __all__ = [
     "MostCommon",
     "MostCommonSet",
     "MostFrequentTag",
+    "NearestFrames",
     "NearestText",
     "RidgeWindow",
     "Rival",

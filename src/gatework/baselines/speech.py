@@ -11,14 +11,24 @@ import numpy as np
 
 from gatework.baselines.base import Baseline, Rival
 
-__all__ = ["MeanFrame", "NearestText"]
+__all__ = ["MeanFrame", "NearestFrames", "NearestText"]
 
 _SLOWEST = 1_000  # frames a character
 _MOST = 1_000.0  # of a logarithmic energy, in nats
+_BETWEEN = -1  # beside the codes of characters: what stands between two texts
+_NEIGHBOURS = 4
 
 
 class Speech(Protocol):
-    """A recording."""
+    """A recording and its text.
+
+    Attributes:
+        text: N characters.
+        durations: (N,) frames of each character.
+    """
+
+    text: str
+    durations: np.ndarray
 
     def frames(self) -> np.ndarray:
         """(T, M) float32, its log-mel features; T is at least 1."""
@@ -35,11 +45,10 @@ class MeanFrame(Baseline):
     frame_: np.ndarray
     pace_: float
 
-    def fit(self, inputs: Sequence[Any], outputs: Sequence[Speech]) -> Self:
-        """Learn from texts, or dicts with a `text`, and their recordings."""
+    def fit(self, inputs: Sequence[Any], outputs: Sequence[np.ndarray]) -> Self:
+        """Learn from texts, or dicts with a `text`, and the frames of their recordings, (T, M)."""
         total, sums = 0, np.zeros(())
-        for each in outputs:
-            frames = each.frames()
+        for frames in outputs:
             total, sums = total + len(frames), sums + frames.sum(0, dtype=np.float64)
         self.frame_ = np.asarray(sums / total, np.float32)
         self.pace_ = total / max(1, sum(map(len, _texts(inputs))))
@@ -124,6 +133,91 @@ class NearestText(Rival):
         rival.frames_ = np.split(frames, frame_ends[:-1])
         if not all(map(len, rival.frames_)):
             raise ValueError("a recording has no frames")
+        return rival
+
+
+class NearestFrames(Rival):
+    """Plays for each character the frames of a training one with the most alike neighbours: what is cut out of
+    recordings and put together, without a model.
+
+    Of training characters that are equal to the wanted one, that is taken which agrees with it in the most neighbours
+    without a gap, up to four on each side; of several the one that goes on where the last piece ended, else the first.
+
+    Attributes:
+        codes_: (K,) int64, the characters of all training texts one after another, `_BETWEEN` after each text.
+        frames_: (F, M), of all recordings.
+        ends_: (K,) int64, where each character's frames end; those of the first begin at 0.
+    """
+
+    name: ClassVar[str] = "nearest_frames"
+    unit: ClassVar[str] = "characters"
+    most: ClassVar[int] = 50_000
+
+    codes_: np.ndarray
+    frames_: np.ndarray
+    ends_: np.ndarray
+
+    def size(self, inputs: Sequence[Any]) -> int:
+        return sum(map(len, _texts(inputs)))
+
+    def fit(self, inputs: Sequence[Any], outputs: Sequence[Speech]) -> Self:
+        """Keep the frames of recordings and of which character each is; of texts what the recordings say of them."""
+        codes: list[int] = []
+        ends: list[Any] = []
+        frames: list[np.ndarray] = []
+        before = 0
+        for each in outputs:
+            own = each.frames()
+            until = np.rint(np.cumsum(each.durations, dtype=np.float64)).astype(np.int64).clip(0, len(own))
+            codes += [*map(ord, each.text), _BETWEEN]
+            ends += [before + until, [before + len(own)]]
+            frames.append(own)
+            before += len(own)
+        self.codes_, self.ends_ = np.array(codes, np.int64), np.concatenate(ends)
+        self.frames_ = np.concatenate(frames)
+        return self
+
+    def predict(self, inputs: Sequence[Any]) -> list[np.ndarray]:
+        """(T, M) for each text; its characters that no training text has are left out, and one frame at least stays."""
+        return [self._played(text) for text in _texts(inputs)]
+
+    def _played(self, text: str) -> np.ndarray:
+        wanted = np.full(len(text) + 2 * _NEIGHBOURS, _BETWEEN, np.int64)
+        wanted[_NEIGHBOURS : _NEIGHBOURS + len(text)] = [ord(each) for each in text]
+        padded = np.pad(self.codes_, _NEIGHBOURS, constant_values=_BETWEEN)
+        parts, last = [self.frames_[:0]], -1
+        for place in range(_NEIGHBOURS, _NEIGHBOURS + len(text)):
+            (there,) = np.nonzero(self.codes_ == wanted[place])
+            if not len(there):
+                continue
+            alike = np.zeros(len(there))
+            for side in (-1, 1):
+                agrees = np.ones(len(there), bool)
+                for step in range(side, side * (_NEIGHBOURS + 1), side):
+                    agrees &= padded[there + _NEIGHBOURS + step] == wanted[place + step]
+                    alike += agrees
+                    if wanted[place + step] == _BETWEEN:
+                        break  # nothing of a text stands beyond its end
+            last = int(there[np.argmax(alike + 0.5 * (there == last + 1))])
+            parts.append(self.frames_[self.ends_[last - 1] if last else 0 : self.ends_[last]])
+        played = np.concatenate(parts)
+        return played if len(played) else self.frames_[:1]
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        return {"codes": self.codes_, "frames": self.frames_, "ends": self.ends_}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Self:
+        try:
+            codes, frames, ends = (arrays[name] for name in ("codes", "frames", "ends"))
+        except KeyError as error:
+            raise ValueError(f"has no array {error}") from error
+        if codes.ndim != 1 or codes.shape != ends.shape or frames.ndim != 2 or not len(frames):
+            raise ValueError("its characters and frames do not belong together")
+        if (np.diff(ends, prepend=0) < 0).any() or not len(ends) or ends[-1] != len(frames):
+            raise ValueError("its characters do not end where its frames do")
+        rival = cls()
+        rival.codes_, rival.frames_, rival.ends_ = codes, frames, ends
         return rival
 
 

@@ -18,7 +18,14 @@ from .series import Series, SeriesData, SeriesNames, check_known
 from .series_columns import SeriesColumns
 from .series_reading import group_rows, one_series, read_series
 from .sound import ResamplingStream, Sound, read_sound, sound_seconds, write_sound
-from .sound_changes import at_speed, spec_augment, trim_silence, with_gain, with_noise
+from .sound_changes import (
+    at_speed,
+    spec_augment,
+    trim_silence,
+    with_gain,
+    with_noise,
+    without_silence,
+)
 from .table_writer import write_table, writes_table
 from .tables import (
     FileStamp,
@@ -136,6 +143,7 @@ __all__ = [
     "while_pipes_are_kept",
     "with_gain",
     "with_noise",
+    "without_silence",
     "write_sound",
     "write_table",
     "writes_table",

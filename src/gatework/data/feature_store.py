@@ -18,6 +18,7 @@ import numpy as np
 
 from .log_mel import LogMel
 from .recordings import Recording
+from .sound_changes import without_silence
 from .tables import file_stamps
 from .whole_file import WholeFile
 
@@ -48,6 +49,8 @@ class FeatureStore(Sequence[np.ndarray]):
         features: LogMel,
         path: str | os.PathLike[str],
         tick: Callable[[int], None] | None = None,
+        *,
+        trim: bool = False,
     ) -> FeatureStore:
         """The features of recordings: the file's, if it holds these very ones whole; else new ones, which it keeps.
 
@@ -56,15 +59,16 @@ class FeatureStore(Sequence[np.ndarray]):
             features: how features are made.
             path: the file, in a folder that is there. What is damaged, or was made from something else, is replaced.
             tick: is told after each recording that is read how many are done.
+            trim: leave out the silence at both ends of a recording.
 
         Raises:
             InputError: a recording that cannot be read, or a file that cannot be written.
         """
         path = Path(path)
-        key = _key(recordings, features)
+        key = _key(recordings, features, trim)
         found = cls._opened(path, key)
         if found is None:
-            _write(path, key, recordings, features, tick)
+            _write(path, key, recordings, features, tick, trim)
             found = cls._opened(path, key)
         if found is None:
             raise OSError(f"{path} was changed by another program as soon as it was written")
@@ -102,6 +106,7 @@ def _write(
     recordings: Sequence[Recording],
     features: LogMel,
     tick: Callable[[int], None] | None,
+    trim: bool,
 ) -> None:
     ends = np.zeros(len(recordings), "<i8")
     total = 0
@@ -109,7 +114,9 @@ def _write(
     with WholeFile(path) as file:
         file.write(b" " * _HEADER_BYTES)
         for index, recording in enumerate(recordings):
-            frames = features.frames(recording.samples(features.rate)).astype("<f4", copy=False)
+            samples = recording.samples(features.rate)
+            samples = without_silence(samples, features.rate) if trim else samples
+            frames = features.frames(samples).astype("<f4", copy=False)
             total += len(frames)
             ends[index] = total
             digest.update(frames.data)
@@ -149,9 +156,9 @@ def _digest(file: Any) -> str:
     return digest.hexdigest()
 
 
-def _key(recordings: Sequence[Recording], features: LogMel) -> str:
+def _key(recordings: Sequence[Recording], features: LogMel, trim: bool) -> str:
     """A digest of what features are made from: the settings, and of each recording its file as it is, or its bytes."""
-    digest = hashlib.sha256(features.model_dump_json().encode())
+    digest = hashlib.sha256(features.model_dump_json().encode() + b" trimmed" * trim)
     for recording in recordings:
         _add_recording(digest, recording)
     return digest.hexdigest()

@@ -9,7 +9,16 @@ import numpy as np
 
 from ..errors import InputError, MissingExtraError
 
-__all__ = ["FASTEST", "SLOWEST", "at_speed", "spec_augment", "trim_silence", "with_gain", "with_noise"]
+__all__ = [
+    "FASTEST",
+    "SLOWEST",
+    "at_speed",
+    "spec_augment",
+    "trim_silence",
+    "with_gain",
+    "with_noise",
+    "without_silence",
+]
 
 _FRAME, _SHIFT = 0.025, 0.010  # seconds: of the energies by which silence is found
 SLOWEST, FASTEST = 0.25, 4.0
@@ -129,6 +138,12 @@ def trim_silence(
     heard = begins[power > power.max() * 10 ** (-below / 10)]
     spare = round(margin * rate)
     return max(0, int(heard[0]) - spare), min(len(samples), int(heard[-1]) + size + spare)
+
+
+def without_silence(samples: np.ndarray, rate: int) -> np.ndarray:
+    """(N,) without the silence at both ends, as `trim_silence` finds it; where all is silent, all of it."""
+    start, end = trim_silence(samples, rate)
+    return samples[start:end] if end > start else samples
 
 
 def _mask(generator: np.random.Generator, length: int, widest: int) -> slice:

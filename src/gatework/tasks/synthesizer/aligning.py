@@ -23,7 +23,7 @@ __all__ = ["character_durations", "durations_of_places", "places_of_labels"]
 
 
 def character_durations(
-    aligner: Transcriber, samples: np.ndarray, text: str, frames: int
+    aligner: Transcriber, features: np.ndarray, text: str, frames: int
 ) -> tuple[np.ndarray, bool]:
     """The frames of each character, (N,) float32, which sum to T; and whether the text was found in the sound.
 
@@ -31,14 +31,14 @@ def character_durations(
 
     Args:
         aligner: a trained one.
-        samples: (K,) at the aligner's rate.
+        features: of the recording, as the aligner makes them.
         text: N characters, at least one.
         frames: T.
     """
     labels, owners = known_labels(text, aligner.tokenizer_, lower=aligner.options_.text != "as_written")
-    features = aligner.features_.frames(samples)
     if len(features) and labels:
-        batch = SoundBatch(torch.from_numpy(features)[:, None], torch.tensor([len(features)]))
+        whole = torch.from_numpy(np.array(features))  # a file's frames are read-only
+        batch = SoundBatch(whole[:, None], torch.tensor([len(features)]))
         with torch.inference_mode():
             scores = aligner.network_(SoundBatch(*(each.to(aligner.device) for each in batch[:2])))
         table = scores.log_probabilities[:, 0].float().cpu().numpy()

@@ -9,7 +9,7 @@ Shapes: N characters, T frames, R frames of a step, S steps (T over R, rounded u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -158,10 +158,14 @@ class SynthesizerNetwork(nn.Module):
         self.postnet = Convolutions([mels, channels, channels, channels, mels], dropout, last_linear=True)
 
     @torch.no_grad()
-    def learn_scale(self, frames: np.ndarray) -> None:
-        """Take mean and deviation of each band of the training data, (F, M)."""
-        mean = frames.mean(0, dtype=np.float64)
-        variance = np.square(frames, dtype=np.float64).mean(0) - mean**2
+    def learn_scale(self, recordings: Iterable[np.ndarray]) -> None:
+        """Take mean and deviation of each band of the training data, recordings of frames, (T, M)."""
+        count, total, squares = 0, np.zeros(len(self.mean)), np.zeros(len(self.mean))
+        for frames in recordings:
+            count, total = count + len(frames), total + frames.sum(0, dtype=np.float64)
+            squares += np.square(frames, dtype=np.float64).sum(0)
+        mean = total / count
+        variance = squares / count - mean**2
         self.mean.copy_(torch.from_numpy(mean))
         self.deviation.copy_(torch.from_numpy(np.sqrt(np.maximum(variance, _LEAST_VARIANCE))))
 

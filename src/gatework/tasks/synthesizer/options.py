@@ -18,6 +18,7 @@ from gatework.tasks.transcriber.options import HIGHEST_RATE, MOST_BANDS
 from gatework.training.options import FollowsData, Inherited
 
 __all__ = [
+    "ListeningSettings",
     "SpeakingSettings",
     "SpeechRecord",
     "SpeechSettings",
@@ -107,6 +108,15 @@ class SpeakingSettings(PredictionSettings):
         None, description="whose voice, where the text names none (none: that of the most recordings)"
     )
     speed: float = Field(1.0, ge=0.25, le=4, description="2: twice as fast as learned; 0.5: half as fast")
+
+
+class ListeningSettings(SpeakingSettings):
+    """How a text is spoken whose frames are scored, and who listens."""
+
+    transcriber: str | None = Field(
+        None,
+        description="a transcriber's run that hears what is spoken, and the recordings (none: no words are counted)",
+    )
 
 
 class SpeechSettings(SpeakingSettings):

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field, field_validator
 
-from gatework.data import LogMel, Recording, trim_silence
+from gatework.data import LogMel, Recording, without_silence
 from gatework.data.spelling import spelled
 from gatework.errors import InputError, nearest
 from gatework.tasks.artifacts import JsonArtifact
@@ -32,13 +32,33 @@ class RecordedSpeech:
     def samples(self, rate: int) -> np.ndarray:
         """(N,) float32 at a rate, without the silence at both ends where that is to be left out."""
         samples = self.recording.samples(rate)
-        start, end = trim_silence(samples, rate) if self.trim else (0, len(samples))
-        return samples[start:end] if end > start else samples
+        return without_silence(samples, rate) if self.trim else samples
 
     def frames(self) -> np.ndarray:
         """(T, M) log-mel frames; of a recording shorter than one frame there is one."""
         samples = self.samples(self.features.rate)
         return self.features.frames(np.pad(samples, (0, max(0, self.features.frame_samples - len(samples)))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedSpeech:
+    """A recording whose text was looked for in it.
+
+    Attributes:
+        text: N characters of the alphabet.
+        log_mel: (T, M).
+        durations: (N,) frames of each character, which sum to T.
+        found: whether the text was found; else its characters are all equally long.
+    """
+
+    text: str
+    log_mel: np.ndarray
+    durations: np.ndarray
+    found: bool
+
+    def frames(self) -> np.ndarray:
+        """(T, M)."""
+        return self.log_mel
 
 
 class Alphabet(JsonArtifact):

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from gatework.baselines import Baseline, MeanFrame, NearestText, Rival
-from gatework.data import Fields, LogMel, Packed, read_recordings
+from gatework.baselines import Baseline, MeanFrame, NearestFrames, NearestText, Rival
+from gatework.data import FeatureStore, Fields, LogMel, Packed, read_recordings
 from gatework.data.log_mel import FRAME_SHIFT
 from gatework.errors import InputError, RunError
 from gatework.metrics.figure import Figure
@@ -22,6 +22,7 @@ from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import answer_in_batches, inside_of, padded, side_by_side
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.synthesizer.aligning import character_durations
+from gatework.tasks.synthesizer.hearing import Recogniser, figures_of_heard, transcribers_run
 from gatework.tasks.synthesizer.network import (
     LEAST_DURATION,
     SpeechBatch,
@@ -32,6 +33,7 @@ from gatework.tasks.synthesizer.network import (
     speak,
 )
 from gatework.tasks.synthesizer.options import (
+    ListeningSettings,
     SpeakingSettings,
     SpeechRecord,
     SpeechSettings,
@@ -39,6 +41,7 @@ from gatework.tasks.synthesizer.options import (
     SynthesizerOptions,
 )
 from gatework.tasks.synthesizer.recorded import (
+    AlignedSpeech,
     Alphabet,
     RecordedSpeech,
     speaker_of,
@@ -49,10 +52,11 @@ from gatework.tasks.transcriber import Transcriber
 from gatework.tasks.transcriber.transcripts import prepared
 from gatework.training import RunFolder, StepLoss
 from gatework.training.nested import to_device
+from gatework.training.progress import counted
 
 __all__ = ["Synthesizer"]
 
-ALIGNER, ALPHABET, MEAN_FRAME = "aligner", "alphabet.json", "mean_frame.json"
+ALIGNER, ALPHABET, MEAN_FRAME, FEATURES = "aligner", "alphabet.json", "mean_frame.json", "features"
 MILLISECONDS = 1000 * FRAME_SHIFT
 _ALIGNED_SECONDS = 7200.0  # of recordings at most, that an aligner of its own is trained on
 _ALIGNED_VALID = 20
@@ -120,12 +124,9 @@ class Synthesizer(ExampleTask):
         self.features_ = self._features()
         recorded = [each.output for each in train]
         self.alphabet_ = keep.get(ALPHABET, Alphabet, lambda: Alphabet.of(recorded))
-
-        def mean_frame() -> MeanFrame:
-            some = train[:: max(1, math.ceil(len(train) / _AVERAGED))]
-            return MeanFrame().fit([each.input for each in some], [each.output for each in some])
-
-        self._mean_frame = keep.own(MEAN_FRAME, MeanFrame, mean_frame)
+        if train:
+            self._store = self._once("features", lambda: self._stored(recorded, keep))
+        self._mean_frame = keep.own(MEAN_FRAME, MeanFrame, lambda: self._mean_of(train))
         if not keep.finished:
             self._keep_aligner(recorded, keep)
         try:
@@ -135,6 +136,52 @@ class Synthesizer(ExampleTask):
         if self.aligner_.options_.tokenizer != "character":
             what = f"its labels are {self.aligner_.options_.tokenizer}, not characters"
             raise InputError("option aligner", what, "Train a transcriber with tokenizer=character.")
+
+    def _stored(self, recorded: Sequence[RecordedSpeech], keep: Artifacts) -> FeatureStore:
+        """The frames of the training data, in a file of the run that is removed once it is trained."""
+
+        def stored() -> FeatureStore:
+            folder = self.run_.path / FEATURES
+            folder.mkdir(exist_ok=True)
+            with counted("reading recordings", len(recorded)) as tick:
+                recordings = [each.recording for each in recorded]
+                path = folder / "training.bin"
+                return FeatureStore.of(recordings, self.features_, path, tick, trim=self.options_.trim)
+
+        return keep.first(stored, stored)
+
+    def _mean_of(self, train: Sequence[Example]) -> MeanFrame:
+        some = range(0, len(train), max(1, math.ceil(len(train) / _AVERAGED)))
+        texts = [train[index].input for index in some]
+        return MeanFrame().fit(texts, [self._store[index] for index in some])
+
+    def _fit_rivals(self, train: Sequence[Example], keep: Artifacts) -> None:
+        self._aligned = self._once("alignments", lambda: self._all_aligned(train))
+        known = [
+            each._replace(output=own) for each, own in zip(train, self._aligned, strict=True) if own.found
+        ]
+        super()._fit_rivals(known, keep)
+
+    def _all_aligned(self, train: Sequence[Example]) -> list[AlignedSpeech]:
+        with counted("aligning recordings", len(train)) as tick:
+            aligned = []
+            for example, frames in zip(train, self._store, strict=True):
+                aligned.append(self._align(example.output, frames))
+                tick(len(aligned))
+        return aligned
+
+    def _align(self, recorded: RecordedSpeech, frames: np.ndarray) -> AlignedSpeech:
+        """Look for the text of a recording, whose frames are (T, M), in it."""
+        own, text = self.aligner_.features_, self.alphabet_.known(recorded.text)
+        features = frames if own == self.features_ else own.frames(recorded.samples(own.rate))
+        return AlignedSpeech(text, frames, *character_durations(self.aligner_, features, text, len(frames)))
+
+    def _clear(self) -> None:
+        super()._clear()
+        for name in ("_store", "_aligned"):
+            self.__dict__.pop(name, None)
+        if self.run_.writes:
+            shutil.rmtree(self.run_.path / FEATURES, ignore_errors=True)
 
     def _keep_aligner(self, recorded: Sequence[RecordedSpeech], keep: Artifacts) -> None:
         """Have the aligner's run inside this one: the parent run's, the one that the options name, or a new one."""
@@ -164,10 +211,7 @@ class Synthesizer(ExampleTask):
             return RunFolder.open(parent.path / ALIGNER)
         if self.options_.aligner is None:
             return None
-        source = RunFolder.open(self.options_.aligner)
-        if (kind := source.read_config().task) != Transcriber.name:
-            raise InputError("option aligner", f"{source.path} is a {kind}", "Give a transcriber's run.")
-        return source
+        return transcribers_run(self.options_.aligner, "option aligner")
 
     def _train_aligner(self, recorded: Sequence[RecordedSpeech], own: RunFolder) -> RunFolder:
         """Train a transcriber on the same recordings, in a folder of this run; go on with what was killed there."""
@@ -199,7 +243,7 @@ class Synthesizer(ExampleTask):
         return {"mean_frame": self._mean_frame}
 
     def _rivals(self) -> Sequence[Rival]:
-        return [NearestText()] if self.options_.rivals else []
+        return [NearestText(), NearestFrames()] if self.options_.rivals else []
 
     # The network
 
@@ -212,7 +256,7 @@ class Synthesizer(ExampleTask):
         )
 
     def _start_anew(self) -> None:
-        cast("SynthesizerNetwork", self.network_).learn_scale(self._train_rows.arrays["frames"])
+        cast("SynthesizerNetwork", self.network_).learn_scale(row["frames"] for row in self._train_rows)
 
     def _joined(self, networks: Sequence[nn.Module]) -> SynthesizerEnsemble:
         return SynthesizerEnsemble(cast("Sequence[SynthesizerNetwork]", networks))
@@ -222,7 +266,12 @@ class Synthesizer(ExampleTask):
     def _encode(self, input: Any, output: RecordedSpeech | None = None) -> Fields:
         if output is None:
             return self._encode_text(self.alphabet_.spelled(self._lowered(text_of(input))), input)
-        return self._encode_recorded(input, output)[0]
+        aligned = self._align(output, output.frames())
+        return {
+            **self._encode_text(aligned.text, input),
+            "frames": aligned.log_mel,
+            "durations": aligned.durations,
+        }
 
     def _lowered(self, text: str) -> str:
         return prepared(text, self.options_.text)
@@ -231,36 +280,31 @@ class Synthesizer(ExampleTask):
         speaker = self.alphabet_.speaker_id(speaker_of(input), f"text {text!r:.40}")
         return {"ids": self.alphabet_.ids(text), "speaker": np.array([speaker], np.int32)}
 
-    def _encode_recorded(self, input: Any, output: RecordedSpeech) -> tuple[Fields, bool]:
-        """The arrays of a recording and its text, and whether the text was found in it."""
-        text, frames = self.alphabet_.known(output.text), output.frames()
-        samples = output.samples(self.aligner_.options_.rate)
-        durations, found = character_durations(self.aligner_, samples, text, len(frames))
-        return {**self._encode_text(text, input), "frames": frames, "durations": durations}, found
-
     def _pack_training(self, examples: Sequence[Example], most: int) -> Packed:
-        """As `ExampleTask` does; what is too short for its text is left out too. Says how even the rest is."""
-        rows, long, short = [], [], []
-        for example in examples:
-            row, found = self._encode_recorded(example.input, example.output)
-            if not found:
-                short.append(example)
-            elif len(row["frames"]) > most:
-                long.append(example)
-            else:
-                rows.append(row)
+        """As `ExampleTask` does, of frames in a file; what is too short for its text is left out too.
+
+        Says how even the durations of the rest are.
+        """
+        store, aligned = self._store, self._aligned
+        texts = Packed.from_rows(
+            {**self._encode_text(own.text, example.input), "durations": own.durations}
+            for example, own in zip(examples, aligned, strict=True)
+        )
+        rows = Packed({"frames": store.frames, **texts.arrays}, {"frames": store.ends, **texts.ends})
+        short = ~np.array([each.found for each in aligned])
+        long = ~short & (np.array([len(each) for each in store]) > most)
         for some, what in (
             (long, f"are longer than max_length={most} frames"),
             (short, "do not fit their texts"),
         ):
-            if some:
-                self._say(
-                    f"{len(some):,} {self.noun} {what}, and are left out, the first at {some[0].where}."
-                )
-        if not rows:
+            if some.any():
+                first = examples[int(some.argmax())].where
+                self._say(f"{some.sum():,} {self.noun} {what}, and are left out, the first at {first}.")
+        kept = np.flatnonzero(~short & ~long)
+        if not len(kept):
             raise InputError("data", "has no recording that is learned from", "Give longer ones.")
-        self._say_how_even(np.concatenate([row["durations"] for row in rows]))
-        return Packed.from_rows(rows)
+        self._say_how_even(np.concatenate([aligned[index].durations for index in kept]))
+        return rows.some(kept)
 
     def _say_how_even(self, durations: np.ndarray) -> None:
         short, long = (durations < _UNEVEN[0]).mean(), (durations > _UNEVEN[1]).mean()
@@ -301,8 +345,35 @@ class Synthesizer(ExampleTask):
     # Figures
 
     @classmethod
-    def evaluation_settings(cls) -> type[SpeakingSettings]:
-        return SpeakingSettings
+    def evaluation_settings(cls) -> type[ListeningSettings]:
+        return ListeningSettings
+
+    def _validation_figures(self) -> dict[str, Any]:
+        return self._figures(self._valid, self.evaluation_settings().model_validate({}))
+
+    def _figures(
+        self, examples: Sequence[Example], settings: ListeningSettings, whose: str | None = None
+    ) -> dict[str, Any]:
+        """As `ExampleTask` does; where a recogniser is named, with what it hears in each one's sounds, and in the
+        recordings.
+        """
+        figures = super()._figures(examples, settings, whose)
+        if settings.transcriber is None:
+            return figures
+        recogniser = Recogniser(settings.transcriber, "setting transcriber")
+        inputs, texts = [each.input for each in examples], [each.output.text for each in examples]
+
+        def heard(frames: Sequence[np.ndarray]) -> dict[str, float]:
+            return figures_of_heard(recogniser.hear_frames(frames, self.features_, texts))
+
+        with torch.inference_mode():
+            spoken = self._spoken([self._encode(each) for each in inputs], settings)
+        figures["model"].update(heard([each.frames for each in spoken]))
+        for name, baseline in {**self._baselines(), **self.rivals_}.items():
+            figures["baselines"][name].update(heard(baseline.predict(inputs)))
+        rate = self.features_.rate
+        sounds = [{"array": each.output.samples(rate), "sampling_rate": rate} for each in examples]
+        return {**figures, "references": figures_of_heard(recogniser.hear(sounds, texts))}
 
     def _references(self, examples: Sequence[Example], rows: Packed) -> list[np.ndarray]:
         """The frames of the recordings, which the encoded examples hold."""
