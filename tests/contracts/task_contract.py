@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,13 @@ class Case:
     kind: type[Task]
     example: TaskExample
     folder: Path
+
+    @classmethod
+    def of(cls, kind: type[Task], example: TaskExample, folder: Path) -> Case:
+        """With what the example trains beforehand."""
+        if example.beforehand is None:
+            return cls(kind, example, folder)
+        return cls(kind, replace(example, options={**example.options, **example.beforehand(folder)}), folder)
 
     @cached_property
     def model(self) -> Task:
@@ -89,7 +96,7 @@ def check_task(kind: type[Task], example: TaskExample, folder: Path) -> None:
         example: see `TaskExample`.
         folder: an empty one, for runs.
     """
-    case = Case(kind, example, folder)
+    case = Case.of(kind, example, folder)
     for check in CHECKS:
         check(case)
 
@@ -364,7 +371,7 @@ def loads_what_was_stopped(case: Case) -> None:
     """A run that was stopped predicts and evaluates with the weights of a checkpoint, and it is said."""
     out = case.folder / "stopped"
     killed(
-        case.example.steps_before + 6,
+        6,
         functools.partial(case.fit, out, options={"checkpoint_every": 3, "validate_every": 4}),
     )
     with pytest.raises(RunError, match="unfinished"):
@@ -386,7 +393,7 @@ def loads_what_was_stopped(case: Case) -> None:
     for given in ({"device": "cuda:99"}, {"device": "gpu"}, {"checkpoint": "worst"}):
         with pytest.raises(InputError, match="there is no"):
             gw.load(finished, **given)
-    killed(case.example.steps_before + 1, functools.partial(case.fit, case.folder / "unbegun"))
+    killed(1, functools.partial(case.fit, case.folder / "unbegun"))
     for start in (case.folder / "unbegun" / "checkpoints").iterdir():  # of a task that judges its start
         shutil.rmtree(start)
     with pytest.raises(RunError, match="holds no checkpoint"):
@@ -435,7 +442,7 @@ def resumes_to_the_bit(case: Case) -> None:
     often = {"checkpoint_every": 3}
     for killed_at in (1, 8):  # before the first checkpoint, and after some
         out = case.folder / f"killed-{killed_at}"
-        killed(case.example.steps_before + killed_at, functools.partial(case.fit, out, options=often))
+        killed(killed_at, functools.partial(case.fit, out, options=often))
         with pytest.raises(RunError, match="unfinished"):
             gw.load(out)
         resumed = case.fit(out, options=often, resume=True)
@@ -461,7 +468,7 @@ def keeps_the_best_of_several(case: Case) -> None:
     out, several = case.folder / "restarted", {"restarts": 2, "seed": 3}
     steps = case.model.result_.steps
     killed(
-        case.example.steps_before + steps + 4,
+        steps + 4,
         functools.partial(case.fit, out, options=several | {"checkpoint_every": 3}),
     )
     with pytest.raises(RunError, match="unfinished"):

@@ -8,10 +8,12 @@ import re
 import struct
 import tempfile
 import wave as wave_files
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from gatework.tasks.transcriber import Transcriber
 
 __all__ = ["EXAMPLES", "TaskExample"]
 
@@ -32,7 +34,8 @@ class TaskExample:
         rubbish: a row that has the right columns and no value that the task can read.
         inherited: an option, with another value than `options` gives it, which a run that is started from
             another one may not change.
-        steps_before: steps that the task trains another network for, before its own.
+        beforehand: trains in a folder what the options may name, so that it is not trained in every check; gives the
+            options that name it.
     """
 
     rows: Sequence[Row]
@@ -41,7 +44,7 @@ class TaskExample:
     options: Mapping[str, Any]
     rubbish: Row
     inherited: tuple[str, Any] = ("hidden_size", 9)
-    steps_before: int = 0
+    beforehand: Callable[[Path], Mapping[str, Any]] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -129,6 +132,15 @@ VOICES = [
     {**recording(words, n), "speaker": "ann" if n % 3 else "ben"}
     for n, words in enumerate(("do", "do, do", "do do", "do", "ba", "fi ba.", "ba do", "do fi") * 2)
 ]
+
+
+def aligner_of_voices(folder: Path) -> dict[str, Any]:
+    """A transcriber's run that finds the characters of `VOICES`."""
+    sizes = {"rate": RATE, "mels": 16, "channels": 4, "hidden_size": 8, "num_layers": 1, "rivals": False}
+    training = {"text": "lowercase", "select_by": "loss", "max_steps": 3, "device": "cpu"}
+    Transcriber(**sizes, **training).fit(VOICES, valid=VOICES[:3], out=folder / "aligner")
+    return {"aligner": str(folder / "aligner")}
+
 
 EXAMPLES: dict[str, TaskExample] = {
     "classifier": TaskExample(
@@ -252,7 +264,7 @@ EXAMPLES: dict[str, TaskExample] = {
         },
         settings={"speed": 2.0},
         rubbish={"audio": 3.5, "text": "ba", "speaker": "ann"},
-        steps_before=3,
+        beforehand=aligner_of_voices,
     ),
     "tagger": TaskExample(
         rows=ORDERS,

@@ -46,12 +46,20 @@ from tests.contracts.task_contract import (
 from tests.contracts.task_examples import EXAMPLES
 
 
+class Cases(dict[str, Case]):
+    """A case for each task, made when it is asked for."""
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        self._folders = folders
+
+    def __missing__(self, name: str) -> Case:
+        self[name] = case = Case.of(tasks.get(name), EXAMPLES[name], self._folders.mktemp(name))
+        return case
+
+
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
-    return {
-        name: Case(tasks.get(name), example, tmp_path_factory.mktemp(name))
-        for name, example in EXAMPLES.items()
-    }
+    return Cases(tmp_path_factory)
 
 
 def test_every_task_has_its_example() -> None:

@@ -6,7 +6,7 @@ import random
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 from pydantic import BaseModel
 from torch import nn
@@ -45,9 +45,11 @@ class ExampleTask(Task):
 
     Attributes:
         fields: of an encoded example, those whose lengths say which examples share a batch.
+        problem: what the training loop is given.
     """
 
     fields: tuple[str, ...]
+    problem: ClassVar[type[ExampleProblem[Any]]] = ExampleProblem
 
     options_: ExampleOptions
 
@@ -206,7 +208,7 @@ class ExampleTask(Task):
         return sum(max(lengths) for lengths in self._train_rows.lengths(*self.fields))
 
     def _problem(self) -> Problem:
-        return ExampleProblem(
+        return self.problem(
             self.network_,
             self._train_rows,
             self._valid_rows,

@@ -55,7 +55,7 @@ class SynthesizerOptions(RivalOptions):
         "is trained on the same recordings first)",
     )
     aligner_steps: int = Field(
-        600, ge=1, description="optimiser steps of the transcriber that is trained first"
+        1000, ge=1, description="optimiser steps of the transcriber that is trained first"
     )
 
     batch_tokens: FollowsData[int] = Field(

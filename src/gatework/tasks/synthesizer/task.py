@@ -21,6 +21,7 @@ from gatework.metrics.synthesis import mel_cepstral_distortion
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import answer_in_batches, inside_of, padded, side_by_side
 from gatework.tasks.example_task import Example, ExampleTask
+from gatework.tasks.synthesizer.aligner import ALIGNER_OPTIONS, Aligner
 from gatework.tasks.synthesizer.aligning import character_durations
 from gatework.tasks.synthesizer.hearing import Recogniser, figures_of_heard, transcribers_run
 from gatework.tasks.synthesizer.network import (
@@ -60,6 +61,7 @@ ALIGNER, ALPHABET, MEAN_FRAME, FEATURES = "aligner", "alphabet.json", "mean_fram
 MILLISECONDS = 1000 * FRAME_SHIFT
 _ALIGNED_SECONDS = 7200.0  # of recordings at most, that an aligner of its own is trained on
 _ALIGNED_VALID = 20
+_LOST = 1.0  # nats a character: an aligner's loss above which few characters are found
 _AVERAGED = 500  # recordings at most, of which the mean frame is taken
 _UNEVEN = (2, 40)  # frames of a character: fewer and more are counted, and said
 
@@ -225,18 +227,23 @@ class Synthesizer(ExampleTask):
             if seconds > _ALIGNED_SECONDS:
                 break
         self._say(f"A transcriber is trained first on {len(rows):,} recordings, to find the characters:")
-        aligner = Transcriber(
+        aligner = Aligner(
             rate=options.rate,
             text=options.text,
             max_steps=options.aligner_steps,
             seed=options.split_seed,
             device=options.device,
             precision=options.precision,
-            **_ALIGNER_OPTIONS,
+            **ALIGNER_OPTIONS,
         ).fit(rows, valid=rows[:_ALIGNED_VALID], out=own.path, resume=True)
         if aligner.result_.stopped == "interrupted":
             raise KeyboardInterrupt
         self._say(f"The transcriber is trained ({time.perf_counter() - start:.0f} s).")
+        if (loss := aligner.metrics_["model"]["loss"]) > _LOST:
+            self._say(
+                f"It finds the characters badly ({loss:.2f} nats a character), and the voice will be blurred: "
+                "give it more aligner_steps, or name a transcriber's run, aligner=RUN."
+            )
         return own
 
     def _baselines(self) -> Mapping[str, Baseline]:
@@ -440,19 +447,3 @@ class Synthesizer(ExampleTask):
             "seconds": round(len(output.frames) * FRAME_SHIFT, 3),
             "times": spoken_words(text, output.durations),
         }
-
-
-# What is not as a transcriber has it: recordings of one voice that it is to find its way in, not to hear others.
-_ALIGNER_OPTIONS: Mapping[str, Any] = {
-    "rivals": False,
-    "select_by": "loss",
-    "hidden_size": 96,
-    "num_layers": 1,
-    "dropout": 0.1,
-    "speed": 0.0,
-    "warp": 0.05,
-    "noise": 0.0,
-    "frequency_gaps": 1,
-    "time_gaps": 0,
-    "learning_rate": 0.003,
-}
