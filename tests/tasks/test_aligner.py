@@ -41,16 +41,16 @@ def test_a_flat_start_tells_each_label_to_last_as_long_as_every_other() -> None:
     assert found.count == 5
 
 
-@pytest.mark.parametrize(("steps", "flat"), [(3, 0), (8, 4), (50, 12), (2000, 100)])
+@pytest.mark.parametrize(("steps", "flat"), [(3, 0), (8, 4), (50, 12), (2000, 200)])
 def test_the_first_epochs_are_flat(steps: int, flat: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many epochs as hold a quarter of all steps, or 100: of 4 batches each."""
+    """As many epochs as hold a quarter of all steps, or 200: of 4 batches each."""
     rows = Packed.from_rows([{"frames": np.zeros((5, 2), np.float32)}] * 4)
     losses = {"budget": 5, "by": ("frames",), "seed": 0, "loss": lambda network, batch: "own"}
     problem = FlatStart(nn.Module(), rows, rows, list, **losses)
     problem.most_steps = steps
     monkeypatch.setattr(aligner, "flat_loss", lambda network, batch: "flat")
     asked = []
-    for epoch in range(30):
+    for epoch in range(60):
         asked += [problem.loss(problem.model, batch, None) for batch in problem.batches(epoch, 0, 1)]
     assert asked[:flat] == ["flat"] * flat
-    assert asked[flat:] == ["own"] * (120 - flat)
+    assert asked[flat:] == ["own"] * (240 - flat)

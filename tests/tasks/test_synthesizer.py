@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,19 @@ from gatework.errors import InputError, RunError
 from gatework.seq2seq import AlignedLabel
 from gatework.tasks.synthesizer import Synthesizer
 from gatework.tasks.synthesizer.aligning import durations_of_places, places_of_labels
+from gatework.tasks.synthesizer.attending import guided_loss
 from gatework.tasks.synthesizer.network import SpeechBatch, Spoken, SynthesizerNetwork, speak
 from gatework.tasks.synthesizer.recorded import AlignedSpeech, Alphabet
 from gatework.tasks.synthesizer.speaking import spoken_words, with_pauses
 from gatework.tasks.synthesizer.upsampling import gaussian_weights, place_in_character
 from gatework.tasks.transcriber import Transcriber
+from tests.contracts.task_contract import (
+    Case,
+    answers_as_an_ensemble,
+    loads_to_the_bit,
+    predicts_alike_alone_and_together,
+    resumes_to_the_bit,
+)
 from tests.contracts.task_examples import EXAMPLES, RATE, TONES, VOICES, recording
 from tests.tolerances import PREDICTIONS, VALUES, assert_close, close_to
 
@@ -62,7 +73,7 @@ def test_a_step_knows_how_much_of_its_character_is_over() -> None:
     assert_close(place[:, 1, 0], torch.sin(torch.pi * torch.tensor([0.5, 0.5, 1.0, 1.0])), VALUES)
 
 
-def small(**given: int) -> SynthesizerNetwork:
+def small(**given: Any) -> SynthesizerNetwork:
     torch.manual_seed(3)
     sizes = {"mels": 5, "embedding_size": 4, "channels": 6, "hidden_size": 7, "num_layers": 2, "reduction": 3}
     rates = {"dropout": 0.1, "prenet_dropout": 0.5}
@@ -81,9 +92,9 @@ def spoken_batch() -> SpeechBatch:
     return SpeechBatch(ids, counts, torch.tensor([0, 2]), frames, lengths, durations)
 
 
-@pytest.mark.parametrize("reduction", [1, 3])
-def test_padding_says_nothing(reduction: int) -> None:
-    network, batch = small(reduction=reduction), spoken_batch()
+@pytest.mark.parametrize(("reduction", "attention"), [(1, "durations"), (3, "durations"), (3, "location")])
+def test_padding_says_nothing(reduction: int, attention: str) -> None:
+    network, batch = small(reduction=reduction, attention=attention), spoken_batch()
     assert batch.frames is not None
     assert batch.durations is not None
     assert batch.lengths is not None
@@ -98,11 +109,17 @@ def test_padding_says_nothing(reduction: int) -> None:
             batch.durations[:3, 1:],
         )
     )
-    for found, expected in (
-        (both.before[:11, 1], alone.before[:, 0]),
-        (both.frames[:11, 1], alone.frames[:, 0]),
-        (both.log_durations[:3, 1], alone.log_durations[:, 0]),
-    ):
+    pairs = [(both.before[:11, 1], alone.before[:, 0]), (both.frames[:11, 1], alone.frames[:, 0])]
+    if attention == "durations":
+        pairs.append((both.log_durations[:3, 1], alone.log_durations[:, 0]))
+    else:
+        steps = len(alone.stop)
+        pairs += [
+            (both.alignment[:steps, 1, :3], alone.alignment[:, 0]),
+            (both.stop[:steps, 1], alone.stop[:, 0]),
+        ]
+        assert not both.alignment[:, 1, 3:].any()
+    for found, expected in pairs:
         assert_close(found, expected, VALUES)
 
 
@@ -130,6 +147,42 @@ def test_what_is_spoken_is_what_the_network_makes_of_its_own_frames(reduction: i
                 )
             refined = network.refine(frames, torch.tensor([length]))
             assert_close(torch.from_numpy(each.frames), refined[:, 0], PREDICTIONS)
+
+
+def test_what_attends_speaks_until_it_says_that_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step by step as in one call that is told the frames; a text ends by itself, or after so many steps."""
+    network, batch = small(attention="location"), spoken_batch()
+    monkeypatch.setattr(
+        "gatework.tasks.synthesizer.network.most_steps", lambda counts, reduction: 4 + 0 * counts
+    )
+    with torch.inference_mode():
+        network.stop.bias.fill_(-100.0)
+        for each in speak([network], batch):
+            assert len(each.frames) == 12
+            assert float(each.durations.sum()) == close_to(12.0)
+        network.stop.bias.fill_(100.0)
+        assert [len(each.frames) for each in speak([network, network], batch)] == [3, 3]
+        network.stop.bias.fill_(-100.0)
+        (spoken, _) = speak([network], batch)
+        alone = SpeechBatch(batch.ids[:, :1], batch.counts[:1], batch.speakers[:1])
+        frames = torch.zeros(12, 1, 5)
+        for end in range(0, 12, 3):
+            told = alone._replace(frames=frames, lengths=torch.tensor([12]), durations=batch.durations[:, :1])
+            frames = torch.cat([network(told).before[: end + 3], frames[end + 3 :]])
+        refined = network.refine(frames, torch.tensor([12]))
+        assert_close(torch.from_numpy(spoken.frames), refined[:, 0], PREDICTIONS)
+
+
+def test_the_guide_is_the_papers() -> None:
+    torch.manual_seed(0)
+    alignment, counts, steps = torch.rand(5, 2, 4), torch.tensor([4, 2]), torch.tensor([5, 3])
+    expected = sum(
+        float(alignment[s, row, n]) * (1 - math.exp(-(((n + 0.5) / N - (s + 0.5) / S) ** 2) / (2 * 0.2**2)))
+        for row, (N, S) in enumerate(zip(counts.tolist(), steps.tolist(), strict=True))
+        for s in range(S)
+        for n in range(4)
+    )
+    assert float(guided_loss(alignment, counts, steps)) == close_to(expected)
 
 
 def test_speed_divides_every_duration() -> None:
@@ -338,6 +391,26 @@ def test_what_was_killed_while_its_aligner_was_trained_goes_on(
     assert whole.metrics_ == model.metrics_
 
 
+@pytest.mark.parametrize(
+    "check",
+    [loads_to_the_bit, predicts_alike_alone_and_together, resumes_to_the_bit, answers_as_an_ensemble],
+    ids=lambda check: check.__name__,
+)
+def test_a_run_that_attends_keeps_the_contract(
+    check: Callable[[Case], None], model: Synthesizer, tmp_path: Path
+) -> None:
+    options = {**OPTIONS, "attention": "location", "aligner": str(model.run_.path / "aligner")}
+    check(Case(Synthesizer, replace(EXAMPLES["synthesizer"], options=options, settings={}), tmp_path))
+
+
+def test_attention_knows_no_speed(model: Synthesizer) -> None:
+    given = {"attention": "location", "aligner": str(model.run_.path / "aligner"), "max_steps": 1}
+    attending = Synthesizer(**OPTIONS | given).fit(VOICES, valid=VOICES[:3])
+    with pytest.raises(InputError, match="setting speed"):
+        attending.predict("do", speed=2.0)
+    assert attending.network_.attention.explain().name == "llvm"
+
+
 def test_recordings_that_are_too_short_for_their_texts_are_left_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -353,7 +426,7 @@ def test_tones_are_said_in_an_order_that_was_never_heard(tmp_path: Path) -> None
     heard = ["ba do fi", "do ba", "fi ba", "ba", "do do", "fi", "ba fi ba"]
     rows = [recording(words, number) for number, words in enumerate(heard * 4)]
     sizes = {"mels": 16, "embedding_size": 16, "channels": 16, "hidden_size": 16, "batch_tokens": 600}
-    length = {"aligner_steps": 60, "max_steps": 100, "validate_every": 1000, "learning_rate": 0.01}
+    length = {"aligner_steps": 30, "max_steps": 80, "validate_every": 1000, "learning_rate": 0.01}
     model = Synthesizer(rate=RATE, device="cpu", dropout=0.0, **sizes, **length).fit(rows, valid=rows[:7])
     figures = model.metrics_
     ours, mean = figures["model"], figures["baselines"]["mean_frame"]
@@ -362,10 +435,10 @@ def test_tones_are_said_in_an_order_that_was_never_heard(tmp_path: Path) -> None
     out = str(tmp_path / "new.wav")
     (record,) = model.predict("fi do ba do", out=out)
     sound = read_sound(out, RATE)
-    pitches = []
-    for word in record["times"]:
-        part = sound[int(word["start"] * RATE) : int(word["end"] * RATE)]
-        spectrum = np.abs(np.fft.rfft(part * np.hanning(len(part)), 8192))
-        pitches.append(spectrum.argmax() * RATE / 8192)
-    for pitch, word in zip(pitches, ("fi", "do", "ba", "do"), strict=True):
-        assert 0.9 < pitch / TONES[word] < 1.1
+    pitches = np.fft.rfftfreq(8192, 1 / RATE)
+    for timed, word in zip(record["times"], ("fi", "do", "ba", "do"), strict=True):
+        part = sound[int(timed["start"] * RATE) : int(timed["end"] * RATE)]
+        power = np.abs(np.fft.rfft(part * np.hanning(len(part)), 8192)) ** 2
+        near = {name: power[abs(pitches / tone - 1) < 0.1].sum() for name, tone in TONES.items()}
+        assert max(near, key=near.__getitem__) == word, near
+        assert near[word] > sum(near.values()) * 0.8

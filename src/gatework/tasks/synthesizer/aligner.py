@@ -33,7 +33,7 @@ ALIGNER_OPTIONS: Mapping[str, Any] = {
     "time_gaps": 0,
     "learning_rate": 0.003,
 }
-_FLAT_STEPS = 100  # or a quarter of all, if those are fewer; rounded up to whole epochs
+_FLAT_STEPS = 200  # or a quarter of all, if those are fewer; rounded up to whole epochs
 
 
 class FlatStart(ExampleProblem[SoundBatch]):

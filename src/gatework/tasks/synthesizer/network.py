@@ -9,9 +9,9 @@ Shapes: N characters, T frames, R frames of a step, S steps (T over R, rounded u
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from gatework.graph import Cell
 from gatework.layers import Linear, Recurrent
 from gatework.layers.dropout import dropout, sequence_dropout
 from gatework.tasks.batches import inside_of
+from gatework.tasks.synthesizer.attending import ALIGNMENT, durations_of, locating_gru, most_steps
 from gatework.tasks.synthesizer.upsampling import PLACE_FEATURES, gaussian_weights, place_in_character
 
 __all__ = ["SpeechBatch", "SpeechGuess", "Spoken", "SynthesizerEnsemble", "SynthesizerNetwork", "speak"]
@@ -52,14 +53,17 @@ class SpeechBatch(NamedTuple):
 class SpeechGuess(NamedTuple):
     """What the network makes of a batch when it is told the durations and the frames before each.
 
-    before, frames: (T, B, M) log-mel frames before and after the post-net. log_durations: (N, B). deviation: (M,) of
-    each band in the training data.
+    before, frames: (T, B, M) log-mel frames before and after the post-net. deviation: (M,) of each band in the training
+    data. log_durations: (N, B). Of a network that attends there are none of these, but alignment: (S, B, N); stop:
+    (S, B), the log-odds that a step is the last.
     """
 
     before: Tensor
     frames: Tensor
-    log_durations: Tensor
     deviation: Tensor
+    log_durations: Tensor | None = None
+    alignment: Tensor | None = None
+    stop: Tensor | None = None
 
 
 class Spoken(NamedTuple):
@@ -70,12 +74,50 @@ class Spoken(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """values: (N, B, C) of each character. log_durations: (N, B). counts: (B,). hidden: (N, B, D) of the durations."""
+    """values: (N, B, C) of each character. counts: (B,). log_durations: (N, B), and hidden: (N, B, D), what they are
+    found from; None of a network that attends.
+    """
 
     values: Tensor
-    log_durations: Tensor
-    hidden: Tensor
     counts: Tensor
+    log_durations: Tensor | None = None
+    hidden: Tensor | None = None
+
+
+class Reader(Protocol):
+    """The characters of a batch as the decoder reads them, step after step."""
+
+    def read(self, inputs: Tensor) -> Tensor:
+        """(B, ·), what the next step is told, whose prenet gives (B, H)."""
+
+
+class TimedReader:
+    """What each step is told is known beforehand: (S, B, ·)."""
+
+    def __init__(self, conditions: Tensor) -> None:
+        self._conditions, self._step = conditions, -1
+
+    def read(self, inputs: Tensor) -> Tensor:
+        self._step += 1
+        return self._conditions[self._step]
+
+
+class AttentionReader:
+    """A layer of `locating_gru` over the characters.
+
+    Attributes:
+        alignments: (B, N) of each step that was read.
+    """
+
+    def __init__(self, layer: Recurrent, encoding: Encoding) -> None:
+        self._layer, self._memory = layer, layer.attend_to(encoding.values, encoding.counts)
+        self._state: Any = None
+        self.alignments: list[Tensor] = []
+
+    def read(self, inputs: Tensor) -> Tensor:
+        result, self._state = self._layer(inputs[None], self._state, memory=self._memory, emit=[ALIGNMENT])
+        self.alignments.append(result[ALIGNMENT][0])
+        return torch.cat([result["context"], result["output"]], dim=-1)[0]
 
 
 class Convolutions(nn.Module):
@@ -120,6 +162,7 @@ class SynthesizerNetwork(nn.Module):
         reduction: R.
         dropout: rate in the encoder and the post-net, and of the recurrent layers' inputs.
         prenet_dropout: rate on the frame before: it makes the decoder listen to the text.
+        attention: how the decoder reads the characters: by their durations, or by location-sensitive attention.
     """
 
     def __init__(
@@ -136,6 +179,7 @@ class SynthesizerNetwork(nn.Module):
         reduction: int,
         dropout: float,
         prenet_dropout: float,
+        attention: Literal["durations", "location"] = "durations",
     ) -> None:
         super().__init__()
         self.reduction, self.dropout, self.prenet_dropout = reduction, dropout, prenet_dropout
@@ -148,13 +192,20 @@ class SynthesizerNetwork(nn.Module):
         self.convolutions = Convolutions([embedding_size, channels, channels, channels], dropout)
         self.encoder = Recurrent(cell, channels, hidden_size, bidirectional=True)
         encoded = 2 * self.encoder.output_size + (_SPEAKER_SIZE if self.speaker else 0)
-        self.timing = Recurrent(cell, encoded, hidden_size, bidirectional=True)
-        self.duration = Linear(2 * self.timing.output_size, 1)
-        self.range = Linear(2 * self.timing.output_size + 1, 1)
+        self.attends = attention == "location"
+        if self.attends:
+            self.attention = Recurrent(locating_gru, hidden_size, hidden_size, sizes={"memory_size": encoded})
+            condition = encoded + hidden_size
+        else:
+            self.timing = Recurrent(cell, encoded, hidden_size, bidirectional=True)
+            self.duration = Linear(2 * self.timing.output_size, 1)
+            self.range = Linear(2 * self.timing.output_size + 1, 1)
+            condition = encoded + PLACE_FEATURES
         self.prenet = nn.ModuleList([Linear(mels, hidden_size), Linear(hidden_size, hidden_size)])
-        condition = encoded + PLACE_FEATURES
         self.decoder = Recurrent(cell, hidden_size + condition, 2 * hidden_size, num_layers)
         self.output = Linear(self.decoder.output_size + condition, reduction * mels)
+        if self.attends:
+            self.stop = Linear(self.decoder.output_size + condition, 1)
         self.postnet = Convolutions([mels, channels, channels, channels, mels], dropout, last_linear=True)
 
     @torch.no_grad()
@@ -175,14 +226,26 @@ class SynthesizerNetwork(nn.Module):
             raise ValueError("a text without its frames and durations is spoken by `speak`")
         encoding = self.encode(batch)
         steps = -(-len(frames) // self.reduction)
-        conditions = self.conditions(encoding, durations, steps)
         normal = (frames - self.mean) / self.deviation * inside_of(frames, lengths)
         heard = normal[self.reduction - 1 :: self.reduction][: steps - 1]  # the last frame of each step
         heard = torch.cat([torch.zeros_like(normal[:1]), heard])
         rows = -(-lengths // self.reduction)
-        hidden = output_of(self.decoder(self._inputs(heard, conditions), lengths=rows)[0])
-        before = self._frames(hidden, conditions)[: len(frames)]
-        return SpeechGuess(before, self.refine(before, lengths), encoding.log_durations, self.deviation)
+        inputs, alignment = self._prenet(heard), None
+        if self.attends:
+            given = {"memory": encoding.values, "memory_lengths": encoding.counts, "lengths": rows}
+            result, _ = self.attention(inputs, **given, emit=[ALIGNMENT])
+            alignment, conditions = (
+                result[ALIGNMENT],
+                torch.cat([result["context"], result["output"]], dim=-1),
+            )
+        else:
+            conditions = self.conditions(encoding, durations, steps)
+        told = torch.cat([inputs, conditions.to(inputs)], dim=-1)
+        hidden = torch.cat([output_of(self.decoder(told, lengths=rows)[0]), conditions.to(inputs)], dim=-1)
+        before = self._frames(hidden)[: len(frames)]
+        stop = self.stop(hidden)[..., 0].float() if self.attends else None
+        refined = self.refine(before, lengths)
+        return SpeechGuess(before, refined, self.deviation, encoding.log_durations, alignment, stop)
 
     def encode(self, batch: SpeechBatch) -> Encoding:
         """What is known of the characters before there are frames."""
@@ -192,8 +255,10 @@ class SynthesizerNetwork(nn.Module):
             speaker = self.speaker(batch.speakers).expand(len(value), -1, -1)
             value = torch.cat([value, speaker.to(value)], dim=-1)
         value = sequence_dropout(value, self.dropout, self.training)
+        if self.attends:
+            return Encoding(value, batch.counts)
         hidden = output_of(self.timing(value, lengths=batch.counts)[0])
-        return Encoding(value, self.duration(hidden).squeeze(-1).float(), hidden, batch.counts)
+        return Encoding(value, batch.counts, self.duration(hidden).squeeze(-1).float(), hidden)
 
     def conditions(self, encoding: Encoding, durations: Tensor, steps: int) -> Tensor:
         """(S, B, C), what each step of the decoder reads of the characters.
@@ -201,6 +266,8 @@ class SynthesizerNetwork(nn.Module):
         Args:
             durations: (N, B) frames.
         """
+        if encoding.hidden is None:
+            raise ValueError("a network that attends has no durations")
         least = durations.float().clamp(min=LEAST_DURATION)
         told = torch.cat([encoding.hidden, least.log()[..., None].to(encoding.hidden)], dim=-1)
         ranges = (F.softplus(self.range(told).squeeze(-1).float() - 1) + _NARROWEST) * least
@@ -209,38 +276,41 @@ class SynthesizerNetwork(nn.Module):
         read = torch.bmm(weights, encoding.values.transpose(0, 1).float()).transpose(0, 1)
         return torch.cat([read, place_in_character(durations.float(), encoding.counts, times)], dim=-1)
 
-    def step(self, heard: Tensor, condition: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """R frames, (R, B, M), and the new state.
+    def step(self, heard: Tensor, reader: Reader, state: Any) -> tuple[Tensor, Tensor | None, Any]:
+        """R frames, (R, B, M); of a network that attends the log-odds that they are the last, (B,); the new state.
 
         Args:
-            heard: (B, M) the frame before, or None at the begin.
-            condition: (B, C).
+            heard: (B, M) the frame before; what it is does not matter at the begin.
+            reader: of the characters.
             state: of the step before, None at the begin.
         """
         normal = (heard - self.mean) / self.deviation if state is not None else torch.zeros_like(heard)
-        output, state = self.decoder(self._inputs(normal[None], condition[None]), state)
-        return self._frames(output_of(output), condition[None]), state
+        inputs = self._prenet(normal[None])
+        condition = reader.read(inputs[0])[None].to(inputs)
+        output, state = self.decoder(torch.cat([inputs, condition], dim=-1), state)
+        hidden = torch.cat([output_of(output), condition], dim=-1)
+        return self._frames(hidden), self.stop(hidden)[0, :, 0].float() if self.attends else None, state
 
     def refine(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Frames, (T, B, M), with what the post-net adds."""
         normal = (frames - self.mean) / self.deviation
         return frames + self.postnet(normal, lengths).float() * self.deviation
 
-    def _inputs(self, heard: Tensor, conditions: Tensor) -> Tensor:
+    def _prenet(self, heard: Tensor) -> Tensor:
         for layer in self.prenet:
             heard = dropout(F.relu(layer(heard)), self.prenet_dropout, self.training)
-        return torch.cat([heard, conditions.to(heard)], dim=-1)
+        return heard
 
-    def _frames(self, hidden: Tensor, conditions: Tensor) -> Tensor:
-        """(S R, B, M) of the decoder's output, (S, B, ·)."""
-        found = self.output(torch.cat([hidden, conditions.to(hidden)], dim=-1)).float()
+    def _frames(self, hidden: Tensor) -> Tensor:
+        """(S R, B, M) of the decoder's output and what it was told, (S, B, ·)."""
+        found = self.output(hidden).float()
         steps, rows, _ = found.shape
         found = found.view(steps, rows, self.reduction, -1).transpose(1, 2).flatten(0, 1)
         return found * self.deviation + self.mean
 
 
 class SynthesizerEnsemble(nn.Module):
-    """Several trained networks, of the mean of their frames and of their log-durations; in eval mode alone.
+    """Several trained networks, of the mean of all that they find; in eval mode alone.
 
     Args:
         networks: with the same alphabet, speakers, bands and reduction.
@@ -252,42 +322,84 @@ class SynthesizerEnsemble(nn.Module):
 
     def forward(self, batch: SpeechBatch) -> SpeechGuess:
         found = [network(batch) for network in self.networks]
-        before, frames, durations = (mean_of([each[part] for each in found]) for part in range(3))
-        return SpeechGuess(before, frames, durations, found[0].deviation)
+        parts = {name: [getattr(each, name) for each in found] for name in SpeechGuess._fields}
+        given = {name: mean_of(some) for name, some in parts.items() if some[0] is not None}
+        return found[0]._replace(**given | {"deviation": found[0].deviation})
 
 
-def speak(networks: Sequence[SynthesizerNetwork], batch: SpeechBatch, speed: float) -> list[Spoken]:
+def speak(networks: Sequence[SynthesizerNetwork], batch: SpeechBatch, speed: float = 1.0) -> list[Spoken]:
     """What each text of a batch sounds like, by the mean of some networks at every step.
 
     Args:
         networks: see `SynthesizerEnsemble`.
-        speed: 2.0: every character takes half as long.
+        speed: 2.0: every character takes half as long; networks that attend know no other than 1.
     """
     encodings = [network.encode(batch) for network in networks]
+    if networks[0].attends:
+        return _spoken_by_attention(networks, encodings)
     inside = torch.arange(len(batch.ids), device=batch.ids.device)[:, None] < batch.counts
-    log_durations = mean_of([each.log_durations for each in encodings]).clamp(max=_LONGEST)
-    durations = log_durations.exp() / speed * inside
+    log_durations = mean_of([each.log_durations for each in encodings if each.log_durations is not None])
+    durations = log_durations.clamp(max=_LONGEST).exp() / speed * inside
     lengths = durations.sum(0).round().long().clamp(min=1)
-    reduction = networks[0].reduction
-    steps = -(-int(lengths.max()) // reduction)
-    conditions = [
-        network.conditions(each, durations, steps) for network, each in zip(networks, encodings, strict=True)
+    steps = -(-int(lengths.max()) // networks[0].reduction)
+    readers = [
+        TimedReader(network.conditions(each, durations, steps))
+        for network, each in zip(networks, encodings, strict=True)
     ]
-    heard = networks[0].mean.expand(batch.ids.shape[1], -1)
+    spoken = [frames for frames, _ in islice(_steps(networks, readers, batch.ids.shape[1]), steps)]
+    rows = [durations[:count, row] for row, count in enumerate(batch.counts.tolist())]
+    return _refined(networks, torch.cat(spoken), lengths, rows)
+
+
+def _spoken_by_attention(
+    networks: Sequence[SynthesizerNetwork], encodings: Sequence[Encoding]
+) -> list[Spoken]:
+    """Until every text's network says that a step is its last."""
+    counts, reduction = encodings[0].counts, networks[0].reduction
+    readers = [
+        AttentionReader(network.attention, each) for network, each in zip(networks, encodings, strict=True)
+    ]
+    ends = most_steps(counts, reduction)
+    spoken: list[Tensor] = []
+    for frames, stop in _steps(networks, readers, len(counts)):
+        spoken.append(frames)
+        if stop is not None:
+            ends = torch.where(stop > 0, ends.clamp(max=len(spoken)), ends)
+        if int(ends.max()) <= len(spoken):
+            break
+    alignment = mean_of([torch.stack(each.alignments) for each in readers])  # (S, B, N)
+    rows = [
+        durations_of(alignment[:end, row, :count], reduction)
+        for row, (end, count) in enumerate(zip(ends.tolist(), counts.tolist(), strict=True))
+    ]
+    return _refined(networks, torch.cat(spoken), ends * reduction, rows)
+
+
+def _steps(
+    networks: Sequence[SynthesizerNetwork], readers: Sequence[Reader], rows: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """(R, B, M) frames of one step after another, and the log-odds that it is the last, (B,), each the mean."""
+    heard = networks[0].mean.expand(rows, -1)
     states: list[Any] = [None] * len(networks)
-    spoken = []
-    for step in range(steps):
-        found = []
-        for index, network in enumerate(networks):
-            frames, states[index] = network.step(heard, conditions[index][step], states[index])
+    while True:
+        found, stops = [], []
+        for index, (network, reader) in enumerate(zip(networks, readers, strict=True)):
+            frames, stop, states[index] = network.step(heard, reader, states[index])
             found.append(frames)
-        spoken.append(mean_of(found))
-        heard = spoken[-1][-1]
-    before = torch.cat(spoken)
+            stops += [] if stop is None else [stop]
+        frames = mean_of(found)
+        yield frames, mean_of(stops) if stops else None
+        heard = frames[-1]
+
+
+def _refined(
+    networks: Sequence[SynthesizerNetwork], before: Tensor, lengths: Tensor, durations: Sequence[Tensor]
+) -> list[Spoken]:
+    """What the post-nets make of frames, (T, B, M), of which each row has its length, (B,)."""
     refined = mean_of([network.refine(before, lengths) for network in networks])
     return [
-        Spoken(refined[:length, row].cpu().numpy(), durations[:count, row].cpu().numpy())
-        for row, (length, count) in enumerate(zip(lengths.tolist(), batch.counts.tolist(), strict=True))
+        Spoken(refined[:length, row].cpu().numpy(), own.cpu().numpy())
+        for row, (length, own) in enumerate(zip(lengths.tolist(), durations, strict=True))
     ]
 
 

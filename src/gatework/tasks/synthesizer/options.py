@@ -90,6 +90,11 @@ class SynthesizerOptions(RivalOptions):
         2, ge=1, le=100, description="frames of 10 ms that the decoder gives at a step"
     )
 
+    attention: Inherited[Literal["durations", "location"]] = Field(
+        "durations",
+        description="how the decoder reads the characters: durations, which are learned from the aligner; location: "
+        "attention that finds its own way, without a setting of speed",
+    )
     dropout: float = Field(
         0.1, ge=0, lt=1, description="in the convolutions and at the recurrent layers' inputs"
     )

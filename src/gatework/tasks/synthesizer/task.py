@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from gatework.baselines import Baseline, MeanFrame, NearestFrames, NearestText, Rival
 from gatework.data import FeatureStore, Fields, LogMel, Packed, read_recordings
@@ -23,6 +24,7 @@ from gatework.tasks.batches import answer_in_batches, inside_of, padded, side_by
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.synthesizer.aligner import ALIGNER_OPTIONS, Aligner
 from gatework.tasks.synthesizer.aligning import character_durations
+from gatework.tasks.synthesizer.attending import guided_loss
 from gatework.tasks.synthesizer.hearing import Recogniser, figures_of_heard, transcribers_run
 from gatework.tasks.synthesizer.network import (
     LEAST_DURATION,
@@ -61,6 +63,7 @@ ALIGNER, ALPHABET, MEAN_FRAME, FEATURES = "aligner", "alphabet.json", "mean_fram
 MILLISECONDS = 1000 * FRAME_SHIFT
 _ALIGNED_SECONDS = 7200.0  # of recordings at most, that an aligner of its own is trained on
 _ALIGNED_VALID = 20
+_GUIDE = 2.0  # what a step far from the diagonal weighs beside an error of its frames
 _LOST = 1.0  # nats a character: an aligner's loss above which few characters are found
 _AVERAGED = 500  # recordings at most, of which the mean frame is taken
 _UNEVEN = (2, 40)  # frames of a character: fewer and more are counted, and said
@@ -91,7 +94,7 @@ class Synthesizer(ExampleTask):
     headline: ClassVar[Figure] = Figure("mel_cepstral_distortion", higher=False)
     noun: ClassVar[str] = "recordings"
     fields = ("frames", "ids")
-    ensemble_options: ClassVar[tuple[str, ...]] = ("rate", "mels", "text", "trim", "reduction")
+    ensemble_options: ClassVar[tuple[str, ...]] = ("rate", "mels", "text", "trim", "reduction", "attention")
 
     options_: SynthesizerOptions
     network_: SynthesizerNetwork | SynthesizerEnsemble
@@ -340,13 +343,19 @@ class Synthesizer(ExampleTask):
             off = ((found - frames) / guess.deviation * inside).abs()
             return (off + off.square()).mean(-1).sum()
 
-        told = cast("torch.Tensor", batch.durations).clamp(min=LEAST_DURATION).log()
-        off = (guess.log_durations - told) * inside_of(told, batch.counts)[..., 0]
-        parts = {
-            "raw_frames": error(guess.before),
-            "refined_frames": error(guess.frames),
-            "timing": off.square().sum(),
-        }
+        parts = {"raw_frames": error(guess.before), "refined_frames": error(guess.frames)}
+        if guess.log_durations is not None:
+            told = cast("torch.Tensor", batch.durations).clamp(min=LEAST_DURATION).log()
+            off = (guess.log_durations - told) * inside_of(told, batch.counts)[..., 0]
+            parts["timing"] = off.square().sum()
+        if guess.alignment is not None and guess.stop is not None:
+            reduction = self.options_.reduction
+            steps = -(-lengths // reduction)
+            number = torch.arange(len(guess.stop), device=steps.device)[:, None]
+            last = (number == steps - 1).to(guess.stop)
+            ends = F.binary_cross_entropy_with_logits(guess.stop, last, reduction="none") * (number < steps)
+            parts["guide"] = _GUIDE * reduction * guided_loss(guess.alignment.float(), batch.counts, steps)
+            parts["end"] = reduction * ends.sum()
         return StepLoss(sum(parts.values(), torch.zeros(())), int(lengths.sum()), parts=parts)
 
     # Figures
@@ -416,6 +425,10 @@ class Synthesizer(ExampleTask):
         return speak(cast("Sequence[SynthesizerNetwork]", networks), batch, settings.speed)
 
     def _spoken(self, rows: Sequence[Fields], settings: SpeakingSettings) -> list[Spoken]:
+        if self.options_.attention == "location" and settings.speed != 1:
+            what = f"is {settings.speed}, and a run that attends by location has no durations to divide"
+            raise InputError("setting speed", what, "Leave it out, or train with attention=durations.")
+
         def answer(some: list[int]) -> Sequence[Spoken]:
             return self._outputs(
                 to_device(self._collate([rows[each] for each in some]), self.device), settings
