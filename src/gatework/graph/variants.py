@@ -22,7 +22,7 @@ DROPOUT, ZONEOUT, _RESET = MASK_PREFIXES
 RESET = f"{_RESET}states"
 """The input of a graph with resets: 1 where a row's states are those of the cell's start, (T, B, 1)."""
 
-TAPE, PUSH = "tape.", "push."
+TAPE, PUSH, SKIP = "tape.", "push.", "skip."
 """What the names of outputs and inputs begin with that are a tape's: no name that a cell gives holds a dot."""
 
 
@@ -38,6 +38,7 @@ def variant(
     reset: bool = False,
     taped: tuple[str, ...] | None = None,
     pushed: bool = False,
+    skipped: bool = False,
 ) -> Graph:
     """The graph that a layer runs in its present mode.
 
@@ -49,6 +50,7 @@ def variant(
         taped: gates and states that a tape keeps; those of them that the cell does not have are left out. None: no
             tape records.
         pushed: the tape keeps the gradient at every state as well.
+        skipped: steps may be left out.
 
     Raises:
         ValueError: there is no such gate or state, or the cell emits its name already.
@@ -59,6 +61,8 @@ def variant(
         graph = with_recurrent_dropout(graph)
     if zoneout:
         graph = with_zoneout(graph, dict(zoneout), training=training)
+    if skipped:
+        graph = with_skips(graph)
     if pushed:
         graph = with_pushes(graph)
     if taped is not None:
@@ -94,6 +98,26 @@ def with_taped(graph: Graph, names: Sequence[str]) -> Graph:
     known = values_by_name(graph)
     new = tuple((ArrayKey("emit", f"{TAPE}{name}"), known[name]) for name in names if name in known)
     return replace(graph, outputs=graph.outputs + new)
+
+
+def with_skips(graph: Graph) -> Graph:
+    """The cell with an input for each state that leaves steps out: where it is 1 the state stays as it was.
+
+    Its gradient at 0 is what leaving a unit of a step out would do to the loss, to first order. Alignments, whose size
+    a call decides, go on as ever.
+    """
+    builder = Builder(graph.nodes)
+    outputs, skips = dict(graph.outputs), []
+    for state in graph.states:
+        if graph.counts_steps(state.size):
+            continue
+        skips.append(InputSpec(f"{SKIP}{state.name}", "input", state.size))
+        new = Expr(builder, outputs[ArrayKey("state", state.name)])
+        old = builder.leaf("state", state.size, name=state.name)
+        mixed = new + builder.leaf("input", state.size, name=skips[-1].name) * (old - new)
+        outputs[ArrayKey("state", state.name)] = mixed.index
+    inputs = (*graph.inputs, *skips)
+    return replace(graph, nodes=tuple(builder.nodes), outputs=tuple(outputs.items()), inputs=inputs)
 
 
 def with_pushes(graph: Graph) -> Graph:

@@ -11,12 +11,14 @@ from gatework.inspect.gradient_flow import (
     lyapunov_exponents,
 )
 from gatework.inspect.history import draw_history
+from gatework.inspect.influence import Influence, influence
 from gatework.inspect.remedies import Remedy, remedies
 from gatework.inspect.speech import draw_speech
 
 __all__ = [
     "ForecastPanel",
     "GradientFlow",
+    "Influence",
     "Remedy",
     "StateFlow",
     "alignment_text",
@@ -27,6 +29,7 @@ __all__ = [
     "draw_history",
     "draw_speech",
     "gradient_flow",
+    "influence",
     "lyapunov_exponents",
     "remedies",
 ]

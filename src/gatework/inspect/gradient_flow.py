@@ -131,7 +131,7 @@ def gradient_flow(
         lengths = call["lengths"] = torch.as_tensor(lengths)
         if not (lengths > 0).any():
             raise ValueError("no row has a step, and there is nothing to follow.")
-    with _in_eval(module), torch.enable_grad(), record(module, ()) as tape:
+    with in_eval(module), torch.enable_grad(), record(module, ()) as tape:
         result = module(input, **call)
         value = _final_loss(result[1]) if loss is None else loss(result)
     if not tape.calls:
@@ -194,7 +194,7 @@ def _tensors(states: Any) -> list[Tensor]:
 
 
 @contextmanager
-def _in_eval(module: nn.Module) -> Iterator[None]:
+def in_eval(module: nn.Module) -> Iterator[None]:
     modes = {inner: inner.training for inner in module.modules()}
     module.eval()
     try:
@@ -225,7 +225,7 @@ def lyapunov_exponents(layer: Recurrent, input: Tensor, count: int = 1) -> Tenso
     if layer.bidirectional:
         raise ValueError("a bidirectional layer has no step: give a layer of one direction.")
     x = input.transpose(0, 1) if layer.batch_first else input
-    with _in_eval(layer), torch.no_grad(), backend("eager"):
+    with in_eval(layer), torch.no_grad(), backend("eager"):
         start = layer(_steps(layer, x[:1]))[1]
         sizes = [state.shape[0] * state.shape[-1] for state in _tensors(start)]
         if not 1 <= count <= sum(sizes):

@@ -48,6 +48,7 @@ def plan_call(
     emitted: tuple[str, ...] = (),
     reset: bool = False,
     taped: tuple[str, ...] | None = None,
+    skipped: bool = False,
 ) -> CallPlan:
     """The plan of a call.
 
@@ -57,6 +58,7 @@ def plan_call(
         emitted: gates and states that the call gives beside the output.
         reset: the call resets states inside its sequences.
         taped: gates and states that tapes keep; None where none records.
+        skipped: steps may be left out.
 
     Raises:
         BackendError: the backend asked for by name cannot serve.
@@ -65,7 +67,7 @@ def plan_call(
     pushed = taped is not None and request.training
     graphs = tuple(
         stack.mode_graph(
-            training, tuple(name for _, own, name in values if own == layer), reset, taped, pushed
+            training, tuple(name for _, own, name in values if own == layer), reset, taped, pushed, skipped
         )
         for layer in range(stack.num_layers)
     )

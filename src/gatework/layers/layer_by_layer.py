@@ -12,7 +12,7 @@ from torch import Tensor
 from gatework.backends import SequenceInput, SequenceOutput, run_pieces
 from gatework.graph import Graph
 from gatework.graph.node import resolve
-from gatework.graph.variants import PUSH, RESET, TAPE
+from gatework.graph.variants import PUSH, RESET, SKIP, TAPE
 from gatework.layers.arguments import LayerArguments
 from gatework.layers.call_plan import CallPlan
 from gatework.layers.dropout import dropout
@@ -28,11 +28,13 @@ def run_layers(
     call: LayerArguments,
     training: bool,
     recorded: dict[str, RecordedLayer] | None = None,
+    skips: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], tuple[State, ...]]:
     """The outputs by name, (T, B, ·) or packed, and the final states.
 
     Args:
         recorded: is given what a tape keeps of each layer and direction by its name; None where no tape records.
+        skips: (T, B), 1 where the states stay as they were; None where no step may be left out.
     """
     x = call.x
     finals: list[tuple[Tensor, ...]] = []
@@ -41,7 +43,7 @@ def run_layers(
     for layer in range(stack.num_layers):
         results = []
         for direction in range(stack.directions):
-            result = _run_layer(stack, weights, plan, call, x, layer, direction, recorded)
+            result = _run_layer(stack, weights, plan, call, x, layer, direction, recorded, skips)
             results.append(result)
             finals.append(result.states)
         joined = results[0].output
@@ -70,6 +72,7 @@ def _run_layer(
     layer: int,
     direction: int,
     recorded: dict[str, RecordedLayer] | None,
+    skips: Tensor | None,
 ) -> SequenceOutput:
     """One layer in one direction; its output's steps are in the order of the input's."""
     graph, backend = plan.graphs[layer], plan.choice.backend
@@ -83,9 +86,14 @@ def _run_layer(
     }
     if call.resets:
         inputs[RESET] = call.resets[direction]
-    pushes = state_pushes(graph, x, sizes)
+    pushes = _beside_states(graph, PUSH, x.new_zeros((*x.shape[:-1], 1)), sizes)
+    left_out: dict[str, Tensor] = {}
+    if skips is not None:
+        given = skips.to(x).unsqueeze(-1)
+        given = given if call.ragged is None else call.ragged.pack(given)
+        left_out = _beside_states(graph, SKIP, reverse(given), sizes)
     sequence = SequenceInput(
-        inputs={**{name: reverse(value) for name, value in inputs.items()}, **pushes},
+        inputs={**{name: reverse(value) for name, value in inputs.items()}, **pushes, **left_out},
         statics={**call.statics, **masks},
         states=tuple(stack.state_of(state, layer, direction) for state in call.states),
         memories=call.memories.of(layer * stack.directions + direction),
@@ -101,20 +109,26 @@ def _run_layer(
             for name, value in emits.items()
             if name.startswith(TAPE)
         }
-        states = {state.name: pushes.get(f"{PUSH}{state.name}") for state in graph.states}
+        states = [state.name for state in graph.states]
         recorded[suffix(layer, direction)[1:]] = RecordedLayer(
-            taped, states, lambda value: call.as_given(reverse(value))
+            taped,
+            {name: pushes.get(f"{PUSH}{name}") for name in states},
+            {name: left_out.get(f"{SKIP}{name}") for name in states},
+            lambda value: call.as_given(reverse(value)),
         )
         emits = {name: value for name, value in emits.items() if not name.startswith(TAPE)}
     return replace(result, output=reverse(result.output), emits=emits)
 
 
-def state_pushes(graph: Graph, x: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
-    """Zeros that stand beside the states of a graph with pushes, shaped as `x` but for the size: a tape keeps their
-    gradients.
+def _beside_states(graph: Graph, prefix: str, value: Tensor, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """The inputs of a graph that stand beside its states, whose gradients a tape keeps.
+
+    Args:
+        prefix: what their names begin with.
+        value: (T, B, 1), or (R, 1) if packed, of all units.
     """
     return {
-        spec.name: x.new_zeros((*x.shape[:-1], resolve(spec.size, sizes)), requires_grad=True)
+        spec.name: value.expand(*value.shape[:-1], resolve(spec.size, sizes)).clone().requires_grad_()
         for spec in graph.inputs_of_kind("input")
-        if spec.name.startswith(PUSH)
+        if spec.name.startswith(prefix)
     }

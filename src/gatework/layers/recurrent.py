@@ -33,7 +33,7 @@ from gatework.layers.memory import Lengths, Memories, read_memories
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
 from gatework.layers.stream import Stream
 from gatework.layers.structure import FixedSize, LayerStack, State, shared, suffix, zoneout_rates
-from gatework.layers.tape import RecordedLayer, recording, taped_names, tapes_of
+from gatework.layers.tape import RecordedLayer, recording, skips_of, taped_names, tapes_of
 
 
 class _OfStack:
@@ -283,8 +283,10 @@ class Recurrent(nn.Module):
             empty=call.empty,
             record=bool(tapes),
         )
+        skips = skips_of(tapes, call.steps, call.rows)
+        taped = taped_names(stack.graph, tapes)
         plan = plan_call(
-            stack, request, training, emitted, bool(call.resets), taped_names(stack.graph, tapes)
+            stack, request, training, emitted, bool(call.resets), taped, skipped=skips is not None
         )
         backend = plan.choice.backend
         if not backend.gathers:
@@ -293,7 +295,7 @@ class Recurrent(nn.Module):
         if plan.whole_stack and (plain or call.x.device.type in backend.ragged_stacks):
             return self._run_stack(plan, call, parameters)
         recorded: dict[str, RecordedLayer] = {}
-        results = run_layers(stack, self._weights, plan, call, training, recorded if tapes else None)
+        results = run_layers(stack, self._weights, plan, call, training, recorded if tapes else None, skips)
         for tape in tapes:
             tape.add(self, str(plan.choice), recorded)
         return results

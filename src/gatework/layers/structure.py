@@ -241,6 +241,7 @@ class LayerStack:
         reset: bool = False,
         taped: tuple[str, ...] | None = None,
         pushed: bool = False,
+        skipped: bool = False,
     ) -> Graph:
         """The graph of a mode: with masks while training, with zoneout's expected value otherwise.
 
@@ -249,6 +250,7 @@ class LayerStack:
             reset: states may begin anew inside a sequence.
             taped: gates and states that a tape keeps; None: no tape records.
             pushed: the tape keeps gradients too.
+            skipped: steps may be left out.
         """
         return variant(
             self.cell,
@@ -260,6 +262,7 @@ class LayerStack:
             reset=reset,
             taped=taped,
             pushed=pushed,
+            skipped=skipped,
         )
 
     def emitted_values(self, names: Sequence[str]) -> tuple[tuple[str, int, str], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -27,11 +27,13 @@ class RecordedLayer:
             rows; zero past a row's length.
         pushes: by state, the zeros that were added to it at every step, whose gradients are the state's; None where
             there are no gradients. In the order in which the layer went through its steps.
+        skips: by state, what leaves its steps out, in that order too; None where no step may be left out.
         align: brings what is in that order into the order of the input's steps and rows.
     """
 
     values: dict[str, Tensor]
     pushes: dict[str, Tensor | None] = field(repr=False)
+    skips: dict[str, Tensor | None] = field(repr=False)
     align: Align = field(repr=False)
 
     def gradient(self, name: str) -> Tensor:
@@ -78,8 +80,11 @@ class Tape:
         calls: one entry a call of a recurrent module.
     """
 
-    def __init__(self, module: nn.Module, names: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, names: Iterable[str] | None = None, leave_out: Tensor | None = None
+    ) -> None:
         self.calls: list[RecordedCall] = []
+        self.leave_out = leave_out
         self._names = None if names is None else frozenset(names)
         self._modules = {id(inner): name for name, inner in module.named_modules(remove_duplicate=True)}
 
@@ -126,22 +131,36 @@ class Tape:
         Raises:
             RuntimeError: no recorded state has gradients: the call was made in torch.no_grad().
         """
+        return self._gradients(loss, lambda recorded: recorded.pushes)
+
+    def left_out(self, loss: Tensor) -> dict[str, Tensor]:
+        """What leaving out a unit of a state at a step would add to a loss, to first order, (T, B, size) each, by name.
+
+        Summed over the units and states of all layers: what leaving out the step would add. For tapes of
+        `record(…, leave_out=…)`; where that is 0.
+
+        Raises:
+            RuntimeError: no step may be left out.
+        """
+        return self._gradients(loss, lambda recorded: recorded.skips)
+
+    def _gradients(
+        self, loss: Tensor, inputs: Callable[[RecordedLayer], Mapping[str, Tensor | None]]
+    ) -> dict[str, Tensor]:
         of_name = {
-            ".".join(part for part in (call.module, layer, state) if part): (recorded, push)
+            ".".join(part for part in (call.module, layer, state) if part): (recorded, value)
             for call in self.calls
             for layer, recorded in call.layers.items()
-            for state, push in recorded.pushes.items()
-            if push is not None
+            for state, value in inputs(recorded).items()
+            if value is not None
         }
         if not of_name:
-            raise RuntimeError(
-                "No state with gradients is recorded: call the module outside torch.no_grad()."
-            )
-        pushes = [push for _, push in of_name.values()]
-        found = torch.autograd.grad(loss, pushes, retain_graph=True, allow_unused=True)
+            raise RuntimeError("Nothing with gradients is recorded: call the module outside torch.no_grad().")
+        values = [value for _, value in of_name.values()]
+        found = torch.autograd.grad(loss, values, retain_graph=True, allow_unused=True)
         return {
-            name: recorded.align(torch.zeros_like(push) if gradient is None else gradient)
-            for (name, (recorded, push)), gradient in zip(of_name.items(), found, strict=True)
+            name: recorded.align(torch.zeros_like(value) if gradient is None else gradient)
+            for (name, (recorded, value)), gradient in zip(of_name.items(), found, strict=True)
         }
 
     def names(self) -> list[str]:
@@ -173,7 +192,9 @@ _tapes: ContextVar[tuple[Tape, ...]] = ContextVar("gatework_tapes", default=())
 
 
 @contextmanager
-def record(module: nn.Module, names: Iterable[str] | None = None) -> Iterator[Tape]:
+def record(
+    module: nn.Module, names: Iterable[str] | None = None, *, leave_out: Tensor | None = None
+) -> Iterator[Tape]:
     """Keeps gates, states and attention weights of every recurrent layer inside a module.
 
     Works in train and eval mode. Where a backend cannot give gates, as torch's fused operators cannot, another runs
@@ -182,6 +203,8 @@ def record(module: nn.Module, names: Iterable[str] | None = None) -> Iterator[Ta
     Args:
         module: recorded with all that is inside it.
         names: of the gates and states to keep; all by default.
+        leave_out: (T, B), 1 where a row's states, of every layer and in both directions, stay as they were, as if the
+            step had not been there; 0 elsewhere. Of calls of so many steps and rows.
 
     Raises:
         TypeError: `module` is no torch module.
@@ -192,7 +215,7 @@ def record(module: nn.Module, names: Iterable[str] | None = None) -> Iterator[Ta
     if names is not None:
         names = [names] if isinstance(names, str) else list(names)
         _check_names(module, names)
-    tape = Tape(module, names)
+    tape = Tape(module, names, leave_out)
     token = _tapes.set((*_tapes.get(), tape))
     try:
         yield tape
@@ -218,6 +241,12 @@ def taped_names(graph: Graph, tapes: Sequence[Tape]) -> tuple[str, ...] | None:
     if not tapes:
         return None
     return tuple(name for name in values_by_name(graph) if any(tape.wants(name) for tape in tapes))
+
+
+def skips_of(tapes: Sequence[Tape], steps: int, rows: int) -> Tensor | None:
+    """Which steps of a call of such a shape are left out, (T, B); None where no tape leaves any out."""
+    every = (tape.leave_out for tape in tapes if tape.leave_out is not None)
+    return next((skips for skips in every if tuple(skips.shape) == (steps, rows)), None)
 
 
 def recording() -> bool:
