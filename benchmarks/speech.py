@@ -42,15 +42,17 @@ from speech_data import RATE, Digit, all_digits, joined, truth_of, write_manifes
 RECORDINGS = DATA / "speech_recognition" / "fsdd" / "recordings"
 CONFIG = "fsdd.yaml"
 ROTATIONS = 5
+# An unknown speaker asks for more changes of the known ones, and a network that learns less of them.
+OTHERS = ["hidden_size=64", "channels=12", "speed=0.15", "warp=0.12", "noise=0.3", "epochs=36"]
 # part or variant -> options beside the configuration's
 CHANGES: dict[str, list[str]] = {
     "words": [],
     "characters": ["tokenizer=character", "epochs=90"],
-    "speaker": ["coloration=0.3"],
-    "recording": ["normalization=recording"],
-    "strings": ["epochs=12"],
-    "few": ["epochs=250", "batch_tokens=600", "validate_every=100"],
-    "streaming": ["bidirectional=false", "normalization=running", "hidden_size=160", "epochs=15"],
+    "speaker": [*OTHERS, "coloration=0.4"],
+    "recording": [*OTHERS, "normalization=recording"],
+    "strings": ["epochs=6"],
+    "few": ["epochs=400", "batch_tokens=600", "validate_every=100"],
+    "streaming": ["bidirectional=false", "normalization=running", "epochs=6"],
 }
 Result = dict[str, Any]
 
@@ -111,7 +113,7 @@ def train(
     print(shown)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
-        "command": command,
+        "trained_with": command,
         "cpu_seconds": round(spent, 1),
         "wall_seconds": round(time.monotonic() - begun, 1),
         "load_before": load,
@@ -120,13 +122,14 @@ def train(
 
 
 def evaluate(runs: Path, names: Sequence[str], test: Sequence[Digit]) -> Result:
-    """The figures of a run, or of several as one."""
+    """The figures of a run, or of several as one; something is said in every recording, so that none is rejected."""
     table = f"{names[0]}-test.tsv"
     write_manifest(runs / table, test)
-    command, shown = gatework("evaluate", *names, table, "--json", "--threads", "1", folder=runs)
+    flags = ["--set", "reject=false", "--json", "--threads", "1"]
+    command, shown = gatework("evaluate", *names, table, *flags, folder=runs)
     figures = json.loads(shown)
     print(names, {name: round(value, 4) for name, value in figures["model"].items()})
-    return {"command": command, "test": figures}
+    return {"evaluated_with": command, "test": figures}
 
 
 def digits(runs: Path, asked: Asked) -> None:
@@ -168,12 +171,12 @@ def strings_of(runs: Path) -> tuple[list[Digit], list[Digit], list[Digit]]:
     """Strings to train, to validate and to test, of recordings that no other part has."""
     every = all_digits(RECORDINGS)
     parts = {
-        "train": (1600, [each for each in every if each.index >= 8]),
+        "train": (1200, [each for each in every if each.index >= 8]),
         "valid": (100, [each for each in every if 5 <= each.index < 8]),
         "test": (300, [each for each in every if each.index < 5]),
     }
     made = [
-        joined(some, count, runs / "strings" / part, seed)
+        joined(some, count, runs / "joined" / part, seed)
         for seed, (part, (count, some)) in enumerate(parts.items())
     ]
     return made[0], made[1], made[2]
@@ -194,7 +197,7 @@ def times_of(runs: Path, name: str, test: Sequence[Digit]) -> Result:
     model = gw.load(runs / name)
     inputs = [{"audio": str(each.path), "speaker": each.speaker} for each in test]
     errors = []
-    for each, record in zip(test, model.predict(inputs), strict=True):
+    for each, record in zip(test, model.predict(inputs, reject=False), strict=True):
         if record["output"] == each.text:
             errors += [
                 abs(word[side] - known[side])
