@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Place", "place_of"]
+__all__ = ["Place", "place_of", "words_of_place"]
 
 
 class Place(NamedTuple):
@@ -48,6 +50,17 @@ def place_of(text: str, answer: str, start: int | None) -> Place | None:
     between = text[min(first, start) : max(first, start)]
     near = "white space" if not between.strip() else "elsewhere"
     return Place(first, end, how or near)
+
+
+def words_of_place(place: Place, words: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """The first and the last of the words that a place has a part of; None where it has none of any.
+
+    Args:
+        words: of the text, the characters start … end - 1 of each.
+    """
+    first = bisect_right(words, place.start, key=lambda word: word[1])
+    last = bisect_left(words, place.end, key=lambda word: word[0]) - 1
+    return (first, last) if first <= last else None
 
 
 def _nearest(text: str, answer: str, start: int) -> tuple[int, int, str] | None:

@@ -21,6 +21,7 @@ __all__ = [
     "Passage",
     "Rarity",
     "content_counts",
+    "crossed_rows",
     "match_features",
     "passage_of",
     "question_keys",
@@ -35,6 +36,7 @@ _WINDOWS = (1, 3, 6, 12, 24)  # words on either side
 _FARTHEST = 30  # words to the nearest match that are counted
 _ASKING = {"what", "which", "who", "whom", "whose", "when", "where", "why", "how"}
 _STEM = 5
+_ODD, _MIX = np.uint64(2654435761), np.uint64(0x9E3779B97F4A7C15)  # of Knuth's multiplicative hash
 _LONGEST = 64  # characters of a word that are compared
 ATTRIBUTES = 9
 _PASSAGES = 512  # that are kept, since several questions are about each
@@ -192,6 +194,15 @@ def question_keys(keys: Sequence[str]) -> npt.NDArray[np.uint32]:
     after = keys[place + 1 : place + 3] if place >= 0 else keys[:2]
     kind = f"{asking} {after[0]}" if asking == "how" and after else asking
     return np.array([_hash("any"), _hash(f"q{kind}"), _hash(f"q{asking} {' '.join(after[:1])}")], np.uint32)
+
+
+def crossed_rows(
+    attributes: npt.NDArray[np.uint32], kinds: npt.NDArray[np.uint64], rows: int
+) -> npt.NDArray[np.int64]:
+    """(T, A K) rows of a table: of each of A attributes of a word with each of K kinds of the question."""
+    hashes = attributes.astype(np.uint64)[:, :, None] + kinds * _ODD
+    mixed: npt.NDArray[np.uint64] = np.right_shift(hashes * _MIX, np.uint64(33)) % np.uint64(rows)
+    return mixed.astype(np.int64).reshape(len(attributes), -1)
 
 
 FEATURES = 15 + 2 * len(_WINDOWS)

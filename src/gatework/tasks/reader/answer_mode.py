@@ -25,7 +25,7 @@ from gatework.tasks.example_task import Example
 from gatework.tasks.reader.answer_inputs import UNKNOWN_WORD, AnswerBatch, AnswerInputs, KnownAnswers
 from gatework.tasks.reader.answer_network import AnswerEnsemble, AnswerNetwork, AnswerScores
 from gatework.tasks.reader.exchange import Exchange, ExchangeableWords, exchangeable_words
-from gatework.tasks.reader.mode import Mode, question_mean
+from gatework.tasks.reader.mode import Mode, ScoredRecords, question_mean
 from gatework.tasks.reader.options import ReaderSettings
 from gatework.tasks.words import WordVocabulary
 from gatework.training import StepLoss
@@ -145,7 +145,11 @@ class AnswerMode(Mode):
     # What is chosen on the validation data
 
     def settle(
-        self, keep: Artifacts, network: nn.Module, batches: Callable[[], Sequence[AnswerBatch]]
+        self,
+        keep: Artifacts,
+        network: nn.Module,
+        batches: Callable[[], Sequence[AnswerBatch]],
+        answered: Callable[[], ScoredRecords],
     ) -> None:
         network = cast("AnswerNetwork", network)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,10 @@ from gatework.tasks.example_task import Example
 from gatework.tasks.reader.options import ReaderOptions, ReaderSettings
 from gatework.training import StepLoss
 
-__all__ = ["Mode"]
+__all__ = ["Mode", "ScoredRecords", "question_mean"]
+
+# The records of some questions, and of each the texts that are right.
+ScoredRecords = tuple[Sequence[Mapping[str, Any]], Sequence[Sequence[str]]]
 
 
 class Mode(ABC):
@@ -88,8 +91,23 @@ class Mode(ABC):
         """Networks as one, of the mean of their probabilities."""
 
     @abstractmethod
-    def settle(self, keep: Artifacts, network: nn.Module, batches: Callable[[], Sequence[Any]]) -> None:
-        """Choose what outputs become answers by; `batches` gives validation data on the network's device."""
+    def settle(
+        self,
+        keep: Artifacts,
+        network: nn.Module,
+        batches: Callable[[], Sequence[Any]],
+        answered: Callable[[], ScoredRecords],
+    ) -> None:
+        """Choose what outputs become answers by.
+
+        Args:
+            batches: gives validation data on the network's device.
+            answered: gives the records of the same questions, as they are by then, and the texts that are right.
+        """
+
+    def together(self, members: Sequence[Self]) -> Self:
+        """This mode, by what the members of an ensemble have chosen together."""
+        return self
 
 
 def question_mean(losses: Tensor, known: Tensor) -> StepLoss:

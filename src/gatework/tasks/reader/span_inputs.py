@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from gatework.data import Fields
-from gatework.data.passages import ATTRIBUTES, FEATURES, Rarity, match_features, passage_of, question_keys
+from gatework.data.passages import (
+    ATTRIBUTES,
+    FEATURES,
+    Rarity,
+    crossed_rows,
+    match_features,
+    passage_of,
+    question_keys,
+)
 from gatework.tasks.batches import side_by_side
 from gatework.tasks.words import TokenBatch, WordVocabulary, collate_tokens
 
@@ -27,7 +35,6 @@ _TOKENS = {
     "subword_counts": None,
 }
 _QUESTION = "question_"
-_ODD, _MIX = np.uint64(2654435761), np.uint64(0x9E3779B97F4A7C15)  # of Knuth's multiplicative hash
 
 
 class SpanBatch(NamedTuple):
@@ -136,7 +143,10 @@ class SpanInputs:
         ]
         kinds = np.stack([row["kinds"] for row in rows]).astype(np.uint64)
         attributes = [piece["attributes"] for piece in pieces]
-        hashes = [self._rows(each, kinds[owner]) for each, owner in zip(attributes, owners, strict=True)]
+        hashes = [
+            crossed_rows(each, kinds[owner], self.side_rows)
+            for each, owner in zip(attributes, owners, strict=True)
+        ]
         targets = self._targets(rows, owners, spans, no_answer) if "answers" in rows[0] else (None,) * 4
         return SpanBatch(
             collate_tokens(pieces),
@@ -149,12 +159,6 @@ class SpanInputs:
             torch.from_numpy((kinds % np.uint64(KIND_ROWS)).astype(np.int64)),
             *targets,
         )
-
-    def _rows(self, attributes: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-        """(T, R): each attribute with each kind of the question."""
-        hashes = attributes.astype(np.uint64)[:, :, None] + kinds * _ODD
-        mixed: np.ndarray = np.right_shift(hashes * _MIX, np.uint64(33)) % np.uint64(self.side_rows)
-        return mixed.astype(np.int64).reshape(len(attributes), -1)
 
     def _targets(
         self,

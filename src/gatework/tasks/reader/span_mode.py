@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+import copy
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, cast
@@ -12,19 +12,20 @@ import torch
 from pydantic import Field, NonNegativeInt, model_validator
 from torch import nn
 
-from gatework.baselines import Baseline, MostCommon
-from gatework.baselines.reading import SlidingWindow
+from gatework.baselines import Baseline, MostCommon, Rival
+from gatework.baselines.linear_spans import LinearSpans, PassageAlone
+from gatework.baselines.reading import MostCommonByQuestion, SlidingWindow
 from gatework.data import Fields
-from gatework.data.answer_places import Place, place_of
+from gatework.data.answer_places import Place, place_of, words_of_place
 from gatework.data.passages import Rarity, content_counts, passage_of
 from gatework.data.questions import Answers
 from gatework.errors import InputError
 from gatework.graph import Cell
 from gatework.metrics.calibration import HIGHEST_TEMPERATURE, least_loss_temperature
-from gatework.metrics.reading import reading_figures
+from gatework.metrics.reading import reading_figures, word_f1
 from gatework.tasks.artifacts import Artifacts, JsonArtifact
 from gatework.tasks.example_task import Example
-from gatework.tasks.reader.mode import Mode, question_mean
+from gatework.tasks.reader.mode import Mode, ScoredRecords, question_mean
 from gatework.tasks.reader.options import ReaderSettings
 from gatework.tasks.reader.span_inputs import SpanBatch, SpanInputs
 from gatework.tasks.reader.span_network import SpanEnsemble, SpanNetwork, SpanScores, span_losses
@@ -35,6 +36,7 @@ from gatework.training import StepLoss
 __all__ = ["SpanMode"]
 
 MOST_TEXTS = 2**53  # that a float64 counts
+BY_QUESTION = "by_question.json"
 WORDS, RARITY, DECISIONS, MOST_COMMON = "words.json", "rarity.json", "decisions.json", "most_common.json"
 
 
@@ -160,6 +162,10 @@ class SpanMode(Mode):
         )
         answers = [each.output.texts[0] if each.output.texts else "" for each in train]
         self._most_common = keep.own(MOST_COMMON, MostCommon, lambda: MostCommon().fit([], answers))
+        questions = [each.input["question"] for each in train]
+        self._by_question = keep.own(
+            BY_QUESTION, MostCommonByQuestion, lambda: MostCommonByQuestion().fit(questions, answers)
+        )
 
     # The network
 
@@ -191,16 +197,19 @@ class SpanMode(Mode):
 
     def _spans(self, example: Example) -> list[tuple[int, int]]:
         """The first and the last word of each answer that stands in the passage and is not too long."""
-        spans = passage_of(_text(example.input)).spans
-        starts, ends = [start for start, _ in spans], [end for _, end in spans]
-        words = [
-            (bisect_right(ends, place.start), bisect_left(starts, place.end) - 1) for place in _place(example)
-        ]
-        return [(first, last) for first, last in words if first <= last < first + self.options.answer_words]
+        words = passage_of(_text(example.input)).spans
+        spans = [span for place in _place(example) if (span := words_of_place(place, words)) is not None]
+        return [(first, last) for first, last in spans if last < first + self.options.answer_words]
 
     # What is chosen on the validation data
 
-    def settle(self, keep: Artifacts, network: nn.Module, batches: Callable[[], Sequence[SpanBatch]]) -> None:
+    def settle(
+        self,
+        keep: Artifacts,
+        network: nn.Module,
+        batches: Callable[[], Sequence[SpanBatch]],
+        answered: Callable[[], ScoredRecords],
+    ) -> None:
         network = cast("SpanNetwork", network)
 
         def decide() -> SpanDecisions:
@@ -211,11 +220,18 @@ class SpanMode(Mode):
                 def loss(temperature: float) -> float:
                     return sum(_loss(scores.cooled(batch, temperature), batch) for scores, batch in scored)
 
-                temperature = least_loss_temperature(loss)
-            return SpanDecisions(temperature=temperature)
+                network.temperature = least_loss_temperature(loss)
+            none_above = _best_margin(*answered()) if self.no_answer else 0.0
+            return SpanDecisions(temperature=network.temperature, none_above=none_above)
 
         self.decisions = keep.renew(DECISIONS, SpanDecisions, decide)
         network.temperature = self.decisions.temperature
+
+    def together(self, members: Sequence[Self]) -> Self:
+        mode = copy.copy(self)
+        margin = float(np.mean([each.decisions.none_above for each in members]))
+        mode.decisions = self.decisions.model_copy(update={"none_above": margin})
+        return mode
 
     # Answers
 
@@ -254,7 +270,7 @@ class SpanMode(Mode):
         record: dict[str, Any] = {"output": answers[0]["text"], "answers": answers}
         if self.no_answer:
             record["no_answer_probability"] = min(1.0, output.none)
-            if output.none - answers[0]["expected_f1"] > self.decisions.none_above:
+            if _margin(record) > self.decisions.none_above:
                 record["output"] = ""
         record["sentences"] = _sentences(text, passage, output.begins)
         warnings = [] if passage_of(input["question"]).words else ["the question has no words"]
@@ -264,7 +280,14 @@ class SpanMode(Mode):
         return reading_figures(answers, references)
 
     def baselines(self) -> Mapping[str, Baseline]:
-        return {"most_common": self._most_common, "sliding_window": SlidingWindow()}
+        return {
+            "most_common": self._most_common,
+            "question_alone": self._by_question,
+            "sliding_window": SlidingWindow(),
+        }
+
+    def rivals(self) -> Sequence[Rival]:
+        return [LinearSpans(), PassageAlone()]
 
 
 _REPAIRED = {
@@ -288,6 +311,25 @@ def _place(example: Example) -> list[Place]:
     text = _text(example.input)
     found = (place_of(text, *pair) for pair in zip(*example.output, strict=True))
     return [place for place in found if place is not None]
+
+
+def _margin(record: Mapping[str, Any]) -> float:
+    """How much likelier no answer is than the best answer is good."""
+    return float(record["no_answer_probability"] - record["answers"][0]["expected_f1"])
+
+
+def _best_margin(records: Sequence[Mapping[str, Any]], references: Sequence[Sequence[str]]) -> float:
+    """Above which margin no answer is to be given for the highest F1 of records: half-way between two of them."""
+    some = [(record, texts) for record, texts in zip(records, references, strict=True) if record["answers"]]
+    margins = np.array([_margin(record) for record, _ in some])
+    gains = np.array(
+        [float(not texts) - word_f1(record["answers"][0]["text"], texts) for record, texts in some]
+    )
+    order = np.argsort(-margins, kind="stable")
+    borders = np.concatenate([[1.0], margins[order], [-1.0]])
+    totals = np.concatenate([[0.0], np.cumsum(gains[order])])
+    best = int(np.argmax(totals))
+    return float((borders[best] + borders[best + 1]) / 2)
 
 
 def _loss(scores: SpanScores, batch: SpanBatch) -> float:

@@ -21,7 +21,7 @@ from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import BATCH
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.reader.answer_mode import AnswerMode
-from gatework.tasks.reader.mode import Mode
+from gatework.tasks.reader.mode import Mode, ScoredRecords
 from gatework.tasks.reader.options import ReaderInput, ReaderOptions, ReaderSettings, ReadingRecord
 from gatework.tasks.reader.span_mode import SpanMode
 from gatework.tasks.tokens import unknown_share
@@ -153,7 +153,15 @@ class Reader(ExampleTask):
             parts = [rows[begin : begin + BATCH] for begin in range(0, len(rows), BATCH)]
             return [to_device(self._collate(part), self.device) for part in parts]
 
-        self._mode.settle(keep, self.network_, batches)
+        def answered() -> ScoredRecords:
+            some = self._valid[:_CALIBRATED]
+            references = [each.output.texts for each in some]
+            return self._records([each.input for each in some], self.settings()), references
+
+        self._mode.settle(keep, self.network_, batches, answered)
+
+    def _settle_together(self) -> None:
+        self._mode = self._mode.together([member._mode for member in self.members_])
 
     # Answers and figures
 
