@@ -131,6 +131,7 @@ BRIEF = {
     "translator": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
     "chatbot": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
     "classifier": ["max_steps=3", "hidden_size=16", "embedding_size=16", "side_rows=256", "subword_rows=256"],
+    "reader": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
     "tagger": ["max_steps=3", "hidden_size=16", "embedding_size=16"],
     "forecaster": ["max_steps=3", "hidden_size=16"],
     "transcriber": ["max_steps=3", "hidden_size=16"],
@@ -141,7 +142,8 @@ SMALL_FILES = {
     "de": "eins zwei drei\nvier\n" * 20,
     "jsonl": (
         '{"turns": ["hello", "good morning", "bye", "see you"], "tokens": ["go", "to", "rome"], '
-        '"tags": ["O", "O", "B-city"]}\n' * 40
+        '"tags": ["O", "O", "B-city"], "context": "Ann went to Rome.", "question": "Who?", "answer": "Ann"}\n'
+        * 40
     ),
     "csv": "text,label\n" + "a great film,good\nnot great at all,bad\n" * 20,
     "tsv": "source\ttarget\n" + "one two\teins zwei\n" * 40,

@@ -271,6 +271,33 @@ def chat(run: Run, device: Device = "cpu", threads: Threads = None) -> None:
     converse(bot)
 
 
+@app.command(short_help="Questions about one's own documents.")
+def ask(
+    run: Run,
+    documents: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="text files, or folders of them", show_default=False)
+    ],
+    question: Annotated[
+        str, typer.Option(metavar="TEXT", help="answer this one; else the lines of standard input")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="print a JSON object for each question")] = False,
+    device: Device = "cpu",
+    threads: Threads = None,
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Questions about one's own documents, each answer marked in its sentence: gatework ask runs/squad notes/"""
+    from gatework import tasks
+    from gatework.cli.asking import answer_questions
+    from gatework.cli.settings import read_settings
+    from gatework.tasks.reader import Reader
+
+    reader = tasks.load(run, device=device)
+    if not isinstance(reader, Reader):
+        raise InputError(str(run), f"is a {reader.name}, not a reader", "Use gatework predict.")
+    chosen = read_settings(settings, reader.Settings, f"predict with {reader.name}")
+    answer_questions(reader, documents, [question] if question else None, as_json=as_json, settings=chosen)
+
+
 @app.command(short_help="Sound in, its words out, as they come.")
 def transcribe(
     run: Run,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from gatework.baselines import Baseline, Rival
 from gatework.data import Fields, Packed
 from gatework.data.answer_places import place_of
 from gatework.data.questions import Answers, read_questions
+from gatework.errors import InputError
 from gatework.metrics.bootstrap import percentile_intervals
 from gatework.metrics.classification import calibration_error
 from gatework.metrics.figure import Figure
@@ -21,6 +23,7 @@ from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import BATCH
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.reader.answer_mode import AnswerMode
+from gatework.tasks.reader.documents import Excerpt, best_paragraphs, read_paragraphs
 from gatework.tasks.reader.mode import Mode, ScoredRecords
 from gatework.tasks.reader.options import ReaderInput, ReaderOptions, ReaderSettings, ReadingRecord
 from gatework.tasks.reader.span_mode import SpanMode
@@ -164,6 +167,54 @@ class Reader(ExampleTask):
         self._mode = self._mode.together([member._mode for member in self.members_])
 
     # Answers and figures
+
+    def ask(
+        self, question: str, documents: Sequence[str | os.PathLike[str]], **settings: Any
+    ) -> list[dict[str, Any]]:
+        """The answers to a question from one's own documents, the best first; none where there is none.
+
+        The paragraphs that have most of the question's words, at most twenty, are read as one context.
+
+        Args:
+            documents: text files, or folders of them.
+            settings: as for `predict`.
+
+        Returns:
+            Of each answer its `text`, `probability` and `expected_f1`, the `document` it stands in with its `start` and
+            `end` there in characters, and the `sentence` around it with `sentence_start`.
+
+        Raises:
+            InputError: a document that cannot be read; a reader that answers in words of its training data.
+        """
+        self._check_fitted()
+        if self.options_.mode != "span":
+            what = "answers in words of its training data, which stand nowhere in a document"
+            raise InputError(self.name, what, "Use predict, or train with mode=span.")
+        excerpt = best_paragraphs(question, read_paragraphs(documents))
+        (record,) = self.predict({"context": excerpt.text, "question": question}, **settings)
+        return [
+            self._placed(answer, excerpt, record["sentences"])
+            for answer in record["answers"]
+            if record["output"]
+        ]
+
+    def _placed(
+        self, answer: Mapping[str, Any], excerpt: Excerpt, sentences: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        paragraph, start, end = excerpt.place(answer["start"], answer["end"])
+        around = next(each for each in reversed(sentences) if each["start"] <= answer["start"])
+        _, first, last = excerpt.place(around["start"], max(around["end"], answer["end"]))
+        text = paragraph.text
+        return {
+            "text": text[start - paragraph.start : end - paragraph.start],
+            "probability": answer["probability"],
+            "expected_f1": answer["expected_f1"],
+            "document": paragraph.document,
+            "start": start,
+            "end": end,
+            "sentence": text[first - paragraph.start : last - paragraph.start],
+            "sentence_start": first,
+        }
 
     def _outputs(self, batch: Any, settings: ReaderSettings) -> Sequence[Any]:
         return self._mode.outputs(self.network_, batch, settings)

@@ -1,0 +1,90 @@
+"""A person's own documents as the context of a question: the best paragraphs of text files."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gatework.data import read_texts
+from gatework.data.passages import passage_of
+from gatework.errors import InputError
+
+__all__ = ["Excerpt", "Paragraph", "best_paragraphs", "read_paragraphs"]
+
+_GAP = re.compile(r"\n[ \t]*\n\s*")  # between two paragraphs
+_READ = 20  # paragraphs that are read for a question
+_SEAM = "\n\n"
+
+
+class Paragraph(NamedTuple):
+    """A paragraph of a document, and the character of the document with which it begins."""
+
+    document: str
+    start: int
+    text: str
+
+
+class Excerpt(NamedTuple):
+    """Paragraphs as one context."""
+
+    paragraphs: tuple[Paragraph, ...]
+
+    @property
+    def text(self) -> str:
+        return _SEAM.join(each.text for each in self.paragraphs)
+
+    def place(self, start: int, end: int) -> tuple[Paragraph, int, int]:
+        """The paragraph in which a character of the context stands, and start and end as characters of its document.
+
+        An answer does not go from one paragraph into the next: what reaches over is cut off.
+        """
+        begin = 0
+        for paragraph in self.paragraphs[:-1]:
+            if start < begin + len(paragraph.text) + len(_SEAM):
+                break
+            begin += len(paragraph.text) + len(_SEAM)
+        else:
+            paragraph = self.paragraphs[-1]
+        shift = paragraph.start - begin
+        return paragraph, start + shift, min(end + shift, paragraph.start + len(paragraph.text))
+
+
+def read_paragraphs(paths: Sequence[str | os.PathLike[str]]) -> list[Paragraph]:
+    """The paragraphs of text files, and of those in folders by the order of their names; a blank line parts two.
+
+    Raises:
+        InputError: a file that cannot be read, or there is no word in any.
+    """
+    found = []
+    for path in paths:
+        folder = Path(path)
+        files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else [folder]
+        for file in files:
+            text, begin = "".join(read_texts(file)), 0
+            for gap in [*_GAP.finditer(text), None]:
+                end = len(text) if gap is None else gap.start()
+                if text[begin:end].strip():
+                    found.append(Paragraph(str(file), begin, text[begin:end]))
+                begin = end if gap is None else gap.end()
+    if not found:
+        raise InputError(", ".join(map(str, paths)), "holds no text", "Give text files, or a folder of them.")
+    return found
+
+
+def best_paragraphs(question: str, paragraphs: Sequence[Paragraph]) -> Excerpt:
+    """The paragraphs that have most of the question's words, at most twenty, in their order.
+
+    A word that n of N paragraphs have weighs ln((1 + N) / (1 + n)) (inverse document frequency).
+    """
+    if len(paragraphs) <= _READ:
+        return Excerpt(tuple(paragraphs))
+    own = [set(passage_of(each.text).keys) for each in paragraphs]
+    asked = {key for key in passage_of(question).keys if any(map(str.isalnum, key))}
+    weights = {key: math.log((1 + len(own)) / (1 + sum(key in keys for keys in own))) for key in asked}
+    values = [sum(weights[key] for key in asked & keys) for keys in own]
+    order = sorted(range(len(paragraphs)), key=lambda index: -values[index])[:_READ]
+    return Excerpt(tuple(paragraphs[index] for index in sorted(order)))
