@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
 from commands import DATA, HERE, gatework, write_result
 from machine import machine
 
@@ -102,7 +103,13 @@ def main() -> None:
         for part in arguments.parts.split(","):
             runs = (arguments.runs or Path(temporary)) / part
             runs.mkdir(parents=True)
-            result = squad(runs, seeds, moved=part == "no_answer")
+            if part == "speed":
+                from reading_speed import speeds
+
+                write_parts(runs, moved=False)
+                result = speeds(runs, yaml.safe_load((HERE / "configs" / CONFIG).read_text()))
+            else:
+                result = squad(runs, seeds, moved=part == "no_answer")
             write_result(f"reading_{part}", result)
 
 

@@ -300,11 +300,11 @@ def _sentence_shares(
     passage: Passage, soft: dict[str, tuple[float, float]], weights: dict[str, float], total: float
 ) -> list[Floats]:
     """How much of the question each word's sentence has; less what the best sentence has; and the sentence before."""
-    count = int(passage.sentences[-1]) + 1 if len(passage.sentences) else 1
-    sums = np.zeros(count)
-    for number in range(count):
-        here = np.flatnonzero(passage.sentences == number)
-        sums[number] = sum(soft[key][1] for key in {passage.keys[i] for i in here}) / total
+    borders = np.flatnonzero(np.diff(passage.sentences, prepend=-1)).tolist()
+    sentences = [
+        dict.fromkeys(passage.keys[begin:end]) for begin, end in pairwise([*borders, len(passage.keys)])
+    ]
+    sums = np.array([sum(soft[key][1] for key in own) for own in sentences] or [0.0]) / total
     before = np.concatenate([[0.0], sums[:-1]])
     each = (sums, sums - sums.max(), before)
     return [one[passage.sentences].astype(np.float32) for one in each]

@@ -34,6 +34,7 @@ from gatework.training.nested import to_device
 __all__ = ["Reader"]
 
 _CALIBRATED = 1000  # questions of the validation data that the temperature is chosen on
+_CHARACTERS = 2_000_000  # of passages that are encoded together, once there are more
 MODES: Mapping[str, type[Mode]] = {"span": SpanMode, "answer": AnswerMode}
 
 
@@ -215,6 +216,18 @@ class Reader(ExampleTask):
             "sentence": text[first - paragraph.start : last - paragraph.start],
             "sentence_start": first,
         }
+
+    def _answer(self, inputs: Sequence[Any], settings: ReaderSettings) -> list[dict[str, Any]]:
+        records: list[dict[str, Any]] = []
+        group: list[Any] = []
+        size = 0
+        for item in inputs:  # the arrays of many long passages are not held together
+            group.append(item)
+            size += len("".join(item["context"]))
+            if size > _CHARACTERS:
+                records += super()._answer(group, settings)
+                group, size = [], 0
+        return records + super()._answer(group, settings)
 
     def _outputs(self, batch: Any, settings: ReaderSettings) -> Sequence[Any]:
         return self._mode.outputs(self.network_, batch, settings)
