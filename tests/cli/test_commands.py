@@ -186,6 +186,7 @@ def test_the_flags_are_those_of_the_contract(gatework):
         "evaluate": "--columns --json --device --set --threads",
         "predict": "--out --plot --horizon --columns --device --set --threads",
         "chat": "--device --threads",
+        "ask": "--question --json --device --set --threads",
         "cells": "--latex",
         "runs": "--json --plot",
         "bench": "",
