@@ -113,7 +113,12 @@ def test_a_start_that_failed_leaves_nothing_of_its_data(
     texts = [key for key, value in EXAMPLES[name].rows[0].items() if not names_a_file(value)]
     column = "question" if "question" in texts else texts[0]  # an answer must stand in its passage
     wrong = [
-        {**row, column: ["x"] * len(row[column]) if isinstance(row[column], list) else f"x y z {number}"}
+        {
+            **row,
+            column: ["x"] * len(row[column])
+            if isinstance(row[column], list)
+            else f"{row[column]} x y z {number}",
+        }
         for number, row in enumerate(EXAMPLES[name].rows)
     ]
     with monkeypatch.context() as patch:
