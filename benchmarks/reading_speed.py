@@ -18,6 +18,8 @@ from tagging_speed import TorchLayer, paired
 import gatework as gw
 from gatework.data import length_batches
 from gatework.data.questions import read_questions
+from gatework.tasks.artifacts import Artifacts
+from gatework.tasks.reader.span_mode import SpanMode
 from gatework.tasks.reader.span_network import SpanNetwork
 
 BATCHES = 20  # drawn from an epoch
@@ -41,10 +43,15 @@ def steps(folder: Path, config: dict[str, Any]) -> dict[str, float]:
     data = str(folder / "train.json")
     model = gw.Reader(**config | {"max_steps": 1, "rivals": False, "device": "cpu"})
     model.fit(data, valid=str(folder / "valid.json"))
-    rows = [model._encode(each.input, each.output) for each in model._read(data, {})]
+    mode = SpanMode(model.options_, print)
+    mode.learn((), Artifacts(model.run_))
+    rows = [
+        mode.encode({"context": each.context, "question": each.question}, each.answers)
+        for each in read_questions(data, {})
+    ]
     lengths = [(len(row["words"]),) for row in rows]
     indices = length_batches(lengths, model.options_.batch_tokens, seed=0)[:BATCHES]
-    batches = [model._collate([rows[index] for index in some]) for some in indices]
+    batches = [mode.collate([rows[index] for index in some]) for some in indices]
     ours = model.network_
     theirs = copy.deepcopy(ours)
     theirs.encoder.recurrent = TorchLayer(theirs.encoder.recurrent)
@@ -60,7 +67,7 @@ def steps(folder: Path, config: dict[str, Any]) -> dict[str, float]:
 
         def call() -> None:
             optimizer.zero_grad()
-            loss = model._loss(network, next(order))
+            loss = mode.loss(network, next(order))
             (loss.total / loss.count).backward()
             optimizer.step()
 
