@@ -125,7 +125,7 @@ def _forward(
 ) -> tuple[SequenceOutput, Arrays]:
     """The outputs, and in training every array that the backward pass reads.
 
-    The caller may write into what it is given: in training the outputs are copies of the arrays that are kept.
+    The caller may write into what it is given: in training the output is a copy of the array that is kept.
     """
     graph, sizes = shape.graph, shape.size_of
     steps = next(iter(sequence.inputs.values())).shape[:-1]
@@ -157,14 +157,12 @@ def _forward(
     output = buffers.tensors[ArrayKey("history", graph.states[0].name)][shape.rows :].view(*steps, -1)
     if inputs_requiring_grad is None:
         return SequenceOutput(output, emits, tuple(finals)), {}
-    not_kept = {ArrayKey("final", state.name) for state in graph.states}
-    saved = {key: value for key, value in buffers.tensors.items() if key not in not_kept}
-
-    def copied(value: Tensor) -> Tensor:
-        return shape.machine.empty(value.shape, value.dtype).copy_(value)
-
-    emits = {name: copied(value) for name, value in emits.items()}
-    return SequenceOutput(copied(output), emits, tuple(finals)), saved
+    # Final states and emitted values are the caller's alone: the backward pass reads what was kept of them.
+    theirs = {ArrayKey("final", state.name) for state in graph.states}
+    theirs |= {ArrayKey("emit", name) for name in emits}
+    saved = {key: value for key, value in buffers.tensors.items() if key not in theirs}
+    copied = shape.machine.empty(output.shape, output.dtype).copy_(output)
+    return SequenceOutput(copied, emits, tuple(finals)), saved
 
 
 def _call(work: ReadyList | ReadyRaggedList, pieces: tuple[Piece, ...] | None, buffers: _Buffers) -> None:
@@ -202,17 +200,20 @@ def _backward(
     weights = sum(saved[ArrayKey("parameter", name)].numel() for name in call.parameters)
     work = backward_work(backward_shape(shape, weights), call.inputs_requiring_grad)
 
-    def read(key: ArrayKey, value: Tensor | None, like: Tensor) -> None:
-        buffers.tensors[key] = torch.zeros_like(like) if value is None else value.contiguous()
+    def read(key: ArrayKey, value: Tensor | None, rows: int, width: int) -> None:
+        buffers.tensors[key] = history.new_zeros(rows, width) if value is None else value.contiguous()
 
     first = graph.states[0].name
-    read(ArrayKey("output_gradient", first), output, saved[ArrayKey("history", first)][shape.rows :])
-    for name, value in emits.items():
-        read(ArrayKey("emit_gradient", name), value, saved[ArrayKey("emit", name)])
+    history = saved[ArrayKey("history", first)]
+    total = len(history) - shape.rows
+    read(ArrayKey("output_gradient", first), output, total, history.shape[-1])
+    for name, index in graph.emits().items():
+        width = resolve(graph.nodes[index].width, shape.size_of)
+        read(ArrayKey("emit_gradient", name), emits[name], total, width)
     states = []
     for state, value in zip(graph.states, finals, strict=True):
         own = ArrayKey("state", state.name)
-        read(ArrayKey("final_gradient", state.name), value, saved[own])
+        read(ArrayKey("final_gradient", state.name), value, *saved[own].shape)
         states.append(buffers.write(own.gradient, *saved[own].shape))
     parameters = {}
     for name in call.parameters:
