@@ -44,8 +44,17 @@ def write_manifest(path: Path, digits: Iterable[Digit]) -> None:
     path.write_text("audio\ttext\tspeaker\n" + "".join(rows))
 
 
-def joined(digits: Sequence[Digit], count: int, folder: Path, seed: int) -> list[Digit]:
-    """Strings of 3 to 7 digits of one speaker, with pauses of random length between, before and after them.
+def joined(
+    digits: Sequence[Digit],
+    count: int,
+    folder: Path,
+    seed: int,
+    *,
+    shortest: int = SHORTEST,
+    pauses: tuple[float, float] = PAUSE,
+    around: bool = True,
+) -> list[Digit]:
+    """Strings of 3 to 7 digits of one speaker, with pauses of random length between them, and `around` them too.
 
     A pause is noise as loud as the quietest tenth of the recordings beside it. The times of the words, in seconds, are
     written beside each sound as JSON.
@@ -60,22 +69,22 @@ def joined(digits: Sequence[Digit], count: int, folder: Path, seed: int) -> list
     made = []
     for number in range(count):
         speaker = generator.choice(sorted(by_speaker))
-        chosen = generator.choices(by_speaker[speaker], k=generator.randint(SHORTEST, LONGEST))
+        chosen = generator.choices(by_speaker[speaker], k=generator.randint(shortest, LONGEST))
         quiet = float(np.median([_quiet(sounds[each.path]) for each in chosen]))
         parts, times, length = [], [], 0
 
         def pause() -> np.ndarray:
-            size = round(generator.uniform(*PAUSE) * RATE)
+            size = round(generator.uniform(*pauses) * RATE)
             return noise.normal(0, quiet, size).astype(np.float32)  # noqa: B023  # called at once
 
         for each in chosen:
-            before = pause()
+            before = pause() if around or parts else np.zeros(0, np.float32)
             begin = length + len(before)
             length = begin + len(sounds[each.path])
             parts += [before, sounds[each.path]]
             times.append({"word": each.text, "start": begin / RATE, "end": length / RATE})
         path = folder / f"{number:05}.wav"
-        write_sound(path, np.concatenate([*parts, pause()]), RATE)
+        write_sound(path, np.concatenate([*parts, pause()] if around else parts), RATE)
         path.with_suffix(".json").write_text(json.dumps(times))
         made.append(Digit(path, " ".join(each.text for each in chosen), speaker, number))
     return made

@@ -31,7 +31,6 @@ from gatework.tasks.synthesizer.upsampling import gaussian_weights, place_in_cha
 from gatework.tasks.transcriber import Transcriber
 from tests.contracts.task_contract import (
     Case,
-    answers_as_an_ensemble,
     loads_to_the_bit,
     predicts_alike_alone_and_together,
     resumes_to_the_bit,
@@ -393,7 +392,7 @@ def test_what_was_killed_while_its_aligner_was_trained_goes_on(
 
 @pytest.mark.parametrize(
     "check",
-    [loads_to_the_bit, predicts_alike_alone_and_together, resumes_to_the_bit, answers_as_an_ensemble],
+    [loads_to_the_bit, predicts_alike_alone_and_together, resumes_to_the_bit],
     ids=lambda check: check.__name__,
 )
 def test_a_run_that_attends_keeps_the_contract(
