@@ -24,7 +24,7 @@ from gatework.seq2seq import AlignedLabel
 from gatework.tasks.synthesizer import Synthesizer
 from gatework.tasks.synthesizer.aligning import durations_of_places, places_of_labels
 from gatework.tasks.synthesizer.attending import guided_loss
-from gatework.tasks.synthesizer.network import SpeechBatch, Spoken, SynthesizerNetwork, speak
+from gatework.tasks.synthesizer.network import SpeechBatch, Spoken, SynthesizerNetwork, speak, timing_error
 from gatework.tasks.synthesizer.recorded import AlignedSpeech, Alphabet
 from gatework.tasks.synthesizer.speaking import spoken_words, with_pauses
 from gatework.tasks.synthesizer.upsampling import gaussian_weights, place_in_character
@@ -48,6 +48,18 @@ def test_a_character_lasts_from_the_middle_to_the_middle() -> None:
     durations = durations_of_places(places, 20)
     assert durations.tolist() == [7.5, 3.0, 3.0, 2.75, 3.75]
     assert durations.sum() == 20
+
+
+def test_the_durations_that_fit_best_are_as_long_together_as_those_of_the_recordings() -> None:
+    durations = torch.tensor([1.0, 2.0, 12.0])
+    mean = torch.tensor(5.0).log().requires_grad_()
+    timing_error(mean.expand(3), durations).sum().backward()
+    assert mean.grad is not None
+    assert float(mean.grad) == close_to(0.0)
+    little = timing_error(durations.double().log() + 1e-3, durations.double())
+    assert (
+        (little / 1e-6 > 0.99) & (little / 1e-6 < 1.01)
+    ).all()  # as the squared difference of the logarithms
 
 
 def test_steps_read_the_characters_near_them() -> None:

@@ -25,7 +25,15 @@ from gatework.tasks.batches import inside_of
 from gatework.tasks.synthesizer.attending import ALIGNMENT, durations_of, locating_gru, most_steps
 from gatework.tasks.synthesizer.upsampling import PLACE_FEATURES, gaussian_weights, place_in_character
 
-__all__ = ["SpeechBatch", "SpeechGuess", "Spoken", "SynthesizerEnsemble", "SynthesizerNetwork", "speak"]
+__all__ = [
+    "SpeechBatch",
+    "SpeechGuess",
+    "Spoken",
+    "SynthesizerEnsemble",
+    "SynthesizerNetwork",
+    "speak",
+    "timing_error",
+]
 
 LEAST_DURATION = 1.0  # frames of a character, where its logarithm is taken
 _LONGEST = 7.0  # the logarithm of a character's frames at most: 11 seconds
@@ -325,6 +333,21 @@ class SynthesizerEnsemble(nn.Module):
         parts = {name: [getattr(each, name) for each in found] for name in SpeechGuess._fields}
         given = {name: mean_of(some) for name, some in parts.items() if some[0] is not None}
         return found[0]._replace(**given | {"deviation": found[0].deviation})
+
+
+def timing_error(log_durations: Tensor, durations: Tensor) -> Tensor:
+    """How far off durations are, of one shape: a gamma distribution's deviance.
+
+    Small errors count as the squared difference of the logarithms. Unlike that difference it is least where the mean of
+    the durations is said: else what is said of many characters together is too short.
+
+    Args:
+        log_durations: logarithms of what is said, in frames.
+        durations: frames.
+    """
+    durations = durations.clamp(min=LEAST_DURATION)
+    log_ratio = durations.log() - log_durations
+    return 2 * (torch.expm1(log_ratio) - log_ratio)
 
 
 def speak(networks: Sequence[SynthesizerNetwork], batch: SpeechBatch, speed: float = 1.0) -> list[Spoken]:

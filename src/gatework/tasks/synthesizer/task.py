@@ -27,13 +27,13 @@ from gatework.tasks.synthesizer.aligning import character_durations
 from gatework.tasks.synthesizer.attending import guided_loss
 from gatework.tasks.synthesizer.hearing import Recogniser, figures_of_heard, transcribers_run
 from gatework.tasks.synthesizer.network import (
-    LEAST_DURATION,
     SpeechBatch,
     SpeechGuess,
     Spoken,
     SynthesizerEnsemble,
     SynthesizerNetwork,
     speak,
+    timing_error,
 )
 from gatework.tasks.synthesizer.options import (
     ListeningSettings,
@@ -345,9 +345,9 @@ class Synthesizer(ExampleTask):
 
         parts = {"raw_frames": error(guess.before), "refined_frames": error(guess.frames)}
         if guess.log_durations is not None:
-            told = cast("torch.Tensor", batch.durations).clamp(min=LEAST_DURATION).log()
-            off = (guess.log_durations - told) * inside_of(told, batch.counts)[..., 0]
-            parts["timing"] = off.square().sum()
+            told = cast("torch.Tensor", batch.durations)
+            off = timing_error(guess.log_durations, told) * inside_of(told, batch.counts)[..., 0]
+            parts["timing"] = off.sum()
         if guess.alignment is not None and guess.stop is not None:
             reduction = self.options_.reduction
             steps = -(-lengths // reduction)
