@@ -89,14 +89,17 @@ def keep(number: int, result: Result) -> None:
 def _task(runs: Path, number: int, seeds: int) -> Result:
     """One task's figures."""
     train, valid = _split(runs, number)
-    (test,) = FOLDER.glob(f"qa{number}_*_test.txt.gz")
+    (source,) = FOLDER.glob(f"qa{number}_*_test.txt.gz")
+    test = shutil.copy(source, runs)  # a command in a result names no folder of this machine
     trained = []
     for seed in range(seeds):
         trained.append(_train(runs, number, train, valid, seed))
         if trained[-1]["validation"]["exact_match"] == 1:
             break
     best = min(trained, key=lambda each: each["validation"]["loss"])
-    command, shown = gatework("evaluate", best["run"], str(test), "--json", "--threads", "1", folder=runs)
+    command, shown = gatework(
+        "evaluate", best["run"], Path(test).name, "--json", "--threads", "1", folder=runs
+    )
     figures = json.loads(shown)
     baselines = {name: each["exact_match"] for name, each in figures["baselines"].items()}
     result = {

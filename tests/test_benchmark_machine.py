@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +58,14 @@ def test_every_result_says_what_it_was_measured_on_or_that_it_does_not_know() ->
             assert each.keys() >= PROCESSOR, path.name
             unknown = {name for name in PROCESSOR if each[name] is None}
             assert not unknown or each["not_recorded"], f"{path.name} leaves out {unknown} without a word"
+
+
+def test_no_result_names_a_folder_of_the_machine() -> None:
+    for path in sorted((FOLDER / "results").glob("*.json")):
+        found = re.search(
+            r"(?<![\w.])/(?:work|home|root|tmp|Users|mnt|opt)/[^\s\"]*", path.read_text("utf-8")
+        )
+        assert found is None, f"{path.name} names {found[0]}"
 
 
 def test_every_benchmark_with_results_describes_its_machine() -> None:

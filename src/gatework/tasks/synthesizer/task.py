@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gatework.baselines import Baseline, MeanFrame, NearestFrames, NearestText, Rival
-from gatework.data import FeatureStore, Fields, LogMel, Packed, read_recordings
+from gatework.data import Fields, LogMel, Packed, read_recordings
 from gatework.data.log_mel import FRAME_SHIFT
 from gatework.errors import InputError, RunError
 from gatework.metrics.figure import Figure
@@ -22,6 +22,7 @@ from gatework.metrics.synthesis import mel_cepstral_distortion
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import answer_in_batches, inside_of, padded, side_by_side
 from gatework.tasks.example_task import Example, ExampleTask
+from gatework.tasks.stored_frames import remove_frames, stored_frames
 from gatework.tasks.synthesizer.aligner import ALIGNER_OPTIONS, Aligner
 from gatework.tasks.synthesizer.aligning import character_durations
 from gatework.tasks.synthesizer.attending import guided_loss
@@ -59,7 +60,7 @@ from gatework.training.progress import counted
 
 __all__ = ["Synthesizer"]
 
-ALIGNER, ALPHABET, MEAN_FRAME, FEATURES = "aligner", "alphabet.json", "mean_frame.json", "features"
+ALIGNER, ALPHABET, MEAN_FRAME = "aligner", "alphabet.json", "mean_frame.json"
 MILLISECONDS = 1000 * FRAME_SHIFT
 _ALIGNED_SECONDS = 7200.0  # of recordings at most, that an aligner of its own is trained on
 _ALIGNED_VALID = 20
@@ -130,7 +131,10 @@ class Synthesizer(ExampleTask):
         recorded = [each.output for each in train]
         self.alphabet_ = keep.get(ALPHABET, Alphabet, lambda: Alphabet.of(recorded))
         if train:
-            self._store = self._once("features", lambda: self._stored(recorded, keep))
+            sounds, trim = [each.recording for each in recorded], self.options_.trim
+            self._store = self._once(
+                "features", lambda: stored_frames(sounds, self.features_, self.run_, keep, trim=trim)
+            )
         self._mean_frame = keep.own(MEAN_FRAME, MeanFrame, lambda: self._mean_of(train))
         if not keep.finished:
             self._keep_aligner(recorded, keep)
@@ -141,19 +145,6 @@ class Synthesizer(ExampleTask):
         if self.aligner_.options_.tokenizer != "character":
             what = f"its labels are {self.aligner_.options_.tokenizer}, not characters"
             raise InputError("option aligner", what, "Train a transcriber with tokenizer=character.")
-
-    def _stored(self, recorded: Sequence[RecordedSpeech], keep: Artifacts) -> FeatureStore:
-        """The frames of the training data, in a file of the run that is removed once it is trained."""
-
-        def stored() -> FeatureStore:
-            folder = self.run_.path / FEATURES
-            folder.mkdir(exist_ok=True)
-            with counted("reading recordings", len(recorded)) as tick:
-                recordings = [each.recording for each in recorded]
-                path = folder / "training.bin"
-                return FeatureStore.of(recordings, self.features_, path, tick, trim=self.options_.trim)
-
-        return keep.first(stored, stored)
 
     def _mean_of(self, train: Sequence[Example]) -> MeanFrame:
         some = range(0, len(train), max(1, math.ceil(len(train) / _AVERAGED)))
@@ -185,8 +176,7 @@ class Synthesizer(ExampleTask):
         super()._clear()
         for name in ("_store", "_aligned"):
             self.__dict__.pop(name, None)
-        if self.run_.writes:
-            shutil.rmtree(self.run_.path / FEATURES, ignore_errors=True)
+        remove_frames(self.run_)
 
     def _keep_aligner(self, recorded: Sequence[RecordedSpeech], keep: Artifacts) -> None:
         """Have the aligner's run inside this one: the parent run's, the one that the options name, or a new one."""

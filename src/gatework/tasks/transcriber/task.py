@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast, overload
 
@@ -26,6 +25,7 @@ from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import answer_in_batches, side_by_side
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.lifecycle import TrainingData
+from gatework.tasks.stored_frames import remove_frames, stored_frames
 from gatework.tasks.tokens import TokenOptions, train_tokenizer, warn_of_unknown
 from gatework.tasks.transcriber.changes import FeatureChanges
 from gatework.tasks.transcriber.copies import changed_copies
@@ -50,12 +50,10 @@ from gatework.tasks.transcriber.transcripts import (
 )
 from gatework.training import StepLoss
 from gatework.training.nested import to_device
-from gatework.training.progress import counted
 
 __all__ = ["Transcriber"]
 
 TOKENIZER, MOST_COMMON, REJECTION = "tokenizer.json", "most_common.json", "rejection.json"
-FEATURES = "features"  # the folder of the run with the training data's frames; gone once the run is complete
 
 
 class Transcriber(ExampleTask):
@@ -138,7 +136,12 @@ class Transcriber(ExampleTask):
         self._single_words = not any(" " in each.output for each in train)
         self.tokenizer_ = keep.get(TOKENIZER, Tokenizer, tokenizer)
         if train:
-            self._store = self._once("features", lambda: self._stored(self._augmented(list(train)), keep))
+
+            def stored() -> FeatureStore:
+                recordings = [each.input for each in self._augmented(list(train))]
+                return stored_frames(recordings, self.features_, self.run_, keep)
+
+            self._store = self._once("features", stored)
         self._most_common = keep.own(
             MOST_COMMON,
             MostCommon,
@@ -149,23 +152,10 @@ class Transcriber(ExampleTask):
         options = self.options_
         return [*train, *changed_copies(train, options.speeds, options.noises)]
 
-    def _stored(self, train: Sequence[Example], keep: Artifacts) -> FeatureStore:
-        """The frames of the training data, in a file of the run that goes once it is trained."""
-
-        def stored() -> FeatureStore:
-            folder = self.run_.path / FEATURES
-            folder.mkdir(exist_ok=True)
-            with counted("reading recordings", len(train)) as tick:
-                recordings = [each.input for each in train]
-                return FeatureStore.of(recordings, self.features_, folder / "training.bin", tick)
-
-        return keep.first(stored, stored)
-
     def _clear(self) -> None:
         super()._clear()
         self.__dict__.pop("_store", None)
-        if self.run_.writes:
-            shutil.rmtree(self.run_.path / FEATURES, ignore_errors=True)
+        remove_frames(self.run_)
 
     def _baselines(self) -> Mapping[str, Baseline]:
         return {"empty": Empty(), "most_common": self._most_common}
