@@ -17,6 +17,7 @@ from tests.contracts.cell_contract import ALONE
 from tests.tolerances import assert_close
 
 INPUT, HIDDEN, PROJECTED, BATCH = 3, 5, 2, 4
+PARTS = ("real", "imaginary")  # of a complex number
 
 
 def elman(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
@@ -126,6 +127,81 @@ def qrn(w: Weights, x: Tensor, h: Tensor, query: Tensor) -> tuple[Tensor, ...]:
     z, r = (torch.sigmoid(w.linear("ih", gate, x * query)) for gate in ("update", "reset"))
     n = torch.tanh(w("candidate", ih=x, query=query))
     return (z * r * n + (1 - z) * h,)
+
+
+def min_gru(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    z = torch.sigmoid(w.linear("ih", "update", x))
+    return (torch.lerp(h, w.linear("ih", "candidate", x), z),)
+
+
+def min_lstm(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    """The gates of the paper's log-space form (appendix B.2.2): log f' = -softplus(softplus(-k_f) - softplus(-k_i))."""
+    forget, enter = (F.softplus(-w.linear("ih", gate, x)) for gate in ("forget", "input"))
+    f, i = torch.exp(-F.softplus(forget - enter)), torch.exp(-F.softplus(enter - forget))
+    return (f * h + i * w.linear("ih", "candidate", x),)
+
+
+def lru(w: Weights, x: Tensor, h: Tensor, real: Tensor, imaginary: Tensor) -> tuple[Tensor, ...]:
+    """In complex numbers, as the paper has it; h is Re(C s) + D x."""
+    rate, phase = (w.vectors[name].exp() for name in ("log_rate", "log_phase"))
+    eigenvalue = torch.exp(torch.complex(-rate, phase))
+    drive = torch.complex(w.linear("ih", "drive_real", x), w.linear("ih", "drive_imaginary", x))
+    s = eigenvalue * torch.complex(real, imaginary) + (1 - eigenvalue.abs() ** 2).sqrt() * drive
+    read_out = torch.complex(w.vectors["weight_hh"], -w.vectors["weight_imaginary"])
+    return (s @ read_out.mT).real + w.linear("ih", "output", x) + w.vectors["bias_hh"], s.real, s.imag
+
+
+def rg_lru(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    r, i = (torch.sigmoid(w.linear("ih", gate, x)) for gate in ("recurrence", "input"))
+    a = torch.sigmoid(w.vectors["decay"]) ** (8 * r)
+    return (a * h + (1 - a**2).sqrt() * i * w.linear("ih", "value", x),)
+
+
+def hgrn(w: Weights, x: Tensor, h: Tensor, real: Tensor, imaginary: Tensor) -> tuple[Tensor, ...]:
+    """In complex numbers, as the paper has it."""
+    bound, angle = torch.sigmoid(w.vectors["lower_bound"]), w.vectors["log_angle"].exp()
+    decay = bound + (1 - bound) * torch.sigmoid(w.linear("ih", "memory", x))
+    candidate = torch.complex(*(F.silu(w.linear("ih", f"candidate_{part}", x)) for part in PARTS))
+    s = torch.polar(decay, angle.expand_as(decay)) * torch.complex(real, imaginary) + (1 - decay) * candidate
+    gates = (torch.sigmoid(w.linear("ih", f"output_{part}", x)) for part in PARTS)
+    seen = w.norm("state", *(gate * part for gate, part in zip(gates, (s.real, s.imag), strict=True)))
+    return w("output", hh=seen[0], imaginary=seen[1]), s.real, s.imag
+
+
+def sru(w: Weights, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+    f, r = (
+        torch.sigmoid(w.linear("ih", gate, x) + w.vectors[f"recurrence_{gate}"] * c)
+        for gate in ("forget", "reset")
+    )
+    c = torch.lerp(w.linear("ih", "candidate", x), c, f)
+    return torch.lerp(w.linear("ih", "highway", x), c, r), c
+
+
+def janet(w: Weights, x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    s = w.both("forget", x, h)
+    return (torch.sigmoid(s) * h + torch.sigmoid(1 - s) * torch.tanh(w.both("candidate", x, h)),)
+
+
+def co_rnn(w: Weights, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+    force = torch.tanh(w("force", ih=x, hh=y, velocity=z))
+    z = z + 0.042 * force - 0.042 * 2.7 * y - 0.042 * 4.7 * z
+    return y + 0.042 * z, z
+
+
+def lem(w: Weights, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+    step_y, step_z = (torch.sigmoid(w.both(f"step_{state}", x, y)) for state in "yz")
+    z = torch.lerp(z, torch.tanh(w.both("candidate_z", x, y)), step_z)
+    return torch.lerp(y, torch.tanh(w("candidate_y", ih=x, fast=z)), step_y), z
+
+
+def mogrifier_lstm(w: Weights, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+    for number in (1, 3, 5):
+        x = 2 * torch.sigmoid(w.linear("hh", f"mogrify_{number}", h)) * x
+        if number < 5:
+            h = 2 * torch.sigmoid(w.linear("mogrified", f"mogrify_{number + 1}", x)) * h
+    i, f, o, g = (w(gate, hh=h, mogrified=x) for gate in ("input", "forget", "output", "candidate"))
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
 
 
 STEPS: dict[str, Callable[..., tuple[Tensor, ...]]] = {

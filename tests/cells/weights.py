@@ -22,7 +22,11 @@ class Weights:
             name.removesuffix("_l0"): parameter for name, parameter in layer.named_parameters()
         }
         self.rows: dict[tuple[str, str], slice] = {}
-        sizes = {"hidden_size": layer.hidden_size, "proj_size": layer.proj_size}
+        sizes = {
+            "hidden_size": layer.hidden_size,
+            "proj_size": layer.proj_size,
+            "input_size": layer.input_size,
+        }
         for slot, blocks in layer.cell.graph.slots().items():
             start = 0
             for block in blocks:

@@ -173,3 +173,13 @@ def test_a_strangers_names_are_data() -> None:
     assert plain["doc"] in cell.describe()
     layer = gw.Recurrent(cell, 2, 3)
     assert layer(torch.zeros(4, 1, 2))[0].shape == (4, 1, 3)
+
+
+def test_a_vector_that_is_drawn_between_two_numbers_survives_json() -> None:
+    (read,) = gw.Cell.from_json(gw.rg_lru.to_json()).graph.vectors
+    assert read.init == (4.3, 9.0)
+    for wrong in ([9.0, 4.3], [4.3], [4.3, "9"], [4.3, math.inf], []):
+        plain = json.loads(gw.rg_lru.to_json())
+        plain["vectors"][0][2] = wrong
+        with pytest.raises(GraphError, match="start"):
+            gw.Cell.from_json(json.dumps(plain))

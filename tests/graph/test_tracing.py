@@ -117,6 +117,10 @@ def vector_twice(x, h):
     return vector("p") * h + vector("p")
 
 
+def start_backwards(x, h):
+    return vector("p", init=(1.0, -1.0)) * h
+
+
 def name_twice(x, h):
     a = linear("a", x, h)
     return gate("g", sigmoid(a)) * gate("g", tanh(a))
@@ -267,6 +271,7 @@ REFUSED: dict[Callable[..., Any], str] = {
     array_exponent: "exponent",
     negative_base: "base",
     vector_twice: "declared twice",
+    start_backwards: "two in ascending order",
     name_twice: "two values",
     emit_twice: "twice",
     wrong_width_of_state: "width 1",

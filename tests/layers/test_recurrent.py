@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 import gatework as gw
 from gatework.layers import detach_state, reorder_state
-from tests.tolerances import GRADIENTS, assert_close
+from tests.tolerances import GRADIENTS, assert_close, of_draws
 
 T, B, INPUT, H = 6, 4, 3, 5
 LENGTHS = torch.tensor([4, 0, 6, 1])
@@ -340,6 +340,12 @@ class TestInitialisation:
         layer = gw.Recurrent("layer_norm_lstm", 3, 4)
         assert torch.equal(layer.norm_gain_cell_l0, torch.ones(4))
         assert torch.equal(layer.norm_bias_cell_l0, torch.zeros(4))
+        for scheme in ("torch", "keras"):
+            drawn = gw.Recurrent("rg_lru", 1, 2000, init=scheme).decay_l0  # declared to lie between 4.3 and 9
+            assert bool(((drawn >= 4.3) & (drawn <= 9.0)).all())
+            for quarter in (4.3 + 4.7 / 4, 9.0 - 4.7 / 4):
+                share = float((drawn < quarter).float().mean())
+                assert abs(share - (quarter - 4.3) / 4.7) < of_draws(2000)
         assert torch.equal(gw.Recurrent("slstm", 3, 4).initial_state(2)[3], torch.full((1, 2, 4), -1e30))
 
 

@@ -11,7 +11,7 @@ from inspect import isfunction
 from typing import Any, Literal
 
 from gatework.graph.builder import Expr, TraceError
-from gatework.graph.node import VectorSpec, Width
+from gatework.graph.node import VectorSpec, Width, is_start
 from gatework.graph.ops import OPS, SCORES
 from gatework.graph.tracer import Tracer, current_tracer
 
@@ -127,15 +127,29 @@ def _linear_operand(tracer: Tracer, name: str, operand: Operand) -> Expr:
 
 
 def vector(
-    name: str, /, *, init: float | Literal["uniform"] = "uniform", size: Width = "hidden_size"
+    name: str,
+    /,
+    *,
+    init: float | tuple[float, float] | Literal["uniform"] = "uniform",
+    size: Width = "hidden_size",
 ) -> Expr:
     """A learned vector of `size` units (a peephole, a diagonal recurrence), the same for every row.
 
     Args:
-        init: a number, or "uniform": drawn as the layer draws its weights.
+        init: a number; two, between which each unit's first value is drawn uniformly; or "uniform": drawn as the layer
+            draws its weights.
+
+    Raises:
+        TraceError: a start that is none of these, or a name that is taken.
     """
     tracer = current_tracer()
     name = _check_name("vector", name)
+    if not is_start(init):
+        raise TraceError(
+            f"vector({name!r}, init={init!r}): a start is a finite number, two in ascending order, or 'uniform'.",
+            f'vector("{name}", init={init!r})',
+            f'vector("{name}", init=0.5)\nvector("{name}", init=(-1.0, 1.0))',
+        )
     tracer.declare_vector(VectorSpec(name, size, init), f'vector("{name}")')
     return tracer.leaf("vector", size, name=name)
 

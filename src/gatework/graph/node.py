@@ -145,12 +145,12 @@ class VectorSpec:
     """A learned tensor that is no block of a slot: a vector, or a matrix where `columns` is given.
 
     Attributes:
-        init: a number, or "uniform" for the layer's own initialisation.
+        init: a number, the two between which it is drawn uniformly, or "uniform" for the layer's own initialisation.
     """
 
     name: str
     size: Width
-    init: float | Literal["uniform"] = "uniform"
+    init: float | tuple[float, float] | Literal["uniform"] = "uniform"
     columns: Width | None = None
 
 
@@ -248,6 +248,13 @@ class Graph:
         for vector in self.vectors:
             widths += [vector.size] + ([vector.columns] if vector.columns is not None else [])
         return tuple(dict.fromkeys(width for width in widths if isinstance(width, str)))
+
+
+def is_start(init: object) -> bool:
+    """Whether a learned vector can start so: "uniform", a finite number, or two in ascending order."""
+    ends = init if isinstance(init, tuple) and len(init) == 2 else (init,)
+    numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in ends)
+    return init == "uniform" or (numbers and list(ends) == sorted(ends))
 
 
 def resolve(width: Width, sizes: Mapping[str, int]) -> int:

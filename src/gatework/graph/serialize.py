@@ -6,7 +6,7 @@ import json
 from typing import Any, cast
 
 from gatework.graph.keys import ArrayKey, Kind
-from gatework.graph.node import Block, Graph, InputSpec, Node, StateSpec, VectorSpec
+from gatework.graph.node import Block, Graph, InputSpec, Node, StateSpec, VectorSpec, Width
 from gatework.graph.ops import OPS
 from gatework.graph.verify import GraphError, verify
 
@@ -72,7 +72,7 @@ def from_json(text: str) -> Graph:
             inputs=tuple(InputSpec(*row) for row in plain["inputs"]),
             states=tuple(StateSpec(*row) for row in plain["states"]),
             blocks=tuple(Block(*row) for row in plain["blocks"]),
-            vectors=tuple(VectorSpec(*row) for row in plain["vectors"]),
+            vectors=tuple(_vector(*row) for row in plain["vectors"]),
             outputs=tuple((_output(text), index) for text, index in plain["outputs"]),
             gates=tuple((name, index) for name, index in plain["gates"]),
             doc=str(plain["doc"]),
@@ -85,6 +85,11 @@ def from_json(text: str) -> Graph:
             raise
         raise GraphError(f"The graph lacks a part or has one of another shape: {error!r}.") from None
     return graph
+
+
+def _vector(name: str, size: Width, start: Any, columns: Width | None) -> VectorSpec:
+    """A learned vector; JSON has a list for the pair that its first values are drawn between."""
+    return VectorSpec(name, size, tuple(start) if isinstance(start, list) else start, columns)
 
 
 def _output(text: str) -> ArrayKey:

@@ -12,7 +12,7 @@ from collections import Counter
 
 from gatework.errors import GateworkError
 from gatework.graph.keys import CELL_KINDS, KINDS, ArrayKey
-from gatework.graph.node import MASK_PREFIXES, RESULT, Graph, Node, OnMemory, Width
+from gatework.graph.node import MASK_PREFIXES, RESULT, Graph, Node, OnMemory, Width, is_start
 from gatework.graph.ops import OPS, SCORES, VARIADIC
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
@@ -119,8 +119,9 @@ def _check_declarations(graph: Graph) -> None:
             _check_width(vector.name, vector.columns)
         init = vector.init
         _require(
-            init == "uniform" or (isinstance(init, int | float) and math.isfinite(init)),
-            f"the start {init!r} of the vector {vector.name} is neither a number nor 'uniform'",
+            is_start(init),
+            f"the start {init!r} of the vector {vector.name} is neither a number, nor two in ascending order, nor "
+            "'uniform'",
         )
     _check_unique("vector", [vector.name for vector in graph.vectors])
     taken = graph.weight_names()

@@ -45,7 +45,9 @@ def initialise(
     bound = 1 / math.sqrt(sizes["hidden_size"])
     for name, parameter in parameters.items():
         start = starts.get(name, "uniform")
-        if start != "uniform":
+        if isinstance(start, tuple):
+            init.uniform_(parameter, *start)
+        elif start != "uniform":
             parameter.fill_(float(start))
         elif scheme == "torch" or name in starts:
             init.uniform_(parameter, -bound, bound)
