@@ -1,4 +1,4 @@
-"""What happened inside, measured and drawn: gradient flow, gates, alignments, trainings, forecasts, speech."""
+"""What happened inside, measured and drawn: reports, gradient flow, gates, alignments, trainings, forecasts, speech."""
 
 from gatework.inspect.alignment import alignment_text, draw_alignment
 from gatework.inspect.forecast import ForecastPanel, draw_forecasts
@@ -12,15 +12,29 @@ from gatework.inspect.gradient_flow import (
 )
 from gatework.inspect.history import draw_history
 from gatework.inspect.influence import Influence, influence
+from gatework.inspect.reasons import Reason, UnitReason
+from gatework.inspect.recorded import Part
 from gatework.inspect.remedies import Remedy, remedies
+from gatework.inspect.report import Report, report, report_on
 from gatework.inspect.speech import draw_speech
+from gatework.inspect.subject import Alignment, Outcome, Steps, Subject
+from gatework.inspect.telling import Telling
 
 __all__ = [
+    "Alignment",
     "ForecastPanel",
     "GradientFlow",
     "Influence",
+    "Outcome",
+    "Part",
+    "Reason",
     "Remedy",
+    "Report",
     "StateFlow",
+    "Steps",
+    "Subject",
+    "Telling",
+    "UnitReason",
     "alignment_text",
     "draw_alignment",
     "draw_forecasts",
@@ -32,4 +46,6 @@ __all__ = [
     "influence",
     "lyapunov_exponents",
     "remedies",
+    "report",
+    "report_on",
 ]

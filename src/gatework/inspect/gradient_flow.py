@@ -131,9 +131,18 @@ def gradient_flow(
         lengths = call["lengths"] = torch.as_tensor(lengths)
         if not (lengths > 0).any():
             raise ValueError("no row has a step, and there is nothing to follow.")
-    with in_eval(module), torch.enable_grad(), record(module, ()) as tape:
+
+    def run() -> Tensor:
         result = module(input, **call)
-        value = _final_loss(result[1]) if loss is None else loss(result)
+        return _final_loss(result[1]) if loss is None else loss(result)
+
+    return flow_of(module, run, lengths)
+
+
+def flow_of(module: nn.Module, run: Callable[[], Tensor], lengths: Tensor | None = None) -> GradientFlow:
+    """As `gradient_flow`, of the scalar that `run` gives when it calls the module."""
+    with in_eval(module), torch.enable_grad(), record(module, ()) as tape:
+        value = run()
     if not tape.calls:
         raise ValueError(f"{type(module).__name__} called no recurrent layer of Gatework.")
     gradients = {name: gradient.double() for name, gradient in tape.gradients(value).items()}

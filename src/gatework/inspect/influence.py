@@ -70,10 +70,28 @@ def influence(
         ValueError: the output is not one number a row, or no recurrent layer read so many steps.
     """
     rows, steps = (input.shape[0], input.shape[1]) if batch_first else (input.shape[1], input.shape[0])
+    return influence_of(module, lambda: output(module(input, **call)), (steps, rows))
+
+
+def influence_of(
+    module: nn.Module,
+    answer: Callable[[], Tensor],
+    shape: tuple[int, int],
+    *,
+    inside: nn.Module | None = None,
+) -> Influence:
+    """As `influence`, of what `answer` gives when it calls the module.
+
+    Args:
+        answer: gives (B,), each number dependent on its own row alone.
+        shape: the steps and rows, (T, B), that are explained.
+        inside: the part of the module whose steps they are; the whole by default.
+    """
+    steps, rows = shape
 
     def run(leave_out: Tensor) -> tuple[Tensor, Tape]:
-        with in_eval(module), record(module, (), leave_out=leave_out) as tape:
-            value = output(module(input, **call))
+        with in_eval(module), record(inside or module, (), leave_out=leave_out) as tape:
+            value = answer()
         if tuple(value.shape) != (rows,):
             raise ValueError(f"the output has shape {tuple(value.shape)}: give one number a row, ({rows},).")
         return value, tape
