@@ -104,7 +104,7 @@ def test_a_reply_that_raises_leaves_the_conversation_as_it_was(
     assert talk.turns == before
     del talk.settings["beam"]
     with monkeypatch.context() as patch:
-        patch.setattr(ChatBot, "reply", lambda *turns, **settings: 1 / 0)
+        patch.setattr(ChatBot, "predict", lambda *turns, **settings: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             talk.say("hello")
     assert talk.turns == before

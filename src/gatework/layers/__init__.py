@@ -8,7 +8,14 @@ from gatework.layers.recurrent import Recurrent, explain
 from gatework.layers.replace import replace
 from gatework.layers.single_step import GRUCell, LSTMCell, RecurrentCell, RNNCell
 from gatework.layers.softmax import AdaptiveSoftmax
-from gatework.layers.state import detach_state, map_state, reorder_state, reset_state
+from gatework.layers.state import (
+    detach_state,
+    map_state,
+    reorder_state,
+    reset_state,
+    state_of_rows,
+    state_rows,
+)
 from gatework.layers.stream import Stream
 from gatework.layers.tape import Tape, record
 from gatework.layers.torch_like import GRU, LSTM, RNN
@@ -37,4 +44,6 @@ __all__ = [
     "reorder_state",
     "replace",
     "reset_state",
+    "state_of_rows",
+    "state_rows",
 ]

@@ -49,3 +49,36 @@ def reset_state(state: Any, start: Any, rows: Tensor) -> Any:
     if isinstance(state, dict):
         return {key: reset_state(value, start[key], rows) for key, value in state.items()}
     return type(state)(reset_state(value, first, rows) for value, first in zip(state, start, strict=True))
+
+
+def state_rows(state: Any) -> Tensor:
+    """All tensors of a state side by side, (B, K): row b holds those of sequence b, (L, size) each.
+
+    Args:
+        state: of tensors (L, B, size), of one dtype.
+    """
+    parts: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        parts.append(tensor.transpose(0, 1).flatten(1))
+        return tensor
+
+    map_state(keep, state)
+    return torch.cat(parts, 1)
+
+
+def state_of_rows(rows: Tensor, like: Any) -> Any:
+    """The state whose rows, (B, K), `state_rows` gave.
+
+    Args:
+        like: a state of the same layers, of any number of sequences.
+    """
+    begin = 0
+
+    def cut(tensor: Tensor) -> Tensor:
+        nonlocal begin
+        layers, _, size = tensor.shape
+        own, begin = rows[:, begin : begin + layers * size], begin + layers * size
+        return own.unflatten(1, (layers, size)).transpose(0, 1).contiguous().to(tensor.device)
+
+    return map_state(cut, like)

@@ -3,6 +3,7 @@
 from gatework.seq2seq.ctc import BLANK, AlignedLabel, align, ctc_log_probability, greedy_labels, least_frames
 from gatework.seq2seq.ctc_decoder import CtcDecoder, WeightedDecoders
 from gatework.seq2seq.ctc_search import LabelHypothesis, PrefixScorer, PrefixSearch, SumScorer, prefix_search
+from gatework.seq2seq.drawing import draw
 from gatework.seq2seq.ensembles import EncoderDecoderEnsemble, mean_losses
 from gatework.seq2seq.network import DecoderState, EncoderDecoder
 from gatework.seq2seq.search import (
@@ -35,6 +36,7 @@ __all__ = [
     "align",
     "beam_search",
     "ctc_log_probability",
+    "draw",
     "generate",
     "greedy_labels",
     "least_frames",

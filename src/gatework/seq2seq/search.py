@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends import by_size
-from gatework.errors import InputError
+from gatework.seq2seq.drawing import draw, refuse_nan
 
 __all__ = ["Decoder", "Draw", "Ensemble", "Hypothesis", "beam_search", "generate"]
 
@@ -234,16 +234,14 @@ def generate(
             else:
                 all_log_probs, state = decoder.step(tokens, state)  # (N, V)
                 allowed = rules.apply(all_log_probs, step, own_paths)
-                drawable = allowed.amax(1) > -torch.inf
                 uniform = torch.stack(
                     [torch.rand((), generator=generators[row], dtype=torch.float64) for row in rows]
                 )
-                with by_size("elementwise", allowed.numel()):
-                    tokens = _draw(allowed, uniform.to(allowed.device), temperature, top_k, top_p)
+                tokens, drawable = draw(allowed, uniform.to(allowed.device), temperature, top_k, top_p)
                 log_probs = all_log_probs.gather(1, tokens[:, None]).squeeze(1)
             weights = None if alignment is None else alignment(state)
             if not drawable.all():
-                _refuse_nan(log_probs if temperature == 0 else allowed.amax(1))
+                refuse_nan(log_probs)
                 index = drawable.nonzero().squeeze(1)
                 rows = [rows[place] for place in index.tolist()]
                 tokens, log_probs, state = tokens[index], log_probs[index], decoder.reorder(state, index)
@@ -268,19 +266,6 @@ def generate(
                 tokens, state = tokens[index], decoder.reorder(state, index)
 
 
-def _refuse_nan(log_probs: Tensor) -> None:
-    """Refuses log-probabilities that are no numbers, whatever their shape.
-
-    Raises:
-        InputError: one is NaN.
-    """
-    if log_probs.isnan().any():
-        what = (
-            "gives probabilities that are no numbers (NaN): its weights are damaged, or its training diverged"
-        )
-        raise InputError("the model", what, "Load an earlier checkpoint, or train it again.")
-
-
 def _limits(length: int | Sequence[int], rows: int) -> list[int]:
     """The most tokens of each row, (N,).
 
@@ -291,25 +276,6 @@ def _limits(length: int | Sequence[int], rows: int) -> list[int]:
     if len(limits) != rows or any(limit < 1 for limit in limits):
         raise ValueError(f"length={length!r}: give one number for all {rows} rows or for each, 1 or more")
     return limits
-
-
-def _draw(log_probs: Tensor, uniform: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
-    """A token for each row, (N,), by inverting the cumulative distribution.
-
-    Args:
-        log_probs: (N, V).
-        uniform: (N,) random numbers in [0, 1).
-    """
-    candidates = min(top_k or log_probs.shape[1], log_probs.shape[1])
-    values, order = log_probs.double().topk(candidates, dim=1)  # falling
-    shares = torch.softmax(values / temperature, dim=1)
-    before = shares.cumsum(dim=1) - shares
-    shares = shares.where(before < top_p, 0.0)  # the first is always kept
-    cumulative = shares.cumsum(dim=1)
-    picked = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)
-    # Rounding may step past the end. A row that may draw nothing has shares that are NaN: its caller drops it.
-    last = ((shares > 0).sum(dim=1, keepdim=True) - 1).clamp(min=0)
-    return order.gather(1, torch.minimum(picked, last)).squeeze(1)
 
 
 def length_divisor(length: int, exponent: float) -> float:
@@ -419,7 +385,7 @@ def beam_search(
             totals = torch.tensor([path.total for path in paths], dtype=torch.float64, device=tokens.device)
             for path, most in zip(paths, values[:, 0].tolist(), strict=True):
                 if not most > -torch.inf:
-                    _refuse_nan(values)
+                    refuse_nan(values)
                     close(path, abandoned)
             kept: list[tuple[int, _Path]] = []
             for row, token, total in _best(values, candidates, totals, paths, finished, beam):

@@ -16,6 +16,8 @@ from gatework.metrics.figure import Figure
 from gatework.tasks.ensemble import EnsembleLifecycle
 from gatework.tasks.inputs import InputReader
 from gatework.tasks.options import PredictionSettings
+from gatework.tasks.session import Event, Session, check_owner, step_together
+from gatework.tasks.session_state import SessionState
 from gatework.tasks.windows import windows
 from gatework.training import parse_options
 
@@ -185,7 +187,55 @@ class Task(EnsembleLifecycle):
         (parts,) = self._parts([self._reader().input(item)], self.settings(**settings))
         yield from parts
 
+    # Inputs that are told piece by piece
+
+    @property
+    def streams(self) -> bool:
+        """Whether `session` gives a session."""
+        return self._needs_whole_inputs() is None
+
+    def session(self, *, state: bytes | None = None, **settings: Any) -> Session:
+        """A session, which is told an input piece by piece and answers as soon as it knows; see `Session`.
+
+        Args:
+            state: what a session's `state()` gave, of the same run: the new one goes on from there.
+            settings: of `predict`; those of the state where they are left out.
+
+        Raises:
+            InputError: the task, or this run, needs whole inputs; a wrong setting; the state is damaged, or of another
+                task or run.
+        """
+        return self._session_from(state, settings)
+
+    def feed_together(self, sessions: Sequence[Session], items: Sequence[Any]) -> list[list[Event]]:
+        """Feed many sessions of this run, and take one step of each, as one batch.
+
+        Args:
+            sessions: each once.
+            items: for each of them what `feed` takes, or `NOTHING` where it goes on with what it says.
+
+        Returns:
+            The events of each session; there may be more of those that are still `pending`.
+
+        Raises:
+            InputError: a session of another run, or an item that is none: nothing has changed then.
+        """
+        for session in sessions:
+            if session.network is not self.network_:
+                raise InputError(
+                    "sessions", "has one of another run", "Give those that this run's `session` made."
+                )
+        return step_together(sessions, items)
+
     # What a task writes
+
+    def _needs_whole_inputs(self) -> tuple[str, str] | None:
+        """Why an input cannot be told piece by piece, and what to do about it; None where it can."""
+        return "answers whole inputs: what it says of their first part depends on the rest", "Use predict."
+
+    def _new_session(self, settings: Any) -> Session:
+        """A session before its first item."""
+        raise NotImplementedError(f"{type(self).__name__} has no session, and says that it can have one")
 
     @abstractmethod
     def _evaluate(self, data: Any, columns: Mapping[str, str], settings: Any) -> dict[str, Any]:
@@ -221,6 +271,20 @@ class Task(EnsembleLifecycle):
         }
 
     # How predictions are made
+
+    def _session_from(self, state: bytes | None, settings: Mapping[str, Any], **given: Any) -> Session:
+        """As `session`; `given` is what `_new_session` takes besides."""
+        self._check_fitted()
+        refusal = self._needs_whole_inputs()
+        if refusal is not None:
+            raise InputError("session", f"this {self.name} {refusal[0]}", refusal[1])
+        if state is None:
+            return self._new_session(self.settings(**settings), **given)
+        saved = SessionState.of_bytes(state)
+        check_owner(saved, self.name, self.network_)
+        session = self._new_session(self.settings(**{**saved.value("settings", dict), **settings}), **given)
+        session.go_on(saved)
+        return session
 
     def _records(self, inputs: Sequence[Any], settings: Any) -> list[dict[str, Any]]:
         with torch.inference_mode():

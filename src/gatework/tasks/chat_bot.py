@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, RootModel
 
 from gatework.baselines import Baseline, MostCommon
 from gatework.data import context_text, file_format, read_dialogues, read_pairs, source_paths
+from gatework.errors import InputError
 from gatework.metrics.text import corpus_figures, diversity_figures, most_common_share, scorers
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions, SearchRecord, SearchSettings
 from gatework.tasks.encoder_decoder.task import EncoderDecoderTask
 from gatework.tasks.example_task import Example
 from gatework.tasks.options import MOST_TOKENS
+from gatework.tasks.session import Session
+from gatework.tasks.session_state import SessionState, damaged
 from gatework.training.options import Inherited, OptionRules
 
 __all__ = ["ChatBot", "ChatBotOptions", "Conversation", "Reply", "ReplySettings", "Turns"]
@@ -139,39 +142,110 @@ class ChatBot(EncoderDecoderTask):
         output: str = self.predict([given], **settings)[0]["output"]
         return output
 
+    def session(self, *, state: bytes | None = None, **settings: Any) -> Conversation:
+        """A conversation, which remembers what was said: see `Conversation`. Arguments as for every task."""
+        return cast("Conversation", self._session_from(state, settings))
+
     def conversation(self, **settings: Any) -> Conversation:
-        """A conversation, which remembers what was said."""
-        self._check_fitted()
-        self.settings(**settings)
+        """As `session`."""
+        return self.session(**settings)
+
+    def _needs_whole_inputs(self) -> None:
+        return None
+
+    def _new_session(self, settings: ReplySettings) -> Conversation:
         return Conversation(self, settings)
 
+    def replies(
+        self, talks: Sequence[Sequence[str]], settings: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """The record of each conversation's next reply, with settings of its own, found as one batch where they are
+        the same and nothing is drawn.
+        """
+        records: list[dict[str, Any]] = [{} for _ in talks]
+        groups: dict[str, list[int]] = {}
+        for place, own in enumerate(settings):
+            chosen = self.settings(**own)
+            alone = f" {place}" if chosen.temperature > 0 else ""  # draws depend on the batch's other rows
+            groups.setdefault(chosen.model_dump_json() + alone, []).append(place)
+        for places in groups.values():
+            found = self.predict([list(talks[place]) for place in places], **settings[places[0]])
+            for place, record in zip(places, found, strict=True):
+                records[place] = record
+        return records
 
-class Conversation:
-    """What was said so far, and the next reply. Made by `ChatBot.conversation`. For one thread.
+
+class Conversation(Session):
+    """What was said so far, and the next reply; made by `ChatBot.session`.
+
+    `feed` hears an utterance, and gives the reply: a `piece` event, and the `record`, whose `input` are the turns so
+    far. Drawn replies differ from turn to turn.
 
     Attributes:
-        turns: of both, the human first.
+        turns: of both, the human first; an utterance is among them once its reply is.
         settings: of the next replies, as `predict` takes them.
     """
 
-    def __init__(self, bot: ChatBot, settings: Mapping[str, Any]) -> None:
+    settings: dict[str, Any]
+
+    def __init__(self, bot: ChatBot, settings: ReplySettings) -> None:
         self._bot = bot
-        self.turns: list[str] = []
-        self.settings = dict(settings)
+        super().__init__(bot.name, bot.network_, settings.model_dump(exclude_unset=True))
 
     def say(self, text: str) -> str:
-        """The bot's reply. Drawn replies differ from turn to turn. Where it raises, nothing was said."""
-        turns = [*self.turns, text]
-        settings = dict(self.settings)
-        if float(settings.get("temperature", 0)) > 0:
-            settings["seed"] = int(settings.get("seed", 0)) + len(turns)
-        reply = self._bot.reply(turns, **settings)
-        self.turns = [*turns, reply]
+        """The bot's reply. Where it raises, nothing was said."""
+        *_, record = self.feed(text)
+        reply: str = record["output"]
         return reply
 
-    def reset(self) -> None:
-        """Forget what was said."""
-        self.turns.clear()
+    def _begin(self) -> None:
+        self.turns: list[str] = []
+        self._heard: str | None = None  # what has no reply yet
+
+    def _read(self, item: Any) -> str:
+        if not isinstance(item, str):
+            raise InputError("utterance", f"is {type(item).__name__}", "Give a text.")
+        self._bot.settings(**self.settings)
+        return item
+
+    @classmethod
+    def _absorb(cls, sessions: Sequence[Conversation], items: Sequence[str]) -> None:
+        for session, text in zip(sessions, items, strict=True):
+            session._heard = text
+
+    @property
+    def _unsaid(self) -> bool:
+        return self._heard is not None
+
+    @classmethod
+    def _say(cls, sessions: Sequence[Conversation]) -> None:
+        talks = [[*session.turns, str(session._heard)] for session in sessions]
+        settings = [session._seeded(len(turns)) for session, turns in zip(sessions, talks, strict=True)]
+        try:
+            records = sessions[0]._bot.replies(talks, settings)
+        finally:
+            for session in sessions:
+                session._heard = None
+        for session, turns, record in zip(sessions, talks, records, strict=True):
+            session.turns = [*turns, record["output"]]
+            session._events = [{"kind": "piece", "output": record["output"]}, {"kind": "record", **record}]
+
+    def _seeded(self, turns: int) -> dict[str, Any]:
+        """The settings of the reply after so many turns."""
+        if float(self.settings.get("temperature", 0)) <= 0:
+            return self.settings
+        return {**self.settings, "seed": int(self.settings.get("seed", 0)) + turns}
+
+    def _known_settings(self) -> dict[str, Any]:
+        return dict(self.settings)
+
+    def _known(self) -> dict[str, Any]:
+        return {"turns": self.turns, "heard": self._heard}
+
+    def _restore(self, state: SessionState) -> None:
+        self.turns, self._heard = state.value("turns", list), state.value("heard", (str, type(None)))
+        if not all(isinstance(turn, str) for turn in self.turns):
+            raise damaged()
 
 
 def _holds_pairs(data: Any) -> bool:

@@ -23,6 +23,9 @@ class StreamNetwork(RankingDecoder, Protocol):
     def read(self, inputs: Tensor, state: Any = None) -> Any:
         """The state after inputs (T, B)."""
 
+    def first_state(self, rows: int) -> Any:
+        """The state before the first token of so many rows."""
+
     # Those of every `nn.Module`
     def parameters(self) -> Iterator[nn.Parameter]: ...
     def train(self, mode: bool = True) -> Any: ...
@@ -48,6 +51,9 @@ class StreamEnsemble(nn.Module):
     def read(self, inputs: Tensor, state: Any = None) -> Any:
         pairs = zip(self._networks, self._states(state), strict=True)
         return tuple(network.read(inputs, one) for network, one in pairs)
+
+    def first_state(self, rows: int) -> Any:
+        return tuple(network.first_state(rows) for network in self._networks)
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         return self._decoders.step(tokens, self._states(state))

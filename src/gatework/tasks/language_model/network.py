@@ -103,6 +103,10 @@ class LanguageNetwork(nn.Module):
         """The state after inputs (T, B)."""
         return self.hidden(inputs, state)[1]
 
+    def first_state(self, rows: int) -> Any:
+        """The state before the first token of so many rows."""
+        return self.recurrent.initial_state(rows)
+
     def hidden(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """What the softmax reads: inputs (T, B) -> (T, B, width of the softmax), and the new state."""
         embedded = self.embedding(inputs) * self.embedding_scale

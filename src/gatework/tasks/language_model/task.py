@@ -19,8 +19,10 @@ from gatework.tasks.language_model.options import (
     LanguageModelOptions,
     Prompt,
 )
+from gatework.tasks.language_model.session import TextSession
 from gatework.tasks.lifecycle import Lifecycle
 from gatework.tasks.parameter_groups import group_of, shared_with
+from gatework.tasks.session import last_records, record_of
 from gatework.tasks.stream_network import StreamNetwork
 from gatework.tasks.stream_task import StreamTask
 from gatework.tasks.word_vectors import freeze_vectors, refuse_vectors, start_from_vectors, vectors_file
@@ -29,6 +31,7 @@ from gatework.training import ParameterGroup
 __all__ = ["LanguageModel", "language_groups"]
 
 BASELINE = "baseline.safetensors"
+_TOGETHER = 256  # texts that are completed side by side
 BASELINE_TOKENS = 5_000_000  # some gigabytes of memory while it is fitted
 
 
@@ -122,12 +125,22 @@ class LanguageModel(StreamTask):
         self._check_fitted()
         return [self._generator.score(text) for text in ([texts] if isinstance(texts, str) else texts)]
 
+    def session(self, *, state: bytes | None = None, **settings: Any) -> TextSession:
+        """A text that is read, completed and read on; see `TextSession`. Arguments as for every task's `session`."""
+        return cast("TextSession", self._session_from(state, settings))
+
+    def _needs_whole_inputs(self) -> None:
+        return None
+
+    def _new_session(self, settings: CompletionSettings) -> TextSession:
+        return TextSession(self.name, self.network_, settings, self._generator)
+
     def _answer(self, inputs: Sequence[str], settings: CompletionSettings) -> list[dict[str, Any]]:
-        answers = []
-        for text in inputs:
-            *_, record = self._pieces(text, settings)
-            answers.append(cast("dict[str, Any]", record))
-        return answers
+        records = []
+        for begin in range(0, len(inputs), _TOGETHER):
+            some = inputs[begin : begin + _TOGETHER]
+            records += last_records([self._new_session(settings) for _ in some], some)
+        return records
 
     def _parts(
         self, inputs: Sequence[str], settings: CompletionSettings
@@ -137,9 +150,11 @@ class LanguageModel(StreamTask):
 
     def _pieces(self, text: str, settings: CompletionSettings) -> Iterator[str | dict[str, Any]]:
         """A beam search knows its text only at the end: then the record comes alone."""
-        if settings.beam > 1:
-            return iter((self._generator.search(text, settings),))
-        return self._generator.sample(text, settings)
+        for event in self._new_session(settings).feed(text):
+            if event["kind"] == "record":
+                yield record_of(event)
+            elif event["output"] and settings.beam == 1:
+                yield event["output"]
 
     @property
     def _generator(self) -> Generator:
