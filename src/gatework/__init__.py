@@ -51,6 +51,7 @@ _NAMES = {
         "record",
         "replace",
     ),
+    "gatework.export": ("export_layer",),
     "gatework.tasks": ("load",),
 }
 _PARTS = tuple(part.name for part in pkgutil.iter_modules(__path__) if not part.name.startswith("_"))

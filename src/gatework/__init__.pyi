@@ -6,6 +6,7 @@ from gatework import cells as cells
 from gatework import cli as cli
 from gatework import data as data
 from gatework import errors as errors
+from gatework import export as export
 from gatework import graph as graph
 from gatework import inspect as inspect
 from gatework import layers as layers
@@ -66,6 +67,7 @@ from gatework.graph.language import elu as elu
 from gatework.graph.language import emit as emit
 from gatework.graph.language import exp as exp
 from gatework.layers import explain as explain
+from gatework.export import export_layer as export_layer
 from gatework.graph.language import gate as gate
 from gatework.cells import gru as gru
 from gatework.cells import gru_d as gru_d

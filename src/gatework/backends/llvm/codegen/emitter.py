@@ -19,10 +19,13 @@ class Emitter:
     """A function under construction, for one target and one dtype.
 
     Attributes:
+        index: the type of whole numbers that count and index.
         number: the scalar type, `float` or `double`.
         vector: the type of one register of numbers.
         lanes: numbers in it.
     """
+
+    index = I64
 
     def __init__(self, module: ir.Module, target: Target, dtype: str, function: ir.Function) -> None:
         self.module = module
@@ -42,7 +45,8 @@ class Emitter:
     # -- constants
 
     def i64(self, value: int) -> Value:
-        return ir.Constant(I64, value)
+        """A whole number that counts or indexes."""
+        return ir.Constant(self.index, value)
 
     def const(self, value: float) -> Value:
         """A number in every lane."""
@@ -167,7 +171,7 @@ class Emitter:
         after = self.function.append_basic_block("after")
         self.b.branch(head)
         self.b.position_at_end(head)
-        index = self.b.phi(I64)
+        index = self.b.phi(self.index)
         index.add_incoming(start, before)
         state = _Loop([self.b.phi(value.type) for value in carried or []])
         for phi, value in zip(state.values, carried or [], strict=True):

@@ -1,0 +1,9 @@
+"""Models where Python is not: machine code with a C header, WebAssembly, and ONNX.
+
+`gatework.export_layer` exports a layer, and a task's `export` what a task's steps are. Both read the graph of the cell,
+so that a user's own cell is exported like one of the catalogue.
+"""
+
+from gatework.export.layer import Exported, export_layer
+
+__all__ = ["Exported", "export_layer"]
