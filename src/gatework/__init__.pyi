@@ -12,6 +12,7 @@ from gatework import inspect as inspect
 from gatework import layers as layers
 from gatework import metrics as metrics
 from gatework import seq2seq as seq2seq
+from gatework import serve as serve
 from gatework import tasks as tasks
 from gatework import training as training
 from gatework.layers import Attention as Attention

@@ -6,6 +6,7 @@ file, longer than others, because it is the whole list of what is asked of a new
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import io
@@ -43,6 +44,7 @@ __all__ = ["CHECKS", "Case", "check_task"]
 
 PATIENCE = 20.0  # seconds that an answer may take on a machine that does other things
 KILLED = 9
+TEXT_SETTINGS = ("stop", "speaker", "hotwords", "choose")  # of a prediction: texts that name no file
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,44 @@ def predicts_by_schema(case: Case) -> None:
         one_line(caught.value)
     with pytest.raises(InputError, match="no option 'no_such_setting'"):
         case.model.predict([], no_such_setting=1)
+
+
+def answers_from_elsewhere(case: Case) -> None:
+    """What is sent as JSON is answered as by `predict`, and no file of this machine is named by it."""
+    sent = [as_sent(item) for item in case.example.inputs]
+    given = case.kind.SentInput or case.kind.Input
+    for item in sent:
+        given.model_validate_json(json.dumps(item), strict=True)
+    read = [case.kind.read_sent(json.loads(json.dumps(item))) for item in sent]
+    records = case.model.predict_sent(read, **case.example.settings)
+    for record, expected in zip(records, case.predict(case.model), strict=True):
+        if expected["output"] is None:
+            assert base64.b64decode(record["output"])[:4] == b"RIFF"  # the sound itself
+        else:
+            assert_close(record["output"], expected["output"])
+        assert record.keys() == expected.keys()
+        assert any(record["input"] is each for each in read)
+    files = options_with(case.kind.Settings, where="command line")
+    texts = {
+        name for name, field in case.kind.Settings.model_fields.items() if "str" in str(field.annotation)
+    }
+    assert texts <= {*files, *TEXT_SETTINGS}, "say of a new one whether it names a file: CommandLine[…]"
+    for name in files:
+        with pytest.raises(InputError, match=f"setting {name}: names a file"):
+            case.model.predict_sent(read, **{name: "x"})
+    for bad in (3.5, None, {"path": __file__}, {"audio": __file__, "speaker": None}):
+        if not (
+            case.kind.name == "forecaster" and isinstance(bad, dict)
+        ):  # whose columns are called as one likes
+            with pytest.raises(InputError, match=r"the input: .* is not an input of"):
+                case.kind.read_sent(bad)
+
+
+def as_sent(item: Any) -> Any:
+    """An input of an example as somebody elsewhere sends it: the content of a sound file in place of its path."""
+    if isinstance(item, str) and item.endswith(".wav"):
+        return {"bytes": base64.b64encode(Path(item).read_bytes()).decode()}
+    return item
 
 
 def predicts_from_tables(case: Case) -> None:
@@ -754,6 +794,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     asks_for_packages_first,
     gives_figures,
     predicts_by_schema,
+    answers_from_elsewhere,
     predicts_from_tables,
     predicts_alike_alone_and_together,
     answers_as_inputs_come,

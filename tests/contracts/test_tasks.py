@@ -20,6 +20,7 @@ from tests.contracts.task_contract import (
     Case,
     answers_as_an_ensemble,
     answers_as_inputs_come,
+    answers_from_elsewhere,
     answers_from_two_threads,
     asks_for_packages_first,
     calls_back,
@@ -213,6 +214,10 @@ def waits_for_all(method: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, inputs, **given: method(self, list(inputs), **given)
 
 
+def takes_anything(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda item: item
+
+
 def trusts_a_stranger(method: Callable[..., Any]) -> Callable[..., Any]:
     def predict(self: Task, *inputs: Any, **given: Any) -> Any:
         if self.run_.path.name == "stranger":
@@ -239,6 +244,7 @@ FAULTS = {
     refuses_bad_data: ("fit", complains_in_two_lines),
     gives_figures: ("evaluate", has_no_baseline),
     predicts_by_schema: ("predict", forgets_its_input),
+    answers_from_elsewhere: ("read_sent", takes_anything),
     predicts_from_tables: ("predict", ignores_columns),
     predicts_alike_alone_and_together: ("predict", looks_at_the_neighbours),
     answers_from_two_threads: ("predict", shares_a_state),

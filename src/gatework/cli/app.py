@@ -356,6 +356,39 @@ def transcribe(
     show_heard(model, chunks, known, chosen, as_json=as_json)
 
 
+@app.command(context_settings={"help_option_names": []}, short_help="Serve runs over HTTP.")
+def serve(
+    context: typer.Context,
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN…", help="folders of trained runs; NAME=FOLDER serves one as NAME"),
+    ] = None,
+    host: Annotated[str, typer.Option(help="where to listen; 0.0.0.0 is every address")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8000,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="its first line is the token that requests must carry"),
+    ] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    settings: Settings = [],  # noqa: B006
+    show_help: Annotated[
+        bool, typer.Option("--help", "-h", help="show this, and what --set changes")
+    ] = False,
+) -> None:
+    """Serve runs over HTTP and WebSockets, on this machine alone unless --host says more: /docs has the routes."""
+    from gatework.cli import printing
+    from gatework.cli.serving import read_options, serve_runs
+    from gatework.serve import ServiceOptions
+
+    if show_help:
+        print(context.get_help())
+        printing.options_of(ServiceOptions, "What --set NAME=VALUE changes, with the defaults:")
+        return
+    options = read_options(settings, token_file)
+    serve_runs(given or [], host=host, port=port, device=device, options=options)
+
+
 @app.command(short_help="List and compare runs, and draw how they went.")
 def runs(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="a run, or a folder of runs")] = Path(

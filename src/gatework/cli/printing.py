@@ -16,10 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from gatework.tasks.base import Task
     from gatework.training.overview import RunSummary
 
-__all__ = ["cells", "configuration", "figures", "note", "options", "runs"]
+__all__ = ["cells", "configuration", "figures", "note", "options", "options_of", "runs"]
 
 INDENT = " " * 6
 _WIDE = 1000
@@ -93,17 +95,22 @@ def _print_confusion(console: Console, confusion: Mapping[str, Any]) -> None:
 
 def options(task: type[Task]) -> None:
     """The options of a task that `--set` takes, its own first, and the settings of its predictions."""
-    from gatework.tasks.options import describe_options
-
     sections = {
         f"Options of {task.name}, --set NAME=VALUE, with their defaults:": task.Options,
         "Settings of its predictions, gatework predict RUN --set NAME=VALUE:": task.Settings,
     }
     for title, model in sections.items():
-        print(f"\n{title}\n")
-        for option in describe_options(model):
-            print(f"  {option.name}={option.default}  ({option.kind})")
-            print(textwrap.fill(option.description, 100, initial_indent=INDENT, subsequent_indent=INDENT))
+        options_of(model, title)
+
+
+def options_of(model: type[BaseModel], title: str) -> None:
+    """The options of one model, below a title."""
+    from gatework.tasks.options import describe_options
+
+    print(f"\n{title}\n")
+    for option in describe_options(model):
+        print(f"  {option.name}={option.default}  ({option.kind})")
+        print(textwrap.fill(option.description, 100, initial_indent=INDENT, subsequent_indent=INDENT))
 
 
 def configuration(task: type[Task]) -> None:

@@ -14,12 +14,13 @@ from gatework.data import Row, while_pipes_are_kept
 from gatework.errors import InputError
 from gatework.metrics.figure import Figure
 from gatework.tasks.ensemble import EnsembleLifecycle
-from gatework.tasks.inputs import InputReader
+from gatework.tasks.inputs import InputReader, checked_input
 from gatework.tasks.options import PredictionSettings
 from gatework.tasks.session import Event, Session, check_owner, step_together
 from gatework.tasks.session_state import SessionState
 from gatework.tasks.windows import windows
 from gatework.training import parse_options
+from gatework.training.options import options_with
 
 __all__ = ["Task"]
 
@@ -36,6 +37,7 @@ class Task(EnsembleLifecycle):
         columns: the data's columns.
         Settings: the settings of `predict`, a pydantic model.
         Input, Output: one input of `predict` and one record, pydantic models: their schemas are published.
+        SentInput: one input as somebody sends it who may name no file of this machine; None: `Input` names none.
         input_columns: which of `columns` make an input, where `predict` reads a table: alternatives, of which the
             first that a row has is taken. One column is the input itself, several are a dict.
         cells: options that name a cell, and the run's file that keeps each one's graph.
@@ -55,6 +57,7 @@ class Task(EnsembleLifecycle):
     Settings: ClassVar[type[BaseModel]]
     Input: ClassVar[type[BaseModel]]
     Output: ClassVar[type[BaseModel]]
+    SentInput: ClassVar[type[BaseModel] | None] = None
     input_columns: ClassVar[tuple[tuple[str, ...], ...]]
     headline: ClassVar[Figure]
     noun: ClassVar[str] = "examples"
@@ -127,6 +130,43 @@ class Task(EnsembleLifecycle):
         with while_pipes_are_kept():
             given = [reader.input(item) for item in reader.items(inputs)]
         return self._records(given, chosen)
+
+    @classmethod
+    def read_sent(cls, item: Any) -> Any:
+        """An input of `predict` that was sent from elsewhere, as JSON: it names no file of this machine.
+
+        Args:
+            item: as `SentInput` says, or where that is None as `Input` does.
+
+        Raises:
+            InputError: it is none.
+        """
+        return checked_input(item, cls.SentInput or cls.Input, cls.name, "the input")
+
+    def predict_sent(self, inputs: Sequence[Any], **settings: Any) -> list[dict[str, Any]]:
+        """`predict` for somebody elsewhere: no file of this machine is read or written at their word.
+
+        Args:
+            inputs: what `read_sent` gives.
+            settings: fields of the class's `Settings`, but those that name a file.
+
+        Raises:
+            InputError: as `predict`, and a setting that names a file.
+        """
+        self.check_sent(settings)
+        return self.predict(list(inputs), **settings)
+
+    @classmethod
+    def check_sent(cls, settings: Mapping[str, Any]) -> None:
+        """Refuse settings that only somebody at this machine may give.
+
+        Raises:
+            InputError: one of them names a file.
+        """
+        for name in options_with(cls.Settings, where="command line"):
+            if name in settings:
+                what = "names a file, and nobody elsewhere names files of this machine"
+                raise InputError(f"setting {name}", what, "Leave it out.")
 
     def predict_stream(
         self, inputs: Any, *, columns: Mapping[str, Any] | None = None, **settings: Any

@@ -25,7 +25,7 @@ from gatework.data import (
 from gatework.data.sound_folders import is_sound, sounds_of_folder
 from gatework.errors import InputError
 
-__all__ = ["InputReader"]
+__all__ = ["InputReader", "checked_input"]
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,21 @@ class InputReader:
         return True
 
     def _checked(self, item: Any, where: str) -> Any:
-        try:
-            self.kind.model_validate(item, strict=True)
-        except ValidationError as error:
-            what = f"{item!r:.60} is not an input of {self.task} ({error.errors()[0]['msg']})"
-            raise InputError(where, what, "See its input_schema().") from error
-        return item
+        return checked_input(item, self.kind, self.task, where)
+
+
+def checked_input(item: Any, kind: type[BaseModel], task: str, where: str) -> Any:
+    """An item that is an input of a task.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        kind.model_validate(item, strict=True)
+    except ValidationError as error:
+        what = f"{item!r:.60} is not an input of {task} ({error.errors()[0]['msg']})"
+        raise InputError(where, what, "See its input_schema().") from error
+    return item
 
 
 def _share_there(row: Row, columns: Mapping[str, str]) -> float:

@@ -27,8 +27,9 @@ class OptionRules:
         and what its course may need. "new run": it would make another model: a task refuses, `training.fit` says
         so. "never": `training.fit` refuses too, since its moments, random numbers or groups would not fit.
     inherited: a run that starts from another one shares the option with it.
-    where: "command line": a configuration file, which may be a stranger's, may only name what Gatework has. A
-        Python file, which is run, is named on the command line or in the constructor.
+    where: "command line": it names a file of this machine, to be run, read or written, which only somebody at this
+        machine may do: on the command line or in a call. A configuration file, which may be a stranger's, and a
+        service's client may only name what Gatework has.
     old_names: names of earlier versions, read wherever the option may be given, for ever.
     once: the option whose value a run that does not know this one had for it: an earlier version wrote it.
     auto: where the option is not given, or given as the text `auto`, a task takes what fits its data's size

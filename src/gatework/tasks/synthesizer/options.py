@@ -15,7 +15,7 @@ from gatework.tasks.options import (
     RivalOptions,
 )
 from gatework.tasks.transcriber.options import HIGHEST_RATE, MOST_BANDS
-from gatework.training.options import FollowsData, Inherited
+from gatework.training.options import CommandLine, FollowsData, Inherited
 
 __all__ = [
     "ListeningSettings",
@@ -118,7 +118,7 @@ class SpeakingSettings(PredictionSettings):
 class ListeningSettings(SpeakingSettings):
     """How a text is spoken whose frames are scored, and who listens."""
 
-    transcriber: str | None = Field(
+    transcriber: CommandLine[str | None] = Field(
         None,
         description="a transcriber's run that hears what is spoken, and the recordings (none: no words are counted)",
     )
@@ -130,12 +130,12 @@ class SpeechSettings(SpeakingSettings):
     pause: float = Field(
         0.0, ge=0, le=60, description="seconds of silence more after each of . ! ? ; : and ,"
     )
-    out: str | None = Field(
+    out: CommandLine[str | None] = Field(
         None,
         description="the sound file of a text (out.wav, .flac, .ogg, .mp3), or a folder for the numbered files of "
         "several (none: no sound is made)",
     )
-    picture: str | None = Field(
+    picture: CommandLine[str | None] = Field(
         None,
         description="the file of a picture: the spectrogram with its characters (out.png, .svg, .pdf), or a folder as "
         "for `out`; with the package matplotlib",

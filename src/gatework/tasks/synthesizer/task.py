@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -437,6 +440,14 @@ class Synthesizer(ExampleTask):
             path = write_speech(paused, text, self.features_, settings, settings.next_number())
             records.append({**self._decode(paused, row, input, settings), "output": path})
         return records
+
+    def predict_sent(self, inputs: Sequence[Any], **settings: Any) -> list[dict[str, Any]]:
+        """As every task's. A record's `output` is the sound itself, a WAV file in base64."""
+        self.check_sent(settings)
+        with tempfile.TemporaryDirectory(prefix="gatework-speech-") as folder:
+            records = self.predict(list(inputs), **settings, out=folder)
+            sounds = [base64.b64encode(Path(record["output"]).read_bytes()) for record in records]
+        return [{**record, "output": sound.decode()} for record, sound in zip(records, sounds, strict=True)]
 
     def _text(self, row: Fields) -> str:
         return "".join(self.alphabet_.characters[id] for id in row["ids"])

@@ -16,7 +16,7 @@ from gatework.tasks.options import (
     RivalOptions,
 )
 from gatework.tasks.transcriber.network import STRIDES, NormalizationName
-from gatework.training.options import FollowsData, Inherited
+from gatework.training.options import CommandLine, FollowsData, Inherited
 
 __all__ = [
     "HIGHEST_RATE",
@@ -169,7 +169,7 @@ class TranscriptSettings(PredictionSettings):
     hotword_weight: float = Field(
         1.5, allow_inf_nan=False, description="nats that a character of a hotword adds to a text"
     )
-    language_model: str | None = Field(
+    language_model: CommandLine[str | None] = Field(
         None, description="a language model's run, whose log-probability of a text is added"
     )
     language_weight: float = Field(
@@ -220,6 +220,26 @@ class SoundArray(BaseModel):
             raise ValueError("it has neither array, bytes nor path")
         if self.array is not None and self.sampling_rate is None:
             raise ValueError("array needs its sampling_rate")
+        return self
+
+
+class SentSound(BaseModel):
+    """One sound that is sent from elsewhere: a file's content, or samples; never the path of a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bytes: str | None = Field(None, description="a sound file (WAV, FLAC, Ogg, MP3) in base64")
+    array: list[float] | list[list[float]] | None = Field(
+        None, description="samples in [-1, 1], (N,) or (N, channels)"
+    )
+    sampling_rate: int | None = Field(None, ge=1, le=HIGHEST_RATE, description="of `array`, in Hz")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.array is None) == (self.bytes is None):
+            raise ValueError("it has one of array and bytes")
+        if (self.array is None) != (self.sampling_rate is None):
+            raise ValueError("array needs its sampling_rate, bytes have none")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast, overload
@@ -32,6 +33,7 @@ from gatework.tasks.transcriber.copies import changed_copies
 from gatework.tasks.transcriber.decoding import blank_share, transcribe
 from gatework.tasks.transcriber.network import SoundBatch, TranscriberEnsemble, TranscriberNetwork
 from gatework.tasks.transcriber.options import (
+    SentSound,
     TranscriberInput,
     TranscriberOptions,
     TranscriptRecord,
@@ -76,6 +78,7 @@ class Transcriber(ExampleTask):
     Options = TranscriberOptions
     Settings = TranscriptSettings
     Input = TranscriberInput
+    SentInput = SentSound
     Output = TranscriptRecord
     columns: ClassVar[tuple[str, ...]] = ("audio", "text", "speaker")
     input_columns = (("audio", "speaker"), ("audio",))
@@ -380,6 +383,20 @@ class Transcriber(ExampleTask):
 
     def _least_confidence(self, settings: TranscriptSettings) -> float:
         return self.rejection_.least_confidence if settings.reject else 0.0
+
+    @classmethod
+    def read_sent(cls, item: Any) -> Any:
+        sound = super().read_sent(item)
+        if sound.get("bytes") is None:
+            try:
+                return {**sound, "array": np.asarray(sound["array"], np.float64)}
+            except ValueError as error:
+                what = "has rows of different lengths"
+                raise InputError("the input's array", what, "Give each step a number a channel.") from error
+        try:
+            return {"bytes": base64.b64decode(sound["bytes"], validate=True)}
+        except ValueError as error:
+            raise InputError("the input's bytes", f"are no base64 ({error})", "Encode the file.") from error
 
     @property
     def streams(self) -> bool:

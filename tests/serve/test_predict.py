@@ -1,0 +1,160 @@
+"""Predictions over HTTP are those of `predict`, batched over requests."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gatework import tasks
+from gatework.serve.app import Service
+from gatework.serve.batching import answers_apart
+from gatework.serve.options import ServiceOptions
+from gatework.serve.runs import ServedRuns
+from gatework.serve.schemas import answer_model, request_model
+from tests.contracts.task_contract import assert_close
+from tests.contracts.task_examples import EXAMPLES, SPEECH
+from tests.serve.running import running
+
+SERVED = ("language-model", "translator", "forecaster")
+
+
+def without_input(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in record.items() if name != "input"} for record in records]
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_answers_are_those_of_predict(name: str, client: httpx.Client, run_of: Callable[[str], Path]) -> None:
+    example, task = EXAMPLES[name], tasks.load(run_of(name))
+    given = {"inputs": example.inputs, "settings": example.settings}
+    answer = client.post(f"/v1/runs/{name}/predict", json=given)
+    assert answer.status_code == 200
+    assert_close(answer.json()["records"], without_input(task.predict(example.inputs, **example.settings)))
+    request_model(type(task)).model_validate_json(json.dumps(given), strict=True)
+    answer_model(type(task)).model_validate_json(answer.content, strict=True)
+    described = client.get(f"/v1/runs/{name}").json()
+    assert (described["name"], described["task"], described["ready"]) == (name, name, True)
+    assert described["settings"]["properties"].keys() == task.Settings.model_fields.keys()
+    assert "input" not in described["output"]["properties"]
+
+
+def test_a_sound_is_sent_as_its_content(run_of: Callable[[str], Path]) -> None:
+    path = run_of("transcriber")
+    content = base64.b64encode(Path(SPEECH[0]["audio"]).read_bytes()).decode()
+    expected = without_input(tasks.load(path).predict([SPEECH[0]["audio"]], beam=2))
+    with running(
+        Service(ServedRuns.load([f"ears={path}"]), ServiceOptions(seconds=1.0, characters=200))
+    ) as client:
+        at = "/v1/runs/ears/predict"
+        answer = client.post(at, json={"inputs": [{"bytes": content}], "settings": {"beam": 2}})
+        assert_close(answer.json()["records"], expected)
+        long = {"array": [0.0] * 9000, "sampling_rate": 8000}
+        for wrong, sentence, status in (
+            (SPEECH[0]["audio"], "is not an input of transcriber", 422),
+            ({"path": SPEECH[0]["audio"]}, "Extra inputs are not permitted", 422),
+            ({"bytes": "?"}, "are no base64", 422),
+            ({"bytes": base64.b64encode(b"RIFF").decode()}, "inputs[0]", 422),
+            ({"array": [[0.0], [0.0, 1.0]], "sampling_rate": 8000}, "rows of different lengths", 422),
+            ({"array": [], "sampling_rate": 8000}, "has no samples", 422),
+            ({"array": [0.5], "sampling_rate": 0}, "greater than or equal to 1", 422),
+            ({"array": [0.5], "sampling_rate": 1}, "Hz", 422),
+            (long, "1.1 s of sound are more than this service takes, 1 s", 413),
+        ):
+            answer = client.post(at, json={"inputs": [wrong]})
+            assert (answer.status_code, sentence in answer.json()["error"]) == (status, True), answer.text
+        answer = client.post(
+            at, json={"inputs": [{"bytes": content}], "settings": {"language_model": "/etc"}}
+        )
+        assert answer.status_code == 422
+        assert "setting language_model: names a file" in answer.json()["error"]
+
+
+class Slow:
+    """Stands in for a run's task: notes its batches, and computes for a while."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+        self.go = threading.Event()
+
+    def predict_sent(self, inputs: Sequence[Any], **settings: Any) -> list[dict[str, Any]]:
+        self.batches.append(list(inputs))
+        assert self.go.wait(20)
+        if "bad" in inputs:
+            raise ValueError("a fault of the task's own")
+        return [{"input": each, "output": f"{each} {settings.get('beam', '')}"} for each in inputs]
+
+
+def test_one_bad_input_takes_no_other_with_it() -> None:
+    slow = Slow()
+    slow.go.set()
+    answers = answers_apart(slow, ["a", "bad", "b", "c"], {})  # type: ignore[arg-type]
+    assert [isinstance(answer, dict) for answer in answers] == [True, False, True, True]
+    assert [answer["output"] for answer in answers if isinstance(answer, dict)] == ["a ", "b ", "c "]
+
+
+def test_requests_are_batched_and_the_queue_is_bounded(
+    run_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = ServedRuns.load([run_of("translator")])
+    service = Service(runs, ServiceOptions(batch=4, queue=7, wait=5, timeout=15))
+    slow = Slow()
+    monkeypatch.setattr(runs["translator"].task, "predict_sent", slow.predict_sent, raising=False)
+    at = "/v1/runs/translator/predict"
+    with running(service) as client, ThreadPoolExecutor(16) as pool:
+
+        def ask(text: str, **settings: Any) -> httpx.Response:
+            return httpx.post(
+                f"{client.base_url}{at}", json={"inputs": [text], "settings": settings}, timeout=30
+            )
+
+        first = pool.submit(ask, "first")
+        while not slow.batches:
+            time.sleep(0.01)
+        others = [pool.submit(ask, "bad" if n == 3 else f"n{n}", beam=2 + n % 2) for n in range(7)]
+        while service.metrics.waiting.labels("translator")._value.get() < 7:
+            time.sleep(0.01)
+        refused = ask("one more")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert "7 inputs wait already" in refused.json()["error"]
+        slow.go.set()
+        assert first.result().json()["records"] == [{"output": "first "}]
+        answers = [other.result() for other in others]
+        for n, answer in enumerate(answers):
+            if n == 3:
+                assert answer.status_code == 500
+                assert (
+                    answer.json()["error"]
+                    == "run 'translator' failed to answer. The log of the service says why."
+                )
+            else:
+                assert answer.json()["records"] == [{"output": f"n{n} {2 + n % 2}"}]
+        whole = [batch for batch in slow.batches[1:] if len(batch) > 1]
+        assert sorted(map(len, whole))[-2:] == [3, 4], "inputs with equal settings are answered together"
+
+
+def test_a_late_answer_is_given_up_and_the_next_one_comes(
+    run_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = ServedRuns.load([run_of("translator")])
+    slow = Slow()
+    monkeypatch.setattr(runs["translator"].task, "predict_sent", slow.predict_sent, raising=False)
+    with running(Service(runs, ServiceOptions(timeout=0.2))) as client:
+        for text in ("one", "two"):
+            answer = client.post("/v1/runs/translator/predict", json={"inputs": [text]})
+            assert answer.status_code == 504
+            assert "no answer within 0.2 s" in answer.json()["error"]
+        slow.go.set()
+        time.sleep(0.1)
+        answer = client.post("/v1/runs/translator/predict", json={"inputs": ["three"]})
+        assert answer.json()["records"] == [{"output": "three "}]
+        assert slow.batches == [["one"], ["three"]], "nobody waited for 'two' any more"
