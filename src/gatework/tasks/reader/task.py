@@ -82,7 +82,7 @@ class Reader(ExampleTask):
             what = f"{len(empty):,} questions that are empty, or about an empty context, are left out"
             self._say(f"warning: {what}, the first at {empty[0].where}.")
         ids = Counter(each.id for each in questions if each.id is not None)
-        if twice := {id: count for id, count in ids.items() if count > 1}:
+        if twice := {name: count for name, count in ids.items() if count > 1}:
             first = next(each.where for each in questions if each.id in twice)
             what = f"{len(twice):,} ids stand there more than once, the first at {first}"
             self._say(f"warning: {what}: each question is read by itself.")
