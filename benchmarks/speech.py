@@ -50,7 +50,7 @@ CHANGES: dict[str, list[str]] = {
     "characters": ["tokenizer=character", "epochs=90"],
     "speaker": [*OTHERS, "coloration=0.5"],
     "recording": [*OTHERS, "normalization=recording"],
-    "strings": ["epochs=5", "average_last=2"],
+    "strings": ["epochs=15", "average_last=3"],
     "few": ["epochs=400", "batch_tokens=600", "validate_every=100"],
     "streaming": ["bidirectional=false", "normalization=running", "epochs=6"],
 }

@@ -18,6 +18,11 @@ RATE = 8000
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SHORTEST, LONGEST = 3, 7  # digits of a string
 PAUSE = (0.05, 0.6)  # seconds between two digits
+QUIET = 32 * RATE // 1000  # samples
+BELOW, ABOVE = (
+    35,
+    6,
+)  # decibels below a recording's loudest 10 ms, and above its quietest 32 ms, where a word is heard
 
 
 class Digit(NamedTuple):
@@ -56,7 +61,8 @@ def joined(
 ) -> list[Digit]:
     """Strings of 3 to 7 digits of one speaker, with pauses of random length between them, and `around` them too.
 
-    A pause is noise as loud as the quietest tenth of the recordings beside it. The times of the words, in seconds, are
+    Of a recording what is heard is taken, without the silence around it: that is when its word begins and ends. A pause
+    is noise that sounds as the quietest 32 ms of the recordings beside it do. The times of the words, in seconds, are
     written beside each sound as JSON.
     """
     generator = random.Random(seed)
@@ -64,18 +70,19 @@ def joined(
     by_speaker: dict[str, list[Digit]] = {}
     for each in digits:
         by_speaker.setdefault(each.speaker, []).append(each)
-    sounds = {each.path: read_sound(each.path, RATE) for each in digits}
+    whole = {each.path: read_sound(each.path, RATE) for each in digits}
+    sounds = {path: _heard(samples) for path, samples in whole.items()}
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for number in range(count):
         speaker = generator.choice(sorted(by_speaker))
         chosen = generator.choices(by_speaker[speaker], k=generator.randint(shortest, LONGEST))
-        quiet = float(np.median([_quiet(sounds[each.path]) for each in chosen]))
+        quiet = sorted((_quietest(whole[each.path]) for each in chosen), key=np.std)[len(chosen) // 2]
         parts, times, length = [], [], 0
 
         def pause() -> np.ndarray:
             size = round(generator.uniform(*pauses) * RATE)
-            return noise.normal(0, quiet, size).astype(np.float32)  # noqa: B023  # called at once
+            return _like(quiet, size, noise)  # noqa: B023  # called at once
 
         for each in chosen:
             before = pause() if around or parts else np.zeros(0, np.float32)
@@ -95,8 +102,30 @@ def truth_of(path: Path) -> list[dict[str, float]]:
     return json.loads(path.with_suffix(".json").read_text())
 
 
-def _quiet(samples: np.ndarray) -> float:
-    """The deviation of the quietest tenth of a recording's frames of 20 ms."""
-    size = RATE // 50
-    frames = samples[: len(samples) // size * size].reshape(-1, size)
-    return float(np.quantile(frames.std(1), 0.1))
+def _heard(samples: np.ndarray) -> np.ndarray:
+    """A recording from its first to its last 10 ms that are heard."""
+    size = RATE // 100
+    loud = _levels(samples, size)
+    least = max(loud.max() * 10 ** (-BELOW / 20), _quietest(samples).std() * 10 ** (ABOVE / 20))
+    heard = np.flatnonzero(loud >= min(least, loud.max()))
+    return samples[int(heard[0]) * size : (int(heard[-1]) + 1) * size]
+
+
+def _quietest(samples: np.ndarray) -> np.ndarray:
+    """The quietest 32 ms of a recording."""
+    start = int(_levels(samples, QUIET).argmin()) * QUIET
+    return samples[start : start + QUIET]
+
+
+def _like(quiet: np.ndarray, size: int, noise: np.random.Generator) -> np.ndarray:
+    """So many samples of noise with the spectrum of some others, and as loud."""
+    spectrum = np.abs(np.fft.rfft((quiet - quiet.mean()) * np.hanning(len(quiet))))
+    drawn = np.fft.rfft(noise.normal(size=size))
+    places = np.linspace(0, len(spectrum) - 1, len(drawn))
+    made = np.fft.irfft(drawn * np.interp(places, np.arange(len(spectrum)), spectrum), size)
+    return (made * quiet.std() / max(made.std(), 1e-12)).astype(np.float32)
+
+
+def _levels(samples: np.ndarray, size: int) -> np.ndarray:
+    """The deviation of each frame of so many samples."""
+    return samples[: len(samples) // size * size].reshape(-1, size).std(1)

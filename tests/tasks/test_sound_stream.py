@@ -14,7 +14,7 @@ import torch
 import gatework as gw
 from gatework.errors import InputError
 from gatework.tasks.transcriber import Transcriber
-from gatework.tasks.transcriber.decoding import PauseFinder
+from gatework.tasks.transcriber.decoding import Heard, PauseFinder
 from gatework.tasks.transcriber.rejection import Rejection
 from gatework.tasks.transcriber.sound_stream import SoundStream
 from gatework.training import files
@@ -143,14 +143,39 @@ def test_what_is_no_stream_of_the_run_is_refused(listener: Transcriber, tmp_path
     assert list(whole.stream(item)) == whole.predict(item)  # every task's own stream
 
 
+def steps_of(labels: list[int], loud: list[float] | None = None) -> Heard:
+    """Steps of one frame each, whose likeliest labels these are."""
+    quiet = np.full(len(labels), -9.0, np.float32)
+    return Heard(np.eye(4, dtype=np.float32)[labels], quiet if loud is None else np.array(loud, np.float32))
+
+
+def ends_of(given: Heard) -> list[int]:
+    """Where segments end; the same when the steps come one by one."""
+    ends, finder = PauseFinder(3, 1).accept(given), PauseFinder(3, 1)
+    single = [
+        place + end
+        for place in range(len(given.table))
+        for end in finder.accept(given.part(place, place + 1, 1))
+    ]
+    assert single == ends
+    return ends
+
+
 def test_pauses_end_segments_at_the_same_steps_however_they_come() -> None:
-    labels = np.array([0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 1])
-    assert PauseFinder(3).accept(labels) == [10, 19]
-    finder, ends = PauseFinder(3), []
-    for place in range(len(labels)):
-        ends += [place + end for end in finder.accept(labels[place : place + 1])]
-    assert ends == [10, 19]
-    assert PauseFinder(3).accept(np.zeros(50, int)) == []
+    labels = [0, 0, 0, 1, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 1]
+    loud = [0.0 if label else -9.0 for label in labels]
+    assert ends_of(steps_of(labels, loud)) == [10, 19]
+    assert ends_of(steps_of([0] * 50)) == []
+
+
+def test_a_word_that_is_heard_after_its_label_ends_no_segment() -> None:
+    labels = [0, 1, *[0] * 17, 2, *[0] * 6]
+    loud = [-9.0] * 4 + [0.0] * 5 + [-9.0] * 9 + [0.0] * 3 + [-9.0] * 5
+    (first, second) = ends_of(steps_of(labels, loud))
+    assert 9 < first <= 14
+    assert second > 21
+    steady = [0.0, -0.1] * 10  # never quiet: blanks alone, for longer
+    assert ends_of(steps_of([1] + [0] * 19, steady)) == [1 + 3 * PauseFinder.MOST_PAUSES]
 
 
 def test_what_is_taken_for_noise_is_not_said(listener: Transcriber) -> None:

@@ -234,7 +234,16 @@ def test_words_reach_to_the_quiet_around_them() -> None:
     assert 139 <= found[2][0] < 142
     assert found[2][1] == 190
     (late,) = reaching([words[0]._replace(start=62, end=66)], loud)  # its labels come after its end
-    assert (late.start, late.end) == (20, 60)
+    assert (late.start, late.end) == (20, 75)
+    early = reaching(
+        [words[0]._replace(start=0, end=2), *words[1:]], loud
+    )  # its labels come before its begin
+    assert [(word.start, word.end) for word in early] == found
+    shared = [words[0]._replace(start=25, end=26), words[0]._replace(start=50, end=52), *words[1:]]
+    one, other, *_ = reaching(shared, loud)  # two words in one stretch: cut where it is quietest
+    assert (one.start, other.end) == (20, 75)
+    assert one.end == other.start
+    assert 30 <= one.end < 35
     assert reaching([], loud) == []
     assert reaching(words[:1], np.zeros(0, np.float32)) == words[:1]
     silent = reaching(words, np.full(200, -9.0, np.float32))

@@ -5,6 +5,7 @@ Shapes: S steps, V labels with the blank; T frames, of which a step has `stride`
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ import torch
 from gatework.data import Tokenizer
 from gatework.seq2seq import BLANK, align, ctc_log_probability, greedy_labels
 from gatework.seq2seq.ctc_search import PrefixScorer, PrefixSearch
-from gatework.tasks.transcriber.timing import reaching
+from gatework.tasks.transcriber.timing import FLOOR, LEVEL, quiet_below, reaching
 from gatework.tasks.transcriber.transcripts import TimedWord, text_of_labels, timed_words
 
 __all__ = [
@@ -68,36 +69,6 @@ class Transcript(NamedTuple):
     words: tuple[TimedWord, ...]
 
 
-class PauseFinder:
-    """Where pauses end segments, as steps are known one after another.
-
-    A segment ends with the step that makes a run of blanks as long as a pause, if anything was said before the run.
-
-    Args:
-        pause: steps of a pause.
-    """
-
-    def __init__(self, pause: int) -> None:
-        self.pause = pause
-        self.blanks = 0  # that the last steps are
-        self.spoken = False  # since the last pause
-
-    def accept(self, labels: np.ndarray) -> list[int]:
-        """Read the likeliest label of each of some steps, (s,): of the segments that end among them, how many of these
-        steps are read by then.
-        """
-        ends = []
-        for place, label in enumerate(labels.tolist()):
-            if label != BLANK:
-                self.blanks, self.spoken = 0, True
-                continue
-            self.blanks += 1
-            if self.spoken and self.blanks >= self.pause:
-                ends.append(place + 1)
-                self.blanks, self.spoken = 0, False
-        return ends
-
-
 class Heard(NamedTuple):
     """Steps of a recording: their log-probabilities (S, V), and the loudness of their frames, (T,)."""
 
@@ -107,6 +78,56 @@ class Heard(NamedTuple):
     def part(self, begin: int, end: int, stride: int) -> Heard:
         """Steps begin … end - 1."""
         return Heard(self.table[begin:end], self.loud[begin * stride : end * stride])
+
+
+class PauseFinder:
+    """Where pauses end segments, as steps are known one after another.
+
+    A segment ends with the step that makes a run of blanks as long as a pause, if anything was said before the run and
+    it was quiet for as long: a network may say a word before it is heard. Where it never is quiet, blanks alone for
+    MOST_PAUSES pauses do.
+
+    Args:
+        pause: steps of a pause.
+        stride: frames of a step.
+    """
+
+    MOST_PAUSES = 4
+
+    def __init__(self, pause: int, stride: int) -> None:
+        self.pause, self._stride = pause, stride
+        self.blanks = self.quiet = 0  # that the last steps are; a loud step takes two quiet ones away
+        self.spoken = False  # since the last pause
+        self._loud: list[float] = []  # of the segment's frames, sorted
+
+    def accept(self, heard: Heard) -> list[int]:
+        """Read some steps: of the segments that end among them, how many of these steps are read by then."""
+        ends = []
+        for place, label in enumerate(heard.table.argmax(1).tolist()):
+            quiet = self._is_quiet(heard.loud[place * self._stride : (place + 1) * self._stride])
+            if label != BLANK:
+                self.blanks, self.quiet, self.spoken = 0, 0, True
+                continue
+            self.blanks += 1
+            self.quiet = self.quiet + 1 if quiet else max(0, self.quiet - 2)
+            if self.spoken and (self.quiet >= self.pause or self.blanks >= self.MOST_PAUSES * self.pause):
+                ends.append(place + 1)
+                self.blanks, self.quiet, self.spoken = 0, 0, False
+                self._loud.clear()
+        return ends
+
+    def go_on(self, blanks: int, quiet: int, spoken: bool, loud: np.ndarray) -> None:
+        """Go on in a segment whose frames so far are so loud, (T,)."""
+        self.blanks, self.quiet, self.spoken = blanks, quiet, spoken
+        self._loud = sorted(loud.tolist())
+
+    def _is_quiet(self, frames: np.ndarray) -> bool:
+        for each in frames.tolist():
+            bisect.insort(self._loud, each)
+        if not self._loud or not len(frames):
+            return True
+        floor, level = (self._loud[int(share * (len(self._loud) - 1) / 100)] for share in (FLOOR, LEVEL))
+        return float(frames.mean()) < quiet_below(floor, level)
 
 
 class SegmentSearch:
@@ -202,7 +223,7 @@ def segments(
     """
     begin = 0
     table = heard.table
-    for end in [*PauseFinder(pause).accept(table.argmax(1)), len(table)]:
+    for end in [*PauseFinder(pause, stride).accept(heard), len(table)]:
         search = SegmentSearch(stride, 1 if joint else width, None if joint else scorer)
         search.accept(heard.part(begin, end, stride))
         segment = search.finish(begin, tokenizer, count, joint)

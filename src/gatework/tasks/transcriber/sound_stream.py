@@ -166,7 +166,7 @@ class SoundStream:
         """Begin another recording."""
         self._steps = StepStream(self._network, self._features, self.rate)
         step = self._search.stride * self._search.shift
-        self._pauses = PauseFinder(self._search.settings.pause_steps(step))
+        self._pauses = PauseFinder(self._search.settings.pause_steps(step), self._search.stride)
         self._heard = self._begun = 0  # samples; the step with which the segment begins
         self._segment, self._said = self._new_segment(), ""
 
@@ -192,7 +192,7 @@ class SoundStream:
     def _records(self, heard: Heard, *, ended: bool) -> list[dict[str, Any]]:
         records = []
         begin = 0
-        for end in self._pauses.accept(heard.table.argmax(1)):
+        for end in self._pauses.accept(heard):
             self._segment.accept(heard.part(begin, end, self._search.stride))
             records += self._final()
             begin = end
@@ -239,7 +239,8 @@ class SoundStream:
         arrays = {f"steps.{name}": array for name, array in self._steps.state().items()}
         nothing = Heard(np.zeros((0, self._network.labels + 1), np.float32), np.zeros(0, np.float32))
         arrays["segment"], arrays["loud"] = self._segment.heard or nothing
-        arrays["counts"] = np.array([self._heard, self._begun, self._pauses.blanks, self._pauses.spoken])
+        pauses = self._pauses
+        arrays["counts"] = np.array([self._heard, self._begun, pauses.blanks, pauses.quiet, pauses.spoken])
         return StreamState(arrays, self.rate, weights_digest(self._network))
 
     @state.setter
@@ -255,8 +256,8 @@ class SoundStream:
         steps = {name.removeprefix("steps."): array for name, array in state.arrays.items() if "." in name}
         self._steps.go_on(steps)
         self._segment.accept(Heard(state.arrays["segment"], state.arrays["loud"]))
-        self._heard, self._begun, self._pauses.blanks, spoken = map(int, state.arrays["counts"])
-        self._pauses.spoken = bool(spoken)
+        self._heard, self._begun, blanks, quiet, spoken = map(int, state.arrays["counts"])
+        self._pauses.go_on(blanks, quiet, bool(spoken), state.arrays["loud"])
         self._said = text_of_labels(self._segment.labels(ended=False)[0], self._search.tokenizer)
 
     def save(self, path: str | os.PathLike[str]) -> None:

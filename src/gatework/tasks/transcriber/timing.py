@@ -1,32 +1,40 @@
 """When words begin and end: their labels say that they are there, the sound's energy how far they reach.
 
-CTC's probabilities are peaks inside of what they stand for (Graves et al. 2006, figure 1). A word therefore reaches
-from its labels to the nearest lasting quiet on either side, and where there is none between two words, to where it is
-quietest.
+CTC's probabilities are peaks, mostly inside of what they stand for (Graves et al. 2006, figure 1), but nothing holds
+them there. What is loud between two lasting quiets is a stretch; the words are put into the stretches in their order,
+each as near to its labels as may be, so that no long stretch is left without a word. A word reaches over its stretch,
+and where several share one, to where it is quietest between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from gatework.tasks.transcriber.transcripts import TimedWord
 
-__all__ = ["loudness", "reaching"]
+__all__ = ["FLOOR", "LEVEL", "loudness", "quiet_below", "reaching"]
 
-_FLOOR, _LEVEL = 5, 95  # percentiles of the loudness: quiet, and speech
+FLOOR, LEVEL = 5, 95  # percentiles of the loudness: quiet, and speech
 _LASTING = 8  # frames of a quiet that is not inside of a word, as before a k or t
 _SHARE, _MOST = (
     0.25,
     1.5,
 )  # of the way from quiet to speech up to which a frame is quiet, and at most, in nats
+_SHORT, _NOISE = 5, 30  # frames of a stretch that may be without a word at no cost; what more cost at most
+_NEAR = 15  # frames of a quiet before or after a word, up to which a stretch without a word belongs to it
 
 
 def loudness(frames: np.ndarray) -> np.ndarray:
     """(T,) the logarithm of the energy of all bands of log-mel frames (T, M)."""
     return np.logaddexp.reduce(frames, axis=1, dtype=np.float32)
+
+
+def quiet_below(floor: float, level: float) -> float:
+    """The loudness below which a frame is quiet, where quiet and speech are so loud."""
+    return floor + min(_SHARE * (level - floor), _MOST)
 
 
 def reaching(words: Sequence[TimedWord], loud: np.ndarray) -> list[TimedWord]:
@@ -38,18 +46,91 @@ def reaching(words: Sequence[TimedWord], loud: np.ndarray) -> list[TimedWord]:
     """
     if not words or not len(loud):
         return list(words)
-    floor, level = np.percentile(loud, (_FLOOR, _LEVEL))
-    runs = _quiet_runs(loud < floor + min(_SHARE * (level - floor), _MOST))
-    places = [_outside(word.start, word.end, runs) for word in words]
-    first, last = places[0], places[-1]
-    starts = [max((end for _, end in runs if end <= first[0]), default=0)]
-    ends = []
-    for (_, one), (other, _) in pairwise(places):
-        begin, end = _cut(runs, loud, one, max(one, other))
-        ends.append(begin)
-        starts.append(end)
-    ends.append(min((begin for begin, _ in runs if begin >= last[1]), default=len(loud)))
-    return [word._replace(start=start, end=end) for word, start, end in zip(words, starts, ends, strict=True)]
+    floor, level = np.percentile(loud, (FLOOR, LEVEL))
+    stretches = _stretches(_quiet_runs(loud < quiet_below(floor, level)), len(loud))
+    if not stretches:
+        return list(words)
+    timed: list[TimedWord] = []
+    for begin, end, own in _joined(stretches, _shared_out(words, stretches)):
+        edges = [begin, *_cuts(own, loud, begin, end), end]
+        timed += [
+            word._replace(start=start, end=stop)
+            for word, (start, stop) in zip(own, pairwise(edges), strict=len(own) > 0)
+        ]
+    return timed
+
+
+def _stretches(runs: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """What is not in the runs of quiet, of so many frames."""
+    edges = [0, *(edge for run in runs for edge in run), count]
+    return [(begin, end) for begin, end in zip(edges[::2], edges[1::2], strict=True) if begin < end]
+
+
+def _shared_out(
+    words: Sequence[TimedWord], stretches: Sequence[tuple[int, int]]
+) -> list[Sequence[TimedWord]]:
+    """The words of each stretch: of all ways to share them out in order the one that moves labels the least; a stretch
+    without a word costs as much as labels that are moved by its length, within limits.
+    """
+    counts = len(words) + 1
+    cost = np.full(counts, np.inf)  # of the first n words in the stretches so far
+    cost[0] = 0.0
+    came: list[np.ndarray] = []
+    for begin, end in stretches:
+        away = [max(begin - word.end, word.start - end, 0) for word in words]
+        total = np.concatenate([[0.0], np.cumsum(away)])
+        alone = cost + min(max(0, end - begin - _SHORT), _NOISE)
+        # ways[n, m]: the first m words stand before, the words m … n - 1 here
+        ways = cost[None] + total[:, None] - total[None]
+        ways[np.triu_indices(counts)] = np.inf
+        np.fill_diagonal(ways, alone)
+        came.append(ways.argmin(1))
+        cost = ways.min(1)
+    shares: list[Sequence[TimedWord]] = []
+    last = len(words)
+    for choice in reversed(came):
+        first = int(choice[last])
+        shares.append(words[first:last])
+        last = first
+    return shares[::-1]
+
+
+def _joined(
+    stretches: Sequence[tuple[int, int]], shares: Sequence[Sequence[TimedWord]]
+) -> Iterator[tuple[int, int, Sequence[TimedWord]]]:
+    """The stretches with words, each with those without that are near to it: as the end of "six" after its k."""
+    held = [place for place, own in enumerate(shares) if own]
+    reach = {place: list(stretches[place]) for place in held}
+    for place, (begin, end) in enumerate(stretches):
+        before = max((each for each in held if each < place), default=None)
+        after = min((each for each in held if each > place), default=None)
+        if place in reach:
+            continue
+        gaps = []
+        if before is not None:
+            gaps.append((begin - reach[before][1], before))
+        if after is not None:
+            gaps.append((reach[after][0] - end, after))
+        gap, nearest = min(gaps)
+        if gap <= _NEAR:
+            reach[nearest] = [min(begin, reach[nearest][0]), max(end, reach[nearest][1])]
+    for place in held:
+        yield reach[place][0], reach[place][1], shares[place]
+
+
+def _cuts(words: Sequence[TimedWord], loud: np.ndarray, begin: int, end: int) -> list[int]:
+    """Where words that share the frames begin … end - 1 end, all but the last: the quietest frame between the labels of
+    both. Labels that are not in order inside of the frames count as where equal parts of the frames would put them.
+    """
+    size = (end - begin) / max(1, len(words))
+    cuts: list[int] = []
+    for number, (one, other) in enumerate(pairwise(words), start=1):
+        least = cuts[-1] + 1 if cuts else begin + 1
+        first, after = max(one.end, least), min(other.start, end - 1)
+        if first >= after:
+            first, after = max(least, int(begin + size * (number - 0.5))), int(begin + size * (number + 0.5))
+        cuts.append(first + int(loud[first:after].argmin()) if first < after else min(first, end))
+    return cuts
 
 
 def _quiet_runs(quiet: np.ndarray) -> list[tuple[int, int]]:
@@ -59,24 +140,3 @@ def _quiet_runs(quiet: np.ndarray) -> list[tuple[int, int]]:
     return [
         (begin, end) for begin, end in pairs if end - begin >= _LASTING or begin == 0 or end == len(quiet)
     ]
-
-
-def _outside(start: int, end: int, runs: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The place of a word's labels, without quiet: a network may have seen the whole word before it says so."""
-    for begin, after in runs:
-        if begin <= start < after:
-            return (begin - 1, begin) if begin else (after, max(end, after + 1))
-        if start < begin < end:
-            return start, begin
-    return start, end
-
-
-def _cut(runs: Sequence[tuple[int, int]], loud: np.ndarray, begin: int, end: int) -> tuple[int, int]:
-    """Where a word ends and where the next begins, between the labels of both: around the longest lasting quiet there,
-    or at the quietest frame.
-    """
-    inside = [(max(first, begin), min(last, end)) for first, last in runs if last > begin and first < end]
-    if inside:
-        return max(inside, key=lambda run: run[1] - run[0])
-    lowest = begin + int(loud[begin:end].argmin()) if end > begin else begin
-    return lowest, lowest
