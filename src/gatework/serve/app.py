@@ -25,10 +25,13 @@ from gatework.serve.openapi import described
 from gatework.serve.options import ServiceOptions
 from gatework.serve.pages import add_pages
 from gatework.serve.protocol import add_protocol
-from gatework.serve.refusals import Refusal
+from gatework.serve.refusals import Refusal, Stopping
 from gatework.serve.requests import Asked, read_request
 from gatework.serve.runs import ServedRun, ServedRuns
 from gatework.serve.schemas import record_model, settings_model
+from gatework.serve.sessions import Streams
+from gatework.serve.sockets import add_streams
+from gatework.serve.stepping import Stepper
 
 __all__ = ["Service"]
 
@@ -59,7 +62,13 @@ class Service:
         self.stopping = False
         workers = max(1, min(len(runs), os.cpu_count() or 1))
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="gatework-predict")
+        self._step_executor = ThreadPoolExecutor(workers, thread_name_prefix="gatework-step")
+        self.streams = Streams(self.options, self.metrics)
+        self._steppers = {
+            run.name: Stepper(run.name, self.streams, self._step_executor, self.metrics) for run in runs
+        }
         self._batchers = {run.name: Batcher(run, self.options, self._executor, self.metrics) for run in runs}
+        self._workers: list[Batcher | Stepper] = [*self._batchers.values(), *self._steppers.values()]
         self.asgi = self._guarded(self._application(), host)
 
     async def answer(self, run: ServedRun, asked: list[Asked]) -> list[dict[str, Any]]:
@@ -68,7 +77,18 @@ class Service:
         Raises:
             Refusal: why not.
         """
+        if self.stopping:
+            raise Stopping("the service is being stopped. Ask again in a moment.")
         return await self._batchers[run.name].answer(asked)
+
+    def wake(self, name: str) -> None:
+        """There is something to do in a run's streams."""
+        self._steppers[name].wake()
+
+    async def finish(self) -> None:
+        """Begin nothing more, and say to their ends what the streams have begun to say."""
+        self.stopping = True
+        await self.streams.drain(self.options.grace)
 
     async def read(self, body: bytes, reader: Callable[..., Any], *arguments: Any) -> Any:
         """What a body says; a large one is read in a thread, so that others are not kept waiting."""
@@ -100,6 +120,7 @@ class Service:
         app.add_exception_handler(Exception, _failed)
         add_pages(app)
         self._add_runs(app)
+        add_streams(app, self)
         add_protocol(app, self)
         described(app, self.runs)
         return app
@@ -135,8 +156,8 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        for batcher in self._batchers.values():
-            batcher.start()
+        for worker in self._workers:
+            worker.start()
         for run in self.runs:
             self.metrics.run_loads.labels(run.name).inc()
         watch = asyncio.create_task(self._watch(), name="gatework-runs")
@@ -146,9 +167,10 @@ class Service:
             self.stopping = True
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
-            for batcher in self._batchers.values():
-                await batcher.stop()
+            for worker in self._workers:
+                await worker.stop()
             self._executor.shutdown(wait=False, cancel_futures=True)
+            self._step_executor.shutdown(wait=False, cancel_futures=True)
 
     async def _watch(self) -> None:
         """Look at the runs' folders, one after another, for as long as the service is there."""
@@ -178,6 +200,7 @@ def _description(run: ServedRun) -> dict[str, Any]:
         "problem": run.problem,
         "task": kind.name,
         "version": run.version,
+        "streams": run.task.streams,
         "input": (kind.SentInput or kind.Input).model_json_schema(),
         "settings": settings_model(kind).model_json_schema(),
         "output": record_model(kind).model_json_schema(),

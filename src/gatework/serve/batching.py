@@ -13,7 +13,7 @@ from typing import Any
 from gatework.errors import InputError
 from gatework.serve.metrics import Metrics
 from gatework.serve.options import ServiceOptions
-from gatework.serve.refusals import BadRequest, Overdue, Refusal, Stopping, TooMany
+from gatework.serve.refusals import BadRequest, Failed, Overdue, Refusal, Stopping, TooMany
 from gatework.serve.requests import Asked
 from gatework.serve.runs import ServedRun
 from gatework.tasks.base import Task
@@ -21,13 +21,6 @@ from gatework.tasks.base import Task
 __all__ = ["Batcher"]
 
 _log = logging.getLogger(__name__)
-
-
-class Failed(Refusal):
-    """The run failed by a fault of its own; the log says more."""
-
-    status = 500
-    close_code = 1011
 
 
 class Waiting:

@@ -36,6 +36,10 @@ class Metrics:
         self.waiting = gauge("waiting_inputs", "inputs that wait for their run", "run")
         self.run_loads = counter("run_loads", "times that a run was loaded", "run")
         self.run_ready = gauge("run_ready", "whether a run can answer", "run")
+        self.sessions = gauge("sessions", "streams that are open")
+        self.put_away = gauge("put_away_bytes", "streams that can be taken up again")
+        self.step_streams = histogram("step_streams", "streams stepped together", _SIZES, "run")
+        self.step_seconds = histogram("step_seconds", "computing of a step", _SECONDS, "run")
         self.failures = counter("failures", "inputs that a run failed to answer by a fault of its own", "run")
 
     def text(self) -> bytes:

@@ -57,6 +57,9 @@ class ServiceOptions(BaseModel):
     kept: float = Field(
         default=64.0, ge=0, description="MiB of streams put away that can be taken up again by token"
     )
+    fed: float = Field(
+        default=64.0, gt=0, description="MiB of messages that a stream reads of one input at most"
+    )
     grace: float = Field(default=30.0, ge=0, description="seconds that a stop waits for what has begun")
     look: float = Field(default=2.0, gt=0, description="seconds between looks at the runs' folders")
 

@@ -6,8 +6,11 @@ from gatework.errors import GateworkError
 
 __all__ = [
     "BadRequest",
+    "Elsewhere",
+    "Failed",
     "Forbidden",
     "Gone",
+    "Idle",
     "NotFound",
     "Overdue",
     "Refusal",
@@ -81,6 +84,27 @@ class TooMany(Refusal):
     status = 503
     close_code = 1013
     headers = (("retry-after", "1"),)
+
+
+class Failed(Refusal):
+    """The run failed by a fault of its own; the log says more."""
+
+    status = 500
+    close_code = 1011
+
+
+class Idle(Refusal):
+    """A stream that nobody used was put away."""
+
+    status = 408
+    close_code = 4408
+
+
+class Elsewhere(Refusal):
+    """A stream was taken up by another connection."""
+
+    status = 409
+    close_code = 4409
 
 
 class Overdue(Refusal):

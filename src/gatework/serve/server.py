@@ -32,12 +32,20 @@ _LINES = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"refused": {"()": "gatework.serve.server.Refused"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["refused"]}},
     "loggers": {
         name: {"handlers": ["stderr"], "level": "WARNING", "propagate": False}
         for name in ("uvicorn", "gatework.serve")
     },
 }
+
+
+class Refused(logging.Filter):
+    """Leaves out what uvicorn says of each WebSocket that was refused: it is counted, and nobody is to blame here."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "without completing handshake" not in record.msg
 
 
 class Connection(H11Protocol):
@@ -105,6 +113,13 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, finish what has begun, and end."""
+        for server in self.servers:
+            server.close()
+        await self.service.finish()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit  # the second time: at once
