@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gatework.errors import InputError, RunError
+from gatework.errors import InputError
 from gatework.tasks.forecaster import Forecaster
 from gatework.tasks.forecaster.running_scale import RunningScale
 from gatework.tasks.forecaster.scaling import scales, squared_differences
@@ -128,7 +128,7 @@ def test_many_series_of_unequal_length(full: Forecaster, tmp_path: Path) -> None
     expected = full.predict([until(one, end, ahead=6) for one, end in zip(table, ends, strict=True)])
     # Taken up again from a file, as another process would.
     stream.save(tmp_path / "stream.safetensors")
-    other = full.series_stream(saved=tmp_path / "stream.safetensors")
+    other = full.session(state=(tmp_path / "stream.safetensors").read_bytes())
     for each in (stream, other):
         found = each.forecast(ahead=ahead)
         assert [record["series"] for record in found] == ["s0", "s1", "s2"]
@@ -163,7 +163,7 @@ def test_steps_that_were_left_out_are_missing(full: Forecaster) -> None:
     same(stream.forecast(ahead={"plan": ahead})[0], full.predict(filled)[0])
 
 
-def test_bad_steps(full: Forecaster, plain: Forecaster, tmp_path: Path) -> None:
+def test_bad_steps(full: Forecaster, plain: Forecaster) -> None:
     columns = rows_of(40, seed=1)
     stream = full.series_stream(until(columns, 20))
     row = row_at(columns, 20)
@@ -177,7 +177,7 @@ def test_bad_steps(full: Forecaster, plain: Forecaster, tmp_path: Path) -> None:
         stream.step(row | {"time": columns["time"][19]})
     with pytest.raises(InputError, match="no whole number of steps"):
         stream.step(row | {"time": "2024-02-01T00:30"})
-    with pytest.raises(InputError, match="Begin a stream anew"):
+    with pytest.raises(InputError, match="Begin a session anew"):
         stream.step(row | {"time": "2034-02-01T00:00"})
     with pytest.raises(InputError, match="is infinite"):
         stream.step(row | {"a": float("inf")})
@@ -194,12 +194,10 @@ def test_bad_steps(full: Forecaster, plain: Forecaster, tmp_path: Path) -> None:
     several = plain.series_stream([[1.0, 2.0], [3.0, 4.0]])
     with pytest.raises(InputError, match="has 1 rows, and 2 series"):
         several.step([1.0])
-    several.save(tmp_path / "state.safetensors")
     with pytest.raises(InputError, match="of another run"):
-        full.series_stream(saved=tmp_path / "state.safetensors")
-    (tmp_path / "state.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(RunError, match="is not safetensors"):
-        plain.series_stream(saved=tmp_path / "state.safetensors")
+        full.session(state=several.state())
+    with pytest.raises(InputError, match="is no state of a session"):
+        plain.session(state=b"no tensors")
 
 
 @pytest.mark.parametrize("kind", ["rolling", "exponential", "none"])

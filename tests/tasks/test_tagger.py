@@ -24,7 +24,7 @@ from gatework.tasks.tagger.mentions import replaced
 from gatework.tasks.tagger.network import Scores
 from gatework.tasks.tagger.span_lists import SpanLists
 from gatework.tasks.tagger.tag_set import Gazetteers, TagSet
-from tests.tolerances import GRADIENTS, close_to
+from tests.tolerances import GRADIENTS, PREDICTIONS, close_to
 
 CITIES = ["rome", "oslo", "new york", "los angeles", "rio de janeiro", "miles"]
 ARTISTS = ["miles davis", "nina simone", "oscar peterson trio", "bach"]
@@ -347,24 +347,37 @@ def test_several_trainings_read_the_data_and_fit_the_rival_once(
         assert (second.run_.path / file).read_bytes() == (alone.run_.path / file).read_bytes()
 
 
-STREAMING = SMALL | {"crf": False, "bidirectional": False, "learn_label": False, "epochs": 2}
+STREAMING = SMALL | {
+    "subword_rows": 64,
+    "crf": False,
+    "bidirectional": False,
+    "learn_label": False,
+    "max_steps": 60,
+}
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_word_at_a_time_is_the_whole_sentence(cell: str) -> None:
     trained = Tagger(**STREAMING | {"cell": cell}).fit(sentences(60), valid=sentences(20, seed=1))
-    stream = trained.word_stream()
+    stream, agreed = trained.word_stream(), 0
     for words in (["go", "to", "new", "york", "please", "unheard"], ["rome"], ["york", "York"] * 4):
-        stream.reset()
         steps = [stream.step(word) for word in words]
+        (*_, record) = stream.finish()
         whole = trained.predict([words])[0]
-        assert [tag for tag, _ in steps] == whole["output"]
+        assert record["output"] == whole["output"]
+        assert record["probabilities"] == close_to(whole["probabilities"], table=PREDICTIONS)
         assert is_well_formed([tag for tag, _ in steps], "BIO")
-        assert all(0 < probability <= 1 for _, probability in steps)
+        assert len(set(whole["output"])) > 1 or len(words) == 1  # it has learned something
+        for count, (tag, probability) in enumerate(steps, start=1):
+            (begun,) = trained.predict([words[:count]])
+            if begun["output"][-1] == tag:
+                agreed += 1
+                assert probability == close_to(begun["probabilities"][-1], table=PREDICTIONS)
+    assert agreed > 5
 
 
 def test_streams_of_whole_sentences_are_refused(model: Tagger) -> None:
-    with pytest.raises(InputError, match=r"word_stream.*bidirectional=false, crf=false"):
+    with pytest.raises(InputError, match=r"session: this tagger reads whole.*bidirectional=false, crf=false"):
         model.word_stream()
 
 

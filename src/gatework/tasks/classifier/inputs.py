@@ -70,7 +70,15 @@ class TextInputs(ClassifierInputs):
         self, vocabulary: WordVocabulary, split: Split, *, side_rows: int, subword_rows: int, most: int
     ) -> None:
         self.vocabulary, self.side_rows, self.subword_rows = vocabulary, side_rows, subword_rows
-        self._split, self._most = split, most
+        self._split, self.most = split, most
+
+    def pieces(self, text: str) -> list[str]:
+        """The tokens of a part of a text, of which there may be none."""
+        return [token.text for token in self._split(text)]
+
+    def side_features(self, text: str) -> np.ndarray:
+        """(F,), what the side path reads of a text."""
+        return text_features([word.text for word in self._cut(words_of(text))], self.side_rows)
 
     def tokens(self, input: str) -> list[Token]:
         # A text without a token is one of an unknown token.
@@ -83,23 +91,25 @@ class TextInputs(ClassifierInputs):
         words = [token.text for token in self.tokens(input)]
         fields = dict(self.vocabulary.encode(words, self.subword_rows))
         if self.side_rows:
-            words = [word.text for word in self._cut(words_of(input))]
-            fields["features"] = text_features(words, self.side_rows)
+            fields["features"] = self.side_features(input)
         return fields
 
     def collate(self, rows: Sequence[Fields]) -> tuple[TokenBatch, tuple[Tensor, ...]]:
-        if not self.side_rows:
-            return collate_tokens(rows), ()
-        features = [row["features"] for row in rows]
+        side = self.side([row["features"] for row in rows]) if self.side_rows else ()
+        return collate_tokens(rows), side
+
+    @staticmethod
+    def side(features: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """What the side path reads: features of all texts, one after another, and where those of each begin."""
         begins = np.cumsum([0, *map(len, features)])[:-1]
         joined = np.concatenate(features).astype(np.int64)
-        return collate_tokens(rows), (torch.from_numpy(joined), torch.from_numpy(begins))
+        return torch.from_numpy(joined), torch.from_numpy(begins)
 
     def _cut(self, tokens: list[Token]) -> list[Token]:
-        if len(tokens) <= self._most:
+        if len(tokens) <= self.most:
             return tokens
-        half = self._most // 2
-        return [*tokens[: self._most - half], *tokens[len(tokens) - half :]]
+        half = self.most // 2
+        return [*tokens[: self.most - half], *tokens[len(tokens) - half :]]
 
 
 def words_of(text: str) -> list[Token]:
@@ -192,17 +202,28 @@ class SequenceInputs(ClassifierInputs):
         return [Token(str(step), None) for step in range(len(input))]
 
     def encode(self, input: Any) -> Fields:
+        values = self.steps(input)
+        fields = {"values": self.scaled(values)}
+        return fields | ({"statistics": self.statistics(values)} if self.side else {})
+
+    def steps(self, input: Any) -> np.ndarray:
+        """(T, C) float64. Raises `InputError` for what is none."""
         values = sequence_of("input", input).astype(np.float64)
         if values.shape[1] != self.scales.channels:
             what = f"has {values.shape[1]} numbers a step, and the training data has {self.scales.channels}"
             raise InputError("input", what, "Give as many.")
+        return values
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """What the network reads of steps (T, C)."""
         scaled = (values - self.scales.means) / self.scales.deviations
-        fields = {"values": np.clip(scaled, -_FARTHEST, _FARTHEST).astype(np.float32)}
-        if self.side:
-            statistics = sequence_statistics(values) - self.scales.statistic_means
-            scaled = statistics / self.scales.statistic_deviations
-            fields["statistics"] = np.clip(scaled, -_FARTHEST, _FARTHEST).astype(np.float32)
-        return fields
+        return np.clip(scaled, -_FARTHEST, _FARTHEST).astype(np.float32)
+
+    def statistics(self, values: np.ndarray) -> np.ndarray:
+        """(S,), what the side path reads of steps (T, C)."""
+        statistics = sequence_statistics(values) - self.scales.statistic_means
+        scaled = statistics / self.scales.statistic_deviations
+        return np.clip(scaled, -_FARTHEST, _FARTHEST).astype(np.float32)
 
     def collate(self, rows: Sequence[Fields]) -> tuple[SequenceBatch, tuple[Tensor, ...]]:
         batch = SequenceBatch(*side_by_side([row["values"] for row in rows]))

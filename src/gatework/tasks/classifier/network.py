@@ -171,9 +171,10 @@ class ClassifierNetwork(nn.Module):
         scores = self.output(self.pooling(states, batch.source.lengths))
         if self.side is not None:
             scores = scores + self.side(*batch.side)
-        return scores if self.training else self._calibrated(scores)
+        return scores if self.training else self.calibrated(scores)
 
-    def _calibrated(self, scores: Tensor) -> Tensor:
+    def calibrated(self, scores: Tensor) -> Tensor:
+        """The scores, (B, K), as they are in eval mode."""
         temperature, bias = self.calibration
         return scores / temperature + (scores.new_tensor(bias) if bias else 0)
 

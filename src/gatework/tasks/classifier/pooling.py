@@ -14,6 +14,8 @@ __all__ = ["Pooling", "PoolingName"]
 
 PoolingName = Literal["attention", "max", "mean", "last"]
 
+_KEPT_BESIDE: dict[PoolingName, int] = {"attention": 1, "max": 0, "mean": 0, "last": 0}
+
 
 class Pooling(nn.Module):
     """One or several ways from the states of all steps, (T, B, D), to one vector a row, joined.
@@ -30,7 +32,7 @@ class Pooling(nn.Module):
 
     def __init__(self, names: Sequence[PoolingName], size: int, directions: int) -> None:
         super().__init__()
-        self.names, self.directions = tuple(names), directions
+        self.names, self.directions, self._size = tuple(names), directions, size
         self.output_size = len(self.names) * size
         self.attention = None
         if "attention" in self.names:
@@ -59,6 +61,44 @@ class Pooling(nn.Module):
                 whole = self.directions == 1
                 parts.append(last if whole else torch.cat([last[:, :half], first[:, half:]], dim=-1))
         return torch.cat(parts, dim=-1)
+
+    # A step at a time: all that is kept of a row's steps is (P,) numbers, its number of steps first
+
+    def first(self) -> Tensor:
+        """(P,), before the first step."""
+        parts = [torch.zeros(1)]
+        for name in self.names:
+            parts += [
+                torch.full((_KEPT_BESIDE[name],), -torch.inf),
+                torch.full((self._size,), -torch.inf if name == "max" else 0.0),
+            ]
+        return torch.cat(parts)
+
+    def read(self, kept: Tensor, states: Tensor) -> Tensor:
+        """What is kept, (B, P), after one more step of each row, whose state is (B, D)."""
+        counts, parts = kept[:, :1], [kept[:, :1] + 1]
+        for name, (beside, vector) in zip(self.names, self._cut(kept), strict=True):
+            if name == "attention" and self.attention is not None:
+                score = self.attention(states)  # (B, 1)
+                total = torch.logaddexp(beside, score)  # of all scores so far, before the softmax
+                parts += [total, vector * (beside - total).exp() + states * (score - total).exp()]
+            elif name == "max":
+                parts.append(torch.maximum(vector, states))
+            elif name == "mean":
+                parts.append(vector + (states - vector) / (counts + 1))
+            else:
+                parts.append(states)
+        return torch.cat(parts, dim=1)
+
+    def so_far(self, kept: Tensor) -> Tensor:
+        """As `forward`, (B, output_size), of the steps so far, of one direction."""
+        return torch.cat([vector for _, vector in self._cut(kept)], dim=1)
+
+    def _cut(self, kept: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Of each way what is kept beside its vector, and the vector."""
+        sizes = [size for name in self.names for size in (_KEPT_BESIDE[name], self._size)]
+        parts = kept[:, 1:].split(sizes, dim=1)
+        return list(zip(parts[::2], parts[1::2], strict=True))
 
     def weights(self, states: Tensor, lengths: Tensor) -> Tensor:
         """The attention's weights, (T, B): each row's sum to 1 over its steps.

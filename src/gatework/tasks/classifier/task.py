@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from gatework.metrics.classification import label_figures
 from gatework.metrics.figure import Figure
 from gatework.tasks.artifacts import Artifacts, JsonArtifact
 from gatework.tasks.batches import answer_in_batches
+from gatework.tasks.classifier.answers import Scored, label_probabilities, label_record
 from gatework.tasks.classifier.decisions import Decisions, mixed, rival_probabilities
 from gatework.tasks.classifier.explanation import weigh_tokens
 from gatework.tasks.classifier.figures import label_remarks, label_scores, probability_figures
@@ -47,6 +48,7 @@ from gatework.tasks.classifier.options import (
     ClassifierInput,
     ClassifierOptions,
 )
+from gatework.tasks.classifier.session import LabelReader, LabelSession
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.language_model import LanguageModel
 from gatework.tasks.lifecycle import Lifecycle, TrainingData
@@ -116,6 +118,7 @@ class Classifier(ExampleTask):
     options_: ClassifierOptions
     network_: ClassifierNetwork | ClassifierEnsemble
     decisions_: Decisions = Decisions()
+    _reader_of_parts: LabelReader | None = None
 
     # What is learned before there is a network
 
@@ -407,11 +410,49 @@ class Classifier(ExampleTask):
 
     # Answers
 
+    def session(self, *, state: bytes | None = None, **settings: Any) -> LabelSession:
+        """An input that is told part by part: see `LabelSession`. Arguments as for every task's `session`; the run has
+        `bidirectional=false`.
+        """
+        return cast("LabelSession", self._session_from(state, settings))
+
+    def _needs_whole_inputs(self) -> tuple[str, str] | None:
+        options = self.options_
+        pairs = options.input != "sequence" and options.tokenizer == "bpe"
+        if not (options.bidirectional or pairs or self.members_):
+            return None
+        what = "reads whole inputs: what it reads of their first part depends on the rest"
+        return what, "Train with bidirectional=false and tokenizer=word or character; no ensemble streams."
+
+    def _new_session(self, settings: ClassificationSettings) -> LabelSession:
+        if settings.explain:
+            what = "is true, and what weighed is known of whole inputs alone"
+            raise InputError("option explain", what, "Leave it out, or use predict.")
+        network = cast("ClassifierNetwork", self.network_)
+        if self._reader_of_parts is None or self._reader_of_parts.network is not network:
+            inputs = cast("TextInputs | SequenceInputs", self._inputs)
+            between = " " if self.options_.tokenizer == "word" else ""
+            self._reader_of_parts = LabelReader(network, inputs, between, self._records_of_scores)
+        return LabelSession(self.name, settings, self._reader_of_parts)
+
+    def _records_of_scores(
+        self, scores: Tensor, inputs: Sequence[Any], settings: ClassificationSettings
+    ) -> list[dict[str, Any]]:
+        """What `predict` says of inputs with such scores, (B, K)."""
+        rival = self._beside(inputs).astype(np.float32) if self.decisions_.rival_share else None
+        probabilities = self._probabilities(scores, rival)
+        scored = [Scored(row, None, None) for row in probabilities]
+        return [self._decode(own, {}, input, settings) for own, input in zip(scored, inputs, strict=True)]
+
+    def _probabilities(self, scores: Tensor, rival: np.ndarray | None) -> np.ndarray:
+        """(B, K) of scores, mixed with the rival's probabilities where there are any."""
+        probabilities = label_probabilities(scores.double().cpu().numpy(), several=self.options_.several)
+        return probabilities if rival is None else mixed(probabilities, rival, self.decisions_.rival_share)
+
     def _outputs(self, batch: ClassifierBatch, settings: ClassificationSettings) -> list[Scored]:
         scores = self.network_(batch)
-        probabilities = label_probabilities(scores.double().cpu().numpy(), several=self.options_.several)
-        if batch.rival is not None:
-            probabilities = mixed(probabilities, batch.rival.cpu().numpy(), self.decisions_.rival_share)
+        rival = None if batch.rival is None else batch.rival.cpu().numpy()
+        probabilities = self._probabilities(scores, rival)
         if not settings.explain:
             return [Scored(row, None, None) for row in probabilities]
         weights = weigh_tokens(self.network_, batch, scores.argmax(1))
@@ -428,25 +469,9 @@ class Classifier(ExampleTask):
     def _decode(
         self, output: Scored, row: Fields, input: Any, settings: ClassificationSettings
     ) -> dict[str, Any]:
-        probabilities = output.probabilities
-        order = np.argsort(-probabilities, kind="stable")
-        highest = float(probabilities[order[0]])
-        labels: str | list[str] | None = self.labels_[order[0]]
-        if self.options_.several:
-            given = probabilities >= (self.decisions_.thresholds or 0.5)
-            labels = [self.labels_[index] for index in order if given[index]]
-        if highest < settings.abstain_below:
-            labels = None
-        record: dict[str, Any] = {
-            "output": labels,
-            "probability": highest,
-            "probabilities": dict(zip(self.labels_, probabilities.tolist(), strict=True)),
-        }
-        if settings.alternatives:
-            record["alternatives"] = [
-                {"label": self.labels_[index], "probability": float(probabilities[index])}
-                for index in order[: settings.alternatives]
-            ]
+        record = label_record(
+            output.probabilities, self.labels_, self.decisions_, settings, several=self.options_.several
+        )
         if output.gradient is not None:
             record["tokens"] = [
                 {
@@ -458,20 +483,6 @@ class Classifier(ExampleTask):
                 for index, token in enumerate(self._inputs.tokens(input))
             ]
         return record
-
-
-class Scored(NamedTuple):
-    """What the network makes of one input: the labels' probabilities (K,), and what weighed, a number a token."""
-
-    probabilities: np.ndarray
-    attention: list[float] | None
-    gradient: list[float] | None
-
-
-def label_probabilities(scores: np.ndarray, *, several: bool) -> np.ndarray:
-    """(N, K) the softmax of scores, or with several labels an example the sigmoid of each."""
-    values = torch.from_numpy(np.asarray(scores, np.float64))
-    return (values.sigmoid() if several else values.softmax(1)).numpy()
 
 
 def _most_common(train: Sequence[Example], kind: type[MostCommon]) -> MostCommon:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from gatework.layers import Recurrent
+from gatework.layers.row_steps import SharedStreams
 from gatework.tasks.forecaster.backtest import STEPS_AT_ONCE, Forecasting
 from gatework.tasks.forecaster.cell_inputs import CellInputs
 from gatework.tasks.forecaster.channels import Channels, Floats, Integers, Layout, Mask, Singles
 from gatework.tasks.forecaster.running_gaps import RunningGaps
 from gatework.tasks.forecaster.running_scale import RunningScale
 
-__all__ = ["RunningChannels", "RunningLayers", "running_at", "states_along"]
+__all__ = ["RunningChannels", "RunningLayers", "row_axis", "running_at", "states_along"]
 
 _ROOM = 1024
 
@@ -77,6 +78,11 @@ class RunningChannels(Channels):
     def places(self) -> Integers:
         """(R,) of the last steps."""
         return self._rows * self._width + self._column - 1
+
+    @property
+    def phase(self) -> int:
+        """Channels may be joined where theirs are equal."""
+        return self._running.place
 
     @property
     def any_value(self) -> Mask:
@@ -195,20 +201,25 @@ class RunningLayers:
 
     Args:
         layers: of each network. inputs: what their cells read. rows: R. phases: s.
+        streams: of these layers; None: its own.
 
     Attributes:
         output: (R, D) after the last step.
     """
 
     def __init__(
-        self, layers: Sequence[Recurrent], inputs: Sequence[CellInputs], rows: int, phases: int
+        self,
+        layers: Sequence[Recurrent],
+        inputs: Sequence[CellInputs],
+        rows: int,
+        phases: int,
+        streams: SharedStreams | None = None,
     ) -> None:
-        self._layers, self._inputs = layers, inputs
-        self._streams = [layer.stream(rows) for layer in layers]
+        self._inputs, self._streams = inputs, streams or SharedStreams(layers)
         self._rows, self._phases = torch.arange(rows), phases
-        self._states = [
-            [torch.stack([state] * phases) for state in _tensors(stream.state)] for stream in self._streams
-        ]  # (s, L, R, size); of a single phase the streams' own are the true ones
+        with torch.no_grad():
+            first = [_tensors(layer.initial_state(rows)) for layer in layers]
+        self._states = [[torch.stack([state] * phases) for state in own] for own in first]  # (s, L, R, size)
         like = self._states[0][0]
         self.output = like.new_zeros((rows, sum(layer.output_size for layer in layers)))
 
@@ -219,14 +230,13 @@ class RunningLayers:
             for state, new in zip(own, given, strict=True):
                 state[:, :, where] = new
         self.output[where] = outputs
-        self._go_on()
 
     def of_each_network(self) -> list[RunningLayers]:
         """Those of each network by itself, as they stand."""
-        state, widths = self.state(), [layer.output_size for layer in self._layers]
+        state, widths = self.state(), [layer.output_size for layer in self._streams.layers]
         outputs = np.split(state["output"], np.cumsum(widths)[:-1], axis=1)
         found = []
-        for number, (layer, output) in enumerate(zip(self._layers, outputs, strict=True)):
+        for number, (layer, output) in enumerate(zip(self._streams.layers, outputs, strict=True)):
             own = RunningLayers([layer], [self._inputs[number]], len(self._rows), self._phases)
             mine = {name: array for name, array in state.items() if name.startswith(f"{number}.")}
             own.go_on(
@@ -237,7 +247,8 @@ class RunningLayers:
 
     def branched(self, copies: int) -> RunningLayers:
         """So many copies of each row, side by side."""
-        found = RunningLayers(self._layers, self._inputs, len(self._rows) * copies, self._phases)
+        rows, streams = len(self._rows) * copies, self._streams
+        found = RunningLayers(streams.layers, self._inputs, rows, self._phases, streams)
         found.go_on({name: _repeated(name, array, copies) for name, array in self.state().items()})
         return found
 
@@ -254,21 +265,18 @@ class RunningLayers:
         together = len(phases) == 1 or bool((phases == phase).all())
         where: Any = phase if together else (torch.from_numpy(phases), slice(None), self._rows)
         outputs = []
-        for inputs, stream, states in zip(self._inputs, self._streams, self._states, strict=True):
-            if self._phases > 1:
+        with self._streams.of(len(self._rows)) as streams:
+            for inputs, stream, states in zip(self._inputs, streams, self._states, strict=True):
                 own = [state[where] if together else state[where].transpose(0, 1) for state in states]
                 stream.state = own[0] if len(own) == 1 else tuple(own)
-            found = stream.step(*inputs.of(read))
-            outputs.append(found["output"] if isinstance(found, dict) else found)
-            if self._phases > 1:
+                found = stream.step(*inputs.of(read))
+                outputs.append(found["output"] if isinstance(found, dict) else found)
                 for state, new in zip(states, _tensors(stream.state), strict=True):
                     state[where] = new if together else new.transpose(0, 1)
-        self.output = torch.cat(outputs, -1)  # a copy: the streams write theirs anew
+            self.output = torch.cat(outputs, -1)  # a copy: the streams write theirs anew
 
     def state(self) -> dict[str, np.ndarray]:
         """What `go_on` takes: copies."""
-        if self._phases == 1:
-            self._states = [[state[None] for state in _tensors(stream.state)] for stream in self._streams]
         found = {"output": self.output.cpu().numpy().copy()}
         for number, states in enumerate(self._states):
             found |= {f"{number}.{place}": state.cpu().numpy().copy() for place, state in enumerate(states)}
@@ -280,12 +288,6 @@ class RunningLayers:
         for number, states in enumerate(self._states):
             for place, own in enumerate(states):
                 own.copy_(torch.from_numpy(state[f"{number}.{place}"]))
-        self._go_on()
-
-    def _go_on(self) -> None:
-        if self._phases == 1:
-            for stream, states in zip(self._streams, self._states, strict=True):
-                stream.state = states[0][0] if len(states) == 1 else tuple(state[0] for state in states)
 
 
 def running_at(
@@ -345,13 +347,20 @@ def states_along(
             yield some, found, outputs.flatten(0, 1)[torch.from_numpy(some - start).to(device)]
 
 
+def row_axis(name: str) -> int | None:
+    """The axis of the channels in an array of `RunningChannels.state` or `RunningLayers.state`; None where it has none.
+
+    That of `known` is of the series.
+    """
+    if name == "scale.place":
+        return None
+    return 2 if name[0].isdigit() else int(name.startswith("scale."))
+
+
 def _repeated(name: str, array: np.ndarray, copies: int) -> np.ndarray:
     """What a state holds for each row, for so many copies of it."""
-    if name in ("known", "scale.place"):
-        return array
-    of_layers = name[0].isdigit()
-    axis = 2 if of_layers else int(name.startswith("scale."))
-    return np.repeat(array, copies, axis=axis)
+    axis = row_axis(name)
+    return array if axis is None or name == "known" else np.repeat(array, copies, axis=axis)
 
 
 def _tensors(state: Any) -> tuple[Tensor, ...]:

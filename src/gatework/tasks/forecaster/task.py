@@ -17,6 +17,7 @@ from gatework.baselines.ridge_maps import RidgeMaps
 from gatework.baselines.series import Forecasts
 from gatework.data import Series, SeriesData, check_known, one_series, read_series
 from gatework.errors import InputError, RunError
+from gatework.layers.row_steps import SharedStreams
 from gatework.metrics.figure import Figure
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.base import Task
@@ -48,7 +49,8 @@ from gatework.tasks.forecaster.options import (
 from gatework.tasks.forecaster.reader import SeriesReader
 from gatework.tasks.forecaster.records import draw_records, forecast_records, forecast_rows
 from gatework.tasks.forecaster.sampling import Sampling, forecasts_drawn_at_ends
-from gatework.tasks.forecaster.series_stream import SeriesStream, read_state
+from gatework.tasks.forecaster.series_group import Following
+from gatework.tasks.forecaster.session import SeriesSession
 from gatework.tasks.forecaster.spans import Split, split_series, step_from, until
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.rivals import fit_rivals
@@ -92,6 +94,7 @@ class Forecaster(Task):
     options_: ForecasterOptions
     network_: ForecastNetwork | ForecastEnsemble
     encoding_: SeriesEncoding
+    _following: Following | None = None
 
     # What is learned before there is a network
 
@@ -425,47 +428,45 @@ class Forecaster(Task):
         records = self.predict_stream(inputs, columns=columns, **settings)
         draw_records(records, self.encoding_.names, self.options_.levels, path, most=most)
 
-    def series_stream(
+    def session(
         self,
-        history: Any = None,
         *,
-        saved: str | os.PathLike[str] | None = None,
+        state: bytes | None = None,
+        history: Any = None,
         columns: Mapping[str, Any] | None = None,
-    ) -> SeriesStream:
-        """Follows series a step at a time, with the numbers that `predict` gives of all their steps so far.
+        **settings: Any,
+    ) -> SeriesSession:
+        """Series that are followed a step at a time: see `SeriesSession`. What is not said here is as for every task.
 
         Args:
-            history, columns: the series up to now, as `predict` takes them; None: one series before its first step.
-            saved: the file that a stream of this run was saved to, which is gone on with.
-
-        Raises:
-            InputError: the history is none; a series needs one, because the run has static covariates; the file is not
-                of this run.
-            RunError: the file is damaged.
+            history, columns: the series up to now, as `predict` takes them. Without them one series begins, which a
+                run with static covariates refuses.
         """
-        self._check_fitted()
+        given = {"history": history, "columns": columns, "anew": state is None}
+        return cast("SeriesSession", self._session_from(state, settings, **given))
+
+    def series_stream(self, history: Any = None, **settings: Any) -> SeriesSession:
+        """As `session`."""
+        return self.session(history=history, **settings)
+
+    def _needs_whole_inputs(self) -> None:
+        return None
+
+    def _new_session(
+        self, settings: ForecastSettings, history: Any = None, columns: Any = None, anew: bool = True
+    ) -> SeriesSession:
         reader = self._reader(columns)
         items = [] if history is None else [reader.input(item) for item in reader.items(history)]
         series = [one_series(item, self.encoding_.names) for item in items]
-        if not series and saved is None and self.encoding_.static:
+        if not series and anew and self.encoding_.static:
             what = f"is empty, and the run reads {', '.join(self.encoding_.static)} of a series"
             raise InputError("history", what, "Give the series' first steps.")
-        channels = self._channels(series)
-        static = channels.static if series else np.eye(len(self.encoding_.targets), dtype=np.float32)
-        names = [one.name for one in series] or [""]
-        stream = SeriesStream(
-            self.network_,
-            self.encoding_,
-            self._layout._replace(horizon=self._reach),
-            self.options_,
-            names,
-            static[:, : self.encoding_.static_size],
-        )
-        if series:
-            stream.begin(series, channels)
-        if saved is not None:
-            stream.state = read_state(saved)
-        return stream
+        run = self._following
+        if run is None or run.network is not self.network_:
+            layout, streams = self._layout._replace(horizon=self._reach), SharedStreams(self.network_.layers)
+            run = Following(self.network_, self.encoding_, layout, self.options_, streams)
+            self._following = run
+        return SeriesSession(self.name, settings, run, series, self._channels(series))
 
     def _reader(self, columns: Mapping[str, Any] | None = None) -> SeriesReader:
         return SeriesReader(

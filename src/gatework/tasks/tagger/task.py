@@ -42,11 +42,18 @@ from gatework.tasks.lifecycle import Lifecycle
 from gatework.tasks.parameter_groups import group_of
 from gatework.tasks.tagger.decoding import Answer, decode
 from gatework.tasks.tagger.mentions import replaced
-from gatework.tasks.tagger.network import TaggedBatch, TaggerEnsemble, TaggerNetwork, collate, losses
+from gatework.tasks.tagger.network import (
+    Scores,
+    TaggedBatch,
+    TaggerEnsemble,
+    TaggerNetwork,
+    collate,
+    losses,
+)
 from gatework.tasks.tagger.options import TaggedRecord, TaggerInput, TaggerOptions, TaggerSettings
+from gatework.tasks.tagger.session import WordReader, WordSession
 from gatework.tasks.tagger.span_lists import SpanLists
 from gatework.tasks.tagger.tag_set import Gazetteers, TagSet
-from gatework.tasks.tagger.word_stream import WordStream
 from gatework.tasks.tokens import unknown_share
 from gatework.tasks.word_vectors import freeze_vectors, refuse_vectors, start_from_vectors, vectors_file
 from gatework.tasks.words import WordVocabulary
@@ -107,6 +114,7 @@ class Tagger(ExampleTask):
     network_: TaggerNetwork | TaggerEnsemble
     vocabulary_: WordVocabulary
     tag_set_: TagSet
+    _reader_of_words: WordReader | None = None
 
     # The lifecycle
 
@@ -432,27 +440,44 @@ class Tagger(ExampleTask):
             warnings.append("no word of the input is in the vocabulary")
         return warnings
 
-    def word_stream(self) -> WordStream:
-        """Tags a word at a time, as the words come: of a run with `bidirectional=false` and `crf=false`.
-
-        Raises:
-            InputError: the run's tags depend on later words.
+    def session(self, *, state: bytes | None = None, **settings: Any) -> WordSession:
+        """A sentence that is tagged word by word: see `WordSession`. Arguments as for every task's `session`; the run
+        has `bidirectional=false` and `crf=false`.
         """
-        self._check_fitted()
+        return cast("WordSession", self._session_from(state, settings))
+
+    def word_stream(self) -> WordSession:
+        """As `session`."""
+        return self.session()
+
+    def _needs_whole_inputs(self) -> tuple[str, str] | None:
         options = self.options_
-        if (
-            options.bidirectional
-            or options.crf
-            or self.members_
-            or self.tag_set_.labels
-            or options.gazetteers
-            or options.span_lists
-        ):
-            what = "reads whole sentences: its tags depend on words that come later"
-            fix = "Train with bidirectional=false, crf=false and learn_label=false, without gazetteers and span_lists."
-            raise InputError("word_stream", what, fix)
+        whole = (options.bidirectional, options.crf, self.members_, self.tag_set_.labels)
+        if not any((*whole, options.gazetteers, options.span_lists)):
+            return None
+        return (
+            "reads whole sentences: its tags depend on words that come later",
+            "Train with bidirectional=false, crf=false and learn_label=false, without gazetteers and span_lists.",
+        )
+
+    def _new_session(self, settings: TaggerSettings) -> WordSession:
         network = cast("TaggerNetwork", self.network_)
-        return WordStream(network, self.vocabulary_, self.tag_set_)
+        if self._reader_of_words is None or self._reader_of_words.network is not network:
+            self._reader_of_words = WordReader(
+                network,
+                self.vocabulary_,
+                self.tag_set_,
+                self._record_of_words,
+                subword_rows=self.options_.subword_rows,
+                most=_LONGEST,
+            )
+        return WordSession(self.name, settings, self._reader_of_words)
+
+    def _record_of_words(self, words: list[str], scores: Scores, settings: TaggerSettings) -> dict[str, Any]:
+        """What `predict` says of a sentence's words with such scores."""
+        lengths = torch.tensor([len(words)])
+        (answer,) = decode(scores, lengths, self.tag_set_, confidence=settings.confidence)
+        return self._decode(answer, self.vocabulary_.encode(words), words, settings)
 
     def _joined(self, networks: Sequence[nn.Module]) -> TaggerEnsemble:
         return TaggerEnsemble(cast("Sequence[TaggerNetwork]", networks))

@@ -1,0 +1,96 @@
+"""A layer a step at a time, for sequences that come and go: what each of them carries is one row of numbers."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gatework.layers.recurrent import Recurrent
+from gatework.layers.state import state_of_rows, state_rows
+from gatework.layers.stream import Stream
+
+__all__ = ["RowSteps", "SharedStreams", "split_rows", "stacked_rows"]
+
+_KEPT = 4  # numbers of rows that streams are kept for
+
+
+class SharedStreams:
+    """Streams of some layers for several users, each of whom sets the states before a step; safe in several threads.
+
+    Args:
+        layers: each of one direction.
+    """
+
+    def __init__(self, layers: Sequence[Recurrent]) -> None:
+        self.layers = layers
+        self._streams: OrderedDict[int, list[Stream]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def of(self, rows: int) -> Iterator[list[Stream]]:
+        """A stream of each layer, of so many rows, which nobody else steps meanwhile."""
+        with self._lock:
+            if rows not in self._streams:
+                self._streams[rows] = [layer.stream(rows) for layer in self.layers]
+            self._streams.move_to_end(rows)
+            if len(self._streams) > _KEPT:
+                self._streams.popitem(last=False)
+            yield self._streams[rows]
+
+
+class RowSteps:
+    """A layer's steps, in eval mode and without autograd, for any sequences together; safe in several threads.
+
+    One sequence alone is stepped by a stream of the layer, which takes a snapshot of the weights once.
+
+    Args:
+        layer: of one direction.
+
+    Attributes:
+        first: (K,) what a sequence carries before its first step.
+    """
+
+    def __init__(self, layer: Recurrent) -> None:
+        self._layer = layer
+        with torch.no_grad():
+            self._state = layer.initial_state(1)
+            self.first = state_rows(self._state)[0].numpy(force=True)
+        self._streams = SharedStreams([layer])
+
+    def step(self, x: Tensor, rows: Sequence[np.ndarray]) -> tuple[Tensor, list[np.ndarray]]:
+        """A step of B sequences.
+
+        Args:
+            x: (B, I). rows: what each sequence carries, (K,).
+
+        Returns:
+            The outputs, (B, H), and what each sequence carries now.
+        """
+        if len(rows) == 1:
+            return self._alone(x, rows[0])
+        output, state = self._layer(x[None], state_of_rows(stacked_rows(rows), self._state))
+        return (output["output"] if isinstance(output, dict) else output)[0], split_rows(state_rows(state))
+
+    def _alone(self, x: Tensor, row: np.ndarray) -> tuple[Tensor, list[np.ndarray]]:
+        with self._streams.of(1) as (stream,):
+            stream.state = state_of_rows(torch.from_numpy(row)[None], self._state)
+            output = stream.step(x)
+            output = (output["output"] if isinstance(output, dict) else output).clone()
+            return output, split_rows(state_rows(stream.state))
+
+
+def stacked_rows(rows: Sequence[np.ndarray]) -> Tensor:
+    """(B, K), the rows of sequences."""
+    return torch.from_numpy(np.stack(rows))
+
+
+def split_rows(rows: Tensor) -> list[np.ndarray]:
+    """Each row of (B, K) as an array of its own, so that a sequence does not hold on to the others'."""
+    table = rows.numpy(force=True)
+    return [table[0]] if len(table) == 1 else [row.copy() for row in table]

@@ -1,0 +1,164 @@
+"""A sentence that a tagger hears word by word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from gatework.data import feature_rows, token_features
+from gatework.errors import InputError
+from gatework.layers.row_steps import RowSteps
+from gatework.tasks.session import Session
+from gatework.tasks.session_state import SessionState, damaged
+from gatework.tasks.tagger.network import Scores, TaggerNetwork
+from gatework.tasks.tagger.options import TaggerSettings
+from gatework.tasks.tagger.tag_set import TagSet
+from gatework.tasks.words import WordInputs, WordVocabulary
+
+__all__ = ["WordReader", "WordSession"]
+
+_LOOKED_BACK = 4  # words from the last one that its features are made of
+
+Record = Callable[[list[str], Scores, TaggerSettings], dict[str, Any]]
+
+
+class WordReader:
+    """The scores of words that are read one after another, for all sessions of a run.
+
+    Args:
+        network: of one direction, without labels and a chain.
+        vocabulary, tag_set, subword_rows: of the run.
+        record: what `predict` says of words with such scores.
+        most: words of a sentence.
+    """
+
+    def __init__(
+        self,
+        network: TaggerNetwork,
+        vocabulary: WordVocabulary,
+        tag_set: TagSet,
+        record: Record,
+        *,
+        subword_rows: int,
+        most: int,
+    ) -> None:
+        self.network, self.tags, self.record, self.most = network, tag_set.tags, record, most
+        self.steps = RowSteps(network.encoder.recurrent)
+        self._inputs = WordInputs(network.encoder, vocabulary, subword_rows)
+        self._side = None if network.side is None else network.side.weight.numpy(force=True)
+        # What may follow each tag; the last row: what may come first.
+        self.moves = np.vstack([tag_set.moves.after, tag_set.moves.first])
+
+    def scores(
+        self, words: Sequence[Sequence[str]], rows: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The scores of the last word of each sentence, (B, K), and what each sentence carries now.
+
+        Args:
+            words: the last ones of each sentence. rows: what each carries.
+        """
+        inputs = torch.cat([self._inputs.of(own[-1]) for own in words])
+        output, rows = self.steps.step(inputs, rows)
+        scores = self.network.emission(output).numpy(force=True)
+        if self._side is not None:
+            scores = scores + np.stack([_features(own, self._side) for own in words])
+        return scores / self.network.temperatures[0], rows
+
+
+def _features(words: Sequence[str], side: np.ndarray) -> np.ndarray:
+    """(K,) what the side path's table, (F, K), adds to the scores of the last of a sentence's last words."""
+    (rows,) = feature_rows(token_features(words, ahead=False, first=len(words) - 1), len(side))
+    found: np.ndarray = np.add.reduce(side.take(rows, axis=0))
+    return found
+
+
+class WordSession(Session):
+    """A tagger's: `feed` reads a sentence's next word, and gives a `partial` event: the `word`, its tag (`output`), and
+    its `probability`, which is that of this tag at the last word of what was fed so far, as `predict` has it.
+
+    A tag is the likeliest one that may follow the tag before: with BIO tags every sentence so far is well-formed, with
+    BIOES tags the last span may still be open. `finish` gives the `record` of the whole sentence, whose tags are the
+    likeliest ones together.
+    """
+
+    settings: TaggerSettings
+
+    def __init__(self, task: str, settings: TaggerSettings, reader: WordReader) -> None:
+        self._reader = reader
+        super().__init__(task, reader.network, settings)
+
+    def step(self, word: str) -> tuple[str, float]:
+        """Feed a word: its tag, and the tag's probability."""
+        (event,) = self.feed(word)
+        return event["output"], event["probability"]
+
+    def _begin(self) -> None:
+        self._row, self._words = self._reader.steps.first, list[str]()
+        self._tag = len(self._reader.tags)  # the tag before
+        self._emissions: list[np.ndarray] = []
+        self._paths = np.zeros(0)  # (K,), the share of each tag at the last word
+
+    def _read(self, item: Any) -> str:
+        if not isinstance(item, str) or not item.strip():
+            raise InputError("word", f"is {item!r:.40}", "Give a word, as a text.")
+        if len(self._words) >= self._reader.most and not self._ended:
+            what = f"has had {self._reader.most:,} words, and no more of a sentence are tagged"
+            raise InputError("sentence", what, "Call finish() where a sentence ends.")
+        return item
+
+    @classmethod
+    def _absorb(cls, sessions: Sequence[WordSession], items: Sequence[str]) -> None:
+        reader = sessions[0]._reader
+        words = [[*one._words[1 - _LOOKED_BACK :], word] for one, word in zip(sessions, items, strict=True)]
+        scores, rows = reader.scores(words, [one._row for one in sessions])
+        moves = reader.moves[[one._tag for one in sessions]]  # (B, K)
+        tags = np.where(moves, scores, -np.inf).argmax(1)
+        shares = cls._shares(sessions, scores.astype(np.float64))
+        chosen = shares[np.arange(len(tags)), tags].tolist()
+        parts = zip(sessions, items, rows, tags.tolist(), scores, shares, chosen, strict=True)
+        for session, word, row, tag, emissions, paths, probability in parts:
+            session._words.append(word)
+            session._row, session._tag, session._paths = row, tag, paths
+            session._emissions.append(emissions)
+            event = {"kind": "partial", "word": word, "output": reader.tags[tag], "probability": probability}
+            session._events.append(event)
+
+    @staticmethod
+    def _shares(sessions: Sequence[WordSession], scores: np.ndarray) -> np.ndarray:
+        """(B, K) the probability of each tag at the last word, given that all tags so far are well-formed."""
+        moves = sessions[0]._reader.moves
+        first = moves[-1].astype(np.float64)
+        before = np.stack([one._paths @ moves[:-1] if len(one._paths) else first for one in sessions])
+        found = np.exp(scores - scores.max(1, keepdims=True)) * before
+        return found / found.sum(1, keepdims=True)
+
+    def _end(self) -> None:
+        if self._words:
+            emissions = torch.from_numpy(np.stack(self._emissions))[:, None]
+            with torch.inference_mode():
+                scores = Scores(emissions, emissions.new_zeros(1, 0), None)
+                record = self._reader.record(self._words, scores, self.settings)
+            self._events.append({"kind": "record", "input": list(self._words), **record})
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        own = (
+            np.stack(self._emissions)
+            if self._emissions
+            else np.zeros((0, len(self._reader.tags)), np.float32)
+        )
+        return {"row": self._row, "paths": self._paths, "emissions": own}
+
+    def _known(self) -> dict[str, Any]:
+        return {"words": self._words, "tag": self._tag}
+
+    def _restore(self, state: SessionState) -> None:
+        count = len(self._reader.tags)
+        self._words, self._tag = state.value("words", list), state.value("tag", int)
+        if not all(isinstance(word, str) for word in self._words) or not 0 <= self._tag <= count:
+            raise damaged()
+        self._row = state.array("row", self._row.shape)
+        self._paths = state.array("paths", (count if self._words else 0,))
+        self._emissions = list(state.array("emissions", (len(self._words), count)))
