@@ -659,6 +659,29 @@ def answers_as_an_ensemble(case: Case) -> None:
         gw.load(case.folder / "ensemble")
 
 
+def is_looked_into(case: Case) -> None:
+    """A report of an input has the answer that `predict` gives, what every layer did, and why; nothing is changed."""
+    before, settings = state(case.model), case.example.settings
+    page = case.folder / "report.html"
+    found = case.model.inspect(case.example.inputs[0], page, **settings)
+    assert found.record == case.model.predict([case.example.inputs[0]], **settings)[0]
+    assert found.record["input"] == case.example.inputs[0]
+    for part in found.parts.values():
+        for values in part.values.values():
+            assert len(values) == len(part.labels) > 0
+    assert found.reasons
+    assert all(math.isfinite(reason.value) for reason in found.reasons)
+    assert found.flow is not None
+    assert f'"title":{json.dumps(found.title, ensure_ascii=False)}' in page.read_text("utf-8")
+    assert {part["name"] for part in found.data()["parts"]} == set(found.parts)
+    assert all(torch.equal(value, before[name]) for name, value in state(case.model).items())
+    assert not any(value.grad is not None for value in case.model.network_.parameters())
+    joint = case.model.ensemble(case.model)
+    assert set(joint.inspect(case.example.inputs[0], **settings).parts) == set(found.parts)
+    with pytest.raises(InputError, match="is not an input of"):
+        case.model.inspect(3.5)
+
+
 def refuses_a_strangers_files(case: Case) -> None:
     """A JSON file of a run that is damaged anywhere, hashes made anew: `RunError` in one line, or it still predicts."""
     folder = case.copy("stranger")
@@ -800,6 +823,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     answers_as_inputs_come,
     answers_from_two_threads,
     loads_to_the_bit,
+    is_looked_into,
     loads_what_was_stopped,
     refuses_a_wrong_resume,
     resumes_to_the_bit,

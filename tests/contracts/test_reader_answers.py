@@ -11,6 +11,7 @@ from gatework import tasks
 from tests.contracts.task_contract import (
     Case,
     answers_as_an_ensemble,
+    is_looked_into,
     loads_to_the_bit,
     predicts_alike_alone_and_together,
     predicts_by_schema,
@@ -48,6 +49,7 @@ EXAMPLE = dataclasses.replace(
 
 CHECKS = (
     answers_as_an_ensemble,
+    is_looked_into,
     loads_to_the_bit,
     predicts_alike_alone_and_together,
     predicts_by_schema,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gatework import tasks
 from gatework.errors import InputError, RunError
@@ -28,6 +29,7 @@ from tests.contracts.task_contract import (
     follows_the_datas_size,
     gives_figures,
     holds_back,
+    is_looked_into,
     is_trained_by_one_at_a_time,
     keeps_the_best_of_several,
     loads_to_the_bit,
@@ -140,6 +142,15 @@ def shares_a_state(method: Callable[..., Any]) -> Callable[..., Any]:
     return predict
 
 
+def changes_what_it_looks_at(method: Callable[..., Any]) -> Callable[..., Any]:
+    def subject(self: Task, *given: Any) -> Any:
+        with torch.no_grad():
+            next(self.network_.parameters()).mul_(1.01)
+        return method(self, *given)
+
+    return subject
+
+
 def loses_a_weight(method: Callable[..., Any]) -> Callable[..., Any]:
     def save(self: Task, folder: Any) -> None:
         method(self, folder)
@@ -249,6 +260,7 @@ FAULTS = {
     predicts_alike_alone_and_together: ("predict", looks_at_the_neighbours),
     answers_from_two_threads: ("predict", shares_a_state),
     loads_to_the_bit: ("save", loses_a_weight),
+    is_looked_into: ("_subject", changes_what_it_looks_at),
     loads_what_was_stopped: ("restore", takes_the_end_for_a_checkpoint),
     refuses_a_wrong_resume: ("_whole_run", resumes_without_a_look),
     resumes_to_the_bit: ("fit", resumes_with_other_noise),

@@ -389,6 +389,31 @@ def serve(
     serve_runs(given or [], host=host, port=port, device=device, options=options)
 
 
+@app.command(short_help="See inside: what a run's layers do with an input, and why.")
+def inspect(
+    run: Run,
+    given: Annotated[
+        str,
+        typer.Argument(metavar="INPUT", help="a text, a JSON object or list, or a file (its first input)"),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="the report, one page")],
+    pictures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="also draw its parts as PNG files there")
+    ] = None,
+    columns: Columns = "",
+    device: Device = "cpu",
+    threads: Threads = None,
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Gates and states step by step, what the units tell, how the gradient flows, and what carried the answer:
+
+    gatework inspect runs/en-de "How are you?" --out report.html
+    """
+    from gatework.cli.looking import look_inside
+
+    look_inside(run, given, out, pictures, columns=columns, device=device, settings=settings)
+
+
 @app.command(short_help="List and compare runs, and draw how they went.")
 def runs(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="a run, or a folder of runs")] = Path(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import itertools
+import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -106,6 +107,19 @@ def read_inputs(file: str) -> Path | Iterator[str]:
     if file == "-":
         return _lines("standard input", _standard_input())
     return _lines(file, path.open("rb")) if path.is_fifo() else path
+
+
+def read_input(given: str) -> Any:
+    """One input of a task, as it is written on a command line: JSON, the name of a file, or else a text."""
+    if given.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(given)
+        except json.JSONDecodeError:
+            return given
+    try:
+        return Path(given) if Path(given).exists() else given
+    except (OSError, ValueError):  # too long for a name, or with a character that no name has
+        return given
 
 
 def forecaster_to_draw(model: Task, file: str) -> Forecaster:

@@ -33,9 +33,9 @@ def alignment_text(source: Sequence[str], target: Sequence[str], weights: Sequen
         ValueError: the weights are not (T, S), or are no numbers between 0 and 1.
     """
     table = _checked(source, target, weights)
-    labels = [_visible(token) for token in target]
+    labels = [visible(token) for token in target]
     width = max(map(cell_len, labels), default=0)
-    columns = [_signs(_visible(token)) for token in source]
+    columns = [_signs(visible(token)) for token in source]
     wide = [max(map(cell_len, column)) for column in columns]
     lines = []
     height = max(map(len, columns), default=0)
@@ -76,8 +76,8 @@ def draw_alignment(
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise MissingExtraError("matplotlib", "inspect") from error
-    labels = [[_visible(token) for token in side] for side in (source, target)]
-    fonts, missing = _fonts("".join(map("".join, labels)) + title)
+    labels = [[visible(token) for token in side] for side in (source, target)]
+    fonts, missing = fonts_for("".join(map("".join, labels)) + title)
     if missing:
         warnings.warn(
             f"no installed font has {missing[:10]!r}: boxes stand for them in {os.fspath(path)}. Install one that has "
@@ -127,7 +127,7 @@ def _checked(
     return [[min(max(value, 0.0), 1.0) for value in row] for row in table]
 
 
-def _visible(token: str) -> str:
+def visible(token: str) -> str:
     """A token as it can be shown by itself: composed where Unicode can, each character with a look of its own."""
     shown = []
     for character in unicodedata.normalize("NFC", token):
@@ -157,7 +157,7 @@ def _padded(sign: str, width: int) -> str:
     return sign + " " * (width - cell_len(sign))
 
 
-def _fonts(text: str) -> tuple[list[str], str]:
+def fonts_for(text: str) -> tuple[list[str], str]:
     """Installed fonts that have the characters of a text, matplotlib's own first, and the characters that none has."""
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font

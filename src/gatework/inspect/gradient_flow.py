@@ -146,14 +146,13 @@ def flow_of(module: nn.Module, run: Callable[[], Tensor], lengths: Tensor | None
     if not tape.calls:
         raise ValueError(f"{type(module).__name__} called no recurrent layer of Gatework.")
     gradients = {name: gradient.double() for name, gradient in tape.gradients(value).items()}
-    rows = next(iter(gradients.values())).shape[1]
-    steps = max(gradient.shape[0] for gradient in gradients.values())
-    counts = torch.full((rows,), steps) if lengths is None else lengths
+
+    def counts(gradient: Tensor) -> Tensor:
+        steps, rows = gradient.shape[:2]
+        return torch.full((rows,), steps) if lengths is None else lengths.clamp(max=steps)
+
     return GradientFlow(
-        {
-            name: _state_flow(name, gradient, counts.clamp(max=gradient.shape[0]))
-            for name, gradient in gradients.items()
-        }
+        {name: _state_flow(name, gradient, counts(gradient)) for name, gradient in gradients.items()}
     )
 
 

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from gatework.backends import backend
-from gatework.inspect.gradient_flow import GradientFlow, flow_of, in_eval
+from gatework.inspect.alignment import draw_alignment
+from gatework.inspect.gradient_flow import GradientFlow, draw_gradient_flow, flow_of, in_eval
 from gatework.inspect.html import page
 from gatework.inspect.packing import pack_within
+from gatework.inspect.pictures import draw_part
 from gatework.inspect.reasons import Reason, reason_of
 from gatework.inspect.recorded import Part, parts_of
 from gatework.inspect.remedies import Remedy, remedies
@@ -96,6 +98,29 @@ class Report:
     def save(self, path: str | os.PathLike[str]) -> None:
         """One HTML page that needs nothing else, no network either."""
         Path(path).write_text(page(self.title, self.data()), encoding="utf-8")
+
+    def draw(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Pictures in a folder, which is made where it is not there: of each layer, each alignment, the gradient flow.
+
+        Returns:
+            Their paths.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        drawn = []
+        for part in self.parts.values():
+            drawn.append(place / f"{part.name}.png")
+            draw_part(part, drawn[-1], title=self.title)
+        for each in self.alignments:
+            drawn.append(place / f"{each.name.replace(': ', '.').replace(' ', '-')}.png")
+            draw_alignment(each.source, each.target, np.asarray(each.weights).tolist(), drawn[-1])
+        if self.flow is not None:
+            drawn.append(place / "gradient-flow.png")
+            draw_gradient_flow(self.flow, drawn[-1])
+        return drawn
 
     def _packed(self) -> tuple[dict[str, np.ndarray], list[dict[str, Any]], list[str]]:
         """The units that each part keeps, all arrays packed, and what is to be said of it."""

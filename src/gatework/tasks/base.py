@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,9 +13,11 @@ from pydantic import BaseModel
 
 from gatework.data import Row, while_pipes_are_kept
 from gatework.errors import InputError
+from gatework.inspect import Report, Subject
 from gatework.metrics.figure import Figure
 from gatework.tasks.ensemble import EnsembleLifecycle
 from gatework.tasks.inputs import InputReader, checked_input
+from gatework.tasks.inspecting import report_of, trained_with
 from gatework.tasks.options import PredictionSettings
 from gatework.tasks.session import Event, Session, check_owner, step_together
 from gatework.tasks.session_state import SessionState
@@ -267,6 +270,39 @@ class Task(EnsembleLifecycle):
                 )
         return step_together(sessions, items)
 
+    def inspect(
+        self,
+        item: Any,
+        out: str | os.PathLike[str] | None = None,
+        *,
+        columns: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Report:
+        """Looks into the network while it answers an input: gates and states step by step, what they tell, what carried
+        the answer, how its gradient flows.
+
+        Args:
+            item: one input, as for `predict`.
+            out: where the report is kept, one HTML page; None: nowhere.
+            columns, settings: as for `predict`.
+
+        Raises:
+            InputError: something that is no input, or none with steps to look at; a wrong setting.
+        """
+        self._check_fitted()
+        chosen, reader = self.settings(**settings), self._reader(columns)
+        with while_pipes_are_kept():
+            input = reader.input(next(iter(reader.items(item)), item))
+        (record,) = self._records([input], chosen)
+        run = self.members_[0] if self.members_ else self
+        notes = ["Of the ensemble's runs the first one is shown."] if self.members_ else []
+        answer = {name: value for name, value in record.items() if name != "input"}
+        subject = trained_with(run._subject(input, answer), self.name, self.Options)
+        found = report_of(self.name, subject, input, answer, notes)
+        if out is not None:
+            found.save(out)
+        return found
+
     # What a task writes
 
     def _needs_whole_inputs(self) -> tuple[str, str] | None:
@@ -276,6 +312,11 @@ class Task(EnsembleLifecycle):
     def _new_session(self, settings: Any) -> Session:
         """A session before its first item."""
         raise NotImplementedError(f"{type(self).__name__} has no session, and says that it can have one")
+
+    @abstractmethod
+    def _subject(self, input: Any, record: Mapping[str, Any]) -> Subject:
+        """What a report of an input and its answer looks at: a call of the network, with gradients, and what stands at
+        the steps of its layers."""
 
     @abstractmethod
     def _evaluate(self, data: Any, columns: Mapping[str, str], settings: Any) -> dict[str, Any]:

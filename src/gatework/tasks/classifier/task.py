@@ -49,6 +49,7 @@ from gatework.tasks.classifier.options import (
     ClassifierOptions,
 )
 from gatework.tasks.classifier.session import LabelReader, LabelSession
+from gatework.tasks.classifier.subject import subject_of
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.language_model import LanguageModel
 from gatework.tasks.lifecycle import Lifecycle, TrainingData
@@ -127,7 +128,6 @@ class Classifier(ExampleTask):
             kind = "sequence" if _looks_numeric(data.train, data.columns) else "text"
             self.options_ = self.options_.model_copy(update={"input": kind})
         super()._prepare(data, keep)
-
         for rows, whose in ((self._train_rows, "the training"), (self._valid_rows, "the validation")):
             warn_of_unknown(self._say, self._unknown(rows), whose)
 
@@ -297,14 +297,11 @@ class Classifier(ExampleTask):
 
     def _loss(self, network: nn.Module, batch: ClassifierBatch) -> StepLoss:
         scores, targets = network(batch), cast("Tensor", batch.targets)
-        weights = (
-            self._weights.to(scores) if network.training and self.options_.weights == "balanced" else None
-        )
+        balanced = network.training and self.options_.weights == "balanced"
+        weights = self._weights.to(scores) if balanced else None
         if self.options_.several:
-            return StepLoss(
-                F.binary_cross_entropy_with_logits(scores, targets, pos_weight=weights, reduction="sum"),
-                len(targets),
-            )
+            own = F.binary_cross_entropy_with_logits(scores, targets, pos_weight=weights, reduction="sum")
+            return StepLoss(own, len(targets))
         total = F.cross_entropy(scores, targets, weight=weights, ignore_index=UNKNOWN_LABEL, reduction="sum")
         # At least one, so that there is a mean where the training data has none of the labels.
         return StepLoss(total, max(1, int((targets != UNKNOWN_LABEL).sum())))
@@ -409,6 +406,8 @@ class Classifier(ExampleTask):
         return remarks
 
     # Answers
+
+    _subject = subject_of
 
     def session(self, *, state: bytes | None = None, **settings: Any) -> LabelSession:
         """An input that is told part by part: see `LabelSession`. Arguments as for every task's `session`; the run has

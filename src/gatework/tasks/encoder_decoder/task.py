@@ -12,6 +12,7 @@ from torch import nn
 
 from gatework.data import Fields, Packed
 from gatework.errors import InputError
+from gatework.inspect import Subject
 from gatework.metrics.figure import Figure
 from gatework.metrics.text import likelihood_figures
 from gatework.seq2seq import EncoderDecoder, EncoderDecoderEnsemble, Hypothesis
@@ -19,6 +20,7 @@ from gatework.tasks.artifacts import Artifacts, JsonArtifact
 from gatework.tasks.encoder_decoder.batch import PairBatch, collate
 from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions, SearchSettings
 from gatework.tasks.encoder_decoder.predictor import SequencePredictor
+from gatework.tasks.encoder_decoder.subject import pair_subject
 from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.extended_vocabulary import learned_tokenizer, take_known_rows
@@ -189,6 +191,11 @@ class EncoderDecoderTask(ExampleTask):
         self, output: list[Hypothesis], row: Fields, input: Any, settings: SearchSettings
     ) -> dict[str, Any]:
         return self._predictor.record(output, row, self._source_text(input), settings)
+
+    def _subject(self, input: Any, record: Mapping[str, Any]) -> Subject:
+        batch = to_device(self._collate([self._encode(input, record["output"])]), self.device)
+        joined = " " if self.options_.tokenizer == "word" else ""
+        return pair_subject(cast("EncoderDecoder", self.network_), batch, self.vocabularies_, joined)
 
     def _search_words(self, settings: SearchSettings) -> str:
         return settings.in_words()

@@ -52,6 +52,7 @@ from gatework.tasks.forecaster.sampling import Sampling, forecasts_drawn_at_ends
 from gatework.tasks.forecaster.series_group import Following
 from gatework.tasks.forecaster.session import SeriesSession
 from gatework.tasks.forecaster.spans import Split, split_series, step_from, until
+from gatework.tasks.forecaster.subject import subject_of
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.rivals import fit_rivals
 from gatework.training import ParameterGroup, StepLoss
@@ -123,17 +124,13 @@ class Forecaster(Task):
         self._fit_baselines(keep)
 
     def _say_what_was_read(self, data: SeriesData) -> None:
-        for note in [*data.notes, data.missing_words()]:
-            if note:
-                self._say(note)
+        for note in filter(None, [*data.notes, data.missing_words()]):
+            self._say(note)
 
     def _split(self, data: SeriesData) -> list[Split]:
         options = self.options_
         splits = split_series(
-            data.series,
-            horizon=options.horizon,
-            valid_from=options.valid_from,
-            test_from=options.test_from,
+            data.series, horizon=options.horizon, valid_from=options.valid_from, test_from=options.test_from
         )
         held = sum(split.test - split.valid for split in splits)
         self._say(f"No validation data: the last steps of each series are held back ({held:,} in all).")
@@ -381,6 +378,8 @@ class Forecaster(Task):
             self.network_.train(was_training)
 
     # Predictions
+
+    _subject = subject_of
 
     def predict_rows(
         self, table: Any, *, columns: Mapping[str, Any] | None = None, **settings: Any

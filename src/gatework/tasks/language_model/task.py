@@ -10,6 +10,7 @@ import torch
 from gatework.baselines.ngram import NGramModel
 from gatework.data import TokenStream
 from gatework.errors import InputError, RunError
+from gatework.inspect import Subject
 from gatework.tasks.language_model.generator import Generator
 from gatework.tasks.language_model.network import LanguageNetwork
 from gatework.tasks.language_model.options import (
@@ -20,6 +21,7 @@ from gatework.tasks.language_model.options import (
     Prompt,
 )
 from gatework.tasks.language_model.session import TextSession
+from gatework.tasks.language_model.subject import text_subject
 from gatework.tasks.lifecycle import Lifecycle
 from gatework.tasks.parameter_groups import group_of, shared_with
 from gatework.tasks.session import last_records, record_of
@@ -155,6 +157,11 @@ class LanguageModel(StreamTask):
                 yield record_of(event)
             elif event["output"] and settings.beam == 1:
                 yield event["output"]
+
+    def _subject(self, input: str, record: Mapping[str, Any]) -> Subject:
+        ids = [self.start_token, *self.tokenizer_.encode(input + record["output"])]
+        joined = " " if self.options_.tokenizer == "word" else ""
+        return text_subject(cast("LanguageNetwork", self.network_), self.tokenizer_, ids, joined)
 
     @property
     def _generator(self) -> Generator:

@@ -18,6 +18,7 @@ from gatework.data import Fields
 from gatework.data.facts import facts_of, words_of
 from gatework.data.questions import Answers
 from gatework.graph import Cell
+from gatework.inspect import Subject
 from gatework.metrics.calibration import fit_temperature
 from gatework.metrics.reading import reading_figures
 from gatework.tasks.artifacts import Artifacts, JsonArtifact
@@ -27,6 +28,7 @@ from gatework.tasks.reader.answer_network import AnswerEnsemble, AnswerNetwork, 
 from gatework.tasks.reader.exchange import Exchange, ExchangeableWords, exchangeable_words
 from gatework.tasks.reader.mode import Mode, ScoredRecords, question_mean
 from gatework.tasks.reader.options import ReaderSettings
+from gatework.tasks.reader.subject import facts_subject
 from gatework.tasks.words import WordVocabulary
 from gatework.training import StepLoss
 
@@ -195,6 +197,12 @@ class AnswerMode(Mode):
         parts = (("context", row["words"]), ("question", row["question"]))
         warnings = [f"the {name} has no words" for name, ids in parts if not len(ids)]
         return record | ({"warnings": warnings} if warnings else {})
+
+    def subject(
+        self, network: nn.Module, batch: AnswerBatch, input: Mapping[str, Any], record: Mapping[str, Any]
+    ) -> Subject:
+        facts = facts_of(input["context"])
+        return facts_subject(cast("AnswerNetwork", network), batch, facts, self.inputs.answers, record)
 
     def score(self, answers: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
         return reading_figures(answers, references)

@@ -13,6 +13,7 @@ from gatework.baselines import Baseline, Rival
 from gatework.data import Fields
 from gatework.data.questions import Answers
 from gatework.graph import Cell
+from gatework.inspect import Subject
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.example_task import Example
 from gatework.tasks.reader.options import ReaderOptions, ReaderSettings
@@ -73,6 +74,12 @@ class Mode(ABC):
         self, output: Any, row: Fields, input: Mapping[str, Any], settings: ReaderSettings
     ) -> dict[str, Any]:
         """The record of a question, without its `input`."""
+
+    @abstractmethod
+    def subject(
+        self, network: nn.Module, batch: Any, input: Mapping[str, Any], record: Mapping[str, Any]
+    ) -> Subject:
+        """What a report of a question, the batch, and its answer looks at."""
 
     @abstractmethod
     def score(self, answers: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from gatework.data.passages import Rarity, content_counts, passage_of
 from gatework.data.questions import Answers
 from gatework.errors import InputError
 from gatework.graph import Cell
+from gatework.inspect import Subject
 from gatework.metrics.calibration import HIGHEST_TEMPERATURE, least_loss_temperature
 from gatework.metrics.reading import reading_figures, word_f1
 from gatework.tasks.artifacts import Artifacts, JsonArtifact
@@ -30,6 +31,7 @@ from gatework.tasks.reader.options import ReaderSettings
 from gatework.tasks.reader.span_inputs import SpanBatch, SpanInputs
 from gatework.tasks.reader.span_network import SpanEnsemble, SpanNetwork, SpanScores, span_losses
 from gatework.tasks.reader.spans import Candidates, candidates_of, expected_f1
+from gatework.tasks.reader.subject import span_subject
 from gatework.tasks.words import WordVocabulary
 from gatework.training import StepLoss
 
@@ -275,6 +277,11 @@ class SpanMode(Mode):
         record["sentences"] = _sentences(text, passage, output.begins)
         warnings = [] if passage_of(input["question"]).words else ["the question has no words"]
         return record | ({"warnings": warnings} if warnings else {})
+
+    def subject(
+        self, network: nn.Module, batch: SpanBatch, input: Mapping[str, Any], record: Mapping[str, Any]
+    ) -> Subject:
+        return span_subject(cast("SpanNetwork", network), batch, _text(input), input["question"], record)
 
     def score(self, answers: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
         return reading_figures(answers, references)

@@ -18,7 +18,7 @@ from gatework.tasks.batches import inside_of
 from gatework.tasks.reader.span_inputs import KIND_ROWS, KINDS, SpanBatch
 from gatework.tasks.words import SidePath, TokenBatch, TokenEncoder
 
-__all__ = ["SpanEnsemble", "SpanNetwork", "SpanScores", "span_losses"]
+__all__ = ["SpanEnsemble", "SpanNetwork", "SpanScores", "some_windows", "span_losses"]
 
 _AT_ONCE = 64  # windows that are read together outside of training
 
@@ -114,7 +114,8 @@ class SpanNetwork(nn.Module):
         count = len(batch.owners)
         step = count if self.training else _AT_ONCE
         parts = [
-            self._windows(_some(batch, begin, begin + step), asked, states) for begin in range(0, count, step)
+            self._windows(some_windows(batch, begin, begin + step), asked, states)
+            for begin in range(0, count, step)
         ]
         spans, none = (torch.cat(part) for part in zip(*parts, strict=True))
         lengths = self.lengths(
@@ -192,7 +193,7 @@ def _softmax(scores: Tensor, inside: Tensor) -> Tensor:
     return scores.masked_fill(~inside, torch.finfo(scores.dtype).min).softmax(-1)
 
 
-def _some(batch: SpanBatch, begin: int, end: int) -> SpanBatch:
+def some_windows(batch: SpanBatch, begin: int, end: int) -> SpanBatch:
     """Some windows of a batch."""
     if begin == 0 and end >= len(batch.owners):
         return batch

@@ -15,6 +15,7 @@ from gatework.data import Fields, Packed
 from gatework.data.answer_places import place_of
 from gatework.data.questions import Answers, read_questions
 from gatework.errors import InputError
+from gatework.inspect import Subject
 from gatework.metrics.bootstrap import percentile_intervals
 from gatework.metrics.classification import calibration_error
 from gatework.metrics.figure import Figure
@@ -228,6 +229,10 @@ class Reader(ExampleTask):
                 records += super()._answer(group, settings)
                 group, size = [], 0
         return records + super()._answer(group, settings)
+
+    def _subject(self, input: Any, record: Mapping[str, Any]) -> Subject:
+        batch = to_device(self._collate([self._encode(input)]), self.device)
+        return self._mode.subject(self.network_, batch, input, record)
 
     def _outputs(self, batch: Any, settings: ReaderSettings) -> Sequence[Any]:
         return self._mode.outputs(self.network_, batch, settings)

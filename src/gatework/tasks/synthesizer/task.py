@@ -20,6 +20,7 @@ from gatework.baselines import Baseline, MeanFrame, NearestFrames, NearestText, 
 from gatework.data import Fields, LogMel, Packed, read_recordings
 from gatework.data.log_mel import FRAME_SHIFT
 from gatework.errors import InputError, RunError
+from gatework.inspect import Subject
 from gatework.metrics.figure import Figure
 from gatework.metrics.synthesis import mel_cepstral_distortion
 from gatework.tasks.artifacts import Artifacts
@@ -55,6 +56,7 @@ from gatework.tasks.synthesizer.recorded import (
     text_of,
 )
 from gatework.tasks.synthesizer.speaking import check_files, spoken_words, with_pauses, write_speech
+from gatework.tasks.synthesizer.subject import speech_subject
 from gatework.tasks.transcriber import Transcriber
 from gatework.tasks.transcriber.transcripts import prepared
 from gatework.training import RunFolder, StepLoss
@@ -448,6 +450,13 @@ class Synthesizer(ExampleTask):
             records = self.predict(list(inputs), **settings, out=folder)
             sounds = [base64.b64encode(Path(record["output"]).read_bytes()) for record in records]
         return [{**record, "output": sound.decode()} for record, sound in zip(records, sounds, strict=True)]
+
+    def _subject(self, input: Any, record: Mapping[str, Any]) -> Subject:
+        row = self._encode({"text": record["text"], "speaker": record["speaker"]})
+        batch = to_device(self._collate([row]), self.device)
+        with torch.no_grad():
+            (spoken,) = self._outputs(batch, self.settings())
+        return speech_subject(cast("SynthesizerNetwork", self.network_), batch, spoken, record["text"])
 
     def _text(self, row: Fields) -> str:
         return "".join(self.alphabet_.characters[id] for id in row["ids"])

@@ -53,6 +53,7 @@ from gatework.tasks.tagger.network import (
 from gatework.tasks.tagger.options import TaggedRecord, TaggerInput, TaggerOptions, TaggerSettings
 from gatework.tasks.tagger.session import WordReader, WordSession
 from gatework.tasks.tagger.span_lists import SpanLists
+from gatework.tasks.tagger.subject import subject_of
 from gatework.tasks.tagger.tag_set import Gazetteers, TagSet
 from gatework.tasks.tokens import unknown_share
 from gatework.tasks.word_vectors import freeze_vectors, refuse_vectors, start_from_vectors, vectors_file
@@ -375,6 +376,8 @@ class Tagger(ExampleTask):
         return {} if share is None else {"words": share}
 
     # Predictions
+
+    _subject = subject_of
 
     def predict(
         self, inputs: Any, *, columns: Mapping[str, Any] | None = None, **settings: Any

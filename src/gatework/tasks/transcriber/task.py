@@ -19,6 +19,7 @@ from gatework.data.log_mel import FRAME_SHIFT, LogMel
 from gatework.data.recordings import Recording, read_recordings
 from gatework.data.sound import read_sound
 from gatework.errors import InputError
+from gatework.inspect import Subject
 from gatework.metrics.figure import Figure
 from gatework.metrics.speech import count_errors, error_intervals, error_rates
 from gatework.seq2seq import ctc_log_probability, greedy_labels, least_frames
@@ -44,6 +45,7 @@ from gatework.tasks.transcriber.scorers import scorer_of
 from gatework.tasks.transcriber.search import StepOutputs, TranscriptSearch
 from gatework.tasks.transcriber.sound_stream import SoundStream, read_state
 from gatework.tasks.transcriber.speakers import is_spoken_by, speaker_of, speaker_statistics
+from gatework.tasks.transcriber.subject import sound_subject
 from gatework.tasks.transcriber.transcripts import (
     labels_of_text,
     prepared,
@@ -368,6 +370,12 @@ class Transcriber(ExampleTask):
         self, output: StepOutputs, row: Fields, input: Any, settings: TranscriptSettings
     ) -> dict[str, Any]:
         return self._search(settings).record(row["frames"], output)
+
+    def _subject(self, input: Any, record: Mapping[str, Any]) -> Subject:
+        batch = to_device(self._collate([self._encode(input)]), self.device)
+        return sound_subject(
+            cast("TranscriberNetwork", self.network_), batch, self.tokenizer_, record["output"]
+        )
 
     def _search(self, settings: TranscriptSettings) -> TranscriptSearch:
         return TranscriptSearch(
