@@ -28,6 +28,8 @@ ROWS = 32
 HELD_BACK = 256
 """Validation examples, and test examples."""
 LEARNING_RATES = (0.005, 0.001)
+OWN_LEARNING_RATES = {"co_rnn": (0.02, 0.005)}
+"""Of cells whose papers train at others."""
 VALIDATIONS = 10
 """Of a setting in its share of the minutes, at most; fewer where they would take more than a tenth of it."""
 CLIP_NORM = 1.0
@@ -42,6 +44,7 @@ OPTIONS: dict[
 ] = {  # of cells whose equations have numbers that their papers choose by problem
     "co_rnn": [
         {"step": 0.042, "frequency": 2.7, "damping": 4.7},  # sequential MNIST
+        {"step": 0.06, "frequency": 66.0, "damping": 15.0},  # adding over 500 steps
         {"step": 0.016, "frequency": 94.5, "damping": 9.5},  # adding over 5,000 steps
     ],
     "lem": [{"step": 1.0}, {"step": 0.1}],
@@ -72,7 +75,10 @@ def settings(cell: str) -> list[Setting]:
     starts = ["torch", "keras"] if len(options) == 1 else ["torch"]
     if _memory_gate(gw.cells.get(cell)) is not None:
         starts.append("chrono")
-    return [Setting(start, rate, given) for start, given, rate in product(starts, options, LEARNING_RATES)]
+    return [
+        Setting(start, rate, given)
+        for start, given, rate in product(starts, options, OWN_LEARNING_RATES.get(cell, LEARNING_RATES))
+    ]
 
 
 def _memory_gate(cell: gw.Cell) -> tuple[str, str] | None:

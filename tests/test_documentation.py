@@ -172,6 +172,10 @@ def run_command(given: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -
         if not Path(name).exists():
             made[Path(name)] = NAMED_FILES.get(name, SMALL_FILES[kind])
             Path(name).write_text(made[Path(name)])
+    if words[0] == "sweep":
+        searched = [word.partition("=")[0] for word in words if "=" in word]
+        brief = [option for option in BRIEF[words[1]] if option.partition("=")[0] not in searched]
+        words = [*words, "--trials", "2", *(part for option in brief for part in ("--set", option))]
     if words[0] == "train":
         words = [*words, *(part for option in BRIEF[words[1]] for part in ("--set", option))]
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{given}\n".encode())))

@@ -113,6 +113,7 @@ from gatework.graph.language import softsign as softsign
 from gatework.graph.language import sqrt as sqrt
 from gatework.cells import sru as sru
 from gatework.graph.language import stop_gradient as stop_gradient
+from gatework.tasks.sweeping import sweep as sweep
 from gatework.graph.language import tanh as tanh
 from gatework.graph.language import vector as vector
 from gatework.graph.language import where as where

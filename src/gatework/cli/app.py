@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gatework.cli.threads import set_threads
+from gatework.cli.parameters import Columns, Device, Run, Settings, Threads
+from gatework.cli.sweeping import sweep
 from gatework.errors import InputError
 
 
@@ -41,21 +42,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="folder of a trained run")]
-Data = Annotated[list[Path], typer.Argument(metavar="DATA…", help="files to read")]
-Columns = Annotated[str, typer.Option(metavar="a=b,…", help="the data's own column names: text=review")]
-Settings = Annotated[
-    list[str], typer.Option("--set", metavar="NAME=VALUE", help="an option; may be repeated")
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", min=1, callback=set_threads, help="threads that share the work; else one a core"
-    ),
-]
-
-Device = Annotated[str, typer.Option(help="where it runs: cpu, cuda, cuda:N, mps or auto")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -152,6 +138,9 @@ def train(
     if model.run_.writes:
         printing.figures(model.metrics_, title=f"{task} in {out}, on the validation data")
     return 0
+
+
+app.command(short_help="Train a task with other options again and again, and find the best.")(sweep)
 
 
 @app.command()

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from gatework.tasks.base import Task
+    from gatework.tasks.sweeping import SweptTrial
     from gatework.training.overview import RunSummary
 
-__all__ = ["cells", "configuration", "figures", "note", "options", "options_of", "runs"]
+__all__ = ["cells", "configuration", "figures", "note", "options", "options_of", "runs", "sweep"]
 
 INDENT = " " * 6
 _WIDE = 1000
@@ -163,6 +164,23 @@ def runs(found: Sequence[RunSummary]) -> None:
         if any(lines.values()):
             said = (f"  {names[path]}: {line}" for path, line in lines.items() if line)
             console.print("\n".join((title, *said)), markup=False, highlight=False, soft_wrap=True)
+
+
+def sweep(trials: Sequence[SweptTrial], figure: str, *, title: str) -> None:
+    """The trials of a sweep, the best first: a row each."""
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("trial", "state", figure.replace("_", " "), "steps", "searched options"):
+        table.add_column(column, justify="left" if column in ("state", "searched options") else "right")
+    for trial in trials:
+        options = {name: f"{x:.4g}" if isinstance(x, float) else x for name, x in trial.options.items()}
+        row = (str(trial.trial), trial.state, _number(trial.value), f"{trial.steps:,}", _settings(options))
+        table.add_row(*map(escape, row))
+    console = _console()
+    console.print(f"{title}:", markup=False, highlight=False, soft_wrap=True)
+    console.print(table, highlight=False)
+    best = next((trial for trial in trials if trial.value is not None), None)
+    if best is not None:
+        console.print(f"The best is the run {best.path}.", markup=False, highlight=False, soft_wrap=True)
 
 
 def _settings(options: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from gatework.inspect.remedies import Remedy, remedies
 from gatework.inspect.report import Report, report, report_on
 from gatework.inspect.speech import draw_speech
 from gatework.inspect.subject import Alignment, Outcome, Steps, Subject
+from gatework.inspect.sweep import draw_sweep
 from gatework.inspect.telling import Telling
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "draw_gradient_flow",
     "draw_history",
     "draw_speech",
+    "draw_sweep",
     "gradient_flow",
     "influence",
     "lyapunov_exponents",
