@@ -53,6 +53,7 @@ _NAMES = {
     ),
     "gatework.export": ("export_layer",),
     "gatework.tasks": ("load",),
+    "gatework.tasks.batch_prediction": ("Batch",),
     "gatework.tasks.sweeping": ("sweep",),
 }
 _PARTS = tuple(part.name for part in pkgutil.iter_modules(__path__) if not part.name.startswith("_"))

@@ -18,6 +18,7 @@ from gatework import training as training
 from gatework.layers import Attention as Attention
 from gatework.layers import AttentionPooling as AttentionPooling
 from gatework.backends import BackendError as BackendError
+from gatework.tasks.batch_prediction import Batch as Batch
 from gatework.graph import Cell as Cell
 from gatework.tasks.chat_bot import ChatBot as ChatBot
 from gatework.backends import Choice as Choice
