@@ -167,7 +167,13 @@ class TemporalOrder(Problem):
         return Batch(_one_hot(symbols, 8), (2 * which[0] + which[1])[None])
 
 
-_REBER = {0: "T1 P2", 1: "S1 X3", 2: "T2 V4", 3: "X2 S5", 4: "P3 V5"}
+_REBER = (
+    (("T", 1), ("P", 2)),
+    (("S", 1), ("X", 3)),
+    (("T", 2), ("V", 4)),
+    (("X", 2), ("S", 5)),
+    (("P", 3), ("V", 5)),
+)
 """Reber's grammar without its B and E: from a state by a letter to the next; 5 ends."""
 _LETTERS = "BEPSTVX"
 
@@ -175,8 +181,8 @@ _LETTERS = "BEPSTVX"
 def _reber(chooser: random.Random) -> str:
     state, letters = 0, "B"
     while state != 5:
-        letter, following = chooser.choice(_REBER[state].split())
-        state, letters = int(following), letters + letter
+        letter, state = _REBER[state][chooser.getrandbits(1)]
+        letters += letter
     return letters + "E"
 
 
@@ -193,9 +199,8 @@ class EmbeddedReber(Problem):
 
     def draw(self, rows: int, generator: torch.Generator) -> Batch:
         chooser = random.Random(int(_randint(0, 2**31, (1,), generator)))
-        strings = torch.tensor(
-            [[_LETTERS.index(letter) for letter in self._string(chooser)] for _ in range(rows)]
-        ).T
+        number = {letter: index for index, letter in enumerate(_LETTERS)}
+        strings = torch.tensor([[number[letter] for letter in self._string(chooser)] for _ in range(rows)]).T
         return Batch(_one_hot(strings[:-1], 7), strings[1:])
 
     def _string(self, chooser: random.Random) -> str:
