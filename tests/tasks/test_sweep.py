@@ -143,6 +143,18 @@ def test_other_arguments_other_data_and_other_folders_are_refused(tmp_path: Path
         swept(tmp_path / "t", trials=0)
 
 
+def test_a_damaged_journal_and_a_folder_that_is_none_are_said(tmp_path: Path) -> None:
+    swept(tmp_path / "s", trials=1)
+    journal = tmp_path / "s" / JOURNAL
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([lines[0], "what is this\n", *lines[1:]]))
+    with pytest.raises(RunError, match=r"journal\.log: is damaged"):
+        swept(tmp_path / "s", trials=2)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written and locked"):
+        swept(tmp_path / "file")
+
+
 def test_a_trial_that_cannot_begin_is_none_of_them(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="label"):
         gw.sweep("classifier", [{"text": "a"}], out=tmp_path, trials=2, search=SEARCH, options=OPTIONS)

@@ -46,6 +46,7 @@ __all__ = ["Sweep", "SweptTrial", "sweep"]
 
 FORMAT_VERSION = 1
 SETTINGS, JOURNAL, TABLE, PICTURE, LOCKS = "sweep.json", "journal.log", "trials.csv", "sweep.png", ".locks"
+HALF = "sweep.half"  # sweep.json, while it is written
 WAIT = 1.0  # seconds between two looks at trials that others train
 REFUSED = "refused"  # the attribute of a trial that could not begin
 _UNPRUNED_TRIALS = 4  # the first ones
@@ -169,31 +170,40 @@ class Sweep:
             raise MissingExtraError("optuna", "sweep") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         if self.path.is_dir() and not (self.path / SETTINGS).exists():
-            others = [file.name for file in self.path.iterdir() if file.name != LOCKS]
+            begun = (LOCKS, HALF, SETTINGS, JOURNAL)  # by another process, at this moment
+            others = [file.name for file in self.path.iterdir() if file.name not in begun]
             if others:
                 what = f"holds {others[0]}, and no sweep"
                 raise RunError(str(self.path), what, "Give the path of a new folder: out=DIR.")
-        (self.path / LOCKS).mkdir(parents=True, exist_ok=True)
-        with self._lock("journal"):
-            self._agree()
+        try:
+            (self.path / LOCKS).mkdir(parents=True, exist_ok=True)
+            with self._lock("journal"):
+                self._agree()
+        except (OSError, NotImplementedError) as error:
+            what = f"cannot be written and locked ({error})"
+            raise RunError(str(self.path), what, "Give a folder on a file system that has locks.") from error
         backend = optuna.storages.journal.JournalFileBackend(
             str(self.path / JOURNAL),
             lock_obj=_JournalLock(self.path),
         )
-        self.study = optuna.create_study(
-            storage=optuna.storages.JournalStorage(backend),
-            study_name="sweep",
-            direction="maximize" if self.figure.higher else "minimize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(_UNPRUNED_TRIALS, _PRUNED_FROM)
-            if self.prune
-            else optuna.pruners.NopPruner(),
-        )
+        try:
+            self.study = optuna.create_study(
+                storage=optuna.storages.JournalStorage(backend),
+                study_name="sweep",
+                direction="maximize" if self.figure.higher else "minimize",
+                load_if_exists=True,
+                pruner=optuna.pruners.MedianPruner(_UNPRUNED_TRIALS, _PRUNED_FROM)
+                if self.prune
+                else optuna.pruners.NopPruner(),
+            )
+        except (ValueError, KeyError) as error:
+            where = str(self.path / JOURNAL)
+            raise RunError(where, f"is damaged ({error!r})", "Restore it, or begin a new sweep.") from error
 
     def _agree(self) -> None:
         file = self.path / SETTINGS
         if not file.exists():
-            half = file.with_suffix(".half")
+            half = self.path / HALF
             half.write_text(json.dumps(self._settings, indent=2) + "\n", encoding="utf-8")
             half.replace(file)
             return
