@@ -1,5 +1,5 @@
-"""Variants of a cell, as graphs: without biases, with recurrent dropout, with zoneout, with states that begin anew, and
-with what a tape keeps.
+"""Variants of a cell, as graphs: without biases, with recurrent dropout, with zoneout, with gates that are scaled, with
+states that begin anew, and with what a tape keeps.
 
 The layer draws the masks and passes them in as further inputs, so that a kernel never draws a random number
 and a run repeats.
@@ -39,6 +39,7 @@ def variant(
     taped: tuple[str, ...] | None = None,
     pushed: bool = False,
     skipped: bool = False,
+    scaled: tuple[tuple[str, float], ...] = (),
 ) -> Graph:
     """The graph that a layer runs in its present mode.
 
@@ -51,6 +52,7 @@ def variant(
             tape records.
         pushed: the tape keeps the gradient at every state as well.
         skipped: steps may be left out.
+        scaled: gates and what they are multiplied by; those of them that the cell does not have are left out.
 
     Raises:
         ValueError: there is no such gate or state, or the cell emits its name already.
@@ -61,6 +63,8 @@ def variant(
         graph = with_recurrent_dropout(graph)
     if zoneout:
         graph = with_zoneout(graph, dict(zoneout), training=training)
+    if scaled:
+        graph = with_scaled(graph, dict(scaled))
     if skipped:
         graph = with_skips(graph)
     if pushed:
@@ -98,6 +102,18 @@ def with_taped(graph: Graph, names: Sequence[str]) -> Graph:
     known = values_by_name(graph)
     new = tuple((ArrayKey("emit", f"{TAPE}{name}"), known[name]) for name in names if name in known)
     return replace(graph, outputs=graph.outputs + new)
+
+
+def with_scaled(graph: Graph, factors: Mapping[str, float]) -> Graph:
+    """The cell with some gates multiplied by a number, wherever they are read: 0 switches a gate off."""
+    own = {graph.nodes[index]: factors[name] for name, index in graph.gates if name in factors}
+
+    def rule(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
+        if node not in own:
+            return None
+        return own[node] * builder.intern(replace(node, args=tuple(arg.index for arg in args)))
+
+    return rebuild(graph, rule)
 
 
 def with_skips(graph: Graph) -> Graph:

@@ -16,7 +16,7 @@ from gatework.inspect.subject import Outcome, Subject
 __all__ = ["Reason", "UnitReason", "reason_of"]
 
 _NAMED = 12  # units
-_DRAWS = 10  # of steps that are left out at random, to compare with
+_DRAWS = 4  # of steps that are left out at random, to compare with
 _LEFT_OUT = 0.1  # of the steps are left out where an explanation is verified
 
 

@@ -69,7 +69,10 @@ def parts_of(
     by_module: dict[str, list[RecordedCall]] = {}
     for call in calls:
         by_module.setdefault(call.module, []).append(call)
+    read = {_rows(by_module[name][0]) for name in subject.steps.keys() & by_module.keys()}
     for module, own in by_module.items():
+        if read and module not in subject.steps and _rows(own[0]) not in read:
+            continue  # what a task does not name, as the characters of each word, is of other rows
         recurrent = subject.module.get_submodule(module)
         for layer in own[0].layers:
             name = ".".join(part for part in (module, layer) if part)
@@ -82,6 +85,11 @@ def parts_of(
             parts[name] = part
             alignments += weights
     return parts, alignments
+
+
+def _rows(call: RecordedCall) -> int:
+    layer = next(iter(call.layers.values()))
+    return next(iter(layer.values.values())).shape[1]
 
 
 def _of_row(values: torch.Tensor, row: int) -> np.ndarray:

@@ -31,7 +31,7 @@ from gatework.layers.tape import RecordedCall
 __all__ = ["Report", "report", "report_on"]
 
 _MOST_CHARACTERS = 1_250_000  # of arrays in a page
-_MOST_OUTCOMES = 12
+_MOST_OUTCOMES = 6
 _LITTLE = 30_000  # steps and units of all layers
 
 
@@ -227,7 +227,7 @@ def report_on(
             if each.inside in shapes
         ]
     trained = {each.change: subject.train(each.change) for each in mended}
-    rows = max(rows for _, rows in shapes.values())
+    rows = max(rows for module, (_, rows) in shapes.items() if any(_of(module, part) for part in parts))
     told = list(notes)
     if rows > 1:
         told.append(f"The batch has {rows} rows: what is shown is row {row}.")
@@ -245,6 +245,11 @@ def report_on(
         told,
         {change: how for change, how in trained.items() if how},
     )
+
+
+def _of(module: str, part: str) -> bool:
+    """Whether a part is a layer of a module, by their names."""
+    return part.rpartition(".")[0] == module
 
 
 def _gradients_by(parts: Mapping[str, Part]) -> backend | nullcontext[None]:

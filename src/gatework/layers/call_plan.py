@@ -49,6 +49,7 @@ def plan_call(
     reset: bool = False,
     taped: tuple[str, ...] | None = None,
     skipped: bool = False,
+    scaled: tuple[tuple[str, float], ...] = (),
 ) -> CallPlan:
     """The plan of a call.
 
@@ -59,6 +60,7 @@ def plan_call(
         reset: the call resets states inside its sequences.
         taped: gates and states that tapes keep; None where none records.
         skipped: steps may be left out.
+        scaled: gates and what they are multiplied by.
 
     Raises:
         BackendError: the backend asked for by name cannot serve.
@@ -67,7 +69,13 @@ def plan_call(
     pushed = taped is not None and request.training
     graphs = tuple(
         stack.mode_graph(
-            training, tuple(name for _, own, name in values if own == layer), reset, taped, pushed, skipped
+            training,
+            tuple(name for _, own, name in values if own == layer),
+            reset,
+            taped,
+            pushed,
+            skipped,
+            scaled,
         )
         for layer in range(stack.num_layers)
     )

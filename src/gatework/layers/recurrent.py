@@ -33,7 +33,7 @@ from gatework.layers.memory import Lengths, Memories, read_memories
 from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
 from gatework.layers.stream import Stream
 from gatework.layers.structure import FixedSize, LayerStack, State, shared, suffix, zoneout_rates
-from gatework.layers.tape import RecordedLayer, recording, skips_of, taped_names, tapes_of
+from gatework.layers.tape import RecordedLayer, recording, scales_of, skips_of, taped_names, tapes_of
 
 
 class _OfStack:
@@ -286,7 +286,14 @@ class Recurrent(nn.Module):
         skips = skips_of(tapes, call.steps, call.rows)
         taped = taped_names(stack.graph, tapes)
         plan = plan_call(
-            stack, request, training, emitted, bool(call.resets), taped, skipped=skips is not None
+            stack,
+            request,
+            training,
+            emitted,
+            bool(call.resets),
+            taped,
+            skipped=skips is not None,
+            scaled=scales_of(tapes),
         )
         backend = plan.choice.backend
         if not backend.gathers:

@@ -242,6 +242,7 @@ class LayerStack:
         taped: tuple[str, ...] | None = None,
         pushed: bool = False,
         skipped: bool = False,
+        scaled: tuple[tuple[str, float], ...] = (),
     ) -> Graph:
         """The graph of a mode: with masks while training, with zoneout's expected value otherwise.
 
@@ -251,6 +252,7 @@ class LayerStack:
             taped: gates and states that a tape keeps; None: no tape records.
             pushed: the tape keeps gradients too.
             skipped: steps may be left out.
+            scaled: gates and what they are multiplied by.
         """
         return variant(
             self.cell,
@@ -263,6 +265,7 @@ class LayerStack:
             taped=taped,
             pushed=pushed,
             skipped=skipped,
+            scaled=scaled,
         )
 
     def emitted_values(self, names: Sequence[str]) -> tuple[tuple[str, int, str], ...]:

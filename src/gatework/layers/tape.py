@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -81,10 +82,14 @@ class Tape:
     """
 
     def __init__(
-        self, module: nn.Module, names: Iterable[str] | None = None, leave_out: Tensor | None = None
+        self,
+        module: nn.Module,
+        names: Iterable[str] | None = None,
+        leave_out: Tensor | None = None,
+        scale: Mapping[str, float] | None = None,
     ) -> None:
         self.calls: list[RecordedCall] = []
-        self.leave_out = leave_out
+        self.leave_out, self.scale = leave_out, dict(scale or {})
         self._names = None if names is None else frozenset(names)
         self._modules = {id(inner): name for name, inner in module.named_modules(remove_duplicate=True)}
 
@@ -193,7 +198,11 @@ _tapes: ContextVar[tuple[Tape, ...]] = ContextVar("gatework_tapes", default=())
 
 @contextmanager
 def record(
-    module: nn.Module, names: Iterable[str] | None = None, *, leave_out: Tensor | None = None
+    module: nn.Module,
+    names: Iterable[str] | None = None,
+    *,
+    leave_out: Tensor | None = None,
+    scale: Mapping[str, float] | None = None,
 ) -> Iterator[Tape]:
     """Keeps gates, states and attention weights of every recurrent layer inside a module.
 
@@ -205,17 +214,22 @@ def record(
         names: of the gates and states to keep; all by default.
         leave_out: (T, B), 1 where a row's states, of every layer and in both directions, stay as they were, as if the
             step had not been there; 0 elsewhere. Of calls of so many steps and rows.
+        scale: what gates are multiplied by, by their names, in every layer that has them: 0 switches one off. What the
+            tape keeps is the gate as the step used it.
 
     Raises:
         TypeError: `module` is no torch module.
-        ValueError: `names` holds what no recurrent layer inside the module has; the message lists what there is.
+        ValueError: `names` or `scale` holds what no recurrent layer inside the module has; the message lists what there
+            is. A scale that is no finite number.
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"record takes a torch.nn.Module, and was given {type(module).__name__}.")
     if names is not None:
         names = [names] if isinstance(names, str) else list(names)
         _check_names(module, names)
-    tape = Tape(module, names, leave_out)
+    if scale:
+        _check_scale(module, scale)
+    tape = Tape(module, names, leave_out, scale)
     token = _tapes.set((*_tapes.get(), tape))
     try:
         yield tape
@@ -236,6 +250,18 @@ def _check_names(module: nn.Module, names: Iterable[str]) -> None:
             raise ValueError(f"{type(module).__name__} has no gate and no state {name!r}. {hint}")
 
 
+def _check_scale(module: nn.Module, scale: Mapping[str, float]) -> None:
+    """Refuses names that are no gate of a recurrent layer inside a module, and what is no finite number."""
+    stacks: list[object] = [getattr(inner, "stack", None) for inner in module.modules()]
+    known = {name for stack in stacks if isinstance(stack, LayerStack) for name, _ in stack.graph.gates}
+    for name, factor in scale.items():
+        if name not in known:
+            hint = nearest(name, sorted(known)) if known else "There is no recurrent layer in it."
+            raise ValueError(f"{type(module).__name__} has no gate {name!r}. {hint}")
+        if not math.isfinite(factor):
+            raise ValueError(f"the gate {name!r} is to be multiplied by {factor}: give a finite number.")
+
+
 def taped_names(graph: Graph, tapes: Sequence[Tape]) -> tuple[str, ...] | None:
     """The gates and states of a cell that some of the tapes keep; None where there is no tape."""
     if not tapes:
@@ -247,6 +273,15 @@ def skips_of(tapes: Sequence[Tape], steps: int, rows: int) -> Tensor | None:
     """Which steps of a call of such a shape are left out, (T, B); None where no tape leaves any out."""
     every = (tape.leave_out for tape in tapes if tape.leave_out is not None)
     return next((skips for skips in every if tuple(skips.shape) == (steps, rows)), None)
+
+
+def scales_of(tapes: Sequence[Tape]) -> tuple[tuple[str, float], ...]:
+    """What gates are multiplied by; of several tapes that scale one gate, by all of their factors."""
+    factors: dict[str, float] = {}
+    for tape in tapes:
+        for name, factor in tape.scale.items():
+            factors[name] = factors.get(name, 1.0) * float(factor)
+    return tuple(sorted(factors.items()))
 
 
 def recording() -> bool:

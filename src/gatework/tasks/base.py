@@ -17,7 +17,7 @@ from gatework.inspect import Report, Subject
 from gatework.metrics.figure import Figure
 from gatework.tasks.ensemble import EnsembleLifecycle
 from gatework.tasks.inputs import InputReader, checked_input
-from gatework.tasks.inspecting import report_of, trained_with
+from gatework.tasks.inspecting import report_of, scaled, trained_with
 from gatework.tasks.options import PredictionSettings
 from gatework.tasks.session import Event, Session, check_owner, step_together
 from gatework.tasks.session_state import SessionState
@@ -276,6 +276,8 @@ class Task(EnsembleLifecycle):
         out: str | os.PathLike[str] | None = None,
         *,
         columns: Mapping[str, Any] | None = None,
+        scale: Mapping[str, float] | None = None,
+        reasons: bool = True,
         **settings: Any,
     ) -> Report:
         """Looks into the network while it answers an input: gates and states step by step, what they tell, what carried
@@ -285,20 +287,29 @@ class Task(EnsembleLifecycle):
             item: one input, as for `predict`.
             out: where the report is kept, one HTML page; None: nowhere.
             columns, settings: as for `predict`.
+            scale: what gates are multiplied by, in answering too, `{"forget": 0}`: see `gatework.record`.
+            reasons: whether to say what carried the answer, and how the gradient flows: most of the work.
 
         Raises:
-            InputError: something that is no input, or none with steps to look at; a wrong setting.
+            InputError: something that is no input, or none with steps to look at; a wrong setting; a gate that the
+                network does not have.
         """
         self._check_fitted()
         chosen, reader = self.settings(**settings), self._reader(columns)
         with while_pipes_are_kept():
             input = reader.input(next(iter(reader.items(item)), item))
-        (record,) = self._records([input], chosen)
+        with scaled(self.network_, scale):
+            return self._inspect(input, out, chosen, reasons)
+
+    def _inspect(
+        self, input: Any, out: str | os.PathLike[str] | None, settings: Any, reasons: bool
+    ) -> Report:
+        (record,) = self._records([input], settings)
         run = self.members_[0] if self.members_ else self
         notes = ["Of the ensemble's runs the first one is shown."] if self.members_ else []
         answer = {name: value for name, value in record.items() if name != "input"}
         subject = trained_with(run._subject(input, answer), self.name, self.Options)
-        found = report_of(self.name, subject, input, answer, notes)
+        found = report_of(self.name, subject, input, answer, notes, reasons=reasons)
         if out is not None:
             found.save(out)
         return found

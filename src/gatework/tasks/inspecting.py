@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from gatework.backends import backend
 from gatework.errors import InputError
 from gatework.inspect import Report, Steps, Subject, report_on
+from gatework.layers import record
 
 if TYPE_CHECKING:
     from gatework.tasks.options import TaskOptions
@@ -22,20 +25,48 @@ UNKNOWN_TITLE = 60  # characters of an input in a title
 
 
 def report_of(
-    name: str, subject: Subject, input: Any, record: Mapping[str, Any], notes: Sequence[str]
+    name: str,
+    subject: Subject,
+    input: Any,
+    answer: Mapping[str, Any],
+    notes: Sequence[str],
+    *,
+    reasons: bool,
 ) -> Report:
-    """The report of an input that a task has answered.
+    """The report of an input that a task has answered; without reasons also without the gradient's flow.
 
     Raises:
         InputError: there is nothing to look at.
     """
     try:
         return report_on(
-            subject, title=f"{name}: {_short(input)}", record_of_task={"input": input, **record}, notes=notes
+            subject if reasons else replace(subject, outcomes=()),
+            title=f"{name}: {_short(input)}",
+            record_of_task={"input": input, **answer},
+            notes=notes,
         )
     except ValueError as error:
         what = f"has no steps to look at ({error})"
         raise InputError(f"input {_short(input)!r}", what, "Give a longer one.") from error
+
+
+@contextmanager
+def scaled(network: nn.Module, scale: Mapping[str, float] | None) -> Iterator[None]:
+    """Within it a network's gates are multiplied; by the reference, which needs no program for each number.
+
+    Raises:
+        InputError: there is no such gate, or what is no number.
+    """
+    with ExitStack() as stack:
+        if scale:
+            try:
+                factors = {name: float(factor) for name, factor in scale.items()}
+                stack.enter_context(record(network, (), scale=factors))
+            except (TypeError, ValueError) as error:
+                fix = 'Give gates and numbers: {"forget": 0}.'
+                raise InputError("scale", str(error).rstrip("."), fix) from error
+            stack.enter_context(backend("eager"))
+        yield
 
 
 def trained_with(subject: Subject, name: str, options: type[TaskOptions]) -> Subject:
