@@ -36,7 +36,7 @@ def test_a_page_and_pictures_are_written(
 
 
 def test_what_cannot_be_looked_into_is_one_line(run: Path, tmp_path: Path) -> None:
-    assert main(["inspect", str(run), '["two", "texts"]', "--out", str(tmp_path / "two.html")]) == 0
+    assert main(["inspect", str(run), '["two", "texts"]', "--out", str(tmp_path / "no.html")]) == 2
     assert main(["inspect", str(run), '{"no": "text"}', "--out", str(tmp_path / "no.html")]) == 2
     assert main(["inspect", str(run), "one", "--out", str(tmp_path / "x.html"), "--set", "beam=0"]) == 2
     assert main(["inspect", str(tmp_path / "absent"), "one", "--out", str(tmp_path / "x.html")]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -95,9 +96,13 @@ class Report:
             }
         )
 
+    def json(self) -> str:
+        """`data()` as JSON."""
+        return json.dumps(self.data(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """One HTML page that needs nothing else, no network either."""
-        Path(path).write_text(page(self.title, self.data()), encoding="utf-8")
+        Path(path).write_text(page(self.title, self.json()), encoding="utf-8")
 
     def draw(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Pictures in a folder, which is made where it is not there: of each layer, each alignment, the gradient flow.

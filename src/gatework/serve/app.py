@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from gatework import __version__
 from gatework.serve.batching import Batcher
 from gatework.serve.guard import Guard, refusal_body
+from gatework.serve.looking import add_inspection
 from gatework.serve.measured import Measured
 from gatework.serve.metrics import Metrics
 from gatework.serve.openapi import described
@@ -121,6 +122,7 @@ class Service:
         add_pages(app)
         self._add_runs(app)
         add_streams(app, self)
+        add_inspection(app, self)
         add_protocol(app, self)
         described(app, self.runs)
         return app

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 import torch
 from pydantic import BaseModel
 
-from gatework.data import Row, while_pipes_are_kept
+from gatework.data import Row, is_frame, while_pipes_are_kept
 from gatework.errors import InputError
 from gatework.inspect import Report, Subject
 from gatework.metrics.figure import Figure
@@ -284,7 +284,7 @@ class Task(EnsembleLifecycle):
         the answer, how its gradient flows.
 
         Args:
-            item: one input, as for `predict`.
+            item: one input, as for `predict`; of a table, such as a file, the first one.
             out: where the report is kept, one HTML page; None: nowhere.
             columns, settings: as for `predict`.
             scale: what gates are multiplied by, in answering too, `{"forget": 0}`: see `gatework.record`.
@@ -296,10 +296,25 @@ class Task(EnsembleLifecycle):
         """
         self._check_fitted()
         chosen, reader = self.settings(**settings), self._reader(columns)
+        table = isinstance(item, os.PathLike) or is_frame(item)
         with while_pipes_are_kept():
-            input = reader.input(next(iter(reader.items(item)), item))
+            input = reader.input(next(iter(reader.items(item if table else [item])), item))
         with scaled(self.network_, scale):
             return self._inspect(input, out, chosen, reasons)
+
+    def inspect_sent(self, item: Any, *, scale: Any = None, reasons: bool = True, **settings: Any) -> Report:
+        """`inspect` for somebody elsewhere: no file of this machine is read or written at their word.
+
+        Args:
+            item: what `read_sent` gives.
+            scale, reasons: as for `inspect`.
+            settings: as for `predict_sent`.
+
+        Raises:
+            InputError: as `inspect`, and a setting that names a file.
+        """
+        self.check_sent(settings)
+        return self.inspect(item, scale=scale, reasons=reasons, **settings)
 
     def _inspect(
         self, input: Any, out: str | os.PathLike[str] | None, settings: Any, reasons: bool
