@@ -224,7 +224,9 @@ def report_on(
     with _gradients_by(parts):
         if subject.outcomes:
             first = subject.outcomes[0]
-            flow, flow_name = flow_of(subject.module, lambda: first.value(subject.call())), first.name
+            flow_name, flow = first.name, flow_of(subject.module, lambda: first.value(subject.call()))
+            shown = {name: each for name, each in flow.states.items() if name.rpartition(".")[0] in parts}
+            flow = GradientFlow(shown)
             mended = _mended(subject, first.inside, flow, read)
         reasons = [
             reason_of(subject, each, *shapes[each.inside], row)

@@ -7,6 +7,7 @@ import {HeatMap} from "./heat.js";
 import {Lines} from "./lines.js";
 import {Words} from "./words.js";
 
+const FRAME = 80, MOST_FRAMES = 60; // milliseconds of a step, and how many are shown at most
 const SORTS = [["half-life", "how long they remember"], ["mean", "their mean"], ["number", "their number"]];
 
 export class Explorer {
@@ -25,18 +26,19 @@ export class Explorer {
   }
 
   async show(parts) { // of a report's data
-    const before = this.part?.name;
-    this.parts = parts;
-    this.arrays = new Map();
-    await this.choosePart(parts.some(part => part.name === before) ? before : parts[0].name, this.value);
+    clearInterval(this.playing);
+    const before = this.part?.name, arrays = new Map();
+    await this.choosePart(parts.some(part => part.name === before) ? before : parts[0].name, this.value, parts, arrays);
   }
 
-  async choosePart(name, value = null) {
-    this.part = this.parts.find(part => part.name === name);
-    for (const each of this.part.values) {
+  async choosePart(name, value = null, parts = this.parts, arrays = this.arrays) {
+    const part = parts.find(each => each.name === name), turn = this.turn = (this.turn ?? 0) + 1;
+    for (const each of part.values) {
       const key = `${name} ${each.name}`;
-      if (!this.arrays.has(key)) this.arrays.set(key, await unpack(each));
+      if (!arrays.has(key)) arrays.set(key, await unpack(each));
     }
+    if (turn !== this.turn) return; // something else was chosen meanwhile
+    Object.assign(this, {parts, part, arrays});
     const names = this.part.values.map(each => each.name);
     this.value = names.includes(value) ? value : this.part.values.find(each => each.role === "gate")?.name ?? names[0];
     this.picked = this.picked.filter(unit => unit < this.part.units.length);
@@ -79,7 +81,8 @@ export class Explorer {
         })),
       this.heat.node, this.legend,
       element("div", {className: "controls"}, this.steps.label, this.ranks.label,
-        element("button", {type: "button", onclick: () => this.pick(this.unit)}, "Compare this unit")),
+        element("button", {type: "button", onclick: () => this.pick(this.unit)}, "Compare this unit"),
+        element("button", {type: "button", onclick: () => this.play()}, "Play the steps")),
       this.reading, this.words.node, this.chips, this.lines.node, this.lineLegend,
       element("div", {className: "columns"},
         gates.length ? element("div", {}, element("h3", {}, "How far the gates are open"),
@@ -99,7 +102,23 @@ export class Explorer {
       + `steps; ${long} of ${known.length} units keep half for longer than the ${this.part.labels.length} steps shown.`);
   }
 
-  move(step, rank) { Object.assign(this, {step, rank}); this.draw(); }
+  move(step, rank) {
+    clearInterval(this.playing);
+    Object.assign(this, {step, rank});
+    this.draw();
+  }
+
+  play() { // from the first step to the last, unless a person wants no motion
+    clearInterval(this.playing);
+    const last = this.part.labels.length - 1;
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches || last < 1) return;
+    this.step = 0;
+    this.playing = setInterval(() => {
+      this.step = Math.min(this.step + Math.max(1, Math.round(last / MOST_FRAMES)), last);
+      this.draw();
+      if (this.step === last) clearInterval(this.playing);
+    }, FRAME);
+  }
 
   pick(unit) {
     if (!this.picked.includes(unit)) this.picked = [...this.picked, unit].slice(-PICKED.length + 1);
