@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -42,7 +43,7 @@ def opened(chromium: Any, address: str, *, width: int = 1000, dark: bool = False
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
     )
     wrong: list[str] = []
-    home = address.split("/")[2]
+    home = urlsplit(address).netloc
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on(
         "console",
@@ -52,7 +53,8 @@ def opened(chromium: Any, address: str, *, width: int = 1000, dark: bool = False
         "request",
         lambda request: (
             None
-            if request.url.startswith(("data:", "blob:", address)) or request.url.split("/")[2] == home != ""
+            if request.url.startswith(("data:", "blob:", address))
+            or urlsplit(request.url).netloc == home != ""
             else wrong.append(request.url)
         ),
     )

@@ -19,7 +19,7 @@ def look(client: httpx.Client, run: str, **body: Any) -> httpx.Response:
 def test_a_look_has_the_answer_of_predict_and_every_layer(client: httpx.Client) -> None:
     asked = client.post("/v1/runs/translator/predict", json={"inputs": ["one two"]}).json()
     found = look(client, "translator", input="one two", reasons=False).json()
-    assert {"input": "one two", **asked["records"][0]} == found["record"]
+    assert asked["records"][0] == found["record"]
     assert {"encoder.l0", "encoder.l0_reverse", "decoder.l0"} <= {part["name"] for part in found["parts"]}
     assert found["alignments"]
     assert not found["reasons"]
@@ -84,7 +84,7 @@ def test_the_page_answers_and_shows_the_gates(
         page.wait_for_selector("text=The units that carried it", timeout=120_000)
         page.get_by_role("button", name="look at unit").first.click()
         assert wider_than_the_window(page) <= 0
-        page.get_by_label("run", exact=True).select_option("forecaster")
+        page.locator("select").first.select_option("forecaster")
         numbers = page.get_by_label("a CSV with times and numbers, or numbers, one a line")
         numbers.fill("\n".join(str(10 + step % 4) for step in range(40)))
         page.wait_for_selector("canvas[aria-label*='the forecast of']", timeout=60_000)

@@ -65,7 +65,8 @@ class Report:
     train: Mapping[str, str] = field(default_factory=dict)
 
     def data(self) -> dict[str, Any]:
-        """What the page draws, as JSON can hold it; arrays are packed as `page/arrays.js` reads them."""
+        """What the page draws, as JSON can hold it; arrays are packed as `page/arrays.js` reads them, and numbers have
+        five digits, but for those of the answer, which is without its input."""
         chosen, packed, notes = self._packed()
         arrays = iter(packed)
         parts = [part_data(part, chosen[part.name], arrays) for part in self.parts.values()]
@@ -73,10 +74,11 @@ class Report:
             {"name": each.name, "source": [*each.source], "target": [*each.target], "weights": next(arrays)}
             for each in self.alignments
         ]
-        return plain(
+        record = self.record
+        answer = None if record is None else {key: each for key, each in record.items() if key != "input"}
+        return {"record": answer} | plain(
             {
                 "title": self.title,
-                "record": self.record,
                 "notes": [*self.notes, *notes],
                 "measure": MEASURE,
                 "parts": parts,

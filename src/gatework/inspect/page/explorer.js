@@ -27,12 +27,13 @@ export class Explorer {
 
   async show(parts) { // of a report's data
     clearInterval(this.playing);
-    const before = this.part?.name, arrays = new Map();
+    const before = this.wanted, arrays = new Map();
     await this.choosePart(parts.some(part => part.name === before) ? before : parts[0].name, this.value, parts, arrays);
   }
 
   async choosePart(name, value = null, parts = this.parts, arrays = this.arrays) {
     const part = parts.find(each => each.name === name), turn = this.turn = (this.turn ?? 0) + 1;
+    this.wanted = name;
     for (const each of part.values) {
       const key = `${name} ${each.name}`;
       if (!arrays.has(key)) arrays.set(key, await unpack(each));

@@ -39,9 +39,11 @@ export function stream(run, {settings, item}, onevent) { // resolves once all is
       const event = JSON.parse(message.data);
       if (event.kind === "open") socket.send(JSON.stringify({feed: item}));
       else if (event.kind === "error") reject(new Refused(422, event.error));
-      else if (event.kind === "ready") socket.send(JSON.stringify({close: true}));
-      else onevent(event);
-      if (event.kind === "ready") resolve();
+      else if (event.kind !== "ready") onevent(event);
+      if (event.kind === "record") { // the last of an item
+        socket.send(JSON.stringify({close: true}));
+        resolve();
+      }
     });
     socket.addEventListener("error", () => reject(new Refused(0, "the stream broke off.")));
     socket.addEventListener("close", () => resolve());
