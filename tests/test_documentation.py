@@ -86,7 +86,7 @@ def test_a_page_runs_as_it_is_read(page: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     count = run_page(page.read_text("utf-8"), str(page), monkeypatch)
     assert count["python"] > 0, "a page without code has nothing to show"
-    assert count["sh"] > 0 or page.stem in ("layers", "gradient-flow")
+    assert count["sh"] > 0 or page.stem in ("layers", "gradient-flow", "sessions")
 
 
 def test_a_page_that_lies_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

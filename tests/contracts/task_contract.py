@@ -34,6 +34,7 @@ import gatework as gw
 from gatework import tasks
 from gatework.errors import InputError, MissingExtraError, RunError
 from gatework.tasks.base import Task
+from gatework.tasks.session import NOTHING, Session
 from gatework.training import RunFolder
 from gatework.training.options import options_with
 from tests.contracts.damage import damaged
@@ -66,6 +67,12 @@ class Case:
     def model(self) -> Task:
         """A trained one; no check changes it."""
         return self.fit(self.folder / "run")
+
+    @cached_property
+    def streaming(self) -> Task:
+        """A trained one whose inputs may be told piece by piece; no check changes it."""
+        options = self.example.streaming
+        return self.fit(self.folder / "streaming", options=options) if options else self.model
 
     def fit(
         self,
@@ -385,6 +392,71 @@ def answers_from_two_threads(case: Case) -> None:
 
 
 # The run
+
+
+def streams_as_it_predicts(case: Case) -> None:
+    """Sessions end with what `predict` says: alone, together, from several threads, and taken up from a saved state."""
+    if case.example.parts is None:
+        return
+    model, settings = case.streaming, case.example.settings
+    pairs = [(given, case.example.parts(given)) for given in case.example.inputs]
+    inputs, items = zip(*((given, own) for given, own in pairs if own), strict=True)
+    alone = [told(model.session(**settings), own) for own in items]
+    for events, record in zip(alone, model.predict(list(inputs), **settings), strict=True):
+        said = next((one for one in reversed(events) if one["kind"] == "record"), None)
+        if said is None:  # of sound, whose texts are final one by one
+            said = {"output": " ".join(one["output"] for one in events if one["kind"] == "final")}
+        assert said["output"] == record["output"] or not isinstance(said["output"], str)
+        for name in said.keys() & record.keys() - {"input", "spans"}:  # a sentence has no places in a text
+            assert_close(said[name], record[name])
+        json.dumps(events, allow_nan=False)
+    assert_close(together(model, settings, items), alone)
+    with ThreadPoolExecutor(len(items)) as pool:
+        assert list(pool.map(lambda own: told(model.session(**settings), own), items)) == alone
+    half = len(items[0]) // 2
+    session = model.session(**settings)
+    begun = [event for item in items[0][:half] for event in session.feed(item)]
+    saved = session.state()
+    assert begun + told(model.session(state=saved), items[0][half:]) == alone[0]
+    for harmed in (saved[:-1], saved[: len(saved) // 2], b""):
+        with pytest.raises(InputError, match=r"^state: ") as caught:
+            model.session(state=harmed)
+        one_line(caught.value)
+    for item in ({"x": object()}, ["a", {}]):
+        with pytest.raises(InputError) as caught:
+            session.feed(item)
+        one_line(caught.value)
+
+
+def told(session: Session, items: Sequence[Any]) -> list[dict[str, Any]]:
+    """All that a session says of an input."""
+    events = [event for item in items for event in session.feed(item)]
+    return events + list(session.finish())
+
+
+def together(model: Task, settings: Mapping[str, Any], items: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """As `told`, of several inputs whose sessions are stepped together."""
+    sessions = [model.session(**settings) for _ in items]
+    events: list[list[Any]] = [[] for _ in items]
+    waiting = [list(own) for own in items]
+    while any(waiting) or any(session.pending for session in sessions):
+        now = [
+            own.pop(0) if own and not session.pending else NOTHING
+            for session, own in zip(sessions, waiting, strict=True)
+        ]
+        for own, new in zip(events, model.feed_together(sessions, now), strict=True):
+            own += new
+    return [own + list(session.finish()) for own, session in zip(events, sessions, strict=True)]
+
+
+def says_that_it_cannot_stream(case: Case) -> None:
+    """A run that needs whole inputs refuses a session, in one line with the fix."""
+    cannot = case.example.parts is None or bool(case.example.streaming)
+    assert case.model.streams == (not cannot)
+    if cannot:
+        with pytest.raises(InputError, match=f"^session: this {case.kind.name} ") as caught:
+            case.model.session()
+        one_line(caught.value)
 
 
 def loads_to_the_bit(case: Case) -> None:
@@ -822,6 +894,8 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     predicts_alike_alone_and_together,
     answers_as_inputs_come,
     answers_from_two_threads,
+    streams_as_it_predicts,
+    says_that_it_cannot_stream,
     loads_to_the_bit,
     is_looked_into,
     loads_what_was_stopped,

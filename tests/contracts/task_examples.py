@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from gatework.data.sound import read_sound
+from gatework.data.word_spans import word_spans
 from gatework.tasks.transcriber import Transcriber
 
 __all__ = ["EXAMPLES", "TaskExample"]
@@ -31,6 +35,9 @@ class TaskExample:
         options: a network of 8 to 16 units that trains for about ten steps in a second. What draws random numbers
             in training (dropout) is on, so that the resume test sees it.
         settings: of `predict`, with which it is a function of the input.
+        parts: an input as the items that a session is fed, None where it is none of a session; None: the task needs
+            whole inputs.
+        streaming: options without which its runs need whole inputs.
         rubbish: a row that has the right columns and no value that the task can read.
         inherited: an option, with another value than `options` gives it, which a run that is started from
             another one may not change.
@@ -46,6 +53,8 @@ class TaskExample:
     inherited: tuple[str, Any] = ("hidden_size", 9)
     beforehand: Callable[[Path], Mapping[str, Any]] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    parts: Callable[[Any], Sequence[Any] | None] | None = None
+    streaming: Mapping[str, Any] = field(default_factory=dict)
 
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier"}
@@ -142,6 +151,20 @@ def aligner_of_voices(folder: Path) -> dict[str, Any]:
     return {"aligner": str(folder / "aligner")}
 
 
+def steps_of(series: Any) -> list[Any]:
+    """The steps of a series: values, or rows with their times."""
+    if isinstance(series, list):
+        return series
+    times = series.get("time", [None] * len(series["target"]))
+    return [{"time": time, "target": value} for time, value in zip(times, series["target"], strict=True)]
+
+
+def chunks_of(sound: Any) -> list[Any]:
+    """The samples of a recording, some hundred at a time."""
+    samples = read_sound(sound, RATE) if isinstance(sound, str) else np.array(sound["array"], np.float32)
+    return [samples[begin : begin + 700] for begin in range(0, len(samples), 700)]
+
+
 EXAMPLES: dict[str, TaskExample] = {
     "classifier": TaskExample(
         rows=FILMS,
@@ -159,6 +182,8 @@ EXAMPLES: dict[str, TaskExample] = {
         },
         settings={"alternatives": 2},
         rubbish={"text": 3.5, "label": "good"},
+        parts=str.split,
+        streaming={"bidirectional": False},
     ),
     "language-model": TaskExample(
         rows=LINES,
@@ -175,6 +200,7 @@ EXAMPLES: dict[str, TaskExample] = {
         },
         settings={"length": 6, "seed": 3},
         rubbish={"text": 3.5},
+        parts=lambda text: [text],
     ),
     "translator": TaskExample(
         rows=PAIRS,
@@ -191,6 +217,7 @@ EXAMPLES: dict[str, TaskExample] = {
         options=ENCODER_DECODER,
         settings={"beam": 2, "length": 5},
         rubbish={"turns": "one"},
+        parts=lambda turns: [turns] if isinstance(turns, str) else None,
     ),
     "forecaster": TaskExample(
         rows=WAVES,
@@ -216,6 +243,7 @@ EXAMPLES: dict[str, TaskExample] = {
         },
         settings={"horizon": 2},
         rubbish={"series": "r", "time": ["2024-01-01", "2024-01-02"], "target": [1.0, "one"]},
+        parts=steps_of,
     ),
     "reader": TaskExample(
         rows=TRIPS,
@@ -272,6 +300,8 @@ EXAMPLES: dict[str, TaskExample] = {
         inputs=["fly to New Rome, on day", ["fly", "to", "bern"], "unheard words", "on oslo now"],
         options=NETWORK | {"character_size": 4, "side_rows": 64, "batch_tokens": 60, "max_steps": 10},
         rubbish={"tokens": ["one", "two"], "tags": ["O"], "label": "trip"},
+        parts=lambda text: text if isinstance(text, list) else [text[b:e] for b, e in word_spans(text)],
+        streaming={"bidirectional": False, "crf": False, "learn_label": False},
     ),
     "transcriber": TaskExample(
         rows=SPEECH,
@@ -297,5 +327,7 @@ EXAMPLES: dict[str, TaskExample] = {
         },
         settings={"beam": 3, "alternatives": 2},
         rubbish={"audio": 3.5, "text": "ba"},
+        parts=chunks_of,
+        streaming={"bidirectional": False},
     ),
 }

@@ -43,7 +43,9 @@ from tests.contracts.task_contract import (
     refuses_a_wrong_resume,
     refuses_bad_data,
     resumes_to_the_bit,
+    says_that_it_cannot_stream,
     starts_from_a_run,
+    streams_as_it_predicts,
     trains_in_bf16,
 )
 from tests.contracts.task_examples import EXAMPLES
@@ -149,6 +151,14 @@ def changes_what_it_looks_at(method: Callable[..., Any]) -> Callable[..., Any]:
         return method(self, *given)
 
     return subject
+
+
+def mixes_up_its_sessions(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, sessions, items: method(self, sessions, items)[::-1]
+
+
+def promises_a_session(method: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self: None
 
 
 def loses_a_weight(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -259,6 +269,8 @@ FAULTS = {
     predicts_from_tables: ("predict", ignores_columns),
     predicts_alike_alone_and_together: ("predict", looks_at_the_neighbours),
     answers_from_two_threads: ("predict", shares_a_state),
+    streams_as_it_predicts: ("feed_together", mixes_up_its_sessions),
+    says_that_it_cannot_stream: ("_needs_whole_inputs", promises_a_session),
     loads_to_the_bit: ("save", loses_a_weight),
     is_looked_into: ("_subject", changes_what_it_looks_at),
     loads_what_was_stopped: ("restore", takes_the_end_for_a_checkpoint),
@@ -286,7 +298,7 @@ def test_every_check_is_shown_a_fault() -> None:
 def test_a_fault_is_found(
     check: Callable[[Case], None], cases: dict[str, Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = cases["translator"]
+    whole = cases["language-model" if check is streams_as_it_predicts else "translator"]
     case = Case(whole.kind, whole.example, tmp_path)
     case.__dict__["model"] = whole.model  # trained before the fault
     name, fault = FAULTS[check]

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.errors import InputError
+from gatework.errors import InputError, RunError
+from gatework.tasks.session_state import SessionState
 from gatework.tasks.transcriber import Transcriber
 from gatework.tasks.transcriber.decoding import Heard, PauseFinder
 from gatework.tasks.transcriber.rejection import Rejection
-from gatework.tasks.transcriber.sound_stream import SoundStream
+from gatework.tasks.transcriber.session import SoundSession
 from gatework.training import files
 from tests.contracts.task_examples import EXAMPLES, RATE, SPEECH, spoken
 from tests.tolerances import PREDICTIONS, close_to
@@ -39,13 +40,13 @@ def sentence(rate: int = RATE) -> np.ndarray:
     return samples
 
 
-def heard(stream: SoundStream, samples: np.ndarray, sizes: Iterable[int]) -> list[dict[str, Any]]:
+def heard(stream: SoundSession, samples: np.ndarray, sizes: Iterable[int]) -> list[dict[str, Any]]:
     records, begin = [], 0
     for size in sizes:
         records += stream.accept(samples[begin : begin + size])
         begin += size
     assert begin >= len(samples)
-    return records + stream.finish()
+    return [*records, *stream.finish()]
 
 
 def finals(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -99,7 +100,7 @@ def test_a_stream_is_saved_and_gone_on_with(listener: Transcriber, tmp_path: Pat
         records = stream.accept(samples[:cut])
         stream.save(tmp_path / "stream.safetensors")
         again = gw.load(listener.run_.path).stream(saved=tmp_path / "stream.safetensors")
-        records += again.accept(samples[cut:]) + again.finish()
+        records += [*again.accept(samples[cut:]), *again.finish()]
         got, wanted = finals(records), finals(expected)
         assert [one["output"] for one in got] == [one["output"] for one in wanted]
         for one, other in zip(got, wanted, strict=True):
@@ -122,17 +123,19 @@ def test_a_stream_of_another_rate_hears_the_same(listener: Transcriber) -> None:
 def test_what_is_no_stream_of_the_run_is_refused(listener: Transcriber, tmp_path: Path) -> None:
     stream = listener.stream()
     stream.save(tmp_path / "stream.safetensors")
-    state = stream.state
+    state = SessionState.of_bytes(stream.state())
     with pytest.raises(InputError, match="another run"):
-        stream.state = state._replace(weights="0")
+        listener.session(state=state._replace(known={**state.known, "weights": "0"}).to_bytes())
     with pytest.raises(InputError, match="another rate"):
         listener.stream(rate=16_000, saved=tmp_path / "stream.safetensors")
+    arrays = {**state.arrays, "segment": np.zeros((3, 2), np.float32)}
     with pytest.raises(InputError, match="is damaged"):
-        stream.state = state._replace(arrays={**state.arrays, "segment": np.zeros((3, 2), np.float32)})
-    listener.network_.state_dict()
+        listener.session(state=state._replace(arrays=arrays).to_bytes())
     files.write_tensors(tmp_path / "other.safetensors", {"x": torch.zeros(1)})
-    with pytest.raises(InputError, match="is no state of a stream"):
+    with pytest.raises(InputError, match="is no state of a session"):
         listener.stream(saved=tmp_path / "other.safetensors")
+    with pytest.raises(RunError, match="cannot be read"):
+        listener.stream(saved=tmp_path / "absent")
     with pytest.raises(InputError, match="sample 1 is nan"):
         stream.accept([0.0, float("nan")])
     whole = Transcriber(**{**OPTIONS, "max_steps": 1}).fit(SPEECH, valid=SPEECH[:3])

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from gatework.layers.recurrent import Recurrent
 from gatework.layers.state import state_of_rows, state_rows
@@ -76,6 +77,20 @@ class RowSteps:
             return self._alone(x, rows[0])
         output, state = self._layer(x[None], state_of_rows(stacked_rows(rows), self._state))
         return (output["output"] if isinstance(output, dict) else output)[0], split_rows(state_rows(state))
+
+    def read(
+        self, parts: Sequence[Tensor], rows: Sequence[np.ndarray]
+    ) -> tuple[list[Tensor], list[np.ndarray]]:
+        """Some steps of each of B sequences: as `step`, of parts (T, I), each with a T of its own, 1 or more."""
+        if all(len(part) == 1 for part in parts):
+            output, new = self.step(torch.cat(list(parts)), rows)
+            return list(output.split(1)), new
+        lengths = torch.tensor([len(part) for part in parts])
+        state = state_of_rows(stacked_rows(rows), self._state)
+        found, state = self._layer(pad_sequence(list(parts)), state, lengths=lengths)
+        output = found["output"] if isinstance(found, dict) else found
+        outputs = [output[:length, row] for row, length in enumerate(lengths.tolist())]
+        return outputs, split_rows(state_rows(state))
 
     def _alone(self, x: Tensor, row: np.ndarray) -> tuple[Tensor, list[np.ndarray]]:
         with self._streams.of(1) as (stream,):

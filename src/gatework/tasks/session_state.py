@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import weakref
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -13,9 +15,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 from torch import nn
 
-from gatework.errors import InputError
+from gatework.errors import InputError, RunError
 
-__all__ = ["SessionState", "damaged", "weights_digest"]
+__all__ = ["SessionState", "damaged", "read_saved", "weights_digest"]
 
 _ENTRY, _DIGEST = "session", "sha256"  # of the file's metadata
 _LENGTH = 8  # bytes of a safetensors file that say how long its header is
@@ -95,6 +97,19 @@ class SessionState(NamedTuple):
         if digest != _digest(arrays, text) or not isinstance(known, dict):
             raise damaged()
         return cls(arrays, known)
+
+
+def read_saved(path: str | os.PathLike[str]) -> bytes:
+    """What `Session.save` wrote to a file.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise RunError(os.fspath(path), what, "Give a file that a session's `save` wrote.") from error
 
 
 def damaged() -> InputError:

@@ -55,6 +55,7 @@ from gatework.tasks.forecaster.spans import Split, split_series, step_from, unti
 from gatework.tasks.forecaster.subject import subject_of
 from gatework.tasks.lifecycle import TrainingData
 from gatework.tasks.rivals import fit_rivals
+from gatework.tasks.session_state import read_saved
 from gatework.training import ParameterGroup, StepLoss
 
 __all__ = ["Forecaster"]
@@ -438,15 +439,15 @@ class Forecaster(Task):
         """Series that are followed a step at a time: see `SeriesSession`. What is not said here is as for every task.
 
         Args:
-            history, columns: the series up to now, as `predict` takes them. Without them one series begins, which a
-                run with static covariates refuses.
+            history, columns: the series up to now, as `predict` takes them; of a run with static covariates needed.
         """
         given = {"history": history, "columns": columns, "anew": state is None}
         return cast("SeriesSession", self._session_from(state, settings, **given))
 
-    def series_stream(self, history: Any = None, **settings: Any) -> SeriesSession:
-        """As `session`."""
-        return self.session(history=history, **settings)
+    def series_stream(self, history: Any = None, *, saved: Any = None, columns: Any = None) -> SeriesSession:
+        """As `session`; `saved` is a file that a session was saved to."""
+        state = None if saved is None else read_saved(saved)
+        return self.session(history=history, state=state, columns=columns)
 
     def _needs_whole_inputs(self) -> None:
         return None
@@ -460,8 +461,7 @@ class Forecaster(Task):
         if not series and anew and self.encoding_.static:
             what = f"is empty, and the run reads {', '.join(self.encoding_.static)} of a series"
             raise InputError("history", what, "Give the series' first steps.")
-        run = self._following
-        if run is None or run.network is not self.network_:
+        if (run := self._following) is None or run.network is not self.network_:
             layout, streams = self._layout._replace(horizon=self._reach), SharedStreams(self.network_.layers)
             run = Following(self.network_, self.encoding_, layout, self.options_, streams)
             self._following = run

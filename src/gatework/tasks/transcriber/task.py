@@ -20,6 +20,7 @@ from gatework.data.recordings import Recording, read_recordings
 from gatework.data.sound import read_sound
 from gatework.errors import InputError
 from gatework.inspect import Subject
+from gatework.layers.row_steps import RowSteps
 from gatework.metrics.figure import Figure
 from gatework.metrics.speech import count_errors, error_intervals, error_rates
 from gatework.seq2seq import ctc_log_probability, greedy_labels, least_frames
@@ -27,6 +28,7 @@ from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import answer_in_batches, side_by_side
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.lifecycle import TrainingData
+from gatework.tasks.session_state import SessionState, read_saved
 from gatework.tasks.stored_frames import remove_frames, stored_frames
 from gatework.tasks.tokens import TokenOptions, train_tokenizer, warn_of_unknown
 from gatework.tasks.transcriber.changes import FeatureChanges
@@ -43,7 +45,7 @@ from gatework.tasks.transcriber.options import (
 from gatework.tasks.transcriber.rejection import Rejection, best_rejection, with_noise_alone
 from gatework.tasks.transcriber.scorers import scorer_of
 from gatework.tasks.transcriber.search import StepOutputs, TranscriptSearch
-from gatework.tasks.transcriber.sound_stream import SoundStream, read_state
+from gatework.tasks.transcriber.session import Hearing, SoundSession
 from gatework.tasks.transcriber.speakers import is_spoken_by, speaker_of, speaker_statistics
 from gatework.tasks.transcriber.subject import sound_subject
 from gatework.tasks.transcriber.transcripts import (
@@ -101,6 +103,7 @@ class Transcriber(ExampleTask):
     tokenizer_: Tokenizer
     features_: LogMel
     rejection_: Rejection = Rejection()
+    _hearing: Hearing | None = None
 
     # What is learned before there is a network
 
@@ -406,18 +409,10 @@ class Transcriber(ExampleTask):
         except ValueError as error:
             raise InputError("the input's bytes", f"are no base64 ({error})", "Encode the file.") from error
 
-    @property
-    def streams(self) -> bool:
-        """Whether the run can hear sound as it comes."""
-        if self.options_.attention:
-            return False
-        causal = not self.options_.bidirectional and self.options_.normalization in ("running", "training")
-        return causal and not self.members_
-
     @overload
     def stream(
         self, *, rate: int | None = None, saved: str | os.PathLike[str] | None = None, **settings: Any
-    ) -> SoundStream: ...
+    ) -> SoundSession: ...
 
     @overload
     def stream(self, item: Any, **settings: Any) -> Iterator[str | dict[str, Any]]: ...
@@ -429,7 +424,7 @@ class Transcriber(ExampleTask):
         rate: int | None = None,
         saved: str | os.PathLike[str] | None = None,
         **settings: Any,
-    ) -> SoundStream | Iterator[str | dict[str, Any]]:
+    ) -> SoundSession | Iterator[str | dict[str, Any]]:
         """What hears sound as it comes, chunk by chunk, and says what is spoken; of a run with `bidirectional=false`.
 
         With an input it gives that input's record, as every task's `stream` does.
@@ -446,19 +441,35 @@ class Transcriber(ExampleTask):
         """
         if item is not None:
             return super().stream(item, **settings)
-        self._check_fitted()
-        if not self.streams:
-            what = "reads whole recordings: its labels depend on sound that comes later"
-            fix = (
-                "Train with bidirectional=false, normalization=running and attention=0; no ensemble streams."
-            )
-            raise InputError("stream", what, fix)
-        stored = None if saved is None else read_state(saved)
-        if stored is not None:
-            rate = rate or stored.rate
+        return self.session(rate=rate, state=None if saved is None else read_saved(saved), **settings)
+
+    def session(
+        self, *, state: bytes | None = None, rate: int | None = None, **settings: Any
+    ) -> SoundSession:
+        """Sound that is heard as it comes: see `SoundSession`. What is not said here is as for every task; the run has
+        `bidirectional=false`.
+
+        Args:
+            rate: of the samples that will come, in Hz; None: that of the state, or of the run.
+        """
+        if rate is None and state is not None:
+            rate = SessionState.of_bytes(state).known.get("rate")
+        return cast("SoundSession", self._session_from(state, settings, rate=rate))
+
+    def _needs_whole_inputs(self) -> tuple[str, str] | None:
+        options = self.options_
+        causal = not options.bidirectional and options.normalization in ("running", "training")
+        if causal and not options.attention and not self.members_:
+            return None
+        what = "reads whole recordings: its labels depend on sound that comes later"
+        return (
+            what,
+            "Train with bidirectional=false, normalization=running and attention=0; no ensemble streams.",
+        )
+
+    def _new_session(self, settings: TranscriptSettings, rate: int | None = None) -> SoundSession:
         network = cast("TranscriberNetwork", self.network_)
-        search = self._search(self.settings(**settings))
-        stream = SoundStream(network, self.features_, search, rate or self.options_.rate)
-        if stored is not None:
-            stream.state = stored
-        return stream
+        if self._hearing is None or self._hearing.network is not network:
+            self._hearing = Hearing(network, self.features_, RowSteps(network.recurrent))
+        search = self._search(settings)
+        return SoundSession(self.name, settings, self._hearing, search, rate or self.options_.rate)

@@ -1,45 +1,52 @@
-"""Transcribes sounds as they come."""
+"""Sound that a transcriber hears as it comes."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from gatework.data.log_mel import LogMel
-from gatework.data.sound import ResamplingStream
+from gatework.data.sound import ResamplingStream, mono
 from gatework.errors import InputError
-from gatework.tasks.stream_files import read_stream, weights_digest, write_stream
+from gatework.layers.row_steps import RowSteps
+from gatework.tasks.session import Session
+from gatework.tasks.session_state import SessionState, damaged
 from gatework.tasks.transcriber.decoding import Heard, PauseFinder, SegmentSearch, transcribe
 from gatework.tasks.transcriber.network import TranscriberNetwork
+from gatework.tasks.transcriber.options import TranscriptSettings
 from gatework.tasks.transcriber.search import TranscriptSearch
 from gatework.tasks.transcriber.timing import loudness
 from gatework.tasks.transcriber.transcripts import text_of_labels, word_records
 
-__all__ = ["SoundStream", "StreamState", "read_state"]
+__all__ = ["Hearing", "SoundSession"]
 
 
-class StreamState(NamedTuple):
-    """Where a stream stands: arrays by name, the rate of its samples, and the digest of its network's weights."""
+class Hearing(NamedTuple):
+    """What all sessions of a run share: the network, in eval mode and of one direction; how frames are made; the steps
+    of the network's layers.
+    """
 
-    arrays: Mapping[str, np.ndarray]
-    rate: int
-    weights: str
+    network: TranscriberNetwork
+    features: LogMel
+    steps: RowSteps
 
 
 class StepStream:
-    """From samples to log-probabilities of labels, a step at a time, as soon as a step's frames are known.
+    """From samples to what the recurrent layers read, a step at a time, as soon as a step's frames are known.
 
     Args:
-        network: in eval mode, of one direction.
-        features: how frames are made.
+        hearing: of the run.
         rate: of the samples, in Hz.
+
+    Attributes:
+        row: what the recording carries in the layers, (K,).
     """
 
-    def __init__(self, network: TranscriberNetwork, features: LogMel, rate: int) -> None:
+    def __init__(self, hearing: Hearing, rate: int) -> None:
+        network, features = hearing.network, hearing.features
         self._network, self._features, self._rate = network, features, rate
         self._context = -(-network.front.ahead // network.front.stride)  # steps that a window's begin spoils
         self._resampling = ResamplingStream(rate, features.rate)
@@ -49,18 +56,17 @@ class StepStream:
         self._window = torch.zeros(0, 1, features.mels)  # the last ones, normalised
         self._done = 0  # steps so far
         self._loud = np.zeros(0, np.float32)  # of the frames that belong to no step yet
-        self._layers = network.recurrent.stream()
+        self.row = hearing.steps.first
 
-    def accept(self, samples: Any) -> Heard:
-        """The steps that are certain after the next samples."""
+    def accept(self, samples: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+        """The steps, (s, D), that are certain after the next samples, and how loud their frames are."""
         return self._read(self._resampling.accept(samples), ended=False)
 
-    def finish(self) -> Heard:
+    def finish(self) -> tuple[torch.Tensor, np.ndarray]:
         """The last steps; nothing is accepted after it."""
         return self._read(self._resampling.finish(), ended=True)
 
-    @torch.inference_mode()
-    def _read(self, samples: np.ndarray, *, ended: bool) -> Heard:
+    def _read(self, samples: np.ndarray, *, ended: bool) -> tuple[torch.Tensor, np.ndarray]:
         frames = self._frames.accept(samples)
         if ended:
             frames = np.concatenate([frames, self._frames.finish()])
@@ -69,13 +75,7 @@ class StepStream:
         steps = self._steps(ended)
         count = len(steps) * self._network.front.stride
         loud, self._loud = self._loud[:count], self._loud[count:]
-        if not len(steps):
-            return Heard(np.zeros((0, self._network.labels + 1), np.float32), loud)
-        outputs = []
-        for step in steps:
-            output = self._layers.step(step)
-            outputs.append((output["output"] if isinstance(output, dict) else output).clone())
-        return Heard(self._network.scores(torch.stack(outputs))[:, 0].numpy(), loud)
+        return steps[:, 0], loud
 
     def _normalize(self, frames: torch.Tensor) -> None:
         normalization = self._network.normalization
@@ -92,7 +92,7 @@ class StepStream:
         if not ended:
             known = max(0, (self._count - 1 - front.ahead) // front.stride + 1)
         if known <= self._done:
-            return self._window[:0]
+            return torch.zeros(0, 1, self._network.recurrent.input_size)
         begin = max(0, self._done - self._context)  # the step that the window begins with
         found, _ = front(self._window, torch.tensor([len(self._window)]))
         keep = max(0, known - self._context)
@@ -107,14 +107,12 @@ class StepStream:
         found |= {"total": self._total.numpy().copy(), "window": self._window.numpy().copy()}
         found["loud"] = self._loud.copy()
         found["counts"] = np.array([self._count, self._done])
-        states = self._layers.state
-        for place, state in enumerate(states if isinstance(states, tuple) else (states,)):
-            found[f"layers.{place}"] = state.cpu().numpy().copy()
+        found["row"] = self.row
         return found
 
     def go_on(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from what `state` gave."""
-        parts: dict[str, dict[str, np.ndarray]] = {"resampling": {}, "frames": {}, "layers": {}}
+        parts: dict[str, dict[str, np.ndarray]] = {"resampling": {}, "frames": {}}
         for name, array in state.items():
             part, dot, own = name.partition(".")
             if dot:
@@ -124,70 +122,92 @@ class StepStream:
         self._total, self._window = (torch.from_numpy(state[name].copy()) for name in ("total", "window"))
         self._count, self._done = map(int, state["counts"])
         self._loud = state["loud"].copy()
-        states = [torch.from_numpy(parts["layers"][str(place)]) for place in range(len(parts["layers"]))]
-        self._layers.state = states[0] if len(states) == 1 else tuple(states)
+        self.row = state["row"].copy()
 
 
-class SoundStream:
-    """Says what is spoken while it is spoken; made by `Transcriber.stream`. One thread's own.
+def _heard(
+    hearing: Hearing, streams: Sequence[StepStream], steps: Sequence[torch.Tensor]
+) -> list[np.ndarray]:
+    """The log-probabilities of labels, (s, V), at the next steps, (s, D), of some recordings."""
+    reading = [place for place, own in enumerate(steps) if len(own)]
+    tables = [np.zeros((0, hearing.network.labels + 1), np.float32) for _ in steps]
+    if not reading:
+        return tables
+    outputs, rows = hearing.steps.read(
+        [steps[place] for place in reading], [streams[place].row for place in reading]
+    )
+    scores = hearing.network.scores(torch.cat(outputs)[:, None])[:, 0].numpy(force=True)
+    ends = np.cumsum([len(own) for own in outputs])
+    for place, row, table in zip(reading, rows, np.split(scores, ends[:-1]), strict=True):
+        streams[place].row, tables[place] = row, table
+    return tables
 
-    Samples come in chunks of any size. Each call gives records: `partial`, the words since the last pause, whenever
-    they change; `final`, once a pause has ended them, which no later sound changes. The final texts are those that
-    `predict` gives of the whole recording.
 
-    Args:
-        network: in eval mode, of one direction.
-        features: how frames are made.
-        search: of the run, with settings.
+class SoundSession(Session):
+    """A transcriber's: `feed` hears the next samples, (n,) or (n, channels), any n, as `gatework.data.sound.mono` takes
+    them, and gives events: `partial`, the words since the last pause, whenever they change; `final`, once a pause has
+    ended them, which no later sound changes. The final texts are those that `predict` gives of the whole recording.
+
+    Attributes:
         rate: of the samples, in Hz.
     """
 
-    def __init__(
-        self, network: TranscriberNetwork, features: LogMel, search: TranscriptSearch, rate: int
-    ) -> None:
-        self._network, self._features, self._search, self.rate = network, features, search, rate
-        self.reset()
+    settings: TranscriptSettings
 
-    @property
-    def _stride(self) -> int:
-        return self._network.front.stride
+    def __init__(
+        self, task: str, settings: TranscriptSettings, hearing: Hearing, search: TranscriptSearch, rate: int
+    ) -> None:
+        self._hearing, self._search, self.rate = hearing, search, rate
+        self._features = hearing.features
+        super().__init__(task, hearing.network, settings)
 
     @property
     def look_ahead(self) -> float:
         """Seconds of sound after the middle of a step's frame that the step waits for."""
-        return (self._network.front.ahead * self._features.shift + self._features.frame / 2) / 1000
+        return (self._hearing.network.front.ahead * self._features.shift + self._features.frame / 2) / 1000
 
     @property
     def seconds(self) -> float:
         """Of the sound that was heard."""
         return round(self._heard / self.rate, 3)
 
-    def reset(self) -> None:
-        """Begin another recording."""
-        self._steps = StepStream(self._network, self._features, self.rate)
+    def accept(self, samples: Any) -> list[dict[str, Any]]:
+        """All events of `feed`."""
+        return list(self.feed(samples))
+
+    def _begin(self) -> None:
+        self._steps = StepStream(self._hearing, self.rate)
         step = self._search.stride * self._search.shift
         self._pauses = PauseFinder(self._search.settings.pause_steps(step), self._search.stride)
         self._heard = self._begun = 0  # samples; the step with which the segment begins
         self._segment, self._said = self._new_segment(), ""
 
-    def accept(self, samples: Any) -> list[dict[str, Any]]:
-        """Hear the next samples: the records that they give, of which there may be none.
+    def _read(self, item: Any) -> np.ndarray:
+        return mono(item)
 
-        Args:
-            samples: (n,) or (n, channels), any n; as for `gatework.data.sound.mono`.
+    @classmethod
+    def _absorb(cls, sessions: Sequence[SoundSession], items: Sequence[np.ndarray]) -> None:
+        for session, samples in zip(sessions, items, strict=True):
+            session._heard += len(samples)
+        found = [one._steps.accept(samples) for one, samples in zip(sessions, items, strict=True)]
+        cls._hear(sessions, found, ended=False)
 
-        Raises:
-            InputError: samples that are no numbers, or not finite.
-        """
-        heard = self._steps.accept(samples)
-        self._heard += len(samples)
-        return self._records(heard, ended=False)
+    @classmethod
+    def _hear(
+        cls,
+        sessions: Sequence[SoundSession],
+        steps: Sequence[tuple[torch.Tensor, np.ndarray]],
+        *,
+        ended: bool,
+    ) -> None:
+        """Make events of the sessions' next steps."""
+        tables = _heard(sessions[0]._hearing, [one._steps for one in sessions], [own for own, _ in steps])
+        for session, table, (_, loud) in zip(sessions, tables, steps, strict=True):
+            session._events += session._records(Heard(table, loud), ended=ended)
 
-    def finish(self) -> list[dict[str, Any]]:
-        """The records at the end of the sound. The stream then begins anew."""
-        records = self._records(self._steps.finish(), ended=True)
-        self.reset()
-        return records
+    def _end(self) -> None:
+        with torch.inference_mode():
+            self._hear([self], [self._steps.finish()], ended=True)
 
     def _records(self, heard: Heard, *, ended: bool) -> list[dict[str, Any]]:
         records = []
@@ -231,52 +251,30 @@ class SoundStream:
             record["times"] = word_records(transcript.words, self._search.shift)
         return [record]
 
-    # Taking a stream up again
+    # Taking a session up again
 
-    @property
-    def state(self) -> StreamState:
-        """Where the stream stands: a copy."""
+    def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {f"steps.{name}": array for name, array in self._steps.state().items()}
-        nothing = Heard(np.zeros((0, self._network.labels + 1), np.float32), np.zeros(0, np.float32))
+        nothing = Heard(np.zeros((0, self._hearing.network.labels + 1), np.float32), np.zeros(0, np.float32))
         arrays["segment"], arrays["loud"] = self._segment.heard or nothing
         pauses = self._pauses
         arrays["counts"] = np.array([self._heard, self._begun, pauses.blanks, pauses.quiet, pauses.spoken])
-        return StreamState(arrays, self.rate, weights_digest(self._network))
+        return arrays
 
-    @state.setter
-    def state(self, state: StreamState) -> None:
-        if state.weights != weights_digest(self._network) or state.rate != self.rate:
-            what = "is of a stream of another run, or of samples at another rate"
-            raise InputError("state", what, "Give one of this run's streams, at its rate.")
-        self.reset()
-        own = self.state.arrays
+    def _known(self) -> dict[str, Any]:
+        return {"rate": self.rate}
+
+    def _restore(self, state: SessionState) -> None:
+        if state.known.get("rate") != self.rate:
+            what = "is of a session whose samples have another rate"
+            raise InputError("state", what, "Give one of this rate.")
         kinds = {name: (array.dtype.kind, array.shape[1:]) for name, array in state.arrays.items()}
-        if kinds != {name: (array.dtype.kind, array.shape[1:]) for name, array in own.items()}:
-            raise InputError("state", "is damaged", "Take another copy.")
+        own = {name: (array.dtype.kind, array.shape[1:]) for name, array in self._arrays().items()}
+        if kinds != own or len(state.arrays["counts"]) != 5:
+            raise damaged()
         steps = {name.removeprefix("steps."): array for name, array in state.arrays.items() if "." in name}
         self._steps.go_on(steps)
         self._segment.accept(Heard(state.arrays["segment"], state.arrays["loud"]))
         self._heard, self._begun, blanks, quiet, spoken = map(int, state.arrays["counts"])
         self._pauses.go_on(blanks, quiet, bool(spoken), state.arrays["loud"])
         self._said = text_of_labels(self._segment.labels(ended=False)[0], self._search.tokenizer)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state to a safetensors file, which `Transcriber.stream(saved=…)` goes on from, in another process
-        too."""
-        state = self.state
-        write_stream(path, state.arrays, {"rate": state.rate, "weights": state.weights})
-
-
-def read_state(path: str | os.PathLike[str]) -> StreamState:
-    """What `SoundStream.save` wrote.
-
-    Raises:
-        RunError: the file is missing or damaged.
-        InputError: it is no state of a stream of sound.
-    """
-    arrays, known = read_stream(path)
-    try:
-        return StreamState(arrays, int(known["rate"]), str(known["weights"]))
-    except (KeyError, TypeError, ValueError) as error:
-        fix = "Give a file that `save` wrote."
-        raise InputError(os.fspath(path), "is no state of a stream of sound", fix) from error
