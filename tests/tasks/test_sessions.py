@@ -181,20 +181,36 @@ def test_a_saved_conversation_goes_on(bot: gw.ChatBot) -> None:
 
 
 def test_a_reply_is_what_predict_gives(bot: gw.ChatBot) -> None:
-    sessions: list[Session] = [
-        bot.session(),
-        bot.session(beam=2),
-        bot.session(beam=1, temperature=0.8, seed=1),
-    ]
-    for texts in (["i am ada", "i am bob", "i am eve"], ["who am i"] * 3):
+    choices: list[dict[str, Any]] = [{}, {"beam": 2}, {"beam": 1, "temperature": 0.8}, {"beam": 1}]
+    sessions: list[Session] = [bot.session(**settings, seed=1) for settings in choices]
+    for texts in (["i am ada", "i am bob", "i am eve", "hello"], ["who am i"] * 4):
         before = [list(session.turns) for session in sessions]  # type: ignore[attr-defined]
         events = bot.feed_together(sessions, texts)
-        for place, settings in enumerate(({}, {"beam": 2}, {"beam": 1, "temperature": 0.8})):
+        while any(session.pending for session in sessions):
+            for own, new in zip(events, bot.feed_together(sessions, [NOTHING] * 4), strict=True):
+                own += new
+        for place, settings in enumerate(choices):
             turns = [*before[place], texts[place]]
-            seed = {"seed": 1 + len(turns)} if settings.get("temperature") else {}
-            (expected,) = bot.predict([turns], **settings, **seed)
-            assert record_of(events[place]) == expected
+            seed = 1 + (len(turns) if settings.get("temperature") else 0)
+            (expected,) = bot.predict([turns], **settings, seed=seed)
+            record = record_of(events[place])
+            assert record["log_probability"] == close_to(expected["log_probability"], table=PREDICTIONS)
+            assert record["score"] == close_to(expected["score"], table=PREDICTIONS)
+            assert [record[name] for name in ("input", "output")] == [turns, expected["output"]]
             assert "".join(one["output"] for one in events[place][:-1]) == expected["output"]
+            if settings.get("beam") == 1:
+                logs = [float(np.log(one["probability"])) for one in events[place][:-1]]
+                assert sum(logs) == close_to(expected["log_probability"], table=PREDICTIONS)
+
+
+def test_a_reply_is_gone_on_with_in_its_midst(bot: gw.ChatBot) -> None:
+    one, other = bot.session(beam=1, temperature=0.9, seed=3), bot.session(beam=1, temperature=0.9, seed=4)
+    bot.feed_together([one, other], ["i am eve", "i am bob"])
+    again = bot.session(state=one.state())
+    expected = list(one.rest())  # while the other, which began with it, waits
+    assert len(expected) > 1
+    assert list(again.rest()) == expected
+    assert record_of(list(other.rest()))["output"] == other.turns[-1]
 
 
 def test_a_foreign_or_damaged_state_is_refused(model: gw.LanguageModel, bot: gw.ChatBot) -> None:

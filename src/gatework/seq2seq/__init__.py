@@ -14,6 +14,7 @@ from gatework.seq2seq.search import (
     RankingDecoder,
     beam_search,
     generate,
+    length_divisor,
 )
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "generate",
     "greedy_labels",
     "least_frames",
+    "length_divisor",
     "mean_losses",
     "prefix_search",
 ]

@@ -189,7 +189,7 @@ def generate(
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     alignment: Callable[[Any], Tensor | None] | None = None,
 ) -> Iterator[Draw]:
     """Draws one token a row and a step, and yields each step at once.
@@ -208,7 +208,8 @@ def generate(
         top_k: sample from the k likeliest tokens only; 0 is off.
         top_p: sample from the smallest set of tokens that holds this share of the probability
             (Holtzman et al. 2020); 1 is off.
-        seed: of row n's own random numbers, together with n, so that the other rows of the batch never matter.
+        seed: of row n's own random numbers, together with n, so that the other rows of the batch never matter; or one
+            for each row.
         alignment: gives the attention weights of the last step, (N, S), of a state.
 
     Yields:
@@ -222,7 +223,8 @@ def generate(
     limits = _limits(length, len(tokens))
     rows = list(range(len(tokens)))
     paths: list[list[int]] = [[] for _ in rows]
-    generators = [torch.Generator().manual_seed(seed + 1_000_003 * row) for row in rows]
+    seeds = [seed + 1_000_003 * row for row in rows] if isinstance(seed, int) else seed
+    generators = [torch.Generator().manual_seed(own) for own in seeds]
     for step in range(1, max(limits, default=0) + 1):
         # The mode is left before each `yield`: it is the thread's, and would hold in the body of the caller's loop.
         with torch.inference_mode():

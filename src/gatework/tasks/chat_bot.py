@@ -14,11 +14,13 @@ from gatework.errors import InputError
 from gatework.metrics.text import corpus_figures, diversity_figures, most_common_share, scorers
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions, SearchRecord, SearchSettings
+from gatework.tasks.encoder_decoder.replies import Replies
 from gatework.tasks.encoder_decoder.task import EncoderDecoderTask
 from gatework.tasks.example_task import Example
 from gatework.tasks.options import MOST_TOKENS
 from gatework.tasks.session import Session
 from gatework.tasks.session_state import SessionState, damaged
+from gatework.training.nested import to_device
 from gatework.training.options import Inherited, OptionRules
 
 __all__ = ["ChatBot", "ChatBotOptions", "Conversation", "Reply", "ReplySettings", "Turns"]
@@ -174,12 +176,27 @@ class ChatBot(EncoderDecoderTask):
                 records[place] = record
         return records
 
+    def drawn_replies(
+        self, talks: Sequence[Sequence[str]], settings: ReplySettings, seeds: Sequence[int]
+    ) -> Replies:
+        """The next replies of conversations, token by token, side by side.
+
+        Args:
+            settings: of all of them, of one hypothesis. seeds: of each.
+        """
+        texts, rows = [self._source_text(turns) for turns in talks], [self._encode(turns) for turns in talks]
+        batch = to_device(self._collate(rows), self.device)
+        draws = self._predictor.drawn(batch.source, batch.source_lengths, settings, seeds)
+        return Replies(self._predictor, draws, rows, texts, settings)
+
 
 class Conversation(Session):
     """What was said so far, and the next reply; made by `ChatBot.session`.
 
-    `feed` hears an utterance, and gives the reply: a `piece` event, and the `record`, whose `input` are the turns so
-    far. Drawn replies differ from turn to turn.
+    `feed` hears an utterance, and gives the reply: with one hypothesis (`beam=1`) a `piece` event for each token, with
+    its text (`output`), the `token` and its `probability`; where several are compared, one of the whole reply. Then
+    comes the `record`, whose `input` are the turns so far. Drawn replies differ from turn to turn. What was heard and
+    has no reply yet is forgotten where something else is said.
 
     Attributes:
         turns: of both, the human first; an utterance is among them once its reply is.
@@ -200,7 +217,12 @@ class Conversation(Session):
 
     def _begin(self) -> None:
         self.turns: list[str] = []
-        self._heard: str | None = None  # what has no reply yet
+        self._hear(None)
+
+    def _hear(self, text: str | None) -> None:
+        """Stand before the reply to a text; None: there is nothing to reply to."""
+        self._heard, self._given = text, 0  # the pieces of the reply that were given
+        self._reply: tuple[Replies, int] | None = None  # and its row there
 
     def _read(self, item: Any) -> str:
         if not isinstance(item, str):
@@ -211,7 +233,7 @@ class Conversation(Session):
     @classmethod
     def _absorb(cls, sessions: Sequence[Conversation], items: Sequence[str]) -> None:
         for session, text in zip(sessions, items, strict=True):
-            session._heard = text
+            session._hear(text)
 
     @property
     def _unsaid(self) -> bool:
@@ -219,31 +241,72 @@ class Conversation(Session):
 
     @classmethod
     def _say(cls, sessions: Sequence[Conversation]) -> None:
-        talks = [[*session.turns, str(session._heard)] for session in sessions]
-        settings = [session._seeded(len(turns)) for session, turns in zip(sessions, talks, strict=True)]
         try:
-            records = sessions[0]._bot.replies(talks, settings)
-        finally:
+            cls._start([one for one in sessions if one._reply is None])
             for session in sessions:
-                session._heard = None
-        for session, turns, record in zip(sessions, talks, records, strict=True):
-            session.turns = [*turns, record["output"]]
-            session._events = [{"kind": "piece", "output": record["output"]}, {"kind": "record", **record}]
+                if session._reply is not None:
+                    session._go_on(*session._reply)
+        except BaseException:
+            for session in sessions:
+                session._hear(None)
+            raise
 
-    def _seeded(self, turns: int) -> dict[str, Any]:
-        """The settings of the reply after so many turns."""
+    @classmethod
+    def _start(cls, sessions: Sequence[Conversation]) -> None:
+        """Begin replies token by token, or find them whole where hypotheses are compared."""
+        whole, groups = [], dict[str, list[tuple[Conversation, ReplySettings]]]()
+        for session in sessions:
+            chosen = session._bot.settings(**session._seeded())
+            if chosen.beam > 1 or chosen.coverage_penalty > 0:
+                whole.append(session)
+            else:
+                key = chosen.model_dump_json(exclude={"seed"})
+                groups.setdefault(key, []).append((session, chosen))
+        for some in groups.values():
+            talks, seeds = [one._talk() for one, _ in some], [chosen.seed for _, chosen in some]
+            replies = some[0][0]._bot.drawn_replies(talks, some[0][1], seeds)
+            for row, (session, _) in enumerate(some):
+                session._reply = replies, row
+                for _ in range(session._given):  # before it was taken up again
+                    replies.next(row)
+        if whole:
+            found = whole[0]._bot.replies([one._talk() for one in whole], [one._seeded() for one in whole])
+            for session, record in zip(whole, found, strict=True):
+                session._events.append({"kind": "piece", "output": record["output"]})
+                session._answered(record)
+
+    def _go_on(self, replies: Replies, row: int) -> None:
+        piece = replies.next(row)
+        if piece is not None:
+            self._given += 1
+            self._events.append({"kind": "piece", **piece})
+        else:
+            self._answered({"input": self._talk(), **replies.record(row)})
+
+    def _answered(self, record: dict[str, Any]) -> None:
+        self.turns = [*self._talk(), record["output"]]
+        self._events.append({"kind": "record", **record})
+        self._hear(None)
+
+    def _talk(self) -> list[str]:
+        """The turns with the one that is replied to."""
+        return [*self.turns, str(self._heard)]
+
+    def _seeded(self) -> dict[str, Any]:
+        """The settings of the next reply."""
         if float(self.settings.get("temperature", 0)) <= 0:
             return self.settings
-        return {**self.settings, "seed": int(self.settings.get("seed", 0)) + turns}
+        return {**self.settings, "seed": int(self.settings.get("seed", 0)) + len(self._talk())}
 
     def _known_settings(self) -> dict[str, Any]:
         return dict(self.settings)
 
     def _known(self) -> dict[str, Any]:
-        return {"turns": self.turns, "heard": self._heard}
+        return {"turns": self.turns, "heard": self._heard, "given": self._given}
 
     def _restore(self, state: SessionState) -> None:
-        self.turns, self._heard = state.value("turns", list), state.value("heard", (str, type(None)))
+        self._hear(state.value("heard", (str, type(None))))
+        self.turns, self._given = state.value("turns", list), state.value("given", int)
         if not all(isinstance(turn, str) for turn in self.turns):
             raise damaged()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gatework.data import Fields
-from gatework.seq2seq import EncoderDecoder, Ensemble, Hypothesis, beam_search, generate
+from gatework.seq2seq import Draw, EncoderDecoder, Ensemble, Hypothesis, beam_search, generate
 from gatework.seq2seq.aligned import AlignedDecoder, gathered_draws, mean_alignment
 from gatework.tasks.encoder_decoder.options import SearchSettings
 from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
@@ -53,15 +53,50 @@ class SequencePredictor:
         Args:
             source: (S, B) ids; lengths: (B,).
         """
+        if settings.temperature > 0:
+            return gathered_draws(self.drawn(source, lengths, settings, settings.seed), len(lengths))
+        start, shared = self._start(source, lengths, settings)
+        return beam_search(
+            *start,
+            beam=settings.beam,
+            alternatives=settings.alternatives,
+            length_penalty=settings.length_penalty,
+            coverage_penalty=settings.coverage_penalty if shared["alignment"] else 0.0,
+            **shared,
+        )
+
+    def drawn(
+        self, source: Tensor, lengths: Tensor, settings: SearchSettings, seed: int | Sequence[int]
+    ) -> Iterator[Draw]:
+        """The tokens of one output of each source, a step at a time, drawn or the likeliest.
+
+        Args:
+            source, lengths: as for `search`. seed: as for `generate`.
+        """
+        start, shared = self._start(source, lengths, settings)
+        return generate(
+            *start,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+            seed=seed,
+            **shared,
+        )
+
+    def _start(
+        self, source: Tensor, lengths: Tensor, settings: SearchSettings
+    ) -> tuple[tuple[Ensemble, Tensor, Any], dict[str, Any]]:
+        """A decoder, the tokens that it reads first and its state; and what all searches are told."""
         device = source.device
         boundary, unknown = self.vocabularies[1].boundary, self.vocabularies[1].unknown
         replaces = settings.replace_unknown and unknown is not None
         aligned = settings.alignment or settings.coverage_penalty > 0 or replaces
         aligned = aligned and all(network.attends for network in self.networks)
-        state = tuple(network.start(source, lengths) for network in self.networks)
+        with torch.inference_mode():
+            state = tuple(network.start(source, lengths) for network in self.networks)
         decoder = Ensemble([AlignedDecoder(network) if aligned else network for network in self.networks])
         tokens = torch.full((len(lengths),), boundary, device=device)
-        shared: dict[str, Any] = {
+        return (decoder, tokens, state), {
             "length": settings.length or [2 * count + 20 for count in lengths.tolist()],
             "ends": {boundary},
             "banned": set() if unknown is None or (replaces and aligned) else {unknown},
@@ -69,28 +104,6 @@ class SequencePredictor:
             "no_repeat": settings.no_repeat,
             "alignment": mean_alignment if aligned else None,
         }
-        if settings.temperature > 0:
-            drawn = generate(
-                decoder,
-                tokens,
-                state,
-                temperature=settings.temperature,
-                top_k=settings.top_k,
-                top_p=settings.top_p,
-                seed=settings.seed,
-                **shared,
-            )
-            return gathered_draws(drawn, len(lengths))
-        return beam_search(
-            decoder,
-            tokens,
-            state,
-            beam=settings.beam,
-            alternatives=settings.alternatives,
-            length_penalty=settings.length_penalty,
-            coverage_penalty=settings.coverage_penalty if aligned else 0.0,
-            **shared,
-        )
 
     def record(
         self, hypotheses: Sequence[Hypothesis], row: Fields, text: str, settings: SearchSettings
@@ -101,9 +114,7 @@ class SequencePredictor:
             hypotheses: of the text, best first.
             row: `encode` of the text.
         """
-        ids, spans = row["source"], row["spans"]
-        kept = [*spans[: len(ids) - 1], spans[-1]]
-        words = [text[start:end] for start, end in kept]  # one for each id; for the boundary nothing
+        ids, spans, words = row["source"], row["spans"], _words(row, text)
         if not text.strip():  # nothing is answered with nothing
             hypotheses = [Hypothesis((), 0.0, 0.0)]
         best = hypotheses[0]
@@ -123,6 +134,10 @@ class SequencePredictor:
             "score": hypothesis.score,
             "log_probability": hypothesis.log_probability,
         }
+
+    def text_so_far(self, hypothesis: Hypothesis, row: Fields, text: str, settings: SearchSettings) -> str:
+        """The text of an output's first tokens; arguments as for `record`."""
+        return self._text(hypothesis, _words(row, text), settings)
 
     def _text(self, hypothesis: Hypothesis, words: list[str], settings: SearchSettings) -> str:
         vocabulary = self.vocabularies[1]
@@ -170,3 +185,9 @@ class SequencePredictor:
         if not text.strip():
             warnings.append("the source is empty")
         return warnings
+
+
+def _words(row: Fields, text: str) -> list[str]:
+    """Of each id of an encoded text what it stands for; of the boundary nothing."""
+    ids, spans = row["source"], row["spans"]
+    return [text[start:end] for start, end in [*spans[: len(ids) - 1], spans[-1]]]
