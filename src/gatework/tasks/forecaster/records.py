@@ -20,6 +20,8 @@ from gatework.tasks.forecaster.options import ForecasterOptions
 
 __all__ = ["draw_records", "forecast_records", "forecast_rows"]
 
+Table = list[list[float]]
+
 _HORIZONS = 4  # of history in a picture
 
 
@@ -35,7 +37,7 @@ def forecast_records(
 
     Args:
         forecast: mean (R, H) and quantiles (R, H, Q) of the series' channels.
-        series: (R,) the series of each.
+        series: (R,) the series of each, in order.
         times: of each series those of the steps, (horizon,), where it has times.
         horizon: steps that are told, at most H.
         paths: (R, P, horizon) of each channel, where they are told too.
@@ -44,34 +46,41 @@ def forecast_records(
     if options.transform == "log":
         mean, quantiles = np.exp(mean), np.exp(quantiles)
         paths = None if paths is None else np.exp(paths)
+    bounds = np.searchsorted(series, np.arange(len(times) + 1)).tolist()
+    means, tables = (
+        mean.tolist(),
+        np.moveaxis(quantiles, -1, 0).tolist(),
+    )  # at once: a call an array takes longer
     records = []
     for place, own in enumerate(times):
-        rows = series == place
-        record = _record(Forecast(mean[rows], quantiles[rows]), options.levels, own)
+        rows = slice(bounds[place], bounds[place + 1])
+        record = _record(means[rows], [table[rows] for table in tables], options.levels, own)
         if paths is not None:
-            record["paths"] = [_listed(path) for path in paths[rows].transpose(1, 0, 2)]
+            record["paths"] = [_listed(path.tolist()) for path in paths[rows].transpose(1, 0, 2)]
         records.append(record)
     return records
 
 
-def _record(forecast: Forecast, levels: Sequence[float], times: Times | None) -> dict[str, Any]:
-    """Of one series' C targets, mean (C, H) and quantiles (C, H, Q)."""
-    quantiles = {level: _listed(forecast.quantiles[..., place]) for place, level in enumerate(levels)}
+def _record(
+    means: Table, quantiles: Sequence[Table], levels: Sequence[float], times: Times | None
+) -> dict[str, Any]:
+    """Of one series' C targets, means (C, H) and of each level the quantiles, (C, H)."""
+    listed = {level: _listed(table) for level, table in zip(levels, quantiles, strict=True)}
     return {
-        "output": _listed(forecast.mean),
+        "output": _listed(means),
         "times": None if times is None else [str(time) for time in times.astype("datetime64[s]")],
-        "quantiles": {str(level): values for level, values in quantiles.items()},
+        "quantiles": {str(level): values for level, values in listed.items()},
         "intervals": {
-            str(percent): {"low": quantiles[low], "high": quantiles[high]}
+            str(percent): {"low": listed[low], "high": listed[high]}
             for percent, (low, high) in INTERVALS.items()
-            if low in quantiles and high in quantiles
+            if low in listed and high in listed
         },
     }
 
 
-def _listed(table: npt.NDArray[np.float64]) -> list[Any]:
+def _listed(table: Table) -> list[Any]:
     """(C, H) as a list a step: of one target its numbers, of several a list each."""
-    return list((table[0] if len(table) == 1 else table.T).tolist())
+    return table[0] if len(table) == 1 else [list(step) for step in zip(*table, strict=True)]
 
 
 def forecast_rows(record: Mapping[str, Any], targets: Sequence[str]) -> Iterator[dict[str, Any]]:

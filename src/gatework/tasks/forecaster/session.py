@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -276,17 +277,25 @@ class SeriesSession(Session):
             rows = np.arange(len(group.channels.series))
             found = forecasts(run.network, group.channels, rows, group.channels.places, group.layers.output)
         targets, first, records = len(run.encoding.targets), 0, []
-        for session, horizon in zip(sessions, horizons, strict=True):
-            count = len(session._names)
+        whole = len(set(horizons)) == 1  # all records are then made at once
+        counts = (
+            [sum(len(one._names) for one in sessions)] if whole else [len(one._names) for one in sessions]
+        )
+        clocks = iter([clock for session in sessions for clock in session._clocks])
+        for count, horizon in zip(counts, horizons, strict=False):
             own = slice(first * targets, (first + count) * targets)
             part = Forecast(found.mean[own], found.quantiles[own])
-            times = [clock.times(horizon) if clock.known else None for clock in session._clocks]
+            times = [
+                clock.times(horizon) if clock.known else None for clock in itertools.islice(clocks, count)
+            ]
             series = group.channels.series[own] - first
-            made = forecast_records(part, series, times, horizon, run.options)
-            named = zip(session._names, made, strict=True)
-            records.append([{"series": name, **record} if name else record for name, record in named])
+            records += forecast_records(part, series, times, horizon, run.options)
             first += count
-        return records
+        each = iter(records)
+        return [
+            [{"series": name, **next(each)} if name else next(each) for name in session._names]
+            for session in sessions
+        ]
 
     def _known_ahead(self, steps: int, tables: list[Floats] | None) -> Singles:
         """(S, steps, P + K + A) of the steps to come."""
