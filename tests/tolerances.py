@@ -86,8 +86,6 @@ TRAINED_ON_A_GPU: Table = {torch.float32: Tolerance(1e-2, 1e-3)}
 OF_CUDNN: Table = {torch.float32: Tolerance(1e-4, 5e-5)}
 # What one step of training adds to a weight, as the difference of two weights of size 1: their rounding.
 STEPS_OF_TRAINING: Table = {torch.float32: Tolerance(1e-3, 2e-7)}
-# Denormals, multiplied by 1e38: 1e-41 has 13 bits.
-DENORMALS: Table = {torch.float32: Tolerance(1e-2, 1e-5)}
 
 # The same operations on the same operands: every bit.
 EXACT: Table = {torch.float64: Tolerance(0.0, 0.0), torch.float32: Tolerance(0.0, 0.0)}

@@ -209,8 +209,8 @@ def _multiplied(stack: Stack, steps: list[list[Tensor]], like: Sequence[Tensor])
     for products in _together(stack.products()):
         one, columns = products[0], cast(int, products[0].columns)
         right, (name, begin) = rows(one.right, columns), _place(one)
-        first_row = begin // columns
-        to = made[name].view(-1, columns)[first_row : first_row + sum(product.rows for product in products)]
+        count = sum(product.rows for product in products) * columns
+        to = made[name].view(-1)[begin : begin + count].view(-1, columns)
         if one.left.base == UNIT:
             to += right.sum(0)
         else:

@@ -9,12 +9,13 @@ another wrote, the list has a `BARRIER`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from llvmlite import ir
 
 from gatework.backends.llvm.codegen import command_layout as layout
-from gatework.backends.llvm.codegen.emitter import I64, POINTER, VOID, Value, function
+from gatework.backends.llvm.codegen.emitter import I64, POINTER, VOID, Emitter, Value, function
 from gatework.backends.llvm.codegen.matmul import emit_products
 from gatework.backends.llvm.codegen.outer import emit_outer
 from gatework.backends.llvm.codegen.packing import emit_packing
@@ -47,6 +48,8 @@ RUN_TYPE = ir.FunctionType(VOID, [kind for _, kind in RUN_ARGUMENTS])
 # What `task` is handed: {commands, count, addresses, numbers, barrier}, 8 bytes each.
 DATA_FIELDS = 5
 
+_MXCSR_FLUSH, _FPCR_FLUSH = 1 << 15, 1 << 24  # the bits by which results that are subnormal are zero
+
 # Bytes between one thread's rows of an array and the next one's, where each keeps to its own: a page, so that what a
 # core fetches ahead of its last row is not what another core is writing.
 SCRATCH_STRIDE = 4096
@@ -74,8 +77,35 @@ def emit_driver(module: ir.Module, target: Target, dtype: str) -> None:
         if name != "alone":
             thread = e.b.sext(e.b.call(e.declare("omp_get_thread_num", i32, []), []), I64)
             threads = e.b.sext(e.b.call(e.declare("omp_get_num_threads", i32, []), []), I64)
-        e.b.call(walk, [e.function.args[-1], thread, threads])
+        with _subnormals_as_zeros(e, target):
+            e.b.call(walk, [e.function.args[-1], thread, threads])
         e.b.ret_void()
+
+
+@contextmanager
+def _subnormals_as_zeros(e: Emitter, target: Target) -> Iterator[None]:
+    """What a thread computes inside is zero where it would be subnormal; then it goes on as it was.
+
+    A gradient that vanishes over many steps becomes subnormal, and many processors take a hundred times as long for
+    such a number. Subnormal inputs are read as what they are.
+    """
+    if target.triple.startswith(("x86", "i686")):
+        before, inside = (e.room(ir.IntType(32), 1) for _ in range(2))
+        store, load = (e.declare(f"llvm.x86.sse.{name}mxcsr", VOID, [POINTER]) for name in ("st", "ld"))
+        e.b.call(store, [before])
+        i32 = ir.IntType(32)
+        e.b.store(e.b.or_(e.b.load(before, typ=i32), ir.Constant(i32, _MXCSR_FLUSH)), inside)
+        e.b.call(load, [inside])
+        yield
+        e.b.call(load, [before])
+    elif target.triple.startswith(("aarch64", "arm64")):
+        control = e.b.call(e.declare("llvm.aarch64.get.fpcr", I64, []), [])
+        write = e.declare("llvm.aarch64.set.fpcr", VOID, [I64])
+        e.b.call(write, [e.b.or_(control, e.i64(_FPCR_FLUSH))])
+        yield
+        e.b.call(write, [control])
+    else:
+        yield
 
 
 def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
