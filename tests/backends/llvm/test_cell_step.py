@@ -52,10 +52,8 @@ def everything(cell: Any, xs: Tensor, states: tuple[Tensor, ...]) -> list[Tensor
     found = loop(cell, xs, states)
     total = sum((number + 1) * (state.sin().sum()) for number, state in enumerate(found))
     wanted = [xs, *states, *cell.parameters()]
-    gradients = torch.autograd.grad(
-        total, wanted, materialize_grads=True
-    )  # some cells never read their first state
-    return [*found, *gradients]
+    # Some cells never read their first state.
+    return [*found, *torch.autograd.grad(total, wanted, materialize_grads=True)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
