@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import gatework as gw
 from gatework.cli import asking
+from gatework.errors import InputError
 from gatework.tasks.reader import Reader
+from gatework.tasks.reader.documents import Excerpt, Paragraph, in_documents
 from tests.contracts.task_examples import TRIPS
 from tests.tasks.test_reader import SMALL
 
@@ -63,6 +66,39 @@ def test_of_many_paragraphs_the_best_are_read(gatework, reader, tmp_path):
     (answer, *_) = json.loads(done.out)["answers"]
     assert answer["text"] == "New Rome"
     assert path.read_text()[answer["start"] : answer["end"]] == "New Rome"
+
+
+def test_predict_reads_documents_too(gatework, reader, notes, tmp_path):
+    model = gw.load(reader)
+    asked = {"document": str(notes), "question": "Where did Ann go?"}
+    (record,) = model.predict(asked)
+    (answer,) = model.ask("Where did Ann go?", [notes])
+    assert record["output"] == "Oslo" == answer["text"]
+    assert record["answers"][0]["start"] == answer["start"]
+    assert record["answers"][0]["document"] == str(notes / "a.txt")
+    for piece in (*record["answers"], *record["sentences"]):
+        assert Path(piece["document"]).read_text()[piece["start"] : piece["end"]] == piece["text"]
+    table = tmp_path / "asked.jsonl"
+    table.write_text(json.dumps(asked) + "\n")
+    assert json.loads(gatework("predict", reader, table).out)["output"] == "Oslo"
+    with pytest.raises(InputError, match="has no column 'context'"):
+        model.predict({"question": "Where?"})
+    with pytest.raises(InputError, match="is not an input"):
+        Reader.read_sent(asked)  # who asks over a network names no file of this machine
+
+
+def test_a_sentence_that_goes_on_in_the_next_paragraph_is_two():
+    first, second = Paragraph("a.txt", 0, "Of Ann"), Paragraph("a.txt", 9, "She went to Oslo.")
+    whole = {"text": "", "start": 0, "end": 25, "weight": 1.0}
+    answer = {"text": "Oslo", "start": 20, "end": 24}
+    found = in_documents(
+        {"output": "Oslo", "answers": [answer], "sentences": [whole]}, Excerpt((first, second))
+    )
+    assert [(each["text"], each["start"]) for each in found["sentences"]] == [
+        ("Of Ann", 0),
+        ("She went to Oslo.", 9),
+    ]
+    assert (found["answers"][0]["start"], found["answers"][0]["text"]) == (21, "Oslo")
 
 
 def test_an_answer_stands_out_on_a_terminal():

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gatework.data import read_texts
 from gatework.data.passages import passage_of
 from gatework.errors import InputError
 
-__all__ = ["Excerpt", "Paragraph", "best_paragraphs", "read_paragraphs"]
+__all__ = ["Excerpt", "Paragraph", "best_paragraphs", "excerpt_of", "in_documents", "read_paragraphs"]
 
 _GAP = re.compile(r"\n[ \t]*\n\s*")  # between two paragraphs
 _READ = 20  # paragraphs that are read for a question
@@ -88,3 +88,32 @@ def best_paragraphs(question: str, paragraphs: Sequence[Paragraph]) -> Excerpt:
     values = [sum(weights[key] for key in asked & keys) for keys in own]
     order = sorted(range(len(paragraphs)), key=lambda index: -values[index])[:_READ]
     return Excerpt(tuple(paragraphs[index] for index in sorted(order)))
+
+
+def excerpt_of(
+    question: str, documents: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+) -> Excerpt:
+    """What is read of a document, or of several, for a question."""
+    several = [documents] if isinstance(documents, (str, os.PathLike)) else documents
+    return best_paragraphs(question, read_paragraphs(several))
+
+
+def in_documents(record: Mapping[str, Any], excerpt: Excerpt) -> dict[str, Any]:
+    """A record of an excerpt with the places of its answers and sentences in their documents.
+
+    A sentence that goes on in the next paragraph is two.
+    """
+
+    def placed(piece: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        start = piece["start"]
+        while start < piece["end"]:
+            paragraph, first, last = excerpt.place(start, piece["end"])
+            text = paragraph.text[first - paragraph.start : last - paragraph.start]
+            if text:  # what a seam alone is made of has no place
+                yield {**piece, "text": text, "start": first, "end": last, "document": paragraph.document}
+            start += max(last - first, 0) + len(_SEAM)
+
+    answers = [next(placed(each)) for each in record["answers"]]
+    sentences = [part for each in record["sentences"] for part in placed(each)]
+    output = answers[0]["text"] if record["output"] else ""
+    return {**record, "output": output, "answers": answers, "sentences": sentences}

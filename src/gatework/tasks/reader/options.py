@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gatework.tasks.options import (
     MOST_HYPOTHESES,
@@ -16,7 +16,7 @@ from gatework.tasks.options import (
 )
 from gatework.training.options import FollowsData, Inherited
 
-__all__ = ["ReaderInput", "ReaderOptions", "ReaderSettings", "ReadingRecord"]
+__all__ = ["ReaderInput", "ReaderOptions", "ReaderSettings", "ReadingRecord", "SentQuestion"]
 
 MOST_ROWS = 2**24
 MOST_WORDS = 1000  # of an answer
@@ -122,8 +122,8 @@ class ReaderSettings(PredictionSettings):
     )
 
 
-class ReaderInput(BaseModel):
-    """One input of `predict`: a question, and the text that answers it or its sentences."""
+class SentQuestion(BaseModel):
+    """A question that is sent from elsewhere, and the text that answers it or its sentences; never a file's path."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -131,8 +131,28 @@ class ReaderInput(BaseModel):
     question: str
 
 
+class ReaderInput(BaseModel):
+    """One input of `predict`: a question, and the text that answers it, its sentences, or documents that hold it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    context: str | list[str] | None = None
+    document: str | list[str] | None = Field(
+        None,
+        description="a text file, a folder of them, or several: the paragraphs with most of the question's words are "
+        "read as one context (span mode)",
+    )
+    question: str
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.context is None) == (self.document is None):
+            raise ValueError("it has one of context and document")
+        return self
+
+
 class ReadAnswer(BaseModel):
-    """An answer: characters start … end - 1 of the context, where it is a piece of it."""
+    """An answer: characters start … end - 1 of the context, or of its document, where it is a piece of it."""
 
     text: str
     probability: float = Field(description="that this is the answer, no more and no less")
@@ -141,10 +161,11 @@ class ReadAnswer(BaseModel):
     )
     start: int | None = None
     end: int | None = None
+    document: str | None = Field(None, description="the file in which it stands, where documents were given")
 
 
 class ReadSentence(BaseModel):
-    """A sentence of the context, with characters start … end - 1 where that is a text."""
+    """A sentence of the context, with characters start … end - 1 of it, or of its document, where that is a text."""
 
     text: str
     weight: float = Field(
@@ -158,6 +179,7 @@ class ReadSentence(BaseModel):
     )
     start: int | None = None
     end: int | None = None
+    document: str | None = None
 
 
 class ReadingRecord(BaseModel):

@@ -24,9 +24,15 @@ from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import BATCH
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.reader.answer_mode import AnswerMode
-from gatework.tasks.reader.documents import Excerpt, best_paragraphs, read_paragraphs
+from gatework.tasks.reader.documents import Excerpt, excerpt_of, in_documents
 from gatework.tasks.reader.mode import Mode, ScoredRecords
-from gatework.tasks.reader.options import ReaderInput, ReaderOptions, ReaderSettings, ReadingRecord
+from gatework.tasks.reader.options import (
+    ReaderInput,
+    ReaderOptions,
+    ReaderSettings,
+    ReadingRecord,
+    SentQuestion,
+)
 from gatework.tasks.reader.span_mode import SpanMode
 from gatework.tasks.tokens import unknown_share
 from gatework.training import StepLoss
@@ -54,9 +60,10 @@ class Reader(ExampleTask):
     Options = ReaderOptions
     Settings = ReaderSettings
     Input = ReaderInput
+    SentInput = SentQuestion
     Output = ReadingRecord
     columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer", "answer_start", "id")
-    input_columns = (("context", "question"),)
+    input_columns = (("context", "question"), ("document", "question"))
     cells: ClassVar[Mapping[str, str]] = {"cell": "cell.json", "answer_cell": "answer_cell.json"}
     headline: ClassVar[Figure] = Figure("f1", higher=True)
     noun: ClassVar[str] = "questions"
@@ -188,49 +195,41 @@ class Reader(ExampleTask):
         Raises:
             InputError: a document that cannot be read; a reader that answers in words of its training data.
         """
-        self._check_fitted()
+        (record,) = self.predict({"document": list(map(str, documents)), "question": question}, **settings)
+        return [_in_sentence(answer, record["sentences"]) for answer in record["answers"] if record["output"]]
+
+    def _excerpt(self, item: Mapping[str, Any]) -> Excerpt | None:
+        """What is read of an input's documents; None where it has a context.
+
+        Raises:
+            InputError: a document that cannot be read; a reader that answers in words of its training data.
+        """
+        if item.get("document") is None:
+            return None
         if self.options_.mode != "span":
             what = "answers in words of its training data, which stand nowhere in a document"
-            raise InputError(self.name, what, "Use predict, or train with mode=span.")
-        excerpt = best_paragraphs(question, read_paragraphs(documents))
-        (record,) = self.predict({"context": excerpt.text, "question": question}, **settings)
-        return [
-            self._placed(answer, excerpt, record["sentences"])
-            for answer in record["answers"]
-            if record["output"]
-        ]
-
-    def _placed(
-        self, answer: Mapping[str, Any], excerpt: Excerpt, sentences: Sequence[Mapping[str, Any]]
-    ) -> dict[str, Any]:
-        paragraph, start, end = excerpt.place(answer["start"], answer["end"])
-        around = next(each for each in reversed(sentences) if each["start"] <= answer["start"])
-        _, first, last = excerpt.place(around["start"], max(around["end"], answer["end"]))
-        text = paragraph.text
-        return {
-            "text": text[start - paragraph.start : end - paragraph.start],
-            "probability": answer["probability"],
-            "expected_f1": answer["expected_f1"],
-            "document": paragraph.document,
-            "start": start,
-            "end": end,
-            "sentence": text[first - paragraph.start : last - paragraph.start],
-            "sentence_start": first,
-        }
+            raise InputError(self.name, what, "Give a context, or train with mode=span.")
+        return excerpt_of(item["question"], item["document"])
 
     def _answer(self, inputs: Sequence[Any], settings: ReaderSettings) -> list[dict[str, Any]]:
+        excerpts = [self._excerpt(item) for item in inputs]
         records: list[dict[str, Any]] = []
         group: list[Any] = []
         size = 0
-        for item in inputs:  # the arrays of many long passages are not held together
-            group.append(item)
-            size += len("".join(item["context"]))
-            if size > _CHARACTERS:
+        for item, excerpt in zip(inputs, excerpts, strict=True):
+            group.append(_read(item, excerpt))
+            size += len("".join(group[-1]["context"]))
+            if size > _CHARACTERS:  # the arrays of many long passages are not held together
                 records += super()._answer(group, settings)
                 group, size = [], 0
-        return records + super()._answer(group, settings)
+        records += super()._answer(group, settings)
+        return [
+            record if excerpt is None else in_documents(record, excerpt)
+            for record, excerpt in zip(records, excerpts, strict=True)
+        ]
 
     def _subject(self, input: Any, record: Mapping[str, Any]) -> Subject:
+        input = _read(input, self._excerpt(input))
         batch = to_device(self._collate([self._encode(input)]), self.device)
         return self._mode.subject(self.network_, batch, input, record)
 
@@ -283,3 +282,24 @@ class Reader(ExampleTask):
 
 def _stands_there(context: str, answers: Answers) -> bool:
     return any(place_of(context, *pair) is not None for pair in zip(*answers, strict=True))
+
+
+def _read(item: Mapping[str, Any], excerpt: Excerpt | None) -> Mapping[str, Any]:
+    """An input with its context."""
+    return item if excerpt is None else {"context": excerpt.text, "question": item["question"]}
+
+
+def _in_sentence(answer: Mapping[str, Any], sentences: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """An answer in a document, with the sentence around it."""
+    before = [
+        each
+        for each in sentences
+        if each["document"] == answer["document"] and each["start"] <= answer["start"]
+    ]
+    sentence = before[-1]
+    names = "text", "probability", "expected_f1", "document", "start", "end"
+    return {
+        **{name: answer[name] for name in names},
+        "sentence": sentence["text"],
+        "sentence_start": sentence["start"],
+    }
