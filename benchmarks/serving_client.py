@@ -7,11 +7,13 @@ import collections
 import contextlib
 import json
 import random
+import re
 import socket
 import statistics
 import sys
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -98,6 +100,33 @@ async def streams(url: str, count: int, length: int) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "pieces_a_second": round(sum(pieces) / seconds, 1),
         "to_the_first_piece": percentiles(firsts),
+    }
+
+
+def resident_mib(pid: int) -> float:
+    """Memory of a process, in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return round(int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024, 1)
+
+
+async def idle(url: str, count: int, pid: int) -> dict[str, Any]:
+    """Streams that are open and say nothing: the server's memory, and how one more fares beside them."""
+    address = url.replace("http", "ws", 1) + "/v1/runs/language-model/stream"
+    before = resident_mib(pid)
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(count):
+            opened = await stack.enter_async_context(connect(address, open_timeout=60, compression=None))
+            await opened.send(json.dumps({"open": {}}))
+            while json.loads(await opened.recv())["kind"] != "ready":
+                pass
+        held = resident_mib(pid)
+        firsts: list[float] = []
+        await completed(url, 0, 20, firsts, [0])
+    return {
+        "streams": count,
+        "resident_mib": {"before": before, "while_open": held},
+        "kib_a_stream": round(1024 * (held - before) / count, 1),
+        "to_the_first_piece_of_another_ms": round(1000 * firsts[0], 1),
     }
 
 
@@ -300,6 +329,8 @@ def main() -> None:
             result = asyncio.run(load(url, path, body, int(clients), float(seconds)))
         case ["streams", url, count, length]:
             result = asyncio.run(streams(url, int(count), int(length)))
+        case ["idle", url, count, pid]:
+            result = asyncio.run(idle(url, int(count), int(pid)))
         case ["malformed", url, kind, count, seed]:
             result = malformed(url, kind, int(count), int(seed))
         case _:
