@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from gatework import tasks
+from gatework.errors import InputError
 from gatework.serve.app import Service
 from gatework.serve.options import ServiceOptions
 from gatework.serve.runs import ServedRuns
@@ -155,6 +156,21 @@ def test_a_stream_in_the_middle_of_its_answer_goes_on_elsewhere(
             begun += said(first, "error")[:-1]
             assert_close([*begun, *rest[1:-1]], whole)
             assert close_code(first) == 4409
+
+
+def test_a_stream_whose_state_cannot_be_kept_is_forgotten(
+    streaming: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any) -> bytes:
+        raise InputError("session", "is closed", "Ask for another.")
+
+    with streaming() as (client, service):
+        with stream(client, {"settings": SETTINGS}) as opened:
+            token = said(opened)[0]["token"]
+            monkeypatch.setattr("gatework.tasks.session.Session.state", broken)
+        with stream(client, {"token": token}) as opened:
+            assert "no stream of this token" in said(opened, "error")[-1]["error"]
+        assert service.metrics.sessions._value.get() == 0
 
 
 def test_idle_streams_are_put_away(streaming: Any) -> None:

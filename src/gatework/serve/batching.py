@@ -109,8 +109,8 @@ class Batcher:
                 answers = await loop.run_in_executor(
                     self._executor, _answers, self._run, items, batch[0].asked.settings
                 )
-            except Refusal as refusal:
-                answers = [refusal] * len(batch)
+            except Exception as error:  # whatever it is, the next batch is answered
+                answers = [error for _ in batch]
             self._note(len(batch), time.perf_counter() - began)
             for each, answer in zip(batch, answers, strict=True):
                 self._give(each, answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections import OrderedDict, deque
@@ -19,6 +20,8 @@ from gatework.tasks.base import Task
 from gatework.tasks.session import NOTHING, Event, Session
 
 __all__ = ["AHEAD", "Order", "Stream", "Streams"]
+
+_log = logging.getLogger(__name__)
 
 AHEAD = 64  # events that wait for a client, beyond which its stream is neither stepped nor read
 _ORDERS = 8  # orders of a client that wait, beyond which its socket is not read
@@ -168,14 +171,18 @@ class Streams:
 
     async def close(self, stream: Stream, *, keep: bool) -> None:
         """Take a stream from those that are stepped; with `keep` it can be taken up again."""
-        await stream.free.wait()
-        if keep and self._options.kept > 0:
-            state = await asyncio.to_thread(stream.session.state)
-            self._keep(stream.token, PutAway(stream.name, state, tuple(stream.events)))
-        self._streams.pop(stream.token, None)
-        stream.session.close()
-        stream.gone.set()
-        self._metrics.sessions.set(len(self._streams))
+        try:
+            await stream.free.wait()
+            if keep and self._options.kept > 0:
+                state = await asyncio.to_thread(stream.session.state)
+                self._keep(stream.token, PutAway(stream.name, state, tuple(stream.events)))
+        except InputError as error:
+            _log.error("run %s: a stream cannot be put away: %s", stream.name, error)
+        finally:
+            self._streams.pop(stream.token, None)
+            stream.session.close()
+            stream.gone.set()
+            self._metrics.sessions.set(len(self._streams))
 
     async def drain(self, seconds: float) -> None:
         """End every stream, once it has said what it has begun to say, or when the time is over."""
@@ -193,8 +200,13 @@ class Streams:
         there = self._streams.get(token)
         if there is not None:  # whose client is gone, and nobody has noticed yet
             there.fail(Elsewhere("this stream was taken up elsewhere."))
-            async with asyncio.timeout(_PATIENCE):
-                await there.gone.wait()
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await there.gone.wait()
+            except TimeoutError:
+                raise TooMany(
+                    "this stream is still being stepped elsewhere. Come again in a moment."
+                ) from None
         away = self._away.pop(token, None)
         if away is None or away.name != name:
             raise NotFound("there is no stream of this token: it was closed, or put away too long ago.")

@@ -232,7 +232,7 @@ def _order(message: str | bytes, stream: Stream, options: ServiceOptions) -> Ord
         return _feed(given["feed"], stream)
     if what not in ("finish", "reset", "stop", "close") or given[what] is not True:
         raise BadRequest('a message is {"feed": …}, or one of finish, reset, stop, close with true')
-    if what == "reset":
+    if what in ("reset", "finish"):
         stream.fed = 0
     return Order(what)
 
