@@ -162,6 +162,7 @@ def answer_to(url: str, sent: bytes) -> bytes:
         received = b""
         with contextlib.suppress(OSError):
             connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)  # there is no more
             while b"\r\n\r\n" not in received and (part := connection.recv(4096)):
                 received += part
         return received
@@ -265,7 +266,7 @@ async def frames(url: str, count: int, seed: int) -> collections.Counter[str]:
                         await opened.send(message)
                     else:
                         await opened.send(message.decode("utf-8", "replace"))
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(1):
                     with contextlib.suppress(TimeoutError):
                         while json.loads(await opened.recv())["kind"] != "error":
                             pass

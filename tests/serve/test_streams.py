@@ -264,6 +264,8 @@ def test_a_wrong_message_is_an_error_and_no_end(
         ('{"open": 3}', 1007),
         ('{"open": {"lenth": 3}}', 1007),
         ('{"open": {"token": 3}}', 1007),
+        ('{"open": {"rate": "8000"}}', 1007),
+        ('{"open": {"rate": 8000}}', 1007),
         ('{"open": {"settings": {"lenth": 3}}}', 1007),
         ('{"open": {"settings": {"length": 100000}}}', 1007),
         (b"\x00\x00", 1007),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from gatework.errors import InputError
 from gatework.serve.metrics import Metrics
 from gatework.serve.options import MIB, ServiceOptions
-from gatework.serve.refusals import Elsewhere, Gone, Idle, NotFound, Refusal, Stopping, TooMany
+from gatework.serve.refusals import BadRequest, Elsewhere, Gone, Idle, NotFound, Refusal, Stopping, TooMany
 from gatework.serve.requests import read_settings
 from gatework.serve.runs import ServedRun
 from gatework.tasks.base import Task
@@ -143,8 +143,17 @@ class Streams:
         longest = min(idle, key=lambda stream: stream.last_used)
         longest.fail(Idle("others came while this stream was idle. Its token takes it up again."))
 
-    async def open(self, run: ServedRun, settings: Mapping[str, Any], token: str | None) -> Stream:
+    async def open(
+        self,
+        run: ServedRun,
+        settings: Mapping[str, Any],
+        token: str | None = None,
+        rate: int | None = None,
+    ) -> Stream:
         """A new stream, or with a token the one that was put away.
+
+        Args:
+            rate: of the samples that will be fed, in Hz; None: that of the run, if it hears sound.
 
         Raises:
             NotFound: there is none of this token.
@@ -156,10 +165,16 @@ class Streams:
             away = None if token is None else await self._taken_up(run.name, token)
             task = run.task
             chosen = read_settings(settings, task, self._options)
-            state = None if away is None else away.state
+            if rate is not None:
+                chosen["rate"] = rate
             try:
-                session = await asyncio.to_thread(task.session, state=state, **chosen)
+                if away is None:
+                    session = await asyncio.to_thread(task.session, **chosen)
+                else:
+                    session = await asyncio.to_thread(task.session, state=away.state, **chosen)
             except InputError as error:
+                if away is None:
+                    raise BadRequest(f"open: {error}") from None
                 raise Gone(f"the stream cannot go on: {error.what}. Begin another one.") from None
             token = token or secrets.token_urlsafe(24)
             stream = Stream(run.name, task, session, token, () if away is None else away.events)
