@@ -3,10 +3,11 @@
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined) continue;
     if (name === "style") made.style.cssText = value; // as an attribute a service's policy forbids it
     else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (name in made && name !== "list" && typeof value !== "string") made[name] = value;
-    else if (value !== null && value !== undefined) made.setAttribute(name === "className" ? "class" : name, value);
+    else made.setAttribute(name === "className" ? "class" : name, value);
   }
   made.append(...children.flat().filter(child => child !== null && child !== undefined));
   return made;

@@ -48,7 +48,7 @@ export function telling(data, explorer) {
   const place = element("div");
   const show = index => {
     const each = told[index];
-    place.replaceChildren(table([["unit"], ["bits above chance", true], ["of", true], [""]],
+    place.replaceChildren(table([["unit"], ["bits above chance", true], ["of", true], ["show"]],
       each.units.map(unit => [`${unit.state} ${unit.unit}`, number(unit.bits, 2), number(each.entropy, 2),
         unit.shown ? element("button", {type: "button", "aria-label": `look at unit ${unit.unit}`,
           onclick: () => explorer.look(each.part, unit.unit, unit.state)}, "look") : "not shown"])));
@@ -78,7 +78,7 @@ export function reasons(data, explorer) {
     sentence.textContent = reason.words;
     const strongest = reason.steps.reduce((best, each, step) => Math.abs(each) > Math.abs(reason.steps[best]) ? step : best, 0);
     say(strongest);
-    units.replaceChildren(table([["unit"], ["step"], ["effect", true], [""]], reason.units.map(each => {
+    units.replaceChildren(table([["unit"], ["step"], ["effect", true], ["show"]], reason.units.map(each => {
       const path = each.state.split("."), state = path.pop();
       const partName = [reason.inside, ...path].filter(Boolean).join(".");
       const known = data.parts.find(other => other.name === partName || other.name === path.join("."));
