@@ -4,6 +4,7 @@
 so that a user's own cell is exported like one of the catalogue.
 """
 
-from gatework.export.layer import Exported, export_layer
+from gatework.export.files import Exported
+from gatework.export.layer import export_layer
 
 __all__ = ["Exported", "export_layer"]

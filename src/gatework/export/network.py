@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -33,6 +34,7 @@ class Network:
         table: (V, I), of which a step reads a row by its number, instead of numbers; None where it reads numbers.
         head: what stands after the layers: it reads `output`, what they emit by name, and `x`, what they read, and
             gives `output`; None where there is none.
+        emitted: gates and states of the top layer that a step gives beside its output.
     """
 
     name: str
@@ -40,11 +42,12 @@ class Network:
     cells: tuple[Cell, ...]
     table: Array | None = None
     head: Cell | None = None
+    emitted: tuple[str, ...] = ()
 
     @property
     def graph(self) -> Graph:
         """As the layers' author wrote it, in eval mode: what a step reads and gives."""
-        return self.stack.mode_graph(False)
+        return self.stack.mode_graph(False, self.emitted)
 
     @property
     def output_size(self) -> int:
@@ -72,6 +75,7 @@ def network(
     *,
     table: Tensor | nn.Embedding | None = None,
     head: nn.Linear | Cell | None = None,
+    emit: Sequence[str] = (),
 ) -> Network:
     """A layer as it runs in eval mode: a snapshot of its weights.
 
@@ -79,9 +83,11 @@ def network(
         name: of its functions; a name in C.
         table: embeddings of tokens, (V, I).
         head: a linear map of each output, or more than that (`Network`).
+        emit: gates and states of the top layer that a step gives beside its output.
 
     Raises:
         InputError: weights that are not float32, or sizes that do not fit each other.
+        ValueError: a gate or state that the cell does not have.
     """
     if not name.isidentifier() or not name.isascii():
         raise InputError(
@@ -107,14 +113,14 @@ def network(
             )
         bias = None if head.bias is None else array_of(head.bias)
         head = linear_map("head", "output", array_of(head.weight), bias)
-    cells = tuple(_cell(layer, *pair) for pair in stack.pairs)
-    return Network(name, stack, cells, rows, head)
+    cells = tuple(_cell(layer, number, direction, tuple(emit)) for number, direction in stack.pairs)
+    return Network(name, stack, cells, rows, head, tuple(emit))
 
 
-def _cell(layer: Recurrent, number: int, direction: int) -> Cell:
+def _cell(layer: Recurrent, number: int, direction: int, emitted: tuple[str, ...]) -> Cell:
     stack = layer.stack
     own = {name: getattr(layer, name + suffix(number, direction)).detach() for name in stack.names}
-    graph, sizes = stack.mode_graph(False), stack.layer_sizes(number)
+    graph, sizes = stack.mode_graph(False, emitted), stack.layer_sizes(number)
     weights: dict[tuple[str, str], Array] = {}
     biases: dict[tuple[str, str], Array] = {}
     for slot in graph.slots():
@@ -143,7 +149,7 @@ def _cell(layer: Recurrent, number: int, direction: int) -> Cell:
     if number < stack.num_layers - 1:  # what a cell emits is given of the top layer
         states = tuple((key, index) for key, index in graph.outputs if key.kind == "state")
         graph = replace(graph, outputs=states)
-    lowered = differentiated(simplify(expand(simplify(graph))))
+    lowered = differentiated(simplify(expand(simplify(replace(graph, gates=())))))
     return folded(Cell(lowered, sizes, weights, biases, vectors, keys, kernels))
 
 

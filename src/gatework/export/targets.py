@@ -99,7 +99,7 @@ TARGETS: dict[str, ExportTarget] = {
     )
 }
 WASM = ExportTarget(
-    "wasm32", "wasm32-unknown-unknown", features="+simd128,+bulk-memory", word=32, tested="run by Node"
+    "wasm32", "wasm32-unknown-unknown", features="+simd128", word=32, hosted=False, tested="run by Node"
 )
 
 

@@ -40,6 +40,12 @@ class Functions:
         self._head: ir.Function | None = None
         self._own = 0  # numbers of scratch memory that stand before a cell's
 
+    @property
+    def exported(self) -> list[str]:
+        """The names of the functions that others call."""
+        functions = self.module.ir.functions
+        return [f.name for f in functions if not f.is_declaration and f.linkage == "external"]
+
     def emit(self) -> None:
         stack = self.network.stack
         widest = max(cell.sizes["input_size"] for cell in self.network.cells)

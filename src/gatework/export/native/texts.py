@@ -13,14 +13,16 @@ class Texts:
     """What is written beside a network's object file.
 
     Attributes:
+        main: the example's file.
         header, example, readme: the texts.
     """
 
-    def __init__(self, code: Code, target: ExportTarget, *, int8: bool) -> None:
+    def __init__(self, code: Code, target: ExportTarget, *, int8: bool, alone: bool) -> None:
         self.code, self.target, self.int8 = code, target, int8
         self.takes: Interface = code.functions.takes
         self.network = self.takes.network
         self.name, self.upper = self.network.name, self.network.name.upper()
+        self.main = "main.c" if alone else f"{self.name}_main.c"
 
     @property
     def _tokens(self) -> bool:
@@ -259,7 +261,7 @@ class Texts:
         name, code, target = self.name, self.code, self.target
         stored = "8 bits with a scale for each row" if self.int8 else "float32"
         tested = target.tested or "compiled and inspected only"
-        build = f"{target.linked} main.c {name}.o -o {name}"
+        build = f"{target.linked} {self.main} {name}.o -o {name}"
         return f"""# {name}
 
 `{self.network.graph.name}`, layers: {self.network.stack.num_layers}, by Gatework for {target.name} ({target.triple}).
@@ -268,7 +270,7 @@ class Texts:
 |---|---|
 | `{name}.o` | machine code, {code.code_bytes:,} bytes, and weights, {code.data_bytes:,} bytes ({stored}) |
 | `{name}.h` | the functions, and the memory that they need |
-| `main.c` | an example: numbers in, as text, and each step's output |
+| `{self.main}` | an example: numbers in, as text, and each step's output |
 
 ```sh
 {build}

@@ -1,0 +1,1 @@
+"""Networks as a WebAssembly module, with an ES module around it."""
