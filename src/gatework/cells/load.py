@@ -28,7 +28,7 @@ def load(spec: str) -> Cell:
     path = Path(path_text)
     if not path.is_file():
         raise InputError(f"cell {spec}", f"there is no file {path}", "Give the path of an existing file.")
-    namespace = _run(path)
+    namespace = run_file(path)
     cell = namespace.get(name)
     cells = [key for key, value in namespace.items() if isinstance(value, Cell)]
     if not isinstance(cell, Cell):
@@ -50,7 +50,12 @@ def load(spec: str) -> Cell:
     return cell
 
 
-def _run(path: Path) -> dict[str, object]:
+def run_file(path: Path) -> dict[str, object]:
+    """What a user's Python file defines, by name, once it has run.
+
+    Raises:
+        InputError: it is no Python file, or it fails; the message names the line.
+    """
     spec = importlib.util.spec_from_file_location(f"_gatework_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"file {path}", "Python cannot import it", "Give a file that ends in .py.")

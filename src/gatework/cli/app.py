@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from gatework.cli.exporting import export
 from gatework.cli.parameters import Columns, Device, Run, Settings, Threads
 from gatework.cli.sweeping import sweep
 from gatework.errors import InputError
@@ -140,6 +141,7 @@ def train(
     return 0
 
 
+app.command(short_help="A run or a layer as C, WebAssembly or ONNX.")(export)
 app.command(short_help="Train a task with other options again and again, and find the best.")(sweep)
 
 

@@ -6,6 +6,7 @@ import os
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
@@ -13,6 +14,11 @@ from pydantic import BaseModel
 
 from gatework.data import Row, is_frame, while_pipes_are_kept
 from gatework.errors import InputError
+from gatework.export import Exported
+from gatework.export.files import ExportOptions, Form, Say, Weights
+from gatework.export.layer import check_options, export_networks
+from gatework.export.network import Network
+from gatework.export.targets import NATIVE
 from gatework.inspect import Report, Subject
 from gatework.metrics.figure import Figure
 from gatework.tasks.ensemble import EnsembleLifecycle
@@ -329,7 +335,44 @@ class Task(EnsembleLifecycle):
             found.save(out)
         return found
 
+    def export(
+        self,
+        out: str | os.PathLike[str],
+        to: Form = "c",
+        *,
+        target: str = NATIVE,
+        weights: Weights = "float32",
+        flash: int | None = None,
+        ram: int | None = None,
+        say: Say = lambda line: None,
+    ) -> Exported:
+        """Writes the steps of the trained network, with what they read and give, for where Python is not.
+
+        Args:
+            out: a new folder. The other arguments are those of `gatework.export_layer`.
+
+        Raises:
+            InputError: a task or an ensemble that has no export, or as `gatework.export_layer` says.
+        """
+        self._check_fitted()
+        options = ExportOptions(target, weights, flash, ram, say)
+        check_options(to, options, Path(out))
+        if self.members_:
+            raise InputError(
+                self.name, "an ensemble has no one network to export", "Export its runs one by one."
+            )
+        networks, files = self._exported()
+        return export_networks(networks, Path(out), to, options, files)
+
     # What a task writes
+
+    def _exported(self) -> tuple[Sequence[Network], Mapping[str, bytes]]:
+        """The networks of an export, and the files that stand beside them."""
+        raise InputError(
+            self.name,
+            "this task has no export",
+            "Export a layer of its network_: gatework.export_layer(layer, out).",
+        )
 
     def _needs_whole_inputs(self) -> tuple[str, str] | None:
         """Why an input cannot be told piece by piece, and what to do about it; None where it can."""

@@ -10,7 +10,9 @@ import torch
 from gatework.baselines.ngram import NGramModel
 from gatework.data import TokenStream
 from gatework.errors import InputError, RunError
+from gatework.export.network import Network
 from gatework.inspect import Subject
+from gatework.tasks.language_model.exported import exported_network
 from gatework.tasks.language_model.generator import Generator
 from gatework.tasks.language_model.network import LanguageNetwork
 from gatework.tasks.language_model.options import (
@@ -114,6 +116,12 @@ class LanguageModel(StreamTask):
     def _baseline_losses(self, stream: TokenStream) -> Mapping[str, float]:
         made = "_ngram" in self.__dict__ or (self.run_.path / BASELINE).exists()
         return {"ngram": self.baseline_.nll(stream) * len(stream)} if made else {}
+
+    # The export
+
+    def _exported(self) -> tuple[Sequence[Network], Mapping[str, bytes]]:
+        step = exported_network(cast("LanguageNetwork", self.network_))
+        return [step], {"tokenizer.json": self.tokenizer_.to_json().encode()}
 
     # Completions
 
