@@ -45,7 +45,8 @@ def export_layer(
     Args:
         out: the folder, which must not be there yet.
         to: `c`: an object file with the weights in it, a C header, an example and a README. `wasm`: a WebAssembly
-            module with the weights in it, an ES module around it, and a README.
+            module with the weights in it, an ES module around it, and a README. `onnx`: a model of whole sequences and
+            one of a step, in standard operators where the cell is one, checked on ONNX Runtime before it is written.
         name: what the functions are called by.
         target: of `c` the machine, a name of `gatework.export.targets.TARGETS`, or `native`: this one.
         weights: `int8` keeps weight matrices in 8 bits, as `layer.stream(weights="int8")` rounds them.
@@ -59,7 +60,7 @@ def export_layer(
     Raises:
         InputError: an unknown form or target, the nearest named; a folder that is there; an operation that the target
             has no code for; a model too large for `flash` or `ram`; weights that are not float32.
-        MissingExtraError: no linker for WebAssembly.
+        MissingExtraError: no linker for WebAssembly, no package for ONNX.
     """
     options = ExportOptions(target, weights, flash, ram, say)
     check_options(to, options, Path(out))
@@ -109,6 +110,10 @@ def _content(networks: Sequence[Network], to: str, options: ExportOptions) -> Co
         from gatework.export.wasm.files import wasm_files
 
         return wasm_files(networks, options)
+    if to == "onnx":
+        from gatework.export.onnx.files import onnx_files
+
+        return onnx_files(networks, options)
     from gatework.export.native.files import c_files
 
     return c_files(networks, options)

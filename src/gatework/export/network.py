@@ -35,11 +35,13 @@ class Network:
         head: what stands after the layers: it reads `output`, what they emit by name, and `x`, what they read, and
             gives `output`; None where there is none.
         emitted: gates and states of the top layer that a step gives beside its output.
+        layer: what it is a snapshot of, which an export may be checked against.
     """
 
     name: str
     stack: LayerStack
     cells: tuple[Cell, ...]
+    layer: Recurrent
     table: Array | None = None
     head: Cell | None = None
     emitted: tuple[str, ...] = ()
@@ -114,7 +116,7 @@ def network(
         bias = None if head.bias is None else array_of(head.bias)
         head = linear_map("head", "output", array_of(head.weight), bias)
     cells = tuple(_cell(layer, number, direction, tuple(emit)) for number, direction in stack.pairs)
-    return Network(name, stack, cells, rows, head, tuple(emit))
+    return Network(name, stack, cells, layer, rows, head, tuple(emit))
 
 
 def _cell(layer: Recurrent, number: int, direction: int, emitted: tuple[str, ...]) -> Cell:
