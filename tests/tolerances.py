@@ -46,6 +46,8 @@ VALUES: Table = {
 }
 # Outputs and states of a layer's exported code beside the reference's: both in float32, by sums in other orders.
 EXPORTED: Table = {torch.float32: Tolerance(1e-6, 1e-6)}
+# Logits and gates of a page in a browser, without fused multiply-adds, beside the model's.
+OF_PAGES: Table = {torch.float32: Tolerance(0.0, 1e-5)}
 # The largest error of an export on ONNX Runtime, beside 1: its functions have some units in the last place more.
 EXPORTED_ONNX = 1e-5
 # Outputs of a stream with weights of 8 bits beside those of its weights as they are read back: each step's inputs and

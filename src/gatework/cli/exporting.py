@@ -20,7 +20,7 @@ def export(
         str, typer.Argument(metavar="RUN|FILE.py:NAME", help="a run, or a layer that a Python file makes")
     ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="the new folder")],
-    to: Annotated[str, typer.Option(metavar="FORM", help="c, wasm or onnx")] = "c",
+    to: Annotated[str, typer.Option(metavar="FORM", help="c, wasm, onnx or html")] = "c",
     target: Annotated[
         str, typer.Option(metavar="NAME", help="of c: the machine, thumbv7em-none-eabihf; else this one")
     ] = "native",

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from gatework.errors import InputError
 from gatework.export.targets import NATIVE
 
-Form = Literal["c", "wasm", "onnx"]
+Form = Literal["c", "wasm", "onnx", "html"]
 FORMS: tuple[Form, ...] = get_args(Form)
 Weights = Literal["float32", "int8"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)

@@ -64,6 +64,10 @@ def export_layer(
     """
     options = ExportOptions(target, weights, flash, ram, say)
     check_options(to, options, Path(out))
+    if to == "html":
+        raise InputError(
+            "to='html'", "a layer has no page", "A language model has one: task.export(out, to='html')."
+        )
     made = network(layer, name, table=table, head=head, emit=emit)
     return export_networks([made], out, to, options)
 

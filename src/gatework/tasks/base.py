@@ -18,6 +18,7 @@ from gatework.export import Exported
 from gatework.export.files import ExportOptions, Form, Say, Weights
 from gatework.export.layer import check_options, export_networks
 from gatework.export.network import Network
+from gatework.export.page import Page, page_files
 from gatework.export.targets import NATIVE
 from gatework.inspect import Report, Subject
 from gatework.metrics.figure import Figure
@@ -349,7 +350,9 @@ class Task(EnsembleLifecycle):
         """Writes the steps of the trained network, with what they read and give, for where Python is not.
 
         Args:
-            out: a new folder. The other arguments are those of `gatework.export_layer`.
+            out: a new folder.
+            to: of `gatework.export_layer`, or `html`: a page of one file, `index.html`, that runs a language model in a
+                browser. The other arguments are those of `gatework.export_layer`.
 
         Raises:
             InputError: a task or an ensemble that has no export, or as `gatework.export_layer` says.
@@ -361,10 +364,18 @@ class Task(EnsembleLifecycle):
             raise InputError(
                 self.name, "an ensemble has no one network to export", "Export its runs one by one."
             )
+        if to == "html":
+            return page_files(self._exported_page(), options).written(Path(out), {})
         networks, files = self._exported()
         return export_networks(networks, Path(out), to, options, files)
 
     # What a task writes
+
+    def _exported_page(self) -> Page:
+        """The page of an export: `to="html"`."""
+        raise InputError(
+            self.name, "this task has no page", 'A language model has one; to="wasm" is for others.'
+        )
 
     def _exported(self) -> tuple[Sequence[Network], Mapping[str, bytes]]:
         """The networks of an export, and the files that stand beside them."""

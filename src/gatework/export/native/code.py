@@ -61,7 +61,7 @@ def compiled(network: Network, target: ExportTarget, *, int8: bool = False) -> C
     passes.run(parsed, builder)
     content = bytes(machine.emit_object(parsed))
     code, data = _sizes(content)
-    return Code(functions, content, code, data)
+    return Code(functions, content, code, max(data, module.data))  # an object for wasm32 names no sections
 
 
 def check_operations(network: Network, target: ExportTarget) -> None:

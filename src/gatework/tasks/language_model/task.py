@@ -11,6 +11,7 @@ from gatework.baselines.ngram import NGramModel
 from gatework.data import TokenStream
 from gatework.errors import InputError, RunError
 from gatework.export.network import Network
+from gatework.export.page import Page
 from gatework.inspect import Subject
 from gatework.tasks.language_model.exported import exported_network
 from gatework.tasks.language_model.generator import Generator
@@ -122,6 +123,23 @@ class LanguageModel(StreamTask):
     def _exported(self) -> tuple[Sequence[Network], Mapping[str, bytes]]:
         step = exported_network(cast("LanguageNetwork", self.network_))
         return [step], {"tokenizer.json": self.tokenizer_.to_json().encode()}
+
+    def _exported_page(self) -> Page:
+        network = cast("LanguageNetwork", self.network_)
+        gates = tuple(name for name, _ in network.recurrent.cell.graph.gates)
+        states = tuple(state.name for state in network.recurrent.cell.graph.states)
+        tokenizer = self.tokenizer_
+        return Page(
+            exported_network(
+                network, tuple(name for name in dict.fromkeys(gates + states) if name != "output")
+            ),
+            tokenizer.to_json(),
+            tokenizer.kind,
+            tokenizer.lowercase,
+            self.start_token,
+            tokenizer.unknown_id,
+            f"{self.name} {self.run_.path.name}",
+        )
 
     # Completions
 
