@@ -305,7 +305,9 @@ class Task(EnsembleLifecycle):
         chosen, reader = self.settings(**settings), self._reader(columns)
         table = isinstance(item, os.PathLike) or is_frame(item)
         with while_pipes_are_kept():
-            input = reader.input(next(iter(reader.items(item if table else [item])), item))
+            if table or columns:
+                item = next(iter(reader.items(item if table else [item])), item)
+            input = reader.input(item)
         with scaled(self.network_, scale):
             return self._inspect(input, out, chosen, reasons)
 
