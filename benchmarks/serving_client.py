@@ -304,7 +304,7 @@ def schemas(url: str, count: int, seed: int) -> collections.Counter[str]:
                 )
                 @hypothesis.given(case=strategy)
                 def send(case: Any) -> None:
-                    response = case.call(base_url=url)
+                    response = case.call(base_url=url, timeout=120)
                     found[str(response.status_code)] += 1
 
                 send()
