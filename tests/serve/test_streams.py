@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -23,6 +24,7 @@ from gatework.serve.options import ServiceOptions
 from gatework.serve.runs import ServedRuns
 from gatework.serve.sessions import AHEAD
 from tests.contracts.task_contract import assert_close
+from tests.contracts.task_examples import EXAMPLES
 from tests.serve.running import PATIENCE, masked, raw, running, serving, socket_of
 
 SETTINGS = {"length": 12, "seed": 3}
@@ -96,6 +98,34 @@ def test_a_stream_is_a_session(client: httpx.Client, run_of: Callable[[str], Pat
         send(opened, close=True)
         with pytest.raises(ConnectionClosed):
             opened.recv(PATIENCE)
+
+
+@pytest.mark.parametrize("name", ["tagger", "classifier", "forecaster", "chatbot", "transcriber"])
+def test_every_tasks_session_is_streamed(name: str, tmp_path: Path) -> None:
+    example, settings = EXAMPLES[name], dict(EXAMPLES[name].settings)
+    task = tasks.get(name)(**{**example.options, **example.streaming})
+    task.fit(example.rows, valid=example.valid, out=tmp_path / "run")
+    assert example.parts is not None
+    items = next(own for own in map(example.parts, example.inputs) if own)
+    sound = isinstance(items[0], np.ndarray)
+    if sound:
+        items = [(np.asarray(each) * 32768).clip(-32768, 32767).astype("<i2") for each in items]
+    session = tasks.load(tmp_path / "run").session(**settings)
+    expected = [event for each in items for event in session.feed(each / 32768 if sound else each)]
+    expected += session.finish()
+    service = Service(ServedRuns.load([tmp_path / "run"]), ServiceOptions())
+    with running(service) as client, stream(client, {"settings": settings}, run="run") as opened:
+        said(opened)
+        found = []
+        for each in items:
+            if sound:
+                opened.send(each.tobytes())
+            else:
+                send(opened, feed=each)
+            found += said(opened)[:-1]
+        send(opened, finish=True)
+        found += said(opened)[:-1]
+    assert_close(found, json.loads(json.dumps(expected)))
 
 
 def test_many_streams_are_stepped_together(streaming: Any, run_of: Callable[[str], Path]) -> None:
