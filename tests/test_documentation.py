@@ -22,6 +22,7 @@ from gatework.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
+import performance_page  # noqa: E402
 import tasks_page  # noqa: E402
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
@@ -205,6 +206,17 @@ def test_the_page_of_the_tasks_is_what_they_declare() -> None:
         assert f"\n## {name}\n" in text
     assert "| `beam` | integer | 5 |" in text
     assert "| `batch_tokens` | integer | auto |" in text
+
+
+def test_the_page_of_the_figures_is_what_the_results_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    assert text == performance_page.page(), (
+        "docs/performance.md is stale: run python docs/performance_page.py"
+    )
+    results = dict(performance_page.read("layers_avx2"))
+    results["summary"] = [{**row, "ratio": row["ratio"] / 2} for row in results["summary"]]
+    monkeypatch.setattr(performance_page, "read", lambda name: results)
+    assert performance_page.beside("layers_avx2", "torch") not in text
 
 
 def test_recipes_name_files_that_exist() -> None:
