@@ -1,4 +1,4 @@
-"""The code in README.md and in the tutorials runs, and prints what the page says it prints.
+"""The code in README.md, in docs/coming-from.md and in the tutorials runs, and prints what the page says it prints.
 
 The blocks of one page run in order, as they are read, in one folder: the Python blocks in one namespace, the `gatework`
 commands of ```sh blocks on small files of the names that they mention and with a few steps of training. A ```text block
@@ -25,7 +25,8 @@ sys.path.insert(0, str(ROOT / "docs"))
 import performance_page  # noqa: E402
 import tasks_page  # noqa: E402
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "docs" / "coming-from.md", *TUTORIALS]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -232,6 +233,7 @@ def test_links_between_pages_lead_somewhere() -> None:
         ROOT / "CONTRIBUTING.md",
         ROOT / "CHANGELOG.md",
         ROOT / "benchmarks/README.md",
+        ROOT / "docs/coming-from.md",
     ]
     for page in pages:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
