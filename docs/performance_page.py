@@ -27,6 +27,7 @@ and command. `benchmarks/README.md` says how each was measured: a result is chec
 turns with ours in the same process.
 
 **A ratio is the peer's time over ours**: above 1 ours is quicker, below 1 the peer is. Means of ratios are geometric.
+Two ratios, `1.91 / 1.75`, are of the pass forward and of a training step.
 
 In short: every cell is compiled for the processor, so that a GRU, an RNN and any cell of your own gain most. torch's
 LSTM is itself one fused operator: beside it an LSTM gains at small batches and in training, and little or nothing at
@@ -49,11 +50,12 @@ def beside(name: str, peer: str, modes: Sequence[str] = MODES) -> str:
     """Layers beside a peer: a row a cell, the means by batch and the worst single shape."""
     found = summed(name, peer)
     cells = list(dict.fromkeys(cell for cell, _, _ in found))
-    columns = [f"{size.replace('>=32', '32 and more')}, {mode}" for size in SIZES for mode in modes]
-    columns += [f"worst shape, {mode}" for mode in modes]
+    columns = [size.replace(">=32", "32 and more") for size in SIZES] + [
+        f"worst shape, {mode}" for mode in modes
+    ]
     rows = []
     for cell in cells:
-        means = [ratio(found[cell, mode, size]["ratio"]) for size in SIZES for mode in modes]
+        means = [" / ".join(ratio(found[cell, mode, size]["ratio"]) for mode in modes) for size in SIZES]
         worst = [found[cell, mode, "worst"] for mode in modes]
         shapes = [f"{ratio(row['ratio'])} ({row['of'].removeprefix('worst: ')})" for row in worst]
         rows.append([CELLS.get(cell, f"`{cell}`"), *means, *shapes])
@@ -231,14 +233,14 @@ def models() -> str:
     columns, rows = [""], {}
     for kind, name in kinds:
         for threads in (1, 2):
-            columns += [f"{kind}, {threads}, {mode}" for mode in MODES]
+            columns.append(f"{kind}, {threads} thread{'s' if threads > 1 else ''}")
             for row in read(name)["summary"]:
                 if row["threads"] == threads:
-                    rows.setdefault(row["model"], []).extend(ratio(row[mode]) for mode in MODES)
+                    rows.setdefault(row["model"], []).append(" / ".join(ratio(row[mode]) for mode in MODES))
     return f"""
 ## Whole models, before and after `gw.replace`
 
-Models as people write them in plain torch; the columns name the instructions and the number of threads:
+Models as people write them in plain torch, forward / training:
 
 {table(columns, [(model, *cells) for model, cells in rows.items()])}
 
