@@ -51,7 +51,7 @@ _NAMES = {
         "record",
         "replace",
     ),
-    "gatework.export": ("export_layer",),
+    "gatework.export": ("export_layer", "from_keras", "from_onnx"),
     "gatework.tasks": ("load",),
     "gatework.tasks.batch_prediction": ("Batch",),
     "gatework.tasks.sweeping": ("sweep",),

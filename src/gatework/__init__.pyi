@@ -70,6 +70,8 @@ from gatework.graph.language import emit as emit
 from gatework.graph.language import exp as exp
 from gatework.layers import explain as explain
 from gatework.export import export_layer as export_layer
+from gatework.export import from_keras as from_keras
+from gatework.export import from_onnx as from_onnx
 from gatework.graph.language import gate as gate
 from gatework.cells import gru as gru
 from gatework.cells import gru_d as gru_d
