@@ -6,7 +6,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 I, H, T, B = 3, 5, 7, 2
 x = torch.randn(B, T, I, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_compiled() -> Iterator[None]:
+    """What is tested are weights: the reference computes with them, in less time than compiling takes."""
+    with gw.backend("eager"):
+        yield
 
 
 def drawn(model: Any) -> Any:
@@ -161,6 +168,26 @@ def test_what_is_refused(tmp_path: Path, layer: Callable[[Any], Any], message: s
             gw.from_keras(source)
 
 
+class LSTM(keras.layers.LSTM):
+    """A layer of the user's, by the name of one of Keras's, that may compute anything."""
+
+
+def doubled(value: Any) -> Any:
+    """An activation of the user's."""
+    return 2 * value
+
+
+def test_layers_and_activations_of_the_users(tmp_path: Path) -> None:
+    for layer in (LSTM(H), keras.layers.LSTM(H, activation=doubled)):
+        keras.Sequential([keras.Input((None, I)), layer]).save(tmp_path / "model.keras")
+        with pytest.raises(
+            gw.InputError, match=r"it has InputLayer, LSTM of your own|activation='doubled of your own'"
+        ):
+            gw.from_keras(tmp_path / "model.keras")
+    with pytest.raises(gw.InputError, match="it is no layer or model of Keras"):
+        gw.from_keras(LSTM(H))
+
+
 def test_what_is_no_model_of_keras(tmp_path: Path) -> None:
     with pytest.raises(gw.InputError, match="it is no layer or model of Keras"):
         gw.from_keras(torch.nn.LSTM(2, 3))
@@ -259,3 +286,19 @@ def test_files_that_are_damaged(tmp_path: Path) -> None:
     (tmp_path / "own.weights.h5").write_bytes(weights_of(lambda made: None))
     with pytest.raises(gw.InputError, match=r"it is no \.keras file.*needs configuration=model.to_json"):
         gw.from_keras(tmp_path / "own.weights.h5")
+
+
+def test_bytes_that_are_wrong_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    model, path = stacked(), tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    random, whole, refused = np.random.default_rng(0), path.read_bytes(), 0
+    for _ in range(400):
+        damaged = bytearray(whole)
+        for place in random.integers(len(whole), size=6):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            gw.from_keras(path, model.to_json())
+        except gw.InputError:
+            refused += 1
+    assert refused > 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from tests.tolerances import assert_close
 
 BLOCKS = {"LSTM": 4, "GRU": 3, "RNN": 1}
 I, H, T, B = 3, 5, 7, 2
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_compiled() -> Iterator[None]:
+    """What is tested are weights: the reference computes with them, in less time than compiling takes."""
+    with gw.backend("eager"):
+        yield
 
 
 def model_of(
@@ -248,6 +256,21 @@ def test_damaged_files(tmp_path: Path) -> None:
     damaged.graph.initializer[0].raw_data = b"123"
     with pytest.raises(gw.InputError, match="the array 'W' cannot be read"):
         gw.from_onnx(damaged)
+
+
+@pytest.mark.filterwarnings("ignore:.*a layer has no initial states")  # where a name is damaged
+def test_bytes_that_are_wrong_are_refused_in_a_sentence() -> None:
+    random, whole = np.random.default_rng(0), model_of("LSTM", peepholes=True).SerializeToString()
+    refused = 0
+    for _ in range(400):
+        damaged = bytearray(whole)
+        for place in random.integers(len(whole), size=3):
+            damaged[place] = random.integers(256)
+        try:
+            gw.from_onnx(bytes(damaged))
+        except gw.InputError:
+            refused += 1
+    assert refused > 50
 
 
 def test_a_scan_is_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from gatework.errors import InputError
 from gatework.export.cell import Array
 from gatework.export.onnx.writer import onnx
+from gatework.export.weights.damage import refusing_damage
 
 _FOLDED = {
     "Cast",
@@ -61,12 +62,8 @@ class Constants:
                 "Export the model with its weights as initializers.",
             )
         if name not in self._read:
-            try:
+            with refusing_damage(where, f"the array {name!r} cannot be read"):
                 self._read[name] = self._folded(name)
-            except (ValueError, TypeError, IndexError, RuntimeError, OverflowError) as error:
-                raise InputError(
-                    where, f"the array {name!r} cannot be read ({error})", "The file is damaged."
-                ) from error
         return self._read[name]
 
     def _folded(self, name: str) -> Array:

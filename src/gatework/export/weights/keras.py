@@ -246,15 +246,17 @@ def _histories(value: Any) -> Iterator[str]:
 
 
 def _described(where: str, entry: Any) -> tuple[str, Mapping[str, Any]]:
-    """A layer's class and settings."""
+    """A layer's class and settings; a class of the user's may have the name of one of Keras's."""
     if isinstance(entry, Mapping) and isinstance(entry.get("config"), Mapping):
-        return str(entry.get("class_name")), entry["config"]
+        kind, module = str(entry.get("class_name")), entry.get("module", "keras")
+        own = str(module).split(".")[0] not in ("keras", "tf_keras")
+        return f"{kind} of your own" if own else kind, entry["config"]
     raise InputError(where, f"its configuration describes no layer: {entry!r:.60}", "The file is damaged.")
 
 
 def _activation(value: Any) -> str:
-    """The name of an activation, which a function of the user's has too."""
-    return str(value.get("config", value)) if isinstance(value, Mapping) else str(value)
+    """The name of an activation of Keras's; of a function of the user's a name that none of Keras's has."""
+    return f"{value.get('config')} of your own" if isinstance(value, Mapping) else str(value)
 
 
 def _nearest(kind: str) -> str:

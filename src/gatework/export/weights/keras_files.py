@@ -13,6 +13,7 @@ import numpy as np
 
 from gatework.errors import InputError, MissingExtraError
 from gatework.export.cell import Array
+from gatework.export.weights.damage import refusing_damage
 
 CONFIGURATION, WEIGHTS = "config.json", "model.weights.h5"
 _CODE = {"Lambda", "__lambda__"}
@@ -74,6 +75,10 @@ class InFile:
         return self.part("layers").part(kind)
 
     def part(self, name: str) -> InFile:
+        with refusing_damage(self.where, f"{self.path}/{name} of its weights cannot be read"):
+            return self._part(name)
+
+    def _part(self, name: str) -> InFile:
         h5py = _h5py()
         path = f"{self.path}/{name}"
         if not isinstance(self.group, h5py.Group) or name not in self.group:
@@ -100,6 +105,10 @@ class InFile:
         return found
 
     def array(self) -> Array:
+        with refusing_damage(self.where, f"{self.path} of its weights cannot be read"):
+            return self._array()
+
+    def _array(self) -> Array:
         dataset = self.group
         whole = isinstance(dataset, _h5py().Dataset) and not dataset.is_virtual and dataset.external is None
         if not whole or dataset.dtype.kind != "f" or dataset.id.get_storage_size() < dataset.nbytes:
@@ -171,12 +180,8 @@ def _unpacked(where: str, content: bytes) -> tuple[bytes, bytes]:
 
 
 def _hdf5(where: str, content: bytes) -> Any:
-    try:
+    with refusing_damage(where, "its weights cannot be read as HDF5"):
         return _h5py().File(io.BytesIO(content), "r")
-    except OSError as error:
-        raise InputError(
-            where, "its weights cannot be read as HDF5", "It is damaged, or another kind of file."
-        ) from error
 
 
 def _parsed(where: str, configuration: Any) -> Mapping[str, Any]:

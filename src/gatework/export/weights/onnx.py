@@ -18,6 +18,7 @@ from gatework.export.cell import Array
 from gatework.export.onnx.writer import OPSET, onnx
 from gatework.export.weights.answer import Answer, answered
 from gatework.export.weights.constants import Constants
+from gatework.export.weights.damage import refusing_damage
 from gatework.export.weights.layers import ReadLayer, read_activation
 from gatework.graph import Cell
 
@@ -65,8 +66,15 @@ def from_onnx(model: str | Path | bytes | Any, *, stack: bool = False) -> Answer
         MissingExtraError: the package onnx is not installed.
     """
     where, whole = _model(model)
-    graph = whole.graph
-    opset = next((each.version for each in whole.opset_import if each.domain in ("", "ai.onnx")), OPSET)
+    with refusing_damage(where):
+        read, below = _operators(where, whole)
+    return answered(read, below, stack=stack)
+
+
+def _operators(where: str, model: Any) -> tuple[dict[str, ReadLayer], dict[str, str]]:
+    """The layers by the names of their nodes, and of those that read another one's output the other one's name."""
+    graph = model.graph
+    opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), OPSET)
     constants = Constants(graph, opset)
     read: dict[str, ReadLayer] = {}
     outputs: dict[str, str] = {}
@@ -83,7 +91,7 @@ def from_onnx(model: str | Path | bytes | Any, *, stack: bool = False) -> Answer
             outputs[node.output[0]] = outputs[node.input[0]]
     if not read:
         raise InputError(where, *_nothing_found([node.op_type for node in graph.node]))
-    return answered(read, below, stack=stack)
+    return read, below
 
 
 def _unused(name: str, taken: Mapping[str, Any]) -> str:
@@ -238,7 +246,7 @@ class _Operator:
             if np.any(self.constants.array(given, self.where)):
                 warnings.warn(
                     f"{self.where}: {name} is not read: a layer has no initial states. Give them as hx.",
-                    stacklevel=5,
+                    stacklevel=6,
                 )
 
     def _refuse(self, what: str, fix: str) -> NoReturn:
