@@ -16,6 +16,7 @@ import gatework as gw
 from gatework import tasks
 from gatework.cli import main
 from gatework.errors import InputError, RunError
+from gatework.inspect.recorded import parts_of
 from gatework.seq2seq import EncoderDecoder
 from gatework.tasks.translator import Translation, Translator, TranslatorOptions
 from gatework.training import ExampleProblem
@@ -246,3 +247,17 @@ def test_the_registry_knows_it() -> None:
     assert gw.Translator is Translator
     assert TranslatorOptions().decoder_cell == "bahdanau_gru"
     assert Translator.input_schema()["type"] == "string"
+
+
+def test_a_report_says_what_is_written_where_the_decoder_looks(trained: Translator) -> None:
+    subject = trained._subject("a b", {"output": "b a"})
+    decoder = subject.steps["decoder"]
+    assert [*decoder.written] == [
+        *decoder.labels[1:],
+        "</s>",
+    ]  # it reads what it has written, from the boundary on
+    with torch.no_grad(), gw.record(subject.module) as tape:
+        subject.call()
+    alignments = [each for each in parts_of(subject, tape.calls, 0)[1] if each.name.startswith("decoder")]
+    assert [list(each.target) for each in alignments] == [list(decoder.written)]
+    assert [list(each.source) for each in alignments] == [list(decoder.memory)]

@@ -106,8 +106,9 @@ def _part(
     graph: Any = module.cell.graph if isinstance(module, Recurrent) else None
     known = {state.name for state in graph.states} if graph is not None else {"h", "c"}
     weights = [] if graph is None else [key for key in values if _is_alignment(graph, key)]
+    written = list(steps.written[:kept]) or labels
     alignments = [
-        Alignment(f"{name}: {key}", _named(steps.memory, values[key].shape[1]), labels, values[key])
+        Alignment(f"{name}: {key}", _named(steps.memory, values[key].shape[1]), written, values[key])
         for key in weights
     ]
     values = {key: value for key, value in values.items() if key not in weights}

@@ -21,12 +21,15 @@ class Steps:
         labels: T texts, such as the tokens that are read.
         targets: by what they are called, T texts or numbers that the units may tell of; None where nothing is known.
         memory: S texts of what the layer attends to, if it does.
+        written: T texts that it attends to them for, where they are not the labels: a decoder reads a token, and looks
+            at the source to write the next one.
         joined: what stands between two labels where they are read as one text.
     """
 
     labels: Sequence[str]
     targets: Mapping[str, Sequence[Target]] = field(default_factory=dict)
     memory: Sequence[str] = ()
+    written: Sequence[str] = ()
     joined: str = " "
 
 

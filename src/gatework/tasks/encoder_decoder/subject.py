@@ -38,8 +38,9 @@ def pair_subject(
         return Outcome(f"the log-probability of {token!r}, token {place + 1}", "encoder", value)
 
     whole = Outcome("the log-probability of the whole output", "encoder", lambda losses: -losses.sum())
-    read = replace(text_steps(target[:-1], joined), memory=source)
-    read = replace(read, targets={**read.targets, "the next symbol": target[1:]})
+    read = text_steps(target[:-1], joined)
+    targets = {**read.targets, "the next symbol": target[1:]}
+    read = replace(read, memory=source, written=target[1:], targets=targets)
     return Subject(
         network,
         lambda: network.losses(*batch),  # type: ignore[arg-type]  # there is a target
