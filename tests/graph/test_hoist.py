@@ -41,11 +41,13 @@ def test_the_backward_loop_saves_the_gates_and_computes_the_rest_again() -> None
 @pytest.mark.parametrize("name", gw.cells.names())
 def test_every_cell_falls_into_legal_graphs_with_stages(name: str) -> None:
     parts = hoist(lower(gw.cells.get(name).graph, "expand"))
-    assert parts.hoisted is not None
+    assert (parts.hoisted is None) == (
+        name == "mogrifier_lstm"
+    )  # whose state gates the input before any product
     training = backward(parts.loop)
     for graph in (parts.loop, training.forward, training.loop):
         verify(graph)
-    for graph in (parts.hoisted, parts.loop, training.forward, training.loop):
+    for graph in filter(None, (parts.hoisted, parts.loop, training.forward, training.loop)):
         stages = schedule(graph)
         computed = [node for stage in stages.stages for kernel in stage.kernels for node in kernel.stores]
         computed += [node for stage in stages.stages for node in stage.attended]

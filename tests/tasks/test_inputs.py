@@ -58,7 +58,7 @@ class Echo(Task):
         raise NotImplementedError
 
     _prepare = _learn = _training_tokens = _network = _problem = _validation_figures = _clear = _unused
-    _evaluate = _joined = _unused
+    _evaluate = _joined = _subject = _unused
 
 
 def inputs_of(kind: type[BaseModel], given: Any) -> list[Any]:

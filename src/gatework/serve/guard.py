@@ -52,9 +52,17 @@ class Guard:
         headers = _headers(scope)
         try:
             self._check(scope, headers)
-            if scope["type"] == "websocket":
-                await self._app(scope, receive, send)
-                return
+        except Refusal as refusal:
+            if scope["type"] == "http":
+                await self._throw_away(
+                    receive
+                )  # a connection that ends with its body unread is reset, answer and all
+            await _refuse(scope, send, refusal)
+            return
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        try:
             body = await self._read_body(headers, receive)
         except Refusal as refusal:
             await _refuse(scope, send, refusal)

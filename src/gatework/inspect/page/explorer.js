@@ -137,6 +137,7 @@ export class Explorer {
   }
 
   draw() {
+    this.step = Math.min(this.step, this.part.labels.length - 1); // what asked may have been of another answer
     const {part, step, rank, unit, current} = this;
     const named = each => part.units[each] ?? each;
     this.heat.show(current, this.order, {step, rank},

@@ -62,7 +62,7 @@ class Reader(ExampleTask):
     Input = ReaderInput
     SentInput = SentQuestion
     Output = ReadingRecord
-    columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer", "answer_start", "id")
+    columns: ClassVar[tuple[str, ...]] = ("context", "question", "answer", "answer_start", "id", "document")
     input_columns = (("context", "question"), ("document", "question"))
     cells: ClassVar[Mapping[str, str]] = {"cell": "cell.json", "answer_cell": "answer_cell.json"}
     headline: ClassVar[Figure] = Figure("f1", higher=True)
