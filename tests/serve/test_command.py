@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import httpx
 import pytest
 
 from gatework.cli import main
+from gatework.serve.server import serve
 from tests.serve.running import PATIENCE
 
 PREDICT = "/v1/runs/language-model/predict"
@@ -90,3 +92,16 @@ def test_help_lists_the_limits(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "body=8.0" in shown
     assert "MiB of a request's body at most" in shown
+
+
+def test_where_it_listens_is_said_no_sooner_than_it_can_be_reached(run_of: Callable[[str], Path]) -> None:
+    class Reached(Exception):
+        pass
+
+    def connect(line: str) -> None:
+        if found := re.match(r"http://(\S+):(\d+) \(", line):
+            with socket.create_connection((found[1], int(found[2])), PATIENCE):
+                raise Reached
+
+    with pytest.raises(Reached):
+        serve([run_of("language-model")], port=0, note=connect)

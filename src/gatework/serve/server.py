@@ -27,6 +27,7 @@ __all__ = ["Server", "serve"]
 
 _log = logging.getLogger("gatework.serve")
 _HEADER_BYTES = 1 << 15
+_WAITING = 2048  # connections that the system keeps until they are accepted: what uvicorn asks for too
 _HEADER_SECONDS = 15.0
 _LINES = {
     "version": 1,
@@ -162,13 +163,17 @@ def serve(
 
 
 def _listener(host: str, port: int) -> socket.socket:
-    """A socket that listens: before runs are loaded, which takes seconds, it is known whether it can."""
+    """A socket that listens: before runs are loaded, which takes seconds, it is known whether it can.
+
+    Who connects from now on waits to be served, and is not refused: the address may be said before uvicorn runs.
+    """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen(_WAITING)
         except BaseException:
             listener.close()
             raise
