@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from gatework.cli.exporting import export
-from gatework.cli.parameters import Columns, Device, Run, Settings, Threads
+from gatework.cli.parameters import Columns, Device, Run, Settings, Threads, TrainingDevice, Validation
 from gatework.cli.sweeping import sweep
 from gatework.errors import InputError
 
@@ -68,10 +68,7 @@ def train(
     task: Annotated[str, typer.Argument(metavar="TASK", help="what to train")] = "",
     data: Annotated[list[Path] | None, typer.Argument(metavar="DATA…", help="files to read")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="folder of the new run")] = None,
-    valid: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="validation data, once for each file; else some is held back"),
-    ] = None,
+    valid: Validation = None,
     columns: Columns = "",
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.yaml", help="options, one a line; or a run's config.json")
@@ -83,7 +80,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="passes over the data")] = None,
     max_minutes: Annotated[float | None, typer.Option(help="minutes at most")] = None,
     seed: Annotated[int | None, typer.Option(help="of every random number")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = None,
+    device: TrainingDevice = None,
     threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     settings: Settings = [],  # noqa: B006  # typer reads the default, nothing changes it

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatework.cli.parameters import Columns, Data, Settings, Threads
+from gatework.cli.parameters import Columns, Data, Settings, Threads, TrainingDevice, Validation
 
 __all__ = ["sweep"]
 
@@ -21,10 +21,7 @@ def sweep(
         list[str],
         typer.Option(metavar="NAME=LOW..HIGH|A,B,C", help="an option to search; may be repeated"),
     ] = [],  # noqa: B006
-    valid: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="validation data, once for each file; else some is held back"),
-    ] = None,
+    valid: Validation = None,
     columns: Columns = "",
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.yaml", help="options of every trial, one a line")
@@ -33,7 +30,7 @@ def sweep(
     prune: Annotated[
         bool, typer.Option("--prune/--no-prune", help="stop trials that validate worse than most")
     ] = True,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = None,
+    device: TrainingDevice = None,
     threads: Threads = None,
     settings: Settings = [],  # noqa: B006
 ) -> int:
