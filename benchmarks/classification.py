@@ -4,10 +4,11 @@
     python benchmarks/classification.py --sets speed,growth
 
 GoEmotions' sentiment groups: 43,410 comments, four labels of which a comment may have several; macro F1 on the test
-data of one run, of the same run without its side path, and of N runs with different seeds that answer together; the
-linear rival's probabilities are mixed in but for the run without side path. The time of all N trainings counts. Temperatures, thresholds and the checkpoint are chosen on the validation data. Spoken
-digits: 1,400 recordings of four speakers as plain sequences of 40 log-mel energies every 10 ms; recordings 0 to 4 of
-each speaker and digit are the test data, 5 to 7 the validation data. The data is looked for in $GATEWORK_DATA.
+data of one run, of the same run without its side path, and of N runs with different seeds that answer together. The
+linear rival's probabilities are mixed in, but for the run without side path. The time of all N trainings counts.
+Temperatures, thresholds, shares and the checkpoint are chosen on the validation data. Spoken digits: 1,400 recordings
+of four speakers as plain sequences of 40 log-mel energies every 10 ms; recordings 0 to 4 of each speaker and digit are
+the test data, 5 to 7 the validation data. The data is looked for in $GATEWORK_DATA.
 
 `speed` times a training step and a prediction beside the same network on torch.nn's layers; `growth` an epoch of 1,000,
 10,000 and 100,000 comments, and 100,000 predictions by the command line.
