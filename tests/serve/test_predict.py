@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,31 +18,13 @@ from gatework.serve.app import Service
 from gatework.serve.batching import answers_apart
 from gatework.serve.options import ServiceOptions
 from gatework.serve.runs import ServedRuns
-from gatework.serve.schemas import answer_model, request_model
 from tests.contracts.task_contract import assert_close
-from tests.contracts.task_examples import EXAMPLES, SPEECH
+from tests.contracts.task_examples import SPEECH
 from tests.serve.running import running
-
-SERVED = ("language-model", "translator", "forecaster")
 
 
 def without_input(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in record.items() if name != "input"} for record in records]
-
-
-@pytest.mark.parametrize("name", SERVED)
-def test_answers_are_those_of_predict(name: str, client: httpx.Client, run_of: Callable[[str], Path]) -> None:
-    example, task = EXAMPLES[name], tasks.load(run_of(name))
-    given = {"inputs": example.inputs, "settings": example.settings}
-    answer = client.post(f"/v1/runs/{name}/predict", json=given)
-    assert answer.status_code == 200
-    assert_close(answer.json()["records"], without_input(task.predict(example.inputs, **example.settings)))
-    request_model(type(task)).model_validate_json(json.dumps(given), strict=True)
-    answer_model(type(task)).model_validate_json(answer.content, strict=True)
-    described = client.get(f"/v1/runs/{name}").json()
-    assert (described["name"], described["task"], described["ready"]) == (name, name, True)
-    assert described["settings"]["properties"].keys() == task.Settings.model_fields.keys()
-    assert "input" not in described["output"]["properties"]
 
 
 def test_a_sound_is_sent_as_its_content(run_of: Callable[[str], Path]) -> None:

@@ -94,7 +94,7 @@ def _asked(item: Any, number: int, settings: Mapping[str, Any], task: Task, opti
     characters = measure(item, options, where)
     try:
         read = task.read_sent(item)
-        if task.SentInput is not None:
+        if task.hears:
             _check_sound(read, options, where)
     except InputError as error:
         raise BadRequest(f"{where}: {error.what}") from None

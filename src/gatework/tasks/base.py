@@ -48,6 +48,7 @@ class Task(EnsembleLifecycle):
         Settings: the settings of `predict`, a pydantic model.
         Input, Output: one input of `predict` and one record, pydantic models: their schemas are published.
         SentInput: one input as somebody sends it who may name no file of this machine; None: `Input` names none.
+        hears: whether one input is a sound.
         input_columns: which of `columns` make an input, where `predict` reads a table: alternatives, of which the
             first that a row has is taken. One column is the input itself, several are a dict.
         cells: options that name a cell, and the run's file that keeps each one's graph.
@@ -68,6 +69,7 @@ class Task(EnsembleLifecycle):
     Input: ClassVar[type[BaseModel]]
     Output: ClassVar[type[BaseModel]]
     SentInput: ClassVar[type[BaseModel] | None] = None
+    hears: ClassVar[bool] = False
     input_columns: ClassVar[tuple[tuple[str, ...], ...]]
     headline: ClassVar[Figure]
     noun: ClassVar[str] = "examples"

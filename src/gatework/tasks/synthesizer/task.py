@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -20,12 +21,13 @@ from gatework.baselines import Baseline, MeanFrame, NearestFrames, NearestText, 
 from gatework.data import Fields, LogMel, Packed, read_recordings
 from gatework.data.log_mel import FRAME_SHIFT
 from gatework.errors import InputError, RunError
-from gatework.inspect import Subject
+from gatework.inspect import Report, Subject
 from gatework.metrics.figure import Figure
 from gatework.metrics.synthesis import mel_cepstral_distortion
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import answer_in_batches, inside_of, padded, side_by_side
 from gatework.tasks.example_task import Example, ExampleTask
+from gatework.tasks.inspecting import scaled
 from gatework.tasks.stored_frames import remove_frames, stored_frames
 from gatework.tasks.synthesizer.aligner import ALIGNER_OPTIONS, Aligner
 from gatework.tasks.synthesizer.aligning import character_durations
@@ -450,6 +452,17 @@ class Synthesizer(ExampleTask):
             records = self.predict(list(inputs), **settings, out=folder)
             sounds = [base64.b64encode(Path(record["output"]).read_bytes()) for record in records]
         return [{**record, "output": sound.decode()} for record, sound in zip(records, sounds, strict=True)]
+
+    def inspect_sent(self, item: Any, *, scale: Any = None, reasons: bool = True, **settings: Any) -> Report:
+        """As every task's. The record's `output` is the sound itself, a WAV file in base64."""
+        self.check_sent(settings)
+        input = self._reader().input(item)
+        with tempfile.TemporaryDirectory(prefix="gatework-speech-") as folder:
+            with scaled(self.network_, scale):
+                found = self._inspect(input, None, self.settings(**settings, out=folder), reasons)
+            record = dict(found.record or {})
+            sound = base64.b64encode(Path(record["output"]).read_bytes()).decode()
+        return replace(found, record={**record, "output": sound})
 
     def _subject(self, input: Any, record: Mapping[str, Any]) -> Subject:
         row = self._encode({"text": record["text"], "speaker": record["speaker"]})

@@ -83,6 +83,7 @@ class Transcriber(ExampleTask):
     Settings = TranscriptSettings
     Input = TranscriberInput
     SentInput = SentSound
+    hears = True
     Output = TranscriptRecord
     columns: ClassVar[tuple[str, ...]] = ("audio", "text", "speaker")
     input_columns = (("audio", "speaker"), ("audio",))
