@@ -10,7 +10,7 @@ import gatework as gw
 from gatework.cli import asking
 from gatework.errors import InputError
 from gatework.tasks.reader import Reader
-from gatework.tasks.reader.documents import Excerpt, Paragraph, in_documents
+from gatework.tasks.reader.documents import Excerpt, Paragraph, in_documents, read_paragraphs
 from tests.contracts.task_examples import TRIPS
 from tests.tasks.test_reader import SMALL
 
@@ -88,7 +88,10 @@ def test_predict_reads_documents_too(gatework, reader, notes, tmp_path):
 
 
 def test_a_sentence_that_goes_on_in_the_next_paragraph_is_two():
-    first, second = Paragraph("a.txt", 0, "Of Ann"), Paragraph("a.txt", 9, "She went to Oslo.")
+    first, second = (
+        Paragraph("a.txt", start, text, frozenset())
+        for start, text in ((0, "Of Ann"), (9, "She went to Oslo."))
+    )
     whole = {"text": "", "start": 0, "end": 25, "weight": 1.0}
     answer = {"text": "Oslo", "start": 20, "end": 24}
     found = in_documents(
@@ -99,6 +102,13 @@ def test_a_sentence_that_goes_on_in_the_next_paragraph_is_two():
         ("She went to Oslo.", 9),
     ]
     assert (found["answers"][0]["start"], found["answers"][0]["text"]) == (21, "Oslo")
+
+
+def test_a_document_is_read_again_only_once_it_has_changed(notes):
+    (known,) = read_paragraphs([notes / "old" / "b.txt"])
+    assert read_paragraphs([notes / "old"])[0] is known
+    (notes / "old" / "b.txt").write_text("Ben has come home.")
+    assert read_paragraphs([notes / "old"])[0].text == "Ben has come home."
 
 
 def test_an_answer_stands_out_on_a_terminal():

@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,14 +19,16 @@ __all__ = ["Excerpt", "Paragraph", "best_paragraphs", "excerpt_of", "in_document
 _GAP = re.compile(r"\n[ \t]*\n\s*")  # between two paragraphs
 _READ = 20  # paragraphs that are read for a question
 _SEAM = "\n\n"
+_KEPT = 4096  # files whose paragraphs are kept for the next question
 
 
 class Paragraph(NamedTuple):
-    """A paragraph of a document, and the character of the document with which it begins."""
+    """A paragraph of a document, the character of the document with which it begins, and its words' keys."""
 
     document: str
     start: int
     text: str
+    keys: frozenset[str]
 
 
 class Excerpt(NamedTuple):
@@ -59,20 +62,37 @@ def read_paragraphs(paths: Sequence[str | os.PathLike[str]]) -> list[Paragraph]:
     Raises:
         InputError: a file that cannot be read, or there is no word in any.
     """
-    found = []
+    found: list[Paragraph] = []
     for path in paths:
         folder = Path(path)
         files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else [folder]
         for file in files:
-            text, begin = "".join(read_texts(file)), 0
-            for gap in [*_GAP.finditer(text), None]:
-                end = len(text) if gap is None else gap.start()
-                if text[begin:end].strip():
-                    found.append(Paragraph(str(file), begin, text[begin:end]))
-                begin = end if gap is None else gap.end()
+            found.extend(_of_file(file))
     if not found:
         raise InputError(", ".join(map(str, paths)), "holds no text", "Give text files, or a folder of them.")
     return found
+
+
+def _of_file(file: Path) -> tuple[Paragraph, ...]:
+    """The paragraphs of a file: those that are kept from the last question, unless it was written since."""
+    try:
+        known = file.stat()
+    except OSError:
+        return _paragraphs(file, 0, 0)  # which says what is wrong with it
+    return _paragraphs(file, known.st_mtime_ns, known.st_size)
+
+
+@lru_cache(_KEPT)
+def _paragraphs(file: Path, written: int, size: int) -> tuple[Paragraph, ...]:
+    found = []
+    text, begin = "".join(read_texts(file)), 0
+    for gap in [*_GAP.finditer(text), None]:
+        end = len(text) if gap is None else gap.start()
+        own = text[begin:end]
+        if own.strip():
+            found.append(Paragraph(str(file), begin, own, frozenset(passage_of(own).keys)))
+        begin = end if gap is None else gap.end()
+    return tuple(found)
 
 
 def best_paragraphs(question: str, paragraphs: Sequence[Paragraph]) -> Excerpt:
@@ -82,7 +102,7 @@ def best_paragraphs(question: str, paragraphs: Sequence[Paragraph]) -> Excerpt:
     """
     if len(paragraphs) <= _READ:
         return Excerpt(tuple(paragraphs))
-    own = [set(passage_of(each.text).keys) for each in paragraphs]
+    own = [each.keys for each in paragraphs]
     asked = {key for key in passage_of(question).keys if any(map(str.isalnum, key))}
     weights = {key: math.log((1 + len(own)) / (1 + sum(key in keys for keys in own))) for key in asked}
     values = [sum(weights[key] for key in asked & keys) for keys in own]
