@@ -57,6 +57,16 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> gw.Reader:
     return model.fit(folder / "train.txt", valid=folder / "valid.txt", out=folder / "run")
 
 
+def test_validation_answers_that_are_not_learned_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train.txt").write_text(stories(4, seed=0))
+    (tmp_path / "valid.txt").write_text("1 Mary went to the moon.\n2 Where is Mary?\tmoon\t1\n")
+    model = gw.Reader(hidden_size=4, max_steps=1, device="cpu", rivals=False)
+    model.fit(tmp_path / "train.txt", valid=tmp_path / "valid.txt")
+    assert "1 of 1 questions have answers that the training data has not" in capsys.readouterr().err
+
+
 def test_it_learns_where_everybody_went(reader: gw.Reader) -> None:
     assert reader.options_.mode == "answer"
     assert reader.metrics_["model"]["exact_match"] > 0.9

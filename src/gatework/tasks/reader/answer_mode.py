@@ -64,8 +64,6 @@ class AnswerMode(Mode):
     # Data
 
     def report(self, examples: Sequence[Example]) -> None:
-        if not hasattr(self, "inputs"):
-            return
         known = set(self.inputs.answers)
         if new := [each for each in examples if _answer(each.output) not in known]:
             what = f"{len(new):,} of {len(examples):,} questions have answers that the training data has not"

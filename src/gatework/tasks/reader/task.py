@@ -108,10 +108,10 @@ class Reader(ExampleTask):
         new = self._chosen_options(train)
         self.options_ = self.options_.model_copy(update=new)
         self._mode = MODES[self.options_.mode](self.options_, self._say)
+        self._mode.learn(train, keep)
         if train:
             self._mode.report(train)
             self._mode.report(self._valid)
-        self._mode.learn(train, keep)
 
     def _chosen_options(self, train: Sequence[Example]) -> dict[str, str]:
         """The mode, and whether there may be no answer, where the options leave them to the data."""
