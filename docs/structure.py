@@ -12,6 +12,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,12 +84,22 @@ def imported(tree: ast.AST, module: str, is_package: bool) -> Iterator[Import]:
                 yield Import(module, node.lineno, node.args[0].value)
 
 
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file; read once for all who ask, who must not change it."""
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _parsed(path: Path, written: int) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
 def all_imports(root: Path) -> dict[str, list[Import]]:
     """The imports of every module of the package under `root`."""
     found = {}
     for path in sorted(root.rglob("*.py")):
         module = module_name(root, path)
-        found[module] = list(imported(ast.parse(path.read_text("utf-8")), module, path.name == "__init__.py"))
+        found[module] = list(imported(parsed(path), module, path.name == "__init__.py"))
     return found
 
 

@@ -89,7 +89,7 @@ def unpickling(root: Path) -> list[str]:
     wrong = []
     for path in sorted(root.rglob("*.py")):
         module = structure.module_name(root, path)
-        tree = ast.parse(path.read_text("utf-8"))
+        tree = structure.parsed(path)
         uses = [
             (line, name)
             for _, line, name in structure.imported(tree, module, path.name == "__init__.py")
@@ -128,7 +128,7 @@ def yields_under_a_mode(root: Path) -> list[str]:
             look(child, where, mode)
 
     for path in sorted(root.rglob("*.py")):
-        look(ast.parse(path.read_text("utf-8")), str(path.relative_to(root)), "")
+        look(structure.parsed(path), str(path.relative_to(root)), "")
     return wrong
 
 
@@ -138,7 +138,7 @@ def asserts(root: Path) -> list[str]:
     """
     wrong = []
     for path in sorted(root.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(structure.parsed(path)):
             if isinstance(node, ast.Assert) and not ast.unparse(node.test).endswith(" is not None"):
                 wrong.append(f"{path.relative_to(root)}:{node.lineno}: {ast.unparse(node)}")
     return wrong
@@ -159,7 +159,7 @@ def private_names_across_parts(root: Path) -> list[str]:
     for path in sorted(root.rglob("*.py")):
         module = structure.module_name(root, path)
         own = structure.part(module)
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(structure.parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 owners.setdefault(node.name, set()).add(own)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -187,13 +187,13 @@ def private_names_in_benchmarks(folder: Path, root: Path) -> list[str]:
     own = {
         node.attr
         for path in root.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(structure.parsed(path))
         if isinstance(node, ast.Attribute) and private(node.attr) and dotted(node.value) == "self"
     }
     return [
         f"{path.name}:{node.lineno}: {ast.unparse(node)}"
         for path in sorted(folder.glob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(structure.parsed(path))
         if isinstance(node, ast.Attribute) and node.attr in own and dotted(node.value) != "self"
     ]
 
@@ -390,7 +390,7 @@ def test_files_are_short_and_say_what_they_are() -> None:
     long, vague = [], []
     for path in SOURCE.rglob("*.py"):
         text = path.read_text("utf-8")
-        docstring = ast.get_docstring(ast.parse(text)) or ""
+        docstring = ast.get_docstring(structure.parsed(path)) or ""
         if len(text.splitlines()) > 500 and "one piece" not in docstring:
             long.append(path.name)
         if VAGUE_NAMES & set(path.relative_to(SOURCE).with_suffix("").parts):

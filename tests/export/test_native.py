@@ -112,14 +112,14 @@ def test_states_that_change_places() -> None:
 
 
 def test_weights_of_eight_bits() -> None:
-    layer = layer_of("lstm", num_layers=2)
+    layer = layer_of("lstm", hidden_size=64, num_layers=2)  # narrower rows are mostly what fills up a vector
     loaded = Loaded(network(layer, "own"), int8=True)
     x = torch.randn(7, 1, 5)
     with gw.backend("eager"):
         stream = layer.stream(weights="int8")
         expected = torch.stack([stream.step(value)[0].clone() for value in x])
     assert_close(torch.from_numpy(loaded.sequence(x[:, 0].numpy())[0]), expected, EXPORTED)
-    assert loaded.code.data_bytes < Loaded(network(layer, "own")).code.data_bytes / 2
+    assert loaded.code.data_bytes < Loaded(network(layer, "own")).code.data_bytes / 3
 
 
 @pytest.mark.parametrize("int8", [False, True])

@@ -21,6 +21,9 @@ from tests.contracts.task_contract import killed, write_rows
 from tests.contracts.task_examples import EXAMPLES
 
 NAMES = tasks.names()
+# Series, one stream of tokens, frames with an aligner that is trained first, and examples: where a rule is the same for
+# all tasks but for how they keep their data, these four stand for it.
+KINDS = ("forecaster", "language-model", "synthesizer", "translator")
 
 
 def fit(name: str, out: Path, data: Any = None, valid: Any = None, **given: Any) -> Task:
@@ -52,9 +55,12 @@ def names_a_file(value: Any) -> bool:
     return isinstance(value, str) and Path(value).is_file()
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("part", ["training", "validation"])
-def test_other_data_is_refused_and_both_are_named(name: str, part: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "name"), [*(("training", name) for name in NAMES), *(("validation", name) for name in KINDS)]
+)
+def test_other_data_is_refused_and_both_are_named(
+    name: str, part: str, finished: Callable[[str], Path], tmp_path: Path
+) -> None:
     some = EXAMPLES[name]
     rows, valid = write_rows(tmp_path / "a.jsonl", some.rows), write_rows(tmp_path / "b.jsonl", some.valid)
     out = tmp_path / "run"
@@ -70,10 +76,10 @@ def test_other_data_is_refused_and_both_are_named(name: str, part: str, tmp_path
     # Touched or moved, it is the same data; and the training is the one that was never stopped.
     moved = write_rows(tmp_path / "moved.jsonl", some.rows)
     resumed = fit(name, out, moved, valid, options={"checkpoint_every": 3}, resume=True)
-    assert_same(resumed, fit(name, tmp_path / "straight"))
+    assert_same(resumed, tasks.load(finished(name)))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_file_that_was_changed_is_refused(name: str, tmp_path: Path) -> None:
     some = EXAMPLES[name]
     rows = write_rows(tmp_path / "a.jsonl", some.rows)
@@ -98,11 +104,10 @@ def test_a_finished_run_goes_on_with_its_own_data_only(name: str, tmp_path: Path
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_start_that_failed_leaves_nothing_of_its_data(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, finished: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before its data was read; resumed with a wrong file, which fails; resumed with the right one."""
-    straight = fit(name, tmp_path / "straight")
-    config = json.loads((tmp_path / "straight/config.json").read_text())
+    config = json.loads((finished(name) / "config.json").read_text())
     del config["data"]  # written once the data is read
     run = RunFolder.create(tmp_path / "run")
     run.write_config(config)
@@ -125,11 +130,13 @@ def test_a_start_that_failed_leaves_nothing_of_its_data(
         patch.setattr("gatework.tasks.lifecycle.train", fail)
         with pytest.raises(InputError, match="is full"):
             fit(name, run.path, wrong, resume=True)
-    assert_same(fit(name, run.path, resume=True), straight)
+    assert_same(fit(name, run.path, resume=True), tasks.load(finished(name)))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_run_that_an_earlier_version_began_goes_on(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", KINDS)
+def test_a_run_that_an_earlier_version_began_goes_on(
+    name: str, finished: Callable[[str], Path], tmp_path: Path
+) -> None:
     """Its config.json and its tokens have no digests."""
     killed(8, functools.partial(fit, name, tmp_path / "run", options={"checkpoint_every": 3}))
     path = tmp_path / "run/config.json"
@@ -142,19 +149,34 @@ def test_a_run_that_an_earlier_version_began_goes_on(name: str, tmp_path: Path) 
         file.write_bytes(json.dumps(fields).encode().ljust(511) + b"\n" + rest)
         assert TokenStream.open(file).sha256 is None
     resumed = fit(name, tmp_path / "run", options={"checkpoint_every": 3}, resume=True)
-    assert_same(resumed, fit(name, tmp_path / "straight"))
+    assert_same(resumed, tasks.load(finished(name)))
 
 
 # -- the run that another one starts from
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("named_again", [True, False])
+@pytest.fixture(scope="module")
+def grown(finished: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Task]:
+    """`grown(name)` was trained from the weights of `finished(name)`, without a stop."""
+
+    @functools.cache
+    def run(name: str) -> Task:
+        return fit(name, tmp_path_factory.mktemp("grown") / name, from_run=finished(name))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("named_again", "name"), [*((True, name) for name in NAMES), *((False, name) for name in KINDS)]
+)
 def test_killed_before_its_first_checkpoint_it_starts_from_the_parent_again(
-    name: str, named_again: bool, finished: Callable[[str], Path], tmp_path: Path
+    name: str,
+    named_again: bool,
+    finished: Callable[[str], Path],
+    grown: Callable[[str], Task],
+    tmp_path: Path,
 ) -> None:
-    parent = finished(name)
-    straight = fit(name, tmp_path / "straight", from_run=parent)
+    parent, straight = finished(name), grown(name)
     killed(1, functools.partial(fit, name, tmp_path / "run", from_run=parent))
     again = {"from_run": parent} if named_again else {}
     resumed = fit(name, tmp_path / "run", resume=True, **again)
@@ -163,9 +185,9 @@ def test_killed_before_its_first_checkpoint_it_starts_from_the_parent_again(
     assert resumed.options_.model_dump() == straight.options_.model_dump()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_parent_that_is_gone_or_another_is_an_error(
-    name: str, finished: Callable[[str], Path], tmp_path: Path
+    name: str, finished: Callable[[str], Path], grown: Callable[[str], Task], tmp_path: Path
 ) -> None:
     parent = tmp_path / "parent"
     shutil.copytree(finished(name), parent)
@@ -173,7 +195,7 @@ def test_a_parent_that_is_gone_or_another_is_an_error(
     if any((tmp_path / "run").glob("checkpoints/*-validated")):  # its start was a candidate, and is kept
         shutil.rmtree(parent)
         resumed = fit(name, tmp_path / "run", resume=True)
-        assert_same(resumed, fit(name, tmp_path / "straight", from_run=finished(name)))
+        assert_same(resumed, grown(name))
         return
     other = tmp_path / "other"
     fit(name, other, options={"seed": 3})
@@ -186,12 +208,12 @@ def test_a_parent_that_is_gone_or_another_is_an_error(
         fit(name, tmp_path / "run", resume=True)
     # A copy elsewhere serves as well.
     resumed = fit(name, tmp_path / "run", resume=True, from_run=finished(name))
-    assert_same(resumed, fit(name, tmp_path / "straight", from_run=finished(name)))
+    assert_same(resumed, grown(name))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS)
 def test_with_a_checkpoint_the_parent_is_not_needed(
-    name: str, finished: Callable[[str], Path], tmp_path: Path
+    name: str, finished: Callable[[str], Path], grown: Callable[[str], Task], tmp_path: Path
 ) -> None:
     parent = tmp_path / "parent"
     shutil.copytree(finished(name), parent)
@@ -199,7 +221,7 @@ def test_with_a_checkpoint_the_parent_is_not_needed(
     killed(8, functools.partial(fit, name, tmp_path / "run", from_run=parent, options=often))
     shutil.rmtree(parent)
     resumed = fit(name, tmp_path / "run", resume=True, options=often)
-    assert_same(resumed, fit(name, tmp_path / "straight", from_run=finished(name)))
+    assert_same(resumed, grown(name))
 
 
 def test_a_run_of_its_own_does_not_go_on_from_another(
@@ -222,7 +244,7 @@ def test_a_diverged_training_may_go_on_more_carefully(tmp_path: Path) -> None:
     assert model.result_.steps == 10
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("given_first", [True, False])
 def test_validation_data_neither_comes_nor_goes(name: str, given_first: bool, tmp_path: Path) -> None:
     """What was held back stays held back, also where a finished epoch lets no other number of batches show."""
