@@ -41,6 +41,7 @@ OPTIONS = (
 )  # fmt: skip
 SETTINGS = (
     ("exchange=asked", "dropout=0.1"),
+    ("exchange=asked", "dropout=0", "max_steps=6000", "patience=40"),
     ("exchange=all", "dropout=0"),
     ("exchange=none", "dropout=0.3"),
     ("exchange=all", "dropout=0.1"),
