@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 import gatework as gw
 from gatework.export.files import ExportOptions
-from gatework.export.layer import export_networks
+from gatework.export.layer import part_files
 from gatework.export.maps import Maps
 from gatework.export.network import Network, array_of, network
 from gatework.export.onnx.checking import session
@@ -164,7 +164,7 @@ def of_target(
     x = torch.randn(STEPS, 1, made.stack.input_size)
     given = [] if memory is None else [torch.tensor(float(len(memory))), *memory]
     given += [torch.tensor(float(STEPS))] if made.stack.bidirectional else []
-    exported = export_networks([made], folder, "c", ExportOptions(target=target, weights=weights))  # type: ignore[arg-type]
+    exported = part_files([made], "c", ExportOptions(target=target, weights=weights)).written(folder, {})  # type: ignore[arg-type]
     record: dict[str, Any] = {
         "network": name,
         "target": target,
@@ -206,7 +206,7 @@ def seconds_of(call: Callable[[], Any], calls: int = 200, rounds: int = 10) -> f
 
 
 def of_wasm(name: str, made: Network, weights: str, folder: Path) -> dict[str, Any]:
-    exported = export_networks([made], folder, "wasm", ExportOptions(weights=weights))  # type: ignore[arg-type]
+    exported = part_files([made], "wasm", ExportOptions(weights=weights)).written(folder, {})  # type: ignore[arg-type]
     record: dict[str, Any] = {
         "network": name,
         "target": "wasm32",

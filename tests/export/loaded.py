@@ -6,12 +6,13 @@ import ctypes
 from collections.abc import Mapping
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 
 from gatework.export import targets
 from gatework.export.native.code import compiled
+from gatework.export.native.functions import Functions
 from gatework.export.native.layout import Count
+from gatework.export.native.loading import addresses
 from gatework.export.network import Network
 
 Array = np.ndarray
@@ -23,15 +24,13 @@ class Loaded:
     def __init__(self, network: Network, *, int8: bool = False, target: str = targets.NATIVE) -> None:
         self.network, self.target = network, targets.find(target)
         self.code = compiled(network, self.target, int8=int8)
-        self.takes = self.code.functions.takes
-        llvm.initialize_native_target()
-        machine = llvm.Target.from_default_triple().create_target_machine()
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(self.code.content))
-        self._engine.finalize_object()
+        assert isinstance(self.code.functions, Functions)
+        self.functions = self.code.functions
+        self.takes = self.functions.takes
+        self._address = addresses({network.name: self.code.content})
 
     def call(self, function: str, *arguments: Array | int) -> None:
-        address = self._engine.get_function_address(f"{self.network.name}_{function}")
+        address = self._address(f"{self.network.name}_{function}")
         kinds = [ctypes.c_size_t if isinstance(a, int) else ctypes.c_void_p for a in arguments]
         given = [a if isinstance(a, int) else a.ctypes.data for a in arguments]
         ctypes.CFUNCTYPE(None, *kinds)(address)(*given)
@@ -50,7 +49,7 @@ class Loaded:
             inputs: further inputs, (T, size), and static vectors, (size,).
             memories: (S, M)
         """
-        given, takes, functions = dict(inputs or {}), self.takes, self.code.functions
+        given, takes, functions = dict(inputs or {}), self.takes, self.functions
         steps = {f"{name}_steps": len(value) for name, value in (memories or {}).items()}
         read: list[Any] = [
             np.ascontiguousarray(given[name], np.float32) for name, _ in (*takes.inputs, *takes.statics)

@@ -152,7 +152,7 @@ def test_a_weight_that_is_wrong_is_seen() -> None:
 def test_several_states_in_turn_give_what_each_gives_alone() -> None:
     layer = layer_of("lstm")
     loaded = Loaded(network(layer, "own"))
-    takes, scratch = loaded.takes, loaded.numbers(loaded.code.functions.scratch, {})
+    takes, scratch = loaded.takes, loaded.numbers(loaded.functions.scratch, {})
     x = np.random.default_rng(0).standard_normal((2, 5, 5)).astype(np.float32)
     states = [loaded.numbers(takes.state, {}) for _ in range(2)]
     outputs = np.zeros((2, 5, 11), np.float32)

@@ -25,9 +25,7 @@ NATIVE = {"lstm": "LSTM", "gru": "GRU", "elman": "RNN"}
 def error_of(layer: gw.Recurrent, *, int8: bool = False, native: bool = True, **options: Any) -> float:
     """The largest error of both models on a ragged batch: `check` raises where it is above its own bound."""
     made = network(layer, "own", **options)
-    sequence = ModelWriter(made, step=False, int8=int8, native=native).made()
-    step = None if layer.bidirectional else ModelWriter(made, step=True, int8=int8).made()
-    return checking.check(made, sequence, step, int8=int8)
+    return checking.check(made, checking.models_of(made, int8=int8, native=native), int8=int8)
 
 
 @pytest.mark.parametrize("name", gw.cells.names())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from gatework.errors import InputError
 from gatework.export.targets import NATIVE
@@ -62,12 +62,17 @@ class Exported:
 
 @dataclass(frozen=True)
 class Content:
-    """The files of an export before they are written, with the sizes that `Exported` states."""
+    """The files of an export before they are written, with the sizes that `Exported` states.
+
+    Attributes:
+        facts: what a program must know that runs the parts, as JSON.
+    """
 
     files: Mapping[str, bytes]
     code_bytes: int = 0
     data_bytes: int = 0
     memory_bytes: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def written(self, folder: Path, further: Mapping[str, bytes]) -> Exported:
         """Writes the files, and further ones beside them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from gatework.export.files import (
     Weights,
     check_free,
 )
-from gatework.export.network import Network, network
+from gatework.export.network import Part, network
 from gatework.export.targets import NATIVE
 from gatework.layers import Recurrent
 
@@ -69,7 +69,7 @@ def export_layer(
             "to='html'", "a layer has no page", "A language model has one: task.export(out, to='html')."
         )
     made = network(layer, name, table=table, head=head, emit=emit)
-    return export_networks([made], out, to, options)
+    return part_files([made], to, options).written(Path(out), {})
 
 
 def check_options(to: str, options: ExportOptions, folder: Path) -> None:
@@ -89,35 +89,23 @@ def check_options(to: str, options: ExportOptions, folder: Path) -> None:
     check_free(folder)
 
 
-def export_networks(
-    networks: Sequence[Network],
-    out: str | Path,
-    to: str,
-    options: ExportOptions,
-    further: Mapping[str, bytes] | None = None,
-) -> Exported:
-    """Writes networks, whose names differ, into one new folder.
+def part_files(parts: Sequence[Part], to: str, options: ExportOptions, *, examples: bool = True) -> Content:
+    """The files of parts, whose names differ, in a form.
 
     Args:
-        further: files that are written beside theirs.
+        examples: of C, each network has one.
 
     Raises:
         InputError: as for `export_layer`.
     """
-    folder = Path(out)
-    check_options(to, options, folder)
-    return _content(networks, to, options).written(folder, further or {})
-
-
-def _content(networks: Sequence[Network], to: str, options: ExportOptions) -> Content:
     if to == "wasm":
         from gatework.export.wasm.files import wasm_files
 
-        return wasm_files(networks, options)
+        return wasm_files(parts, options)
     if to == "onnx":
         from gatework.export.onnx.files import onnx_files
 
-        return onnx_files(networks, options)
+        return onnx_files(parts, options)
     from gatework.export.native.files import c_files
 
-    return c_files(networks, options)
+    return c_files(parts, options, examples=examples)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from gatework.export.cell import Cell
 from gatework.graph.builder import Builder, Expr
 from gatework.graph.keys import ArrayKey
-from gatework.graph.node import Block, Graph, InputSpec
+from gatework.graph.node import Block, Graph, InputSpec, resolve
 
 
 class Maps:
@@ -71,3 +72,32 @@ def linear_map(name: str, reads: str, weight: np.ndarray, bias: np.ndarray | Non
     """`output` = weight · one vector + bias."""
     maps = Maps({reads: weight.shape[1]})
     return maps.cell(name, {"output": maps.linear([maps.read(reads)], weight, bias)})
+
+
+@dataclass(frozen=True)
+class VectorMap:
+    """A part of an export that keeps no state: some vectors in, some vectors out.
+
+    Attributes:
+        name: what its function is called by.
+        cell: without states; its inputs are what it reads, its emitted values what it gives.
+    """
+
+    name: str
+    cell: Cell
+
+    @property
+    def reads(self) -> dict[str, int]:
+        """The vectors that it reads, with their sizes."""
+        return {spec.name: resolve(spec.size, {}) for spec in self.cell.graph.inputs}
+
+    @property
+    def gives(self) -> dict[str, int]:
+        """Those that it gives."""
+        graph = self.cell.graph
+        return {name: resolve(graph.nodes[index].width, {}) for name, index in graph.emits().items()}
+
+    @property
+    def parameters(self) -> int:
+        """Numbers that are learned."""
+        return sum(array.size for part in (self.cell.weights, self.cell.biases) for array in part.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from gatework.backends import attention_reference
 from gatework.errors import InputError
 from gatework.export.cell import Array, Cell
 from gatework.export.folding import folded
-from gatework.export.maps import linear_map
+from gatework.export.maps import VectorMap, linear_map
 from gatework.graph import Graph
 from gatework.graph.expand import expand
 from gatework.graph.lower_attention import names_of_attentions
@@ -21,6 +22,8 @@ from gatework.graph.parameters import gate_rows
 from gatework.graph.simplify import differentiated, simplify
 from gatework.layers import Recurrent
 from gatework.layers.structure import LayerStack, suffix
+
+Call = Literal["sequence", "step"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Network:
             gives `output`; None where there is none.
         emitted: gates and states of the top layer that a step gives beside its output.
         layer: what it is a snapshot of, which an export may be checked against.
+        calls: how it is called; a form whose steps and sequences are files of their own has these alone.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Network:
     table: Array | None = None
     head: Cell | None = None
     emitted: tuple[str, ...] = ()
+    calls: tuple[Call, ...] = ("sequence", "step")
 
     @property
     def graph(self) -> Graph:
@@ -71,6 +76,10 @@ class Network:
         return sum(array.size for array in arrays)
 
 
+Part = Network | VectorMap
+"""What an export has one or several of, each with functions or files of its own."""
+
+
 def network(
     layer: Recurrent,
     name: str,
@@ -78,6 +87,7 @@ def network(
     table: Tensor | nn.Embedding | None = None,
     head: nn.Linear | Cell | None = None,
     emit: Sequence[str] = (),
+    calls: tuple[Call, ...] = ("sequence", "step"),
 ) -> Network:
     """A layer as it runs in eval mode: a snapshot of its weights.
 
@@ -86,6 +96,7 @@ def network(
         table: embeddings of tokens, (V, I).
         head: a linear map of each output, or more than that (`Network`).
         emit: gates and states of the top layer that a step gives beside its output.
+        calls: as for `Network`.
 
     Raises:
         InputError: weights that are not float32, or sizes that do not fit each other.
@@ -116,7 +127,7 @@ def network(
         bias = None if head.bias is None else array_of(head.bias)
         head = linear_map("head", "output", array_of(head.weight), bias)
     cells = tuple(_cell(layer, number, direction, tuple(emit)) for number, direction in stack.pairs)
-    return Network(name, stack, cells, layer, rows, head, tuple(emit))
+    return Network(name, stack, cells, layer, rows, head, tuple(emit), calls)
 
 
 def _cell(layer: Recurrent, number: int, direction: int, emitted: tuple[str, ...]) -> Cell:

@@ -64,12 +64,12 @@ def expected(
         layer.train(training)
     values = dict(given) if isinstance(given, dict) else {"output": given}
     if network.head is not None:
-        values["output"] = evaluated(network.head, {**values, "x": x}, int8=int8)
+        values["output"] = evaluated(network.head, {**values, "x": x}, int8=int8)["output"]
     return values, list(final) if len(states) > 1 else [final]
 
 
-def evaluated(head: Cell, reads: Mapping[str, Tensor], *, int8: bool) -> Tensor:
-    """`output` of a cell without states, by torch."""
+def evaluated(head: Cell, reads: Mapping[str, Tensor], *, int8: bool) -> dict[str, Tensor]:
+    """What a cell without states gives, by torch."""
     values: list[Tensor] = []
     for node in head.graph.nodes:
         args = [values[arg] for arg in node.args]
@@ -86,4 +86,4 @@ def evaluated(head: Cell, reads: Mapping[str, Tensor], *, int8: bool) -> Tensor:
             if function is None:
                 raise ValueError(f"{node.op} stands in no head")
             values.append(function(*args, *(value for _, value in node.attributes)))
-    return values[head.graph.emits()["output"]]
+    return {name: values[index] for name, index in head.graph.emits().items()}

@@ -106,19 +106,19 @@ class EncoderDecoder(nn.Module):
         )
         width = self.encoder.num_directions * self.encoder.output_size
         summary = width * len(encoder_cell.graph.states)
-        self._fixed = self._joined_by(decoder_cell, "static")
-        self._attends = self._joined_by(decoder_cell, "memory")
+        self.summary_name = self._joined_by(decoder_cell, "static")
+        self.memory_name = self._joined_by(decoder_cell, "memory")
         free = _free_sizes(decoder_cell, width, hidden_size)
         self.decoder = Recurrent(decoder_cell, embedding_size, hidden_size, sizes=free)
         sizes = {"input_size": embedding_size, "hidden_size": hidden_size, **free}
-        if self._attends:
-            memory = resolve(_input_size(decoder_cell, self._attends), sizes)
+        if self.memory_name:
+            memory = resolve(_input_size(decoder_cell, self.memory_name), sizes)
             if memory != width:
                 raise ValueError(
                     f"the decoder's cell {decoder_cell.name} attends to a memory of {memory} features, and the "
                     f"encoder's outputs have {width} ({self.encoder.num_directions} directions of "
                     f"{self.encoder.output_size}). Give the memory a size of its own "
-                    f"({self._attends}: gw.Memory), or choose sizes and directions that agree."
+                    f"({self.memory_name}: gw.Memory), or choose sizes and directions that agree."
                 )
         self.upper = (
             Recurrent(encoder_cell, hidden_size, hidden_size, decoder_layers - 1)
@@ -126,7 +126,9 @@ class EncoderDecoder(nn.Module):
             else None
         )
         self.summary = (
-            Linear(summary, resolve(_input_size(decoder_cell, self._fixed), sizes)) if self._fixed else None
+            Linear(summary, resolve(_input_size(decoder_cell, self.summary_name), sizes))
+            if self.summary_name
+            else None
         )
         graph = decoder_cell.graph
         self.bridge = nn.ModuleList(
@@ -139,7 +141,7 @@ class EncoderDecoder(nn.Module):
         self.readout = Linear(joined, embedding_size)
         shared = self.target_embedding.weight if tie_weights else None
         self.softmax = Softmax(embedding_size, target_vocabulary, weight=shared)
-        self._alignment = next((n.text("name") for n in graph.nodes if n.op == "attention_weights"), None)
+        self.alignment_name = next((n.text("name") for n in graph.nodes if n.op == "attention_weights"), None)
 
     @staticmethod
     def _joined_by(cell: Cell, kind: str) -> str | None:
@@ -156,7 +158,7 @@ class EncoderDecoder(nn.Module):
     @property
     def attends(self) -> bool:
         """Whether the decoder has alignment weights."""
-        return self._alignment is not None
+        return self.alignment_name is not None
 
     # Training
 
@@ -218,7 +220,7 @@ class EncoderDecoder(nn.Module):
         top = [part for state in last for part in state[-self.encoder.num_directions :]]
         summary = torch.cat(top, dim=-1)  # (B, states * directions * H)
         rows = source.shape[1]
-        memory = self.decoder.attend_to(self._dropped(outputs), lengths) if self._attends else None
+        memory = self.decoder.attend_to(self._dropped(outputs), lengths) if self.memory_name else None
         start = self.decoder.initial_state(rows, None if memory is None else memory.steps)
         states = list(start if isinstance(start, tuple) else (start,))
         for index, layer in enumerate(self.bridge):
@@ -250,7 +252,7 @@ class EncoderDecoder(nn.Module):
             forbidden: ids that are left out.
             aligned: keep the step's attention weights in the new state.
         """
-        hidden, state = self._read(tokens, state, self._alignment if aligned else None)
+        hidden, state = self._read(tokens, state, self.alignment_name if aligned else None)
         return *self.softmax.best(hidden, count, forbidden), state
 
     def _step(
@@ -268,9 +270,9 @@ class EncoderDecoder(nn.Module):
 
     def step_with_alignment(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """As `step`, with the step's attention weights in the new state, where the decoder has any."""
-        if self._alignment is None:
+        if self.alignment_name is None:
             return self.step(tokens, state)
-        return self._step(tokens, state, self._alignment)
+        return self._step(tokens, state, self.alignment_name)
 
     def reorder(self, state: DecoderState, index: Tensor) -> DecoderState:
         """The state whose row n is row index[n] of the given one."""
@@ -301,7 +303,7 @@ class EncoderDecoder(nn.Module):
             own,
             lengths=lengths,
             memory=state.memory,
-            inputs={self._fixed: state.context} if self._fixed else None,
+            inputs={self.summary_name: state.context} if self.summary_name else None,
             emit=[alignment] if alignment else (),
         )
         weights = result.pop(alignment)[-1] if alignment else None

@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from gatework.data import Row, is_frame, while_pipes_are_kept
 from gatework.errors import InputError
 from gatework.export import Exported
+from gatework.export.exportable import Exportable, export_task
 from gatework.export.files import ExportOptions, Form, Say, Weights
-from gatework.export.layer import check_options, export_networks
-from gatework.export.network import Network
+from gatework.export.layer import check_options
 from gatework.export.page import Page, page_files
 from gatework.export.targets import NATIVE
 from gatework.inspect import Report, Subject
@@ -370,8 +370,7 @@ class Task(EnsembleLifecycle):
             )
         if to == "html":
             return page_files(self._exported_page(), options).written(Path(out), {})
-        networks, files = self._exported()
-        return export_networks(networks, Path(out), to, options, files)
+        return export_task(self._exported(), Path(out), to, options)
 
     # What a task writes
 
@@ -381,8 +380,8 @@ class Task(EnsembleLifecycle):
             self.name, "this task has no page", 'A language model has one; to="wasm" is for others.'
         )
 
-    def _exported(self) -> tuple[Sequence[Network], Mapping[str, bytes]]:
-        """The networks of an export, and the files that stand beside them."""
+    def _exported(self) -> Exportable:
+        """What of the trained network is exported."""
         raise InputError(
             self.name,
             "this task has no export",

@@ -10,6 +10,7 @@ from pydantic import Field, RootModel
 
 from gatework.baselines import Baseline, MostCommon
 from gatework.data import context_text, file_format, read_dialogues, read_pairs, source_paths
+from gatework.data.dialogues import OTHER, OWN
 from gatework.errors import InputError
 from gatework.metrics.text import corpus_figures, diversity_figures, most_common_share, scorers
 from gatework.tasks.artifacts import Artifacts
@@ -114,6 +115,9 @@ class ChatBot(EncoderDecoderTask):
 
     def _source_text(self, input: str | Sequence[str]) -> str:
         return context_text([input] if isinstance(input, str) else input, self.options_.context_turns)
+
+    def _exported_facts(self) -> dict[str, Any]:
+        return {"turns": {"most": self.options_.context_turns, "marks": [OTHER, OWN]}}
 
     # Figures
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gatework.backends.compiled.once import made_once
 from gatework.errors import InputError
+from gatework.export.cell import Cell
+from gatework.export.maps import VectorMap
 from gatework.export.native.functions import Functions
+from gatework.export.native.map_functions import MapFunctions
 from gatework.export.native.module import ObjectModule
-from gatework.export.network import Network
+from gatework.export.network import Part
 from gatework.export.targets import ExportTarget
 from gatework.graph.ops import OPS
 
@@ -22,24 +26,28 @@ class Code:
     """An object file.
 
     Attributes:
+        part: what it is of.
         functions: what it has, and what they take.
+        exported: the names of the functions that others call.
         content: its bytes.
         code_bytes, data_bytes: of machine code, and of weights and constants beside it.
     """
 
-    functions: Functions
+    part: Part
+    functions: Functions | MapFunctions
+    exported: tuple[str, ...]
     content: bytes
     code_bytes: int
     data_bytes: int
 
     @property
     def memory_bytes(self) -> int:
-        """Of a state and the scratch memory of a step, where the network attends to nothing."""
-        return 4 * (self.functions.takes.state.fixed + self.functions.scratch.fixed)
+        """Of a state and the scratch memory of a step, where the part attends to nothing."""
+        return 4 * self.functions.memory
 
 
-def compiled(network: Network, target: ExportTarget, *, int8: bool = False) -> Code:
-    """A network as an object file.
+def compiled(part: Part, target: ExportTarget, *, int8: bool = False) -> Code:
+    """A part as an object file.
 
     Args:
         int8: weight matrices are kept in 8 bits, with a scale for each row.
@@ -49,10 +57,11 @@ def compiled(network: Network, target: ExportTarget, *, int8: bool = False) -> C
     """
     import llvmlite.binding as llvm
 
-    check_operations(network, target)
-    module = ObjectModule(network.name, target, int8=int8)
-    functions = Functions(module, network)
+    check_operations(part, target)
+    module = ObjectModule(part.name, target, int8=int8)
+    functions = MapFunctions(module, part) if isinstance(part, VectorMap) else Functions(module, part)
     functions.emit()
+    exported = tuple(f.name for f in module.ir.functions if not f.is_declaration and f.linkage == "external")
     parsed = llvm.parse_assembly(_without_library_calls(str(module.ir)))
     parsed.verify()
     machine = _machine(target)
@@ -61,17 +70,32 @@ def compiled(network: Network, target: ExportTarget, *, int8: bool = False) -> C
     passes.run(parsed, builder)
     content = bytes(machine.emit_object(parsed))
     code, data = _sizes(content)
-    return Code(functions, content, code, max(data, module.data))  # an object for wasm32 names no sections
+    return Code(
+        part, functions, exported, content, code, max(data, module.data)
+    )  # an object for wasm32 names no sections
 
 
-def check_operations(network: Network, target: ExportTarget) -> None:
+def check_operations(part: Part, target: ExportTarget) -> None:
     """Refuses what would call the C library, and shapes that have no code.
 
     Raises:
         InputError: an operation that the target's code cannot have.
     """
-    name = network.graph.name
-    for cell in network.cells:
+    if isinstance(part, VectorMap):
+        _check_cells([part.cell], part.name, target)
+        return
+    name = part.graph.name
+    _check_cells(part.cells, name, target)
+    if part.stack.bidirectional and part.graph.emits():
+        raise InputError(
+            f"cell {name}",
+            "it emits values in two directions, which has no code",
+            "Export a layer of one direction.",
+        )
+
+
+def _check_cells(cells: Sequence[Cell], name: str, target: ExportTarget) -> None:
+    for cell in cells:
         for node in cell.graph.nodes:
             lacking = node.op in _OF_THE_C_LIBRARY or not OPS[node.op].code
             if node.op == "pow":
@@ -90,12 +114,6 @@ def check_operations(network: Network, target: ExportTarget) -> None:
                     f"{node.op} over values of different widths has no code",
                     "Export to ONNX.",
                 )
-    if network.stack.bidirectional and network.graph.emits():
-        raise InputError(
-            f"cell {name}",
-            "it emits values in two directions, which has no code",
-            "Export a layer of one direction.",
-        )
 
 
 def _without_library_calls(text: str) -> str:

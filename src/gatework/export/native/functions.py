@@ -14,6 +14,7 @@ from gatework.export.cell import Cell
 from gatework.export.maps import linear_map
 from gatework.export.native.cell_code import StepCode
 from gatework.export.native.layout import Count, StatePlace, interface
+from gatework.export.native.map_functions import map_function
 from gatework.export.native.module import ObjectModule, StepEmitter
 from gatework.export.network import Network
 from gatework.graph.keys import ArrayKey
@@ -41,10 +42,9 @@ class Functions:
         self._own = 0  # numbers of scratch memory that stand before a cell's
 
     @property
-    def exported(self) -> list[str]:
-        """The names of the functions that others call."""
-        functions = self.module.ir.functions
-        return [f.name for f in functions if not f.is_declaration and f.linkage == "external"]
+    def memory(self) -> int:
+        """Numbers of a state and of a step's scratch memory, where the network attends to nothing."""
+        return self.takes.state.fixed + self.scratch.fixed
 
     def emit(self) -> None:
         stack = self.network.stack
@@ -56,7 +56,7 @@ class Functions:
             self._cells.append(function)
             needed = needed.most(scratch)
         if self.network.head is not None:
-            self._head, scratch = self._map("head", self.network.head)
+            self._head, scratch = map_function(self.module, "head", self.network.head)
             needed = needed.most(scratch)
         self.scratch = Count(self._own + needed.fixed, needed.by_steps)
         self._start()
@@ -166,7 +166,9 @@ class Functions:
             for name, (of, projection) in cell.keys.items():
                 if of != memory or projection is None:
                     continue
-                product, scratch = self._map(f"keys_{number}_{name}", linear_map("keys", "x", projection))
+                product, scratch = map_function(
+                    self.module, f"keys_{number}_{name}", linear_map("keys", "x", projection)
+                )
                 room = e.room(e.vector, scratch.fixed // e.lanes)
                 before = e.i64(self._keys_before(number, name, memory))
                 own = e.at(keys, e.b.mul(before, steps))
@@ -174,23 +176,6 @@ class Functions:
                     row = e.at(own, e.b.mul(s, e.i64(projection.shape[0])))
                     e.b.call(product, [e.at(source, e.b.mul(s, e.i64(size))), row, room])
         e.b.ret_void()
-
-    def _map(self, name: str, cell: Cell) -> tuple[ir.Function, Count]:
-        """A cell without states, which gives `output`."""
-        reads = [spec.name for spec in cell.graph.inputs]
-        arguments: list[Argument] = [
-            *((each, POINTER) for each in reads),
-            ("output", POINTER),
-            ("scratch", POINTER),
-        ]
-        e = self.module.function(name, arguments)
-        *given, output, scratch = e.function.args
-        leaves = {ArrayKey("input", each): value for each, value in zip(reads, given, strict=True)}
-        needed = StepCode(
-            self.module, e, cell, leaves, {ArrayKey("emit", "output"): output}, {}, scratch
-        ).emit()
-        e.b.ret_void()
-        return e.function, needed
 
     def _headed(self, e: StepEmitter, values: Mapping[str, Value], output: Value, scratch: Value) -> None:
         """Calls the head on what the layers have read and given."""
@@ -355,10 +340,3 @@ class Functions:
                 output = e.at(given["output"], e.b.mul(t, e.i64(self.network.output_size)))
                 self._headed(e, {"output": e.at(value, e.b.mul(t, e.i64(size)))}, output, own)
         e.b.ret_void()
-
-
-def functions(module: ObjectModule, network: Network) -> Functions:
-    """Writes a network's functions into a module."""
-    made = Functions(module, network)
-    made.emit()
-    return made

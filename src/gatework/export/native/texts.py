@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gatework.export.native.code import Code
+from gatework.export.native.functions import Functions
 from gatework.export.native.layout import Count, Interface
 from gatework.export.targets import ExportTarget
 
@@ -12,17 +13,20 @@ from gatework.export.targets import ExportTarget
 class Texts:
     """What is written beside a network's object file.
 
+    Args:
+        main: the file of its example; empty where it has none of its own.
+
     Attributes:
-        main: the example's file.
         header, example, readme: the texts.
     """
 
-    def __init__(self, code: Code, target: ExportTarget, *, int8: bool, alone: bool) -> None:
-        self.code, self.target, self.int8 = code, target, int8
-        self.takes: Interface = code.functions.takes
+    def __init__(
+        self, functions: Functions, code: Code, target: ExportTarget, *, int8: bool, main: str
+    ) -> None:
+        self.functions, self.code, self.target, self.int8, self.main = functions, code, target, int8, main
+        self.takes: Interface = functions.takes
         self.network = self.takes.network
         self.name, self.upper = self.network.name, self.network.name.upper()
-        self.main = "main.c" if alone else f"{self.name}_main.c"
 
     @property
     def _tokens(self) -> bool:
@@ -93,13 +97,13 @@ class Texts:
             lines.append(
                 f"#define {upper}_{memory.upper()}_KEYS(steps) ({max(takes.keys_width(memory), 1)} * (steps))"
             )
-        for macro, count in (("STATE", takes.state), ("SCRATCH", self.code.functions.scratch)):
+        for macro, count in (("STATE", takes.state), ("SCRATCH", self.functions.scratch)):
             arguments, value = self._count(count)
             lines.append(f"#define {upper}_{macro}{arguments} {value}")
         if self._both_ways:
-            arguments, value = self._count(self.code.functions.scratch)
+            arguments, value = self._count(self.functions.scratch)
             given = ", ".join(["steps", *arguments.strip("()").split(", ")]) if arguments else "steps"
-            more = f"{self.code.functions.sequence_width} * (steps)"
+            more = f"{self.functions.sequence_width} * (steps)"
             lines.append(f"#define {upper}_SEQUENCE_SCRATCH({given}) ({value} + {more})")
         lines += ["", "/* Where each state stands: layer, direction, name. */"]
         for place in takes.states:
@@ -184,7 +188,7 @@ class Texts:
         among = ", ".join(steps)
         state, scratch = (
             f"{upper}_{macro}" + (f"({among})" if count.by_steps else "")
-            for macro, count in (("STATE", takes.state), ("SCRATCH", self.code.functions.scratch))
+            for macro, count in (("STATE", takes.state), ("SCRATCH", self.functions.scratch))
         )
         if self._both_ways:
             return "\n".join([*body, *self._whole_sequence(), ""])
@@ -258,28 +262,35 @@ class Texts:
 
     @property
     def readme(self) -> str:
-        name, code, target = self.name, self.code, self.target
-        stored = "8 bits with a scale for each row" if self.int8 else "float32"
+        name, target = self.name, self.target
         tested = target.tested or "compiled and inspected only"
-        build = f"{target.linked} {self.main} {name}.o -o {name}"
+        example = build = ""
+        if self.main:
+            example = f"\n| `{self.main}` | an example: numbers in, as text, and each step's output |"
+            build = f"\n```sh\n{target.linked} {self.main} {name}.o -o {name}\n```\n"
         return f"""# {name}
 
 `{self.network.graph.name}`, layers: {self.network.stack.num_layers}, by Gatework for {target.name} ({target.triple}).
 
 | file | what it is |
 |---|---|
-| `{name}.o` | machine code, {code.code_bytes:,} bytes, and weights, {code.data_bytes:,} bytes ({stored}) |
-| `{name}.h` | the functions, and the memory that they need |
-| `{self.main}` | an example: numbers in, as text, and each step's output |
-
-```sh
+{described_file(self.code, int8=self.int8)}
+| `{name}.h` | the functions, and the memory that they need |{example}
 {build}
-```
-
 No function allocates, calls the C library, keeps anything between calls, or writes anywhere but to its arguments: the
-caller brings the states and scratch memory, {code.memory_bytes:,} bytes, and several states may be run in turn. A step
-gives the numbers of `layer.stream()` to within float32's rounding. In Gatework's tests code of this target is {tested}.
+caller brings the states and scratch memory, {self.code.memory_bytes:,} bytes, and several states may be run in turn. A
+step gives the numbers of `layer.stream()` to within float32's rounding. In Gatework's tests code of this target is
+{tested}.
 """
+
+
+def described_file(code: Code, *, int8: bool) -> str:
+    """The row of a README's table for an object file."""
+    stored = "8 bits with a scale for each row" if int8 else "float32"
+    return (
+        f"| `{code.part.name}.o` | machine code, {code.code_bytes:,} bytes, and weights, "
+        f"{code.data_bytes:,} bytes ({stored}) |"
+    )
 
 
 def _declared(name: str, arguments: list[str]) -> str:

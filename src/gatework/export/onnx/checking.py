@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor
 
 from gatework.errors import GateworkError, MissingExtraError
+from gatework.export.maps import VectorMap
 from gatework.export.network import Network
-from gatework.export.onnx.model import state_names
-from gatework.export.reference import expected
+from gatework.export.onnx.model import ModelWriter, attend_model, state_names
+from gatework.export.reference import evaluated, expected
 from gatework.graph.node import resolve
 
 STEPS, MEMORY_STEPS = 7, 5
@@ -20,7 +22,7 @@ TOLERANCE = 1e-5  # of an output: sums in another order, over some steps
 
 
 def session(model: Any) -> Any:
-    """ONNX Runtime on a model.
+    """ONNX Runtime on a model, or on the bytes of one.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -31,16 +33,36 @@ def session(model: Any) -> Any:
         raise MissingExtraError("onnxruntime", "export") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    content = model if isinstance(model, bytes) else model.SerializeToString()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def check(network: Network, sequence: Any, step: Any | None, *, int8: bool) -> float:
-    """The largest error of a model of sequences, and of one of steps, on drawn numbers.
+@dataclass(frozen=True)
+class Models:
+    """The models of a network: of sequences, of a step, and of what a step attends to; None where there is none."""
+
+    sequence: Any | None
+    step: Any | None
+    attend: Any | None
+
+
+def models_of(network: Network, *, int8: bool, native: bool = True) -> Models:
+    """The models that a network's calls need.
 
     Args:
-        step: None where there is none.
+        native: whether ONNX's own recurrent operators may stand for layers.
+    """
+    sequence = step = attend = None
+    if "sequence" in network.calls:
+        sequence = ModelWriter(network, step=False, int8=int8, native=native).made()
+    if "step" in network.calls and not network.stack.bidirectional:
+        step = ModelWriter(network, step=True, int8=int8).made()
+        attend = attend_model(network, int8=int8)
+    return Models(sequence, step, attend)
+
+
+def check(network: Network, models: Models, *, int8: bool) -> float:
+    """The largest error of a network's models on drawn numbers.
 
     Raises:
         GateworkError: it is too large: nothing is to be written.
@@ -56,15 +78,19 @@ def check(network: Network, sequence: Any, step: Any | None, *, int8: bool) -> f
         memory_lengths=drawn.memory_lengths,
         int8=int8,
     )
-    feeds = drawn.feeds | {"lengths": drawn.lengths.numpy(), drawn.first: drawn.x.numpy()}
-    feeds |= {name: value.numpy() for name, value in drawn.inputs.items()}
-    got = _run(session(sequence), feeds)
     known = {name: value.masked_fill(~drawn.live, 0.0) for name, value in values.items()}
-    error = max(_error(got[name], value, drawn.live) for name, value in known.items())
-    for name, value in _by_name(network, finals).items():
-        error = max(error, _error(got[f"next_{name}"], value))
-    if step is not None:
-        runner, state = session(step), dict(drawn.feeds)
+    error = 0.0
+    if models.sequence is not None:
+        feeds = drawn.feeds | {"lengths": drawn.lengths.numpy(), drawn.first: drawn.x.numpy()}
+        feeds |= {name: value.numpy() for name, value in drawn.inputs.items()}
+        got = _run(session(models.sequence), feeds)
+        error = max(_error(got[name], value, drawn.live) for name, value in known.items())
+        for name, value in _by_name(network, finals).items():
+            error = max(error, _error(got[f"next_{name}"], value))
+    if models.step is not None:
+        runner, state = session(models.step), dict(drawn.feeds)
+        if models.attend is not None:
+            state |= _run(session(models.attend), drawn.feeds)
         for t in range(STEPS):
             feeds = {**state, drawn.first: drawn.x[t].numpy()}
             feeds |= {name: value[t].numpy() for name, value in drawn.inputs.items()}
@@ -75,9 +101,27 @@ def check(network: Network, sequence: Any, step: Any | None, *, int8: bool) -> f
             rows = drawn.live[t, :, 0]
             for name, value in known.items():
                 error = max(error, _error(got[name][rows.numpy()], value[t][rows]))
+    return _accepted(network.name, error)
+
+
+def check_map(part: VectorMap, model: Any, *, int8: bool) -> float:
+    """The largest error of a map's model on drawn numbers.
+
+    Raises:
+        GateworkError: as for `check`.
+    """
+    random = torch.Generator().manual_seed(0)
+    reads = {name: torch.randn(len(LENGTHS), size, generator=random) for name, size in part.reads.items()}
+    got = _run(session(model), {name: value.numpy() for name, value in reads.items()})
+    wanted = evaluated(part.cell, reads, int8=int8)
+    given = {name.removesuffix("_out"): value for name, value in got.items()}
+    return _accepted(part.name, max(_error(given[name], value) for name, value in wanted.items()))
+
+
+def _accepted(name: str, error: float) -> float:
     if not error <= TOLERANCE:
         raise GateworkError(
-            f"{network.name}: ONNX Runtime gives numbers that differ from the layer's by {error:.1e}, more than "
+            f"{name}: ONNX Runtime gives numbers that differ from the layer's by {error:.1e}, more than "
             f"{TOLERANCE:.0e}; nothing is written."
         )
     return error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gatework.export.cell import width_of
+from gatework.export.cell import Array, width_of
+from gatework.export.maps import VectorMap
 from gatework.export.network import Network
 from gatework.export.onnx.layers import Reads, native_kind, native_layer, scanned_cell, stepped_cell, steps_of
 from gatework.export.onnx.operations import Rendered
@@ -139,16 +141,27 @@ class ModelWriter:
         memories, masks = {}, {}
         for spec in graph.inputs_of_kind("memory"):
             memories[spec.name], masks[spec.name] = self._memory(spec.name, resolve(spec.size, sizes))
-        keys = []
-        for cell in network.cells:
-            own = {}
-            for name, (memory, projection) in cell.keys.items():
-                own[name] = memories[memory]
-                if projection is not None:
-                    own[name] = e.node("MatMul", [memories[memory], e.weight(projection, transposed=True)])
-            keys.append(own)
+        keys = [{name: memories[memory] for name, (memory, _) in cell.keys.items()} for cell in network.cells]
+        for memory in memories:
+            projections = projections_of(network, memory)
+            if self.step and projections:
+                made = self._given_keys(memory, [projection for _, _, projection in projections])
+            else:
+                made = [
+                    e.node("MatMul", [memories[memory], e.weight(projection, transposed=True)])
+                    for _, _, projection in projections
+                ]
+            for (number, name, _), each in zip(projections, made, strict=True):
+                keys[number][name] = each
         lengths = "" if self.step else self._input("lengths", ["batch"], "INT64")
         return Reads(inputs, statics, memories, tuple(keys), masks, lengths)
+
+    def _given_keys(self, memory: str, projections: list[Array]) -> list[str]:
+        """The keys of a memory, (B, S, A) each, which were computed before the first step."""
+        e, sizes = self.writer, [len(projection) for projection in projections]
+        given = self._input(f"{memory}_keys", [f"{memory}_steps", "batch", sum(sizes)])
+        rows = str(e.node("Transpose", [given], perm=[1, 0, 2]))
+        return e.node("Split", [rows, e.numbers(*sizes)], len(sizes), axis=-1) if len(sizes) > 1 else [rows]
 
     def _memory(self, name: str, size: int) -> tuple[str, str]:
         """A memory, (B, S, M), 0 past its length, and which of its steps exist, (B, S)."""
@@ -183,18 +196,67 @@ class ModelWriter:
         return output, after
 
     def _model(self) -> Any:
-        package, network = onnx(), self.network
-        graph = package.helper.make_graph(
-            self.writer.nodes, network.name, self.inputs, self.outputs, self.writer.arrays
-        )
-        versions = [package.helper.make_opsetid("", OPSET)]
-        model = package.helper.make_model(
-            graph, opset_imports=versions, ir_version=IR_VERSION, producer_name="gatework"
-        )
-        about = {"cell": network.graph.name, "operator": str(native_kind(network)) if self.native else "scan"}
-        package.helper.set_model_props(model, about)
-        package.checker.check_model(model)
-        return model
+        operator = str(native_kind(self.network)) if self.native else "scan"
+        about = {"cell": self.network.graph.name, "operator": operator}
+        return finished(self.writer, self.network.name, self.inputs, self.outputs, about)
+
+
+def projections_of(network: Network, memory: str) -> list[tuple[int, str, Array]]:
+    """What a memory is projected by: a cell's number, the name of the keys there, and (A, M)."""
+    return [
+        (number, name, projection)
+        for number, cell in enumerate(network.cells)
+        for name, (of, projection) in cell.keys.items()
+        if of == memory and projection is not None
+    ]
+
+
+def attend_model(network: Network, *, int8: bool) -> Any | None:
+    """The ModelProto that projects memories once, for all steps: `NAME`, (S, B, M), to `NAME_keys`, (S, B, A), those of
+    all projections one after another; None where nothing is projected.
+    """
+    e = Writer(int8=int8)
+    inputs, outputs = [], []
+    for spec in network.graph.inputs_of_kind("memory"):
+        projections = [projection for _, _, projection in projections_of(network, spec.name)]
+        if not projections:
+            continue
+        steps, units = [f"{spec.name}_steps", "batch"], sum(map(len, projections))
+        inputs.append(e.value(spec.name, [*steps, resolve(spec.size, network.cells[0].sizes)]))
+        outputs.append(e.value(f"{spec.name}_keys", [*steps, units]))
+        made = [e.node("MatMul", [spec.name, e.weight(each, transposed=True)]) for each in projections]
+        e.node("Identity", [_joined(e, made)], [f"{spec.name}_keys"])
+    return finished(e, f"{network.name}_attend", inputs, outputs, {}) if inputs else None
+
+
+def map_model(part: VectorMap, *, int8: bool) -> Any:
+    """The ModelProto of a map of vectors: (B, size) of what it reads to (B, size) of what it gives, as `NAME_out`, or
+    `output` where that is all."""
+    e = Writer(int8=int8)
+    inputs = [e.value(name, ["batch", size]) for name, size in part.reads.items()]
+    leaves = {ArrayKey("input", name): name for name in part.reads}
+    made = Rendered(e, part.cell, part.cell.graph, leaves).outputs()
+    outputs = []
+    for name, size in part.gives.items():
+        given = name if list(part.gives) == ["output"] else f"{name}_out"
+        e.node("Identity", [made[ArrayKey("emit", name)]], [given])
+        outputs.append(e.value(given, ["batch", size]))
+    return finished(e, part.name, inputs, outputs, {})
+
+
+def finished(
+    writer: Writer, name: str, inputs: list[Any], outputs: list[Any], about: Mapping[str, str]
+) -> Any:
+    """The ModelProto of what a writer has written, checked."""
+    package = onnx()
+    graph = package.helper.make_graph(writer.nodes, name, inputs, outputs, writer.arrays)
+    versions = [package.helper.make_opsetid("", OPSET)]
+    model = package.helper.make_model(
+        graph, opset_imports=versions, ir_version=IR_VERSION, producer_name="gatework"
+    )
+    package.helper.set_model_props(model, dict(about))
+    package.checker.check_model(model)
+    return model
 
 
 def _joined(writer: Writer, parts: list[str]) -> str:

@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any
 
 from gatework.export.files import Content, ExportOptions
+from gatework.export.maps import VectorMap
+from gatework.export.native.about import about
 from gatework.export.native.code import Code, compiled
 from gatework.export.native.files import check_sizes
-from gatework.export.native.layout import Count
-from gatework.export.network import Network
+from gatework.export.network import Network, Part
 from gatework.export.targets import WASM
 from gatework.export.wasm.link import linked, section_sizes
 
 
-def wasm_files(networks: Sequence[Network], options: ExportOptions) -> Content:
-    """A module of all networks, an ES module around it, and a README.
+def wasm_files(parts: Sequence[Part], options: ExportOptions) -> Content:
+    """A module of all parts, an ES module around it, and a README.
 
     Raises:
         InputError: an operation that has no code, no linker, a model larger than `options` say.
     """
-    name = networks[0].name if len(networks) == 1 else "model"
-    module, codes = wasm_module(networks, options)
+    name = parts[0].name if len(parts) == 1 else "model"
+    module, codes = wasm_module(parts, options)
     sizes = section_sizes(module)
     memory = sum(code.memory_bytes for code in codes)
     content = {
@@ -34,52 +34,31 @@ def wasm_files(networks: Sequence[Network], options: ExportOptions) -> Content:
     return Content(content, sizes["code"], sizes["data"], memory)
 
 
-def wasm_module(networks: Sequence[Network], options: ExportOptions) -> tuple[bytes, list[Code]]:
-    """One module of all networks, and the code that it was linked from."""
-    codes = [compiled(network, WASM, int8=options.int8) for network in networks]
+def wasm_module(parts: Sequence[Part], options: ExportOptions) -> tuple[bytes, list[Code]]:
+    """One module of all parts, and the code that it was linked from."""
+    codes = [compiled(part, WASM, int8=options.int8) for part in parts]
     check_sizes(codes, WASM.name, options)
-    exports = [name for code in codes for name in code.functions.exported]
-    return linked({code.functions.network.name: code.content for code in codes}, exports), codes
+    exports = [name for code in codes for name in code.exported]
+    return linked({code.part.name: code.content for code in codes}, exports), codes
 
 
 def es_module(codes: Sequence[Code], file: str) -> str:
     """The ES module around a module in a file."""
-    about = {"file": file, "lanes": WASM.lanes, "networks": [_about(code) for code in codes]}
+    facts = {"file": file, "lanes": WASM.lanes, "parts": [about(code) for code in codes]}
     runtime = files("gatework.export.wasm").joinpath("runtime.mjs").read_text("utf-8")
-    return f"// Made by Gatework.\nconst ABOUT = {json.dumps(about)};\n{runtime}"
-
-
-def _about(code: Code) -> dict[str, Any]:
-    """What the ES module must know of a network."""
-    functions, takes = code.functions, code.functions.takes
-    network = takes.network
-
-    def count(of: Count) -> list[Any]:
-        return [of.fixed, list(of.by_steps)]
-
-    return {
-        "name": network.name,
-        "cell": network.graph.name,
-        "tokens": None if network.table is None else network.table.shape[0],
-        "input": network.stack.input_size,
-        "output": network.output_size,
-        "inputs": dict(takes.inputs),
-        "statics": dict(takes.statics),
-        "memories": dict(takes.memories),
-        "keys": {memory: takes.keys_width(memory) for memory, _ in takes.memories},
-        "emits": {name: [units, width] for name, units, width in takes.emits},
-        "states": [[place.cell, place.name, place.offset, place.units] for place in takes.states],
-        "state": count(takes.state),
-        "scratch": count(functions.scratch),
-        "sequenceWidth": functions.sequence_width,
-        "bothWays": network.stack.bidirectional,
-    }
+    return f"// Made by Gatework.\nconst ABOUT = {json.dumps(facts)};\n{runtime}"
 
 
 def _readme(name: str, codes: Sequence[Code], sizes: dict[str, int]) -> str:
-    first = codes[0].functions.takes.network
-    cells = ", ".join(f"`{c.functions.network.name}` ({c.functions.network.graph.name})" for c in codes)
+    networks = [code.part for code in codes if isinstance(code.part, Network)]
+    first = networks[0]
+    cells = ", ".join(f"`{network.name}` ({network.graph.name})" for network in networks)
     call = "sequence(x)" if first.stack.bidirectional else "step(x)"
+    maps = [code.part for code in codes if isinstance(code.part, VectorMap)]
+    mapped = "".join(
+        f"\n`{each.name}.map({{ {', '.join(each.reads)} }})` gives `{{ {', '.join(each.gives)} }}`.\n"
+        for each in maps
+    )
     return f"""# {name}
 
 Exported by Gatework: {cells}.
@@ -98,4 +77,4 @@ const {{ output }} = stream.{call};
 
 `stream.state` is all states in one array: a copy to keep, and to set again. Several streams may be run in turn. A
 step gives the numbers of `layer.stream()` to within float32's rounding.
-"""
+{mapped}"""

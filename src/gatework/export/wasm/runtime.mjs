@@ -13,7 +13,10 @@ export async function load(source = new URL(ABOUT.file, import.meta.url)) {
   }
   if (typeof Response !== "undefined" && source instanceof Response) source = await source.arrayBuffer();
   const { instance } = await WebAssembly.instantiate(source, {});
-  return Object.fromEntries(ABOUT.networks.map((about) => [about.name, new Network(instance, about)]));
+  const heap = new Heap(instance.exports);
+  return Object.fromEntries(
+    ABOUT.parts.map((about) => [about.name, new (about.reads ? VectorMap : Network)(instance.exports, heap, about)]),
+  );
 }
 
 /** The module's memory: blocks that are freed are given again for the same size. */
@@ -46,14 +49,33 @@ class Heap {
   }
 }
 
-const heaps = new WeakMap();
+/** A function of vectors that keeps no state. */
+class VectorMap {
+  constructor(functions, heap, about) {
+    Object.assign(this, { functions, heap, about });
+  }
 
+  /** `given`: the vectors that it reads, by name; gives those that it gives, by name. */
+  map(given) {
+    const { about, heap } = this;
+    const read = Object.entries(about.reads).map(([name, size]) => checked(name, given[name], size));
+    const sizes = [...Object.values(about.reads), ...Object.values(about.gives), about.scratch[0]];
+    const places = sizes.map((size) => heap.take(size));
+    read.forEach((values, index) => heap.floats(places[index], values.length).set(values));
+    this.functions[`${about.name}_map`](...places);
+    const made = Object.entries(about.gives).map(([name, size], index) => [
+      name,
+      heap.floats(places[read.length + index], size).slice(),
+    ]);
+    places.forEach((at, index) => heap.give(at, sizes[index]));
+    return Object.fromEntries(made);
+  }
+}
+
+/** Recurrent layers, with what stands before and after them. */
 class Network {
-  constructor(instance, about) {
-    this.about = about;
-    this.functions = instance.exports;
-    if (!heaps.has(instance)) heaps.set(instance, new Heap(instance.exports));
-    this.heap = heaps.get(instance);
+  constructor(functions, heap, about) {
+    Object.assign(this, { functions, heap, about });
   }
 
   call(name, ...given) {
@@ -119,6 +141,25 @@ class Stream {
   set state(values) {
     const count = this.count(this.network.about.state);
     this.network.heap.floats(this.stateAt, count).set(checked("state", values, count));
+  }
+
+  /** Where a state of one layer and direction stands in that array: `h_l0`, `c_l1_reverse`. */
+  place(name) {
+    const known = this.network.about.states[name];
+    if (!known || known[1] === null) throw new RangeError(`${name}: there is no such state of a fixed size.`);
+    return known;
+  }
+
+  /** A copy of one state. */
+  get(name) {
+    const [offset, units] = this.place(name);
+    return this.network.heap.floats(this.stateAt + 4 * offset, units).slice();
+  }
+
+  /** Sets one state. */
+  set(name, values) {
+    const [offset, units] = this.place(name);
+    this.network.heap.floats(this.stateAt + 4 * offset, units).set(checked(name, values, units));
   }
 
   /** One step of `x`, an array, or a token's number: `{ output, … }`, with what the network emits by name. */

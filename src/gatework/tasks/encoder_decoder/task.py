@@ -12,12 +12,14 @@ from torch import nn
 
 from gatework.data import Fields, Packed
 from gatework.errors import InputError
+from gatework.export.exportable import Exportable
 from gatework.inspect import Subject
 from gatework.metrics.figure import Figure
 from gatework.metrics.text import likelihood_figures
 from gatework.seq2seq import EncoderDecoder, EncoderDecoderEnsemble, Hypothesis
 from gatework.tasks.artifacts import Artifacts, JsonArtifact
 from gatework.tasks.encoder_decoder.batch import PairBatch, collate
+from gatework.tasks.encoder_decoder.exported import exported_parts
 from gatework.tasks.encoder_decoder.options import EncoderDecoderOptions, SearchSettings
 from gatework.tasks.encoder_decoder.predictor import SequencePredictor
 from gatework.tasks.encoder_decoder.subject import pair_subject
@@ -227,6 +229,15 @@ class EncoderDecoderTask(ExampleTask):
                 {"source": source, "target": target, "log_probability": value.item(), "tokens": count}
             )
         return records
+
+    def _exported(self) -> Exportable:
+        return exported_parts(
+            cast("EncoderDecoder", self.network_), self.vocabularies_, self._exported_facts()
+        )
+
+    def _exported_facts(self) -> dict[str, Any]:
+        """What a program that runs an export must know of this task beside the network."""
+        return {}
 
     def _joined(self, networks: Sequence[nn.Module]) -> EncoderDecoderEnsemble:
         return EncoderDecoderEnsemble(cast("Sequence[EncoderDecoder]", networks))

@@ -10,7 +10,7 @@ import torch
 from gatework.baselines.ngram import NGramModel
 from gatework.data import TokenStream
 from gatework.errors import InputError, RunError
-from gatework.export.network import Network
+from gatework.export.exportable import Exportable
 from gatework.export.page import Page
 from gatework.inspect import Subject
 from gatework.tasks.language_model.exported import exported_network
@@ -120,9 +120,9 @@ class LanguageModel(StreamTask):
 
     # The export
 
-    def _exported(self) -> tuple[Sequence[Network], Mapping[str, bytes]]:
+    def _exported(self) -> Exportable:
         step = exported_network(cast("LanguageNetwork", self.network_))
-        return [step], {"tokenizer.json": self.tokenizer_.to_json().encode()}
+        return Exportable([step], {"tokenizer.json": self.tokenizer_.to_json().encode()})
 
     def _exported_page(self) -> Page:
         network = cast("LanguageNetwork", self.network_)
