@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,16 +22,22 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+SPOKEN_TO = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
-    """Chromium, driven by Playwright."""
+def browser(microphone: Path | None = None) -> Iterator[Any]:
+    """Chromium, driven by Playwright.
+
+    Args:
+        microphone: a WAV file that its microphone hears, again and again.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("there is no Chromium")
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        heard = (f"--use-file-for-fake-audio-capture={microphone}", *SPOKEN_TO) if microphone else ()
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *heard])
         try:
             yield chromium
         finally:
@@ -69,3 +77,11 @@ def opened(chromium: Any, address: str, *, width: int = 1000, dark: bool = False
 def wider_than_the_window(page: Any) -> int:
     """By how many pixels the page must be scrolled sideways."""
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+def unreachable(page: Any) -> list[str]:
+    """What axe finds that keeps people from using the page: with a keyboard, a screen reader, or weak eyes."""
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    page.evaluate((resources.files(axe) / "axe.min.js").read_text("utf-8"))
+    found = page.evaluate("axe.run().then(found => found.violations)")
+    return [f"{each['id']}: {node['html']}" for each in found for node in each["nodes"]]

@@ -19,7 +19,7 @@ from gatework.inspect import Part, Report, report
 from gatework.inspect.half_life import half_life, kept_share
 from gatework.inspect.packing import pack
 from gatework.inspect.telling import telling_units
-from tests.browser import browser, opened, wider_than_the_window
+from tests.browser import browser, opened, unreachable, wider_than_the_window
 from tests.inspect.test_influence import latch
 from tests.tolerances import VALUES, assert_close
 
@@ -175,6 +175,7 @@ def test_a_report_in_a_browser(chromium: Any, tmp_path: Path, width: int, dark: 
         assert page.inner_text("h1") == "a < b & c"
         assert page.inner_text(".words span") == "</script><b>"
         assert wider_than_the_window(page) <= 0
+        assert not unreachable(page)
         page.get_by_label("step", exact=True).focus()
         for _ in range(MARK):
             page.keyboard.press("ArrowRight")

@@ -1,15 +1,11 @@
-"""`/v1/runs/NAME/inspect` and the live page: real runs, a real server, a real browser."""
+"""`/v1/runs/NAME/inspect`, of real runs and a real server."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-
-from gatework.serve.app import Service
-from tests.browser import browser, opened, wider_than_the_window
 
 
 def look(client: httpx.Client, run: str, **body: Any) -> httpx.Response:
@@ -56,49 +52,3 @@ def test_what_is_no_question_is_refused_in_a_sentence(
     answer = look(client, "translator", **body)
     assert 400 <= answer.status_code < 500
     assert what in answer.json()["error"]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as found:
-        yield found
-
-
-@pytest.mark.parametrize(("width", "dark"), [(390, True), (1000, False)])
-def test_the_page_answers_and_shows_the_gates(
-    chromium: Any, client: httpx.Client, service: Service, width: int, dark: bool
-) -> None:
-    address = f"{client.base_url}?run=translator"
-    with opened(chromium, address, width=width, dark=dark) as page:
-        page.wait_for_selector("html[data-ready]", timeout=20_000)
-        page.get_by_label("a text to translate").fill("one two three")
-        page.wait_for_selector("canvas.heat", timeout=60_000)  # it answers as one types
-        assert page.inner_text(".spoken") != ""
-        assert wider_than_the_window(page) <= 0
-        page.get_by_label("layer").select_option("decoder.l0")
-        page.get_by_label("multiplied by (0: off)").fill("0")
-        page.wait_for_selector("text=as it is:", timeout=60_000)
-        assert "× 0:" in page.inner_text(".said")
-        assert page.get_by_label("layer").input_value() == "decoder.l0"
-        page.get_by_role("button", name="Say why").click()
-        page.wait_for_selector("text=The units that carried it", timeout=120_000)
-        page.get_by_role("button", name="look at unit").first.click()
-        assert wider_than_the_window(page) <= 0
-        page.locator("select").first.select_option("forecaster")
-        numbers = page.get_by_label("a CSV with times and numbers, or numbers, one a line")
-        numbers.fill("\n".join(str(10 + step % 4) for step in range(40)))
-        page.wait_for_selector("canvas[aria-label*='the forecast of']", timeout=60_000)
-
-
-def test_a_text_is_streamed_with_the_probabilities_of_its_next_tokens(
-    chromium: Any, client: httpx.Client
-) -> None:
-    with opened(chromium, f"{client.base_url}?run=language-model") as page:
-        page.wait_for_selector("html[data-ready]", timeout=20_000)
-        page.locator("summary", has_text="Settings").click()
-        page.get_by_label("length", exact=True).fill("6")
-        page.get_by_role("button", name="Answer").click()
-        page.wait_for_selector("canvas.heat", timeout=60_000)
-        assert page.locator(".spoken span").count() == 6
-        assert page.locator(".bars .bar").count() == 5
-        assert page.locator(".words span").count() > 6

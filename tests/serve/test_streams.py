@@ -114,18 +114,56 @@ def test_every_tasks_session_is_streamed(name: str, tmp_path: Path) -> None:
     expected = [event for each in items for event in session.feed(each / 32768 if sound else each)]
     expected += session.finish()
     service = Service(ServedRuns.load([tmp_path / "run"]), ServiceOptions())
-    with running(service) as client, stream(client, {"settings": settings}, run="run") as opened:
+    with running(service) as client:
+        (plain, watched) = (
+            streamed(client, {"settings": settings, "watch": watch}, items) for watch in (False, True)
+        )
+    assert_close(plain, json.loads(json.dumps(expected)))
+    assert_close([event for event in watched if event["kind"] != "gates"], plain)
+    gates = [layer for event in watched if event["kind"] == "gates" for layer in event["layers"]]
+    assert sum(layer["steps"] for layer in gates) >= (1 if name == "chatbot" else len(gates)) > 0
+    for value in (value for layer in gates for value in layer["values"]):
+        assert value["role"] == ("state" if value["name"] in ("h", "c", "last") else "gate")
+        assert {len(row) for row in value["rows"]} == {value["units"]}
+        assert (
+            value["name"] not in ("update", "forget")
+            or 0 <= np.min(value["rows"]) <= np.max(value["rows"]) <= 1
+        )
+
+
+def streamed(client: httpx.Client, opening: dict[str, Any], items: Sequence[Any]) -> list[dict[str, Any]]:
+    """The events of a stream that is fed items, samples as bytes, and ends."""
+    found = []
+    with stream(client, opening, run="run") as opened:
         said(opened)
-        found = []
         for each in items:
-            if sound:
+            if isinstance(each, np.ndarray):
                 opened.send(each.tobytes())
             else:
                 send(opened, feed=each)
             found += said(opened)[:-1]
         send(opened, finish=True)
-        found += said(opened)[:-1]
-    assert_close(found, json.loads(json.dumps(expected)))
+        return found + said(opened)[:-1]
+
+
+def test_a_language_models_gates_are_watched_token_by_token(streaming: Any) -> None:
+    with streaming() as (client, _), stream(client, {"settings": SETTINGS, "watch": True}) as opened:
+        said(opened)
+        send(opened, feed="the one")
+        events = said(opened)[:-1]
+        gates = [event for event in events if event["kind"] == "gates"]
+        pieces = [event for event in events if event["kind"] == "piece"]
+        assert len(gates) == len(pieces) == SETTINGS["length"]
+        assert [event["kind"] for event in events[2:4]] == ["gates", "piece"]  # the first step after the text
+        assert {layer["name"] for layer in gates[1]["layers"]} == {"recurrent.l0", "recurrent.l1"}
+        assert [layer["steps"] for layer in gates[0]["layers"]] == [
+            7,
+            7,
+            1,
+            1,
+        ]  # the text, then the first token
+        with stream(client, {"watch": 1}) as wrong:
+            assert "watch is neither true nor false" in said(wrong, "error")[-1]["error"]
 
 
 def test_many_streams_are_stepped_together(streaming: Any, run_of: Callable[[str], Path]) -> None:

@@ -16,7 +16,7 @@ from gatework.inspect.telling import Telling, telling_units
 from gatework.layers import Recurrent
 from gatework.layers.tape import RecordedCall
 
-__all__ = ["Part", "parts_of"]
+__all__ = ["Part", "is_alignment", "parts_of", "states_of"]
 
 _LOW, _HIGH = 0.1, 0.9  # a gate below is as good as closed, one above as good as open
 _TELLING = 10  # units that are named
@@ -104,8 +104,8 @@ def _part(
     values = {key: value[:kept] for key, value in values.items()}
     labels = list(steps.labels[:kept]) or [str(step) for step in range(kept)]
     graph: Any = module.cell.graph if isinstance(module, Recurrent) else None
-    known = {state.name for state in graph.states} if graph is not None else {"h", "c"}
-    weights = [] if graph is None else [key for key in values if _is_alignment(graph, key)]
+    known = states_of(module)
+    weights = [key for key in values if is_alignment(module, key)]
     written = list(steps.written[:kept]) or labels
     alignments = [
         Alignment(f"{name}: {key}", _named(steps.memory, values[key].shape[1]), written, values[key])
@@ -137,8 +137,16 @@ def _part(
     return part, alignments
 
 
-def _is_alignment(graph: Any, name: str) -> bool:
-    """Whether a gate has a number for each step of a memory."""
+def states_of(module: nn.Module) -> set[str]:
+    """The names of a recurrent module's states."""
+    return {state.name for state in module.cell.graph.states} if isinstance(module, Recurrent) else {"h", "c"}
+
+
+def is_alignment(module: nn.Module, name: str) -> bool:
+    """Whether a value that a recurrent module's tape has is a number for each step of a memory."""
+    if not isinstance(module, Recurrent):
+        return False
+    graph: Any = module.cell.graph
     widths = {**dict(graph.gates)}
     states = {state.name: state.size for state in graph.states}
     width = states[name] if name in states else graph.nodes[widths[name]].width

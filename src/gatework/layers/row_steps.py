@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,14 +15,40 @@ from torch.nn.utils.rnn import pad_sequence
 from gatework.layers.recurrent import Recurrent
 from gatework.layers.state import state_of_rows, state_rows
 from gatework.layers.stream import Stream
+from gatework.layers.structure import State
+from gatework.layers.tape import recording
 
 __all__ = ["RowSteps", "SharedStreams", "split_rows", "stacked_rows"]
 
 _KEPT = 4  # numbers of rows that streams are kept for
 
 
+class RecordedSteps:
+    """A layer a step at a time by its own call, which a tape records: in the place of a `Stream`.
+
+    Attributes:
+        state: after the last step, as a stream's.
+    """
+
+    def __init__(self, layer: Recurrent, rows: int) -> None:
+        self._layer = layer
+        with torch.no_grad():
+            self.state: State = layer.initial_state(rows)
+
+    def step(self, x: Tensor, inputs: Mapping[str, Tensor] | None = None) -> Tensor | dict[str, Tensor]:
+        """As a stream's, of x, (B, I)."""
+        kinds = {spec.name: spec.kind for spec in self._layer.cell.graph.inputs}
+        own = {
+            name: value[None] if kinds[name] == "input" else value for name, value in (inputs or {}).items()
+        }
+        with torch.no_grad():
+            output, self.state = self._layer(x[None], self.state, inputs=own or None)
+        return {name: value[0] for name, value in output.items()} if isinstance(output, dict) else output[0]
+
+
 class SharedStreams:
     """Streams of some layers for several users, each of whom sets the states before a step; safe in several threads.
+    While a tape records, the layers are called instead, so that it keeps what they do.
 
     Args:
         layers: each of one direction.
@@ -34,8 +60,11 @@ class SharedStreams:
         self._lock = threading.Lock()
 
     @contextmanager
-    def of(self, rows: int) -> Iterator[list[Stream]]:
+    def of(self, rows: int) -> Iterator[Sequence[Stream | RecordedSteps]]:
         """A stream of each layer, of so many rows, which nobody else steps meanwhile."""
+        if recording():
+            yield [RecordedSteps(layer, rows) for layer in self.layers]
+            return
         with self._lock:
             if rows not in self._streams:
                 self._streams[rows] = [layer.stream(rows) for layer in self.layers]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -13,14 +12,13 @@ from typing import Any
 from gatework.errors import InputError
 from gatework.serve.metrics import Metrics
 from gatework.serve.options import ServiceOptions
-from gatework.serve.refusals import BadRequest, Failed, Overdue, Refusal, Stopping, TooMany
+from gatework.serve.refusals import BadRequest, Overdue, Refusal, Stopping, TooMany
 from gatework.serve.requests import Asked
 from gatework.serve.runs import ServedRun
+from gatework.serve.worker import Worker, failure
 from gatework.tasks.base import Task
 
 __all__ = ["Batcher"]
-
-_log = logging.getLogger(__name__)
 
 
 class Waiting:
@@ -32,28 +30,22 @@ class Waiting:
         self.asked, self.key, self.answer = asked, key, answer
 
 
-class Batcher:
+class Batcher(Worker):
     """Answers a run's inputs in batches: of what waits, the inputs with equal settings.
 
     An input that finds the run idle waits `options.wait` milliseconds for others; while a batch is computed the next
-    one gathers, and waits no longer. `start` is called in the event loop, `stop` once nothing more is asked.
+    one gathers, and waits no longer. `stop` is called once nothing more is asked.
     """
 
     def __init__(self, run: ServedRun, options: ServiceOptions, executor: Executor, metrics: Metrics) -> None:
-        self._run, self._options, self._executor, self._metrics = run, options, executor, metrics
+        super().__init__(run.name, executor, metrics)
+        self._run, self._options = run, options
         self._waiting: deque[Waiting] = deque()
         self._arrived, self._full = asyncio.Event(), asyncio.Event()
-        self._work: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._work = asyncio.create_task(self._answer_batches(), name=f"gatework-{self._run.name}")
 
     async def stop(self) -> None:
         """Answer no more; what waits still is told so."""
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
+        await super().stop()
         for each in self._waiting:
             if not each.answer.done():
                 each.answer.set_exception(Stopping("the service is being stopped. Ask again in a moment."))
@@ -93,7 +85,7 @@ class Batcher:
                 if each.answer.done() and not each.answer.cancelled():
                     each.answer.exception()  # seen
 
-    async def _answer_batches(self) -> None:
+    async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             if not self._waiting:
@@ -150,9 +142,7 @@ class Batcher:
             waiting.answer.set_exception(BadRequest(str(answer)))
         elif isinstance(answer, Exception):
             self._metrics.failures.labels(self._run.name).inc()
-            _log.error("run %s failed to answer an input", self._run.name, exc_info=answer)
-            what = f"run {self._run.name!r} failed to answer. The log of the service says why."
-            waiting.answer.set_exception(Failed(what))
+            waiting.answer.set_exception(failure(self._run.name, "answer", answer))
         else:
             waiting.answer.set_result(answer)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +12,14 @@ from fastapi import FastAPI, Request, Response
 
 from gatework.errors import InputError
 from gatework.serve.options import ServiceOptions
-from gatework.serve.refusals import BadRequest, Failed, Overdue, Refusal, TooMany
+from gatework.serve.refusals import BadRequest, Overdue, Refusal, TooMany
 from gatework.serve.requests import Asked, read_inputs, read_json, read_settings
 from gatework.serve.runs import ServedRun, ServedRuns
+from gatework.serve.worker import failure
 from gatework.tasks.base import Task
 
 __all__ = ["Looked", "add_inspection", "read_look"]
 
-_log = logging.getLogger(__name__)
 _FIELDS = {"input", "settings", "scale", "reasons"}
 _MOST_GATES = 64
 _WAITING = 16  # requests that wait to be looked at, at most
@@ -109,5 +108,4 @@ def _report(run: ServedRun, looked: Looked) -> str:
     except Refusal:
         raise
     except Exception as error:
-        _log.error("run %s failed to be looked into", run.name, exc_info=error)
-        raise Failed(f"run {run.name!r} failed to be looked into. The log of the service says why.") from None
+        raise failure(run.name, "be looked into", error) from None

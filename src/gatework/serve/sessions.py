@@ -52,6 +52,7 @@ class Stream:
         gone: it has been put away or closed.
         quiet: it says nothing more of the last item.
         fed: bytes of messages since the input began.
+        watched: its client is told what the gates do.
     """
 
     def __init__(self, name: str, task: Task, session: Session, token: str, events: Sequence[Event]) -> None:
@@ -61,7 +62,7 @@ class Stream:
         self.problem: Refusal | None = None
         self.said, self.room, self.free, self.gone = (asyncio.Event() for _ in range(4))
         self.free.set()
-        self.quiet = False
+        self.quiet = self.watched = False
         self.fed = 0
         self.last_used = time.monotonic()
 

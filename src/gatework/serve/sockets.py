@@ -50,8 +50,9 @@ class Left(Exception):
 def add_streams(app: FastAPI, service: Streaming) -> None:
     """The route of streams.
 
-    A client sends JSON: first `{"open": {"settings": {…}, "token": "…", "rate": …}}`, of which it may leave out all;
-    the rate is that of samples. Then `{"feed": ITEM}`, `{"finish": true}` where the input has ended, `{"stop": true}`
+    A client sends JSON: first `{"open": {"settings": {…}, "token": "…", "rate": …, "watch": true}}`, of which it may
+    leave out all; the rate is that of samples; whose stream is watched is told in `gates` events what the layers do at
+    each step. Then `{"feed": ITEM}`, `{"finish": true}` where the input has ended, `{"stop": true}`
     to hear no more of the last item, `{"reset": true}` to begin another input, `{"close": true}` to end for good. A
     message of bytes feeds samples of 16 bits, little-endian. It is sent `{"kind": "open", "token": …}`, then the
     session's events, `{"kind": "ready"}` once all is said of an item, and `{"kind": "error", "error": …}` where a
@@ -131,13 +132,18 @@ async def _opened(websocket: WebSocket, run: ServedRun, service: Streaming) -> S
     if given.keys() != {"open"} or not isinstance(opening, dict):
         raise BadRequest('the first message is not {"open": {}}')
     settings, token, rate = opening.get("settings") or {}, opening.get("token"), opening.get("rate")
-    if not opening.keys() <= {"settings", "token", "rate"} or not isinstance(settings, dict):
-        raise BadRequest('open: it is not like {"settings": {…}, "token": "…", "rate": …}, each if need be')
+    if not opening.keys() <= {"settings", "token", "rate", "watch"} or not isinstance(settings, dict):
+        known = '{"settings": {…}, "token": "…", "rate": …, "watch": true}'
+        raise BadRequest(f"open: it is not like {known}, each if need be")
+    watch = opening.get("watch", False)
+    if not isinstance(watch, bool):
+        raise BadRequest("open: watch is neither true nor false")
     if rate is not None and type(rate) is not int:
         raise BadRequest("open: the rate is no number of samples a second")
     if token is not None and not isinstance(token, str):
         raise BadRequest("open: the token is no text")
     stream = await service.streams.open(run, settings, token, rate)
+    stream.watched = watch
     opened = {"kind": "open", "token": stream.token, "run": run.name, "version": run.version}
     stream.events.appendleft(opened)
     if not stream.speaks:

@@ -3,46 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
 from gatework.errors import InputError
+from gatework.inspect.steps import steps_of_calls
+from gatework.layers import record
 from gatework.serve.metrics import Metrics
-from gatework.serve.refusals import Failed
 from gatework.serve.sessions import Order, Stream, Streams
+from gatework.serve.worker import Worker, failure
 from gatework.tasks.base import Task
 from gatework.tasks.session import NOTHING, Event, Session
 
 __all__ = ["Stepper"]
 
-_log = logging.getLogger(__name__)
 
-
-class Stepper:
-    """Steps the streams of a run that have something to do and whose clients read, all of them as one batch."""
+class Stepper(Worker):
+    """Steps the streams of a run that have something to do and whose clients read, all of them as one batch; those
+    whose gates are watched are stepped one by one.
+    """
 
     def __init__(self, name: str, streams: Streams, executor: Executor, metrics: Metrics) -> None:
-        self._name, self._streams, self._executor, self._metrics = name, streams, executor, metrics
+        super().__init__(name, executor, metrics)
+        self._streams = streams
         self._wake = asyncio.Event()
-        self._work: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to step."""
-        self._work = asyncio.create_task(self._steps(), name=f"gatework-steps-{self._name}")
-
-    async def stop(self) -> None:
-        """Step no more."""
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
 
     def wake(self) -> None:
         """Look again: there is an order, or a client has read."""
         self._wake.set()
 
-    async def _steps(self) -> None:
+    async def _work(self) -> None:
         while True:
             ready = [stream for stream in self._streams.of_run(self._name) if stream.can_step]
             if not ready:
@@ -59,8 +50,7 @@ class Stepper:
             stream.free.clear()
         began = time.perf_counter()
         try:
-            sessions = [stream.session for stream in streams]
-            said = await loop.run_in_executor(self._executor, stepped, task, sessions, orders)
+            said = await loop.run_in_executor(self._executor, all_stepped, task, streams, orders)
         finally:
             for stream in streams:
                 stream.free.set()
@@ -70,12 +60,35 @@ class Stepper:
             if isinstance(events, InputError):
                 stream.say({"kind": "error", "error": str(events)})
             elif isinstance(events, Exception):
-                _log.error("run %s failed to step a stream", self._name, exc_info=events)
-                stream.fail(Failed(f"run {self._name!r} failed. The log of the service says why."))
+                stream.fail(failure(self._name, "go on with a stream", events))
             else:
                 stream.say(*events)
             if not stream.speaks:
                 stream.say({"kind": "ready"})
+
+
+def all_stepped(
+    task: Task, streams: Sequence[Stream], orders: Sequence[Order]
+) -> list[list[Event] | Exception]:
+    """The events of each stream after its order, or what it fails by."""
+    plain = [
+        (stream.session, order) for stream, order in zip(streams, orders, strict=True) if not stream.watched
+    ]
+    together = iter(stepped(task, [session for session, _ in plain], [order for _, order in plain]))
+    return [
+        watched(task, stream.session, order) if stream.watched else next(together)
+        for stream, order in zip(streams, orders, strict=True)
+    ]
+
+
+def watched(task: Task, session: Session, order: Order) -> list[Event] | Exception:
+    """The events of one session, and before them what its layers did: a `gates` event."""
+    with record(task.network_) as tape:
+        (said,) = stepped(task, [session], [order])
+    layers = steps_of_calls(task.network_, tape.calls)
+    if isinstance(said, Exception) or not layers:
+        return said
+    return [{"kind": "gates", "layers": layers}, *said]
 
 
 def stepped(

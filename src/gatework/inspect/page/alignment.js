@@ -2,6 +2,7 @@
 
 import {colour, css, onTheme, variable} from "./colours.js";
 import {element, number, visible} from "./dom.js";
+import {links} from "./links.js";
 
 const FONT = "13px system-ui, sans-serif", CELL = 22, SMALL = 6, MANY = 60;
 
@@ -16,15 +17,20 @@ export function alignment({name, source, target}, weights) {
     for (let column = 1; column < source.length; column++) if (weights.at(row, column) > weights.at(row, best)) best = column;
     return element("li", {}, `${visible(token)} ← ${visible(source[best] ?? "")} (${number(weights.at(row, best), 2)})`);
   });
+  const table = element("div", {className: "scroll", tabindex: "0", role: "region", "aria-label": name}, canvas);
   return element("div", {},
-    element("div", {className: "scroll", tabindex: "0", role: "region", "aria-label": name}, canvas),
+    ...(isNamed(source, target)
+      ? [links({name, source, target}, weights), element("details", {}, element("summary", {}, "As a table: a row a target token"), table)]
+      : [table]),
     element("details", {}, element("summary", {}, "In words: what each was read from most"), element("ol", {}, said)));
 }
+
+function isNamed(source, target) { return source.length <= MANY && target.length <= MANY; }
 
 function draw(canvas, source, target, weights) {
   const context = canvas.getContext("2d");
   context.font = FONT;
-  const named = source.length <= MANY && target.length <= MANY, cell = named ? CELL : SMALL;
+  const named = isNamed(source, target), cell = named ? CELL : SMALL;
   const widest = labels => named ? Math.max(0, ...labels.map(label => context.measureText(visible(label)).width)) : 0;
   const [left, top] = [widest(target) + 10, widest(source) + 10];
   const [width, height] = [left + cell * source.length + 2, top + cell * target.length + 2];

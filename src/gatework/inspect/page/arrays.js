@@ -15,26 +15,8 @@ export async function unpack(packed) {
   return new Values(steps, units, low, high, levels, places);
 }
 
-export class Values {
-  constructor(steps, units, low, high, levels, places) {
-    Object.assign(this, {steps, units, low, high, levels, places});
-  }
-
-  static of(rows) { // of numbers by step and unit
-    const [steps, units] = [rows.length, rows.length ? rows[0].length : 0];
-    const all = rows.flat(), most = Math.max(1e-12, ...all.map(Math.abs));
-    const signed = all.some(value => value < 0);
-    const [low, high] = most > 1 ? [signed ? -most : 0, most] : [signed ? -1 : 0, 1];
-    const places = new Uint8Array(steps * units);
-    rows.forEach((row, step) => row.forEach((value, unit) => {
-      places[unit * steps + step] = Math.round(255 * (value - low) / (high - low));
-    }));
-    return new Values(steps, units, low, high, 255, places);
-  }
-
-  share(step, unit) { return this.places[unit * this.steps + step] / this.levels; } // of the way from low to high
-
-  at(step, unit) { return this.low + this.share(step, unit) * (this.high - this.low); }
+class Table { // numbers by step and unit, of a class that has `steps`, `units`, `low`, `high` and `at(step, unit)`
+  share(step, unit) { return (this.at(step, unit) - this.low) / (this.high - this.low); } // of the way from low to high
 
   get signed() { return this.low < 0; }
 
@@ -45,4 +27,38 @@ export class Values {
     for (let step = 0; step < this.steps; step++) sum += this.at(step, unit);
     return sum / Math.max(this.steps, 1);
   }
+}
+
+export class Values extends Table { // of a report
+  constructor(steps, units, low, high, levels, places) {
+    super();
+    Object.assign(this, {steps, units, low, high, levels, places});
+  }
+
+  share(step, unit) { return this.places[unit * this.steps + step] / this.levels; }
+
+  at(step, unit) { return this.low + this.share(step, unit) * (this.high - this.low); }
+}
+
+export class Growing extends Table { // to which steps are added, of which the last `most` are kept
+  constructor(most) {
+    super();
+    Object.assign(this, {most, rows: [], low: 0, high: 1});
+  }
+
+  add(rows) {
+    this.rows = [...this.rows, ...rows].slice(-this.most);
+    let size = this.high;
+    for (const row of rows) for (const value of row) {
+      size = Math.max(size, Math.abs(value));
+      if (value < 0) this.low = -1;
+    }
+    [this.low, this.high] = [this.low < 0 ? -size : 0, size];
+  }
+
+  get steps() { return this.rows.length; }
+
+  get units() { return this.rows[0]?.length ?? 0; }
+
+  at(step, unit) { return this.rows[step][unit]; }
 }

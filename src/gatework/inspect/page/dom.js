@@ -13,6 +13,16 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+export function shape(tag, attributes = {}, ...children) { // of an SVG picture
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else made.setAttribute(name, value);
+  }
+  made.append(...children.flat());
+  return made;
+}
+
 export function choice(label, options, chosen, onchoice) {
   const made = element("select", {onchange: event => onchoice(event.target.value)},
     options.map(([value, text]) => element("option", {value, selected: value === chosen}, text)));

@@ -26,6 +26,7 @@ export class Explorer {
   }
 
   async show(parts) { // of a report's data
+    if (parts[0].values.some(each => each.array === undefined)) this.following = false;
     clearInterval(this.playing);
     const before = this.wanted, arrays = new Map();
     await this.choosePart(parts.some(part => part.name === before) ? before : parts[0].name, this.value, parts, arrays);
@@ -36,7 +37,7 @@ export class Explorer {
     this.wanted = name;
     for (const each of part.values) {
       const key = `${name} ${each.name}`;
-      if (!arrays.has(key)) arrays.set(key, await unpack(each));
+      if (!arrays.has(key)) arrays.set(key, each.array ?? await unpack(each));
     }
     if (turn !== this.turn) return; // something else was chosen meanwhile
     Object.assign(this, {parts, part, arrays});
@@ -47,6 +48,22 @@ export class Explorer {
     this.step = Math.min(this.step, this.part.labels.length - 1);
     this.rank = Math.min(this.rank, this.order.length - 1);
     this.build();
+    this.draw();
+  }
+
+  async follow(parts) { // of a network that takes steps: the last one is shown
+    const part = parts.find(each => each.name === this.wanted) ?? parts.at(-1);
+    const isSame = this.following && this.part?.name === part.name && this.part.values.length === part.values.length;
+    if (!isSame) {
+      this.following = true;
+      this.wanted = part.name;
+      await this.show(parts);
+      return;
+    }
+    Object.assign(this, {parts, part, step: part.labels.length - 1});
+    this.steps.input.max = String(this.step);
+    this.words.set(part.labels, part.joined);
+    this.heat.image = null;
     this.draw();
   }
 
@@ -90,7 +107,7 @@ export class Explorer {
           table([["gate"], ["mean", true], ["below 0.1", true], ["above 0.9", true]],
             gates.map(each => [each.name, number(each.mean, 2), percent(each.below), percent(each.above)]))) : null,
         this.life ? element("div", {}, element("h3", {}, "How long the units remember"), this.lives.node, this.lifeWords()) : null),
-      element("p", {className: "quiet"}, `Run by ${part.backend}.`));
+      part.backend ? element("p", {className: "quiet"}, `Run by ${part.backend}.`) : "");
   }
 
   get unit() { return this.order[this.rank]; }

@@ -1,6 +1,8 @@
 // What a person gives each task: a text, a question about a passage, a series, a sound.
 
 import {element} from "./inspect/dom.js";
+import {audio} from "./answers.js";
+import {Microphone, base64, chunks, decoded, wav, whole} from "./sound.js";
 
 function field(label, text, onchange, rows = 4) {
   const area = element("textarea", {rows: String(rows), spellcheck: "false", oninput: onchange});
@@ -80,39 +82,44 @@ function seriesForm(onchange) {
   return {node: element("div", {}, node, file), live: true, item: () => area.value.trim() ? seriesOf(area.value) : null};
 }
 
-function base64(buffer) {
-  const bytes = new Uint8Array(buffer);
-  let text = "";
-  for (let begin = 0; begin < bytes.length; begin += 32768) text += String.fromCharCode(...bytes.subarray(begin, begin + 32768));
-  return btoa(text);
-}
-
-function soundForm(onchange) {
-  let sound = null;
-  const said = element("p", {className: "quiet", role: "status"}, "no sound yet");
-  const take = (value, words) => { sound = value; said.textContent = words; onchange(); };
-  const file = dropped("a sound file (WAV, FLAC, Ogg, MP3):", "audio/*,.wav",
-    async chosen => take({bytes: base64(await chosen.arrayBuffer())}, chosen.name));
-  let recorder = null;
+function soundForm(onchange, hearing) { // hearing: what hears sound while it comes, {start, hear, stop}; null: the run hears it whole
+  let sound = null, microphone = null;
+  const said = element("p", {className: "quiet", role: "status"}, "no sound yet"), player = element("div");
+  const take = (bytes, words) => {
+    sound = {bytes: base64(bytes)};
+    said.textContent = words;
+    player.replaceChildren(audio(bytes));
+  };
+  const file = dropped("a sound file (WAV, FLAC, Ogg, MP3):", "audio/*,.wav", async chosen => {
+    const content = await chosen.arrayBuffer();
+    take(new Uint8Array(content), chosen.name);
+    if (!hearing) { onchange(); return; }
+    let samples;
+    try { samples = await decoded(content); } catch { onchange(); return; } // which the service may read
+    if (!await hearing.start(samples.rate)) return;
+    for (const chunk of chunks(samples)) if (!await hearing.hear(chunk)) return;
+    await hearing.stop();
+  });
   const button = element("button", {type: "button", onclick: async () => {
-    if (recorder) { recorder.stop(); return; }
-    try {
-      const source = await navigator.mediaDevices.getUserMedia({audio: true}), parts = [];
-      recorder = new MediaRecorder(source);
-      recorder.addEventListener("dataavailable", event => parts.push(event.data));
-      recorder.addEventListener("stop", async () => {
-        recorder = null;
-        button.textContent = "Speak";
-        source.getTracks().forEach(track => track.stop());
-        const heard = await new AudioContext().decodeAudioData(await new Blob(parts).arrayBuffer());
-        take({array: Array.from(heard.getChannelData(0)), sampling_rate: heard.sampleRate},
-          `${heard.duration.toFixed(1)} s from the microphone`);
-      });
-      recorder.start();
-      button.textContent = "Stop";
-    } catch (error) { said.textContent = `The microphone cannot be used: ${error.message}`; }
+    if (microphone) {
+      const heard = await microphone.stop();
+      microphone = null;
+      button.textContent = "Speak";
+      take(wav(heard), `${(heard.samples.length / heard.rate).toFixed(1)} s from the microphone`);
+      await (hearing ? hearing.stop() : onchange());
+      return;
+    }
+    const own = new Microphone();
+    try { await own.start(chunk => hearing?.hear(whole(chunk))); }
+    catch (error) { said.textContent = `The microphone cannot be used: ${error.message}`; return; }
+    microphone = own;
+    hearing?.start(own.rate);
+    button.textContent = "Stop speaking";
+    said.textContent = "It listens.";
   }}, "Speak");
-  return {node: element("div", {}, file, button, said), live: true, item: () => sound};
+  const words = hearing ? "The words come while the sound does." : "This run reads a sound in both directions, and so hears it whole: "
+    + "one that was trained with bidirectional=false says the words while the sound comes.";
+  return {node: element("div", {}, file, button, said, player, element("p", {className: "quiet"}, words)), live: true, item: () => sound};
 }
 
 export const FORMS = {

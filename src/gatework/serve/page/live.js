@@ -5,18 +5,21 @@ import {unpack} from "./inspect/arrays.js";
 import {choice, element, number} from "./inspect/dom.js";
 import {Explorer} from "./inspect/explorer.js";
 import {flow, reasons, section, telling} from "./inspect/report.js";
-import {answer, bars, inWords, piece} from "./answers.js";
+import {answer, bars, inWords, piece, wordTimes} from "./answers.js";
 import {FORMS} from "./inputs.js";
-import {Refused, looked, runs, stream, useToken} from "./service.js";
+import {Refused, Stream, looked, runs, useToken} from "./service.js";
+import {settingsOf} from "./settings.js";
+import {Steps} from "./steps.js";
 
 const PAUSE = 500; // milliseconds after the last key
+const FRAME = 60; // milliseconds between two pictures of gates that fire
 const place = document.getElementById("live");
 
 class Live {
   constructor(run) {
     this.run = run;
     this.scale = {};
-    this.form = FORMS[run.task](() => this.form.live && this.later());
+    this.form = FORMS[run.task](() => this.form.live && this.later(), run.streams ? this.hearing() : null);
     this.message = element("p", {className: "message", role: "status"});
     this.said = element("div", {"aria-live": "polite"});
     this.settings = settingsOf(run);
@@ -40,7 +43,9 @@ class Live {
   stop() {
     clearTimeout(this.timer);
     this.asking?.abort();
-    this.streaming?.stop();
+    this.streaming?.leave();
+    clearTimeout(this.drawing);
+    this.drawing = null;
     this.say("");
   }
 
@@ -61,6 +66,7 @@ class Live {
     this.more.replaceChildren();
     this.say("…");
     try {
+      this.said.replaceChildren();
       if (this.run.streams && fresh && STREAMED.has(this.run.task)) await this.write();
       const data = await this.look({reasons: false});
       if (!data) return;
@@ -84,27 +90,93 @@ class Live {
     return signal.aborted ? null : data;
   }
 
+  open(opening, onevent) { // a stream whose gates are followed while it goes on
+    const steps = new Steps();
+    let label = "·";
+    const stream = new Stream(this.run.name, {settings: this.settings.values(), watch: true, ...opening}, event => {
+      if (stream !== this.streaming) return;
+      if (event.kind === "gates") { steps.add(event, label); this.follow(steps); return; }
+      label = event.token ?? "·";
+      onevent(event);
+    });
+    this.streaming = stream;
+    this.inside.replaceChildren(section("What the gates do", this.explorer.host));
+    return stream;
+  }
+
+  follow(steps) {
+    this.drawing ??= setTimeout(async () => { await this.explorer.follow(steps.parts); this.drawing = null; }, FRAME);
+  }
+
   async write() { // a text, token by token
-    const text = element("p", {className: "spoken"}), next = element("div");
-    this.said.replaceChildren(text, next);
-    const settings = this.run.task === "language-model" ? {next_tokens: 5, ...this.settings.values()} : this.settings.values();
-    this.streaming = stream(this.run.name, {settings, item: Array.isArray(this.item) ? this.item.at(-1) : this.item}, event => {
+    const text = element("p", {className: "spoken"}), next = element("div"), isChat = this.run.task === "chatbot";
+    this.said.replaceChildren(text, next, this.ofSearch());
+    const settings = isChat ? this.settings.values() : {next_tokens: 5, ...this.settings.values()};
+    const stream = this.open({settings, token: isChat ? this.talk : undefined}, event => {
       if (event.kind !== "piece") return;
       text.append(piece(event));
       if (event.next) next.replaceChildren(bars(event.next.map(each => [`“${each.token}”`, each.probability])));
     });
-    await this.streaming.done;
+    this.said.setAttribute("aria-busy", "true"); // it is read aloud when it is whole
+    try {
+      await stream.feed(isChat ? this.item.at(-1) : this.item);
+      if (!isChat) { stream.end(); return; }
+      this.talk = stream.token; // which knows what was said
+      stream.leave();
+    } catch (error) {
+      if (!isChat || !this.talk || !(error instanceof Refused)) throw error;
+      this.talk = undefined; // the service remembers it no more: the whole conversation is sent for the answer
+    } finally { this.said.removeAttribute("aria-busy"); }
+  }
+
+  ofSearch() {
+    const beam = this.settings.values().beam ?? this.run.settings.properties.beam?.default ?? 1;
+    return beam > 1 ? element("p", {className: "quiet"}, `${beam} hypotheses are compared, so that the text is known only at `
+      + "its end. With beam=1, in the settings, it is written token by token.") : "";
+  }
+
+  hearing() { // what a run says of sound while it comes
+    const final = element("span"), partial = element("em"), now = element("p", {className: "quiet"}), words = element("div");
+    const heard = event => {
+      now.textContent = `heard: ${event.seconds} s`;
+      partial.textContent = event.kind === "partial" ? event.output : "";
+      if (event.kind !== "final") return;
+      final.append(`${event.output} `);
+      this.times.push(...event.times ?? []);
+      words.replaceChildren(wordTimes(this.times));
+    };
+    const guarded = async act => {
+      try { await act(); return true; } catch (error) { this.fail(error); return false; }
+    };
+    return {
+      start: rate => guarded(() => {
+        this.stop();
+        this.times = [];
+        this.more.replaceChildren();
+        for (const each of [final, partial, now, words]) each.replaceChildren();
+        this.said.replaceChildren(element("p", {className: "spoken"}, final, partial), now, words);
+        this.open({rate}, heard);
+      }),
+      hear: chunk => guarded(() => this.streaming.feed(chunk)),
+      stop: () => guarded(async () => {
+        await this.streaming.finish();
+        this.streaming.end();
+        await this.ask({fresh: false});
+      }),
+    };
   }
 
   async show(data) {
-    const streamed = this.said.querySelector(".spoken span");
-    if (!streamed || !STREAMED.has(this.run.task)) this.said.replaceChildren(answer(this.run.task, data.record, this.item));
+    clearTimeout(this.drawing);
+    this.drawing = null;
+    const isWritten = this.said.querySelector(".spoken span") && STREAMED.has(this.run.task);
+    if (!isWritten) this.said.replaceChildren(answer(this.run.task, data.record, this.item));
     const drawn = [];
     for (const each of data.alignments) drawn.push(element("h3", {}, each.name), alignment(each, await unpack(each.weights)));
     this.inside.replaceChildren(...(drawn.length ? [section("What was read for what", ...drawn)] : []),
       section("What the gates do", this.gates(data), this.explorer.host));
     await this.explorer.show(data.parts);
-    this.explorer.play();
+    if (!isWritten) this.explorer.play();
   }
 
   gates(data) { // one slider that turns a gate down, and what follows
@@ -153,26 +225,6 @@ class Live {
 }
 
 const STREAMED = new Set(["language-model", "chatbot"]);
-const KINDS = new Set(["number", "integer"]);
-
-function settingsOf(run) { // of numbers and switches; the others are what they are by default
-  const fields = Object.entries(run.settings.properties ?? {}).map(([name, spec]) => {
-    const kind = spec.type ?? spec.anyOf?.map(each => each.type).find(type => KINDS.has(type) || type === "boolean");
-    if (kind === "boolean") {
-      const input = element("input", {type: "checkbox"});
-      input.checked = spec.default === true;
-      return {name, node: element("label", {}, name, input), value: () => input.checked === (spec.default === true) ? undefined : input.checked};
-    }
-    if (!KINDS.has(kind)) return null;
-    const input = element("input", {type: "number", step: kind === "integer" ? "1" : "any", title: spec.description ?? "",
-      placeholder: spec.default === null || spec.default === undefined ? "" : String(spec.default)});
-    return {name, node: element("label", {}, name, input), value: () => input.value === "" ? undefined : Number(input.value)};
-  }).filter(each => each !== null);
-  const node = fields.length ? element("details", {}, element("summary", {}, "Settings"),
-    element("div", {className: "controls"}, fields.map(each => each.node))) : element("div");
-  return {node, values: () => Object.fromEntries(fields.map(each => [each.name, each.value()]).filter(([, value]) => value !== undefined))};
-}
-
 async function begin() {
   let served;
   try { served = await runs(); } catch (error) {
