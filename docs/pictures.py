@@ -77,7 +77,7 @@ def photograph(page: Path, path: Path) -> None:
     """A report as Chromium shows it."""
     with browser_page() as shown:
         shown.goto(f"file://{page}")
-        shown.wait_for_function("document.documentElement.dataset.drawn", timeout=60_000)
+        shown.wait_for_selector("html[data-drawn]", timeout=60_000)
         shown.screenshot(path=str(path), full_page=True)
     small(path, 1384)
 
@@ -97,7 +97,7 @@ def of_the_service(run: Path) -> None:
         shown.wait_for_selector("text=as it is:", timeout=60_000)
         shown.screenshot(path=str(PICTURES / "page.png"), full_page=True)
         server.terminate()
-    small(PICTURES / "page.png", 1120)
+    small(PICTURES / "page.png", 1130)
 
 
 def of_gradients() -> None:

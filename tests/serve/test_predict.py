@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -121,6 +122,33 @@ def test_requests_are_batched_and_the_queue_is_bounded(
                 assert answer.json()["records"] == [{"output": f"n{n} {2 + n % 2}"}]
         whole = [batch for batch in slow.batches[1:] if len(batch) > 1]
         assert sorted(map(len, whole))[-2:] == [3, 4], "inputs with equal settings are answered together"
+
+
+def test_what_a_client_that_left_had_asked_is_not_answered(
+    run_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = ServedRuns.load([run_of("translator")])
+    slow, at = Slow(), "/v1/runs/translator/predict"
+    monkeypatch.setattr(runs["translator"].task, "predict_sent", slow.predict_sent, raising=False)
+    service = Service(runs, ServiceOptions())
+    waiting = service.metrics.waiting.labels("translator")._value
+    with running(service) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(httpx.post, f"{client.base_url}{at}", json={"inputs": ["one"]}, timeout=30)
+        while not slow.batches:
+            time.sleep(0.01)
+        body = b'{"inputs": ["two", "three"]}'
+        head = f"POST {at} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as leaving:
+            leaving.sendall(head + body)
+            while waiting.get() < 2:
+                time.sleep(0.01)
+        gone = service.metrics.requests.labels("/v1/runs/{name}/predict", "499")._value
+        while gone.get() < 1:
+            time.sleep(0.01)
+        slow.go.set()
+        assert first.result().json()["records"] == [{"output": "one "}]
+        assert client.post(at, json={"inputs": ["four"]}).json()["records"] == [{"output": "four "}]
+        assert slow.batches == [["one"], ["four"]], "nobody waited for 'two' any more"
 
 
 def test_a_late_answer_is_given_up_and_the_next_one_comes(

@@ -25,6 +25,7 @@ from gatework.serve.metrics import Metrics
 from gatework.serve.openapi import described
 from gatework.serve.options import ServiceOptions
 from gatework.serve.pages import add_pages
+from gatework.serve.presence import while_present
 from gatework.serve.protocol import add_protocol
 from gatework.serve.refusals import Refusal, Stopping
 from gatework.serve.requests import Asked, read_request
@@ -153,7 +154,7 @@ class Service:
             found = self.runs[name]
             body = await request.body()
             asked = await self.read(body, read_request, found.task, self.options)
-            records = await self.answer(found, asked)
+            records = await while_present(request, self.answer(found, asked))
             return json_response({"records": records, "version": found.version})
 
     @contextlib.asynccontextmanager

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 
 from gatework.errors import InputError
 from gatework.serve.options import ServiceOptions
+from gatework.serve.presence import while_present
 from gatework.serve.refusals import BadRequest, Overdue, Refusal, TooMany
 from gatework.serve.requests import Asked, read_inputs, read_json, read_settings
 from gatework.serve.runs import ServedRun, ServedRuns
@@ -89,11 +90,15 @@ def add_inspection(app: FastAPI, service: Looking) -> None:
         own.add_done_callback(waiting.discard)
         try:
             async with asyncio.timeout(service.options.timeout):
-                text = await own
+                text = await while_present(request, _text(own))
         except TimeoutError:
             what = f"run {name!r}: it was not looked at within {service.options.timeout:g} s"
             raise Overdue(f"{what}. Give less, or reasons=false.") from None
         return Response(text, media_type="application/json")
+
+
+async def _text(looked: asyncio.Future[str]) -> str:
+    return await looked
 
 
 def _report(run: ServedRun, looked: Looked) -> str:

@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request, Response
 
 from gatework import __version__
 from gatework.serve.options import ServiceOptions
+from gatework.serve.presence import while_present
 from gatework.serve.refusals import BadRequest, NotFound
 from gatework.serve.requests import Asked, read_inputs, read_json, read_settings
 from gatework.serve.runs import ServedRun, ServedRuns
@@ -112,7 +113,7 @@ def add_protocol(app: FastAPI, service: Answers) -> None:
         body = await request.body()
         length = request.headers.get(_HEADER_LENGTH)
         asked = await service.read(body, read_inference, length, run.task, service.options)
-        records = await service.answer(run, asked.asked)
+        records = await while_present(request, service.answer(run, asked.asked))
         return _answer(run, asked, output_tensors(records))
 
 

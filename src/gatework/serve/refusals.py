@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gatework.errors import GateworkError
 
 __all__ = [
     "BadRequest",
+    "Departed",
     "Elsewhere",
     "Failed",
     "Forbidden",
@@ -21,8 +24,11 @@ __all__ = [
 ]
 
 
+Headers = tuple[tuple[str, str], ...]
+
+
 class Refusal(GateworkError):
-    """A request that is refused.
+    """A request that is refused; each kind below has a status and a close code of its own.
 
     Attributes:
         status: of the HTTP response.
@@ -30,93 +36,67 @@ class Refusal(GateworkError):
         headers: of the response.
     """
 
-    status = 400
-    close_code = 1008
-    headers: tuple[tuple[str, str], ...] = ()
+    status: ClassVar[int]
+    close_code: ClassVar[int]
+    headers: ClassVar[Headers]
+
+    def __init_subclass__(cls, *, status: int, close_code: int, headers: Headers = ()) -> None:
+        super().__init_subclass__()
+        cls.status, cls.close_code, cls.headers = status, close_code, headers
 
 
-class BadRequest(Refusal):
+_NAME_YOURSELF: Headers = (("www-authenticate", 'Bearer realm="gatework"'),)
+_SOON: Headers = (("retry-after", "1"),)
+_LATER: Headers = (("retry-after", "5"), ("connection", "close"))
+
+
+class BadRequest(Refusal, status=422, close_code=1007):
     """What was sent is not what is asked for."""
 
-    status = 422
-    close_code = 1007
 
-
-class Unauthorized(Refusal):
+class Unauthorized(Refusal, status=401, close_code=3000, headers=_NAME_YOURSELF):
     """The token is missing or another one."""
 
-    status = 401
-    close_code = 3000
-    headers = (("www-authenticate", 'Bearer realm="gatework"'),)
 
-
-class Forbidden(Refusal):
+class Forbidden(Refusal, status=403, close_code=3003):
     """It was sent by a page of another origin, or to another host."""
 
-    status = 403
-    close_code = 3003
 
-
-class NotFound(Refusal):
+class NotFound(Refusal, status=404, close_code=4404):
     """There is no such run."""
 
-    status = 404
-    close_code = 4404
 
-
-class Gone(Refusal):
+class Gone(Refusal, status=404, close_code=4404):
     """The run was there, and has been removed."""
 
-    status = 404
-    close_code = 4404
 
-
-class TooLarge(Refusal):
-    """More than a limit."""
-
-    status = 413
-    close_code = 1009
-
-
-class TooMany(Refusal):
-    """The service has as much to do as it takes on."""
-
-    status = 503
-    close_code = 1013
-    headers = (("retry-after", "1"),)
-
-
-class Failed(Refusal):
-    """The run failed by a fault of its own; the log says more."""
-
-    status = 500
-    close_code = 1011
-
-
-class Idle(Refusal):
+class Idle(Refusal, status=408, close_code=4408):
     """A stream that nobody used was put away."""
 
-    status = 408
-    close_code = 4408
 
-
-class Elsewhere(Refusal):
+class Elsewhere(Refusal, status=409, close_code=4409):
     """A stream was taken up by another connection."""
 
-    status = 409
-    close_code = 4409
+
+class TooLarge(Refusal, status=413, close_code=1009):
+    """More than a limit."""
 
 
-class Overdue(Refusal):
-    """The time for an answer is over."""
-
-    status = 504
-    close_code = 4408
+class Departed(Refusal, status=499, close_code=1001):
+    """The client closed its connection before it was answered: nobody hears this, and the measures count it."""
 
 
-class Stopping(Refusal):
+class Failed(Refusal, status=500, close_code=1011):
+    """The run failed by a fault of its own; the log says more."""
+
+
+class TooMany(Refusal, status=503, close_code=1013, headers=_SOON):
+    """The service has as much to do as it takes on."""
+
+
+class Stopping(Refusal, status=503, close_code=1012, headers=_LATER):
     """The service is being stopped."""
 
-    status = 503
-    close_code = 1012
-    headers = (("retry-after", "5"), ("connection", "close"))
+
+class Overdue(Refusal, status=504, close_code=4408):
+    """The time for an answer is over."""
