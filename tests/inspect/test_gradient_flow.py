@@ -166,6 +166,14 @@ def test_what_mends_it_is_measured() -> None:
     }
 
 
+def test_what_mends_it_is_measured_with_the_layers_zoneout() -> None:
+    given = inputs(dtype=torch.float32)
+    plain, kept = (remedies(gw.RNN(INPUT, H, zoneout=rate), given)[0].flow.worst for rate in (0.0, 0.9))
+    assert abs(kept.rate) < abs(plain.rate) / 2  # nine tenths of a state stay as they are
+    changed = remedies(gw.LSTM(INPUT, H, zoneout={"c": 0.9}), given)
+    assert len(changed) > 1
+
+
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     draw_gradient_flow(gradient_flow(turning(0.0), inputs()), tmp_path / "gone.png")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gatework import cells as catalogue
 from gatework.inspect.gradient_flow import GradientFlow, gradient_flow
 from gatework.layers import Recurrent
 
@@ -91,6 +93,11 @@ def _measured(
         "sizes": {name: size for name, size in layer.stack.named_sizes if name != "hidden_size"},
         "hidden_size": layer.hidden_size,
     }
+    cell = catalogue.load(change["cell"]) if "cell" in change else layer.cell
+    zoneout = layer.zoneout
+    if isinstance(zoneout, Mapping):
+        zoneout = {state.name: zoneout[state.name] for state in cell.graph.states if state.name in zoneout}
+    arguments["zoneout"] = zoneout
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         other = Recurrent(**{**arguments, **change}, device=like.device, dtype=like.dtype)
