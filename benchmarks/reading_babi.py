@@ -6,8 +6,9 @@
 Each task by itself, as in its paper. A tenth of the training stories validate. `--choose` trains a network with each of
 SETTINGS and each seed, until one has no error on them, and keeps in `results/reading_babi_choices.json` what each had
 on them; no test file is read. Without it the setting and the seed of the least validation loss are trained, and what
-they give is tested. Tasks are trained side by side, a thread each; with `--runs`, runs that are there are not trained
-again. A task's result takes the place of the one that it had. `exact_match` is accuracy: a list is right as a whole.
+they give is tested; the gates of a story of task 3's test are drawn to `results/reading_babi_gates.svg`. Tasks are
+trained side by side, a thread each; with `--runs`, runs that are there are not trained again. A task's result takes the
+place of the one that it had. `exact_match` is accuracy: a list is right as a whole.
 """
 
 from __future__ import annotations
@@ -30,10 +31,14 @@ from typing import Any
 from commands import DATA, HERE, gatework, write_result
 from machine import machine
 
+import gatework as gw
+from gatework.inspect import draw_gates
+
 NAME = "reading_babi"
 FIGURES = ("accuracy", "logistic_regression", "most_common", "published_lstm")
 FOLDER = DATA / "machine_comprehension" / "babi_en_1k"
 HELD_BACK = 10  # every tenth story of the training data validates
+DRAWN, DRAWN_FACTS = 3, 14  # of which task a story is drawn, and its facts at most
 TASKS = (3, 19, 15, 5, 7, 17, 9, 13, 11, 1)  # the longest trainings first
 OPTIONS = (
     "mode=answer", "hidden_size=50", "num_layers=2", "batch_examples=32", "batch_tokens=60000", "max_length=3000",
@@ -136,7 +141,31 @@ def _task(runs: Path, here: Result, number: int) -> Result:
         "machine": here,
     }
     print(f"qa{number}", {name: result[name] for name in FIGURES}, flush=True)
+    if number == DRAWN:
+        _draw(runs / training["run"], source)
     return result
+
+
+def _draw(run: Path, test: Path) -> None:
+    """The gates of the first short story whose question is answered right."""
+    model, facts = gw.load(run), []
+    for line in gzip.decompress(test.read_bytes()).decode().splitlines():
+        number, told = line.split(" ", 1)
+        if number == "1":
+            facts = []
+        if "\t" not in told:
+            facts.append(told)
+            continue
+        question, answer, _ = told.split("\t")
+        if len(facts) > DRAWN_FACTS:
+            continue
+        (record,) = model.predict({"context": facts, "question": question.strip()})
+        if record["output"] == answer:
+            rows = [fact["gates"] for fact in record["sentences"]]
+            picture = HERE / "results" / f"{NAME}_gates.svg"
+            draw_gates(facts, rows, picture, title=f"{question.strip()} {answer}")
+            return
+    print(f"{test.name}: no story of at most {DRAWN_FACTS} facts is answered right: none is drawn")
 
 
 def _train(runs: Path, number: int, setting: Setting, seed: int) -> Result:
