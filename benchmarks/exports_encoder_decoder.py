@@ -26,12 +26,12 @@ import gatework as gw
 from gatework.cli.demos.dates import OPTIONS
 from gatework.data import Tokenizer
 from gatework.export.driver import onnx_parts
-from gatework.export.driver.translate import EncoderDecoder as JoinedParts
 from gatework.export.exportable import export_task
 from gatework.export.files import ExportOptions
 from gatework.seq2seq import EncoderDecoder
 from gatework.tasks.encoder_decoder.exported import exported_parts
 from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
+from gatework.tasks.programs.translate import EncoderDecoder as JoinedParts
 
 SOURCE = 30  # tokens
 CLOCK = """

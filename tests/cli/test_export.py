@@ -56,8 +56,7 @@ def test_a_layer_of_a_users_file(gatework, tmp_path):
 
 
 def test_what_has_no_export_says_so(tmp_path):
-    task = gw.tasks.get("classifier")(epochs=1, hidden_size=8, embedding_size=8)
-    rows = [{"text": "a b", "label": "x"}, {"text": "c d", "label": "y"}] * 20
-    task.fit(rows, out=tmp_path / "run")
-    with pytest.raises(gw.InputError, match=r"classifier: this task has no export\. Export a layer"):
+    rows = [{"context": "Ann went to Rome.", "question": "Who?", "answer": "Ann"}] * 8
+    task = gw.Reader(max_steps=1, hidden_size=8, embedding_size=8).fit(rows, valid=rows, out=tmp_path / "run")
+    with pytest.raises(gw.InputError, match=r"reader: this task has no export\. Export a layer"):
         task.export(tmp_path / "out")

@@ -15,16 +15,16 @@ import gatework as gw
 from gatework.data import Tokenizer, context_text
 from gatework.data.dialogues import OTHER, OWN
 from gatework.errors import GateworkError
-from gatework.export.driver.search import beam_search
-from gatework.export.driver.tokens import Tokens
-from gatework.export.driver.translate import EncoderDecoder as JoinedParts
-from gatework.export.driver.translate import Translator as ExportedTranslator
 from gatework.export.exportable import export_task
 from gatework.export.files import ExportOptions
 from gatework.seq2seq import EncoderDecoder
 from gatework.seq2seq import beam_search as own_beam_search
 from gatework.tasks.encoder_decoder.exported import exported_parts
 from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
+from gatework.tasks.programs.search import beam_search
+from gatework.tasks.programs.tokens import Tokens
+from gatework.tasks.programs.translate import EncoderDecoder as JoinedParts
+from gatework.tasks.programs.translate import Translator as ExportedTranslator
 from tests.export.test_c import RUN, WARNINGS, run
 from tests.export.test_page import CORPUS, TEXTS
 from tests.tolerances import EXPORTED, assert_close
@@ -160,9 +160,9 @@ found = [[[text, one.score] for text, one in made.translate(each, **given["setti
 print(json.dumps(found))
 """
 IN_NODE = """
-const { load } = await import(process.argv[1]);
+const { open } = await import(process.argv[1]);
 const { readFileSync } = await import("node:fs");
-const translator = await load();
+const translator = await open();
 const { texts, settings } = JSON.parse(readFileSync(0, "utf-8"));
 const found = texts.map((text) => translator.translate(text, settings).map(({ text, score }) => [text, score]));
 console.log(JSON.stringify(found));

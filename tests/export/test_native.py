@@ -72,6 +72,15 @@ def test_a_users_cell_in_a_stack_of_two_directions() -> None:
     check(layer_of(users_own, num_layers=2, bidirectional=True))
 
 
+def test_gates_of_two_directions() -> None:
+    layer, x = layer_of("gru", num_layers=2, bidirectional=True), torch.randn(6, 1, 5)
+    _, _, emits = Loaded(network(layer, "own", emit=["update", "h"])).sequence(x[:, 0].numpy())
+    with torch.no_grad(), gw.backend("eager"):
+        expected, _ = layer(x, emit=["update", "h"])
+    for name in ("update", "h"):
+        assert_close(torch.from_numpy(emits[name]), expected[name][:, 0], EXPORTED)
+
+
 @pytest.mark.parametrize(
     "options",
     [

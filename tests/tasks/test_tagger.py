@@ -105,6 +105,8 @@ def test_unusual_inputs(model: Tagger) -> None:
     assert len(listed["output"]) == len(listed["tokens"]) == 2000
     assert "first 2,000" in listed["warnings"][0]
     with_confidence = model.predict([""])[0]
+    beside = model.predict(["", "go to rome"])[0]  # in a batch with words
+    assert beside["label_probability"] == close_to(with_confidence["label_probability"])
     assert with_confidence["probabilities"] == with_confidence["second"] == []
     with pytest.raises(InputError, match="is not an input"):
         model.predict([["fly", 3]])

@@ -37,7 +37,8 @@ class Exportable:
         parts: networks and maps, whose names differ.
         files: what stands beside them in every form, such as tokenizers.
         facts: what the programs must know that join the parts, as JSON.
-        programs: of `gatework.export.driver`, which run the parts in Python; none where the one part is all.
+        programs: the names of the modules that run the parts in Python, and of those that they import; none where the
+            one part is all.
         scripts: files of one form alone, by its name.
         readme: how the whole is run, by form: it stands before what the README says of each part.
         error: of the joined parts beside the task's own network on drawn inputs: the largest.
@@ -80,16 +81,23 @@ def export_task(given: Exportable, out: Path, to: str, options: ExportOptions) -
         further["model.json"] = (
             json.dumps({**given.facts, **content.facts}, ensure_ascii=False) + "\n"
         ).encode()
-    if to in ("c", "onnx"):
-        runner = () if not given.programs else (f"{to}_parts",)
-        further |= {f"{name}.py": _program(name) for name in (*given.programs, *runner)}
+    if to in ("c", "onnx") and given.programs:
+        modules = (*given.programs, f"{_PACKAGE}.{to}_parts")
+        further |= {f"{_file(module)}.py": _program(module, modules) for module in modules}
     return content.written(out, further)
 
 
-def _program(name: str) -> bytes:
-    """A program as it stands in the folder of an export, beside those that it imports."""
-    text = files(_PACKAGE).joinpath(f"{name}.py").read_text("utf-8")
-    return text.replace(f"from {_PACKAGE}.", "from ").encode()
+def _file(module: str) -> str:
+    return module.rpartition(".")[2]
+
+
+def _program(module: str, beside: Sequence[str]) -> bytes:
+    """A module as it stands in the folder of an export, beside those that it imports."""
+    package, _, file = module.rpartition(".")
+    text = files(package).joinpath(f"{file}.py").read_text("utf-8")
+    for other in beside:
+        text = text.replace(f"from {other} import", f"from {_file(other)} import")
+    return text.encode()
 
 
 def _of_onnx(content: Content) -> onnx_parts.Parts:

@@ -66,7 +66,7 @@ def export_layer(
     check_options(to, options, Path(out))
     if to == "html":
         raise InputError(
-            "to='html'", "a layer has no page", "A language model has one: task.export(out, to='html')."
+            "to='html'", "a layer has no page", "Tasks on texts have one: task.export(out, to='html')."
         )
     made = network(layer, name, table=table, head=head, emit=emit)
     return part_files([made], to, options).written(Path(out), {})

@@ -355,8 +355,8 @@ class Task(EnsembleLifecycle):
 
         Args:
             out: a new folder.
-            to: of `gatework.export_layer`, or `html`: a page of one file, `index.html`, that runs a language model in a
-                browser. The other arguments are those of `gatework.export_layer`.
+            to: of `gatework.export_layer`, or `html`: a page of one file, `index.html`, that runs a language model, a
+                tagger or a classifier in a browser. The other arguments are those of `gatework.export_layer`.
 
         Raises:
             InputError: a task or an ensemble that has no export, or as `gatework.export_layer` says.
@@ -377,7 +377,7 @@ class Task(EnsembleLifecycle):
     def _exported_page(self) -> Page:
         """The page of an export: `to="html"`."""
         raise InputError(
-            self.name, "this task has no page", 'A language model has one; to="wasm" is for others.'
+            self.name, "this task has no page", "Language models, taggers and classifiers have one."
         )
 
     def _exported(self) -> Exportable:

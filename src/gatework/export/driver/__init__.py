@@ -1,4 +1,4 @@
-"""Programs that run an export with NumPy alone, and ONNX Runtime for ONNX: they are written beside it.
+"""What runs the parts of an export with NumPy alone, and ONNX Runtime for ONNX: it is written beside them.
 
-They import nothing of Gatework: `gatework.export.driver.NAME` is `NAME.py` in the folder of an export.
+It imports nothing of Gatework. `c_parts` and `onnx_parts` are used alike.
 """

@@ -86,10 +86,11 @@ def check_operations(part: Part, target: ExportTarget) -> None:
         return
     name = part.graph.name
     _check_cells(part.cells, name, target)
-    if part.stack.bidirectional and part.graph.emits():
+    reads = () if part.head is None else part.head.graph.inputs
+    if part.stack.bidirectional and any(spec.name != "output" for spec in reads):
         raise InputError(
             f"cell {name}",
-            "it emits values in two directions, which has no code",
+            "its read-out reads more than its output in two directions, which has no code",
             "Export a layer of one direction.",
         )
 

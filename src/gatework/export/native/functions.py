@@ -268,11 +268,15 @@ class Functions:
             for name, _ in self._read
         ]
 
-    def _emits_at(self, e: StepEmitter, given: Mapping[str, Value], t: Value) -> list[Value]:
+    def _emits_at(
+        self, e: StepEmitter, given: Mapping[str, Value], t: Value, direction: int = 0
+    ) -> list[Value]:
+        """Where a step writes what it emits; the directions' units stand side by side."""
         places = []
         for name, units, width in self.takes.emits:
             count = given[width] if units is None else e.i64(units)
-            places.append(e.at(given[f"{name}_out"], e.b.mul(t, count)))
+            before = 0 if units is None else direction * units // self.network.stack.directions
+            places.append(e.at(given[f"{name}_out"], e.b.add(e.b.mul(t, count), e.i64(before))))
         return places
 
     def _sequence(self, step: ir.Function) -> None:
@@ -325,7 +329,14 @@ class Functions:
                 with e.loop(e.i64(0), count) as (turn, _):
                     t = e.b.sub(e.b.sub(count, e.i64(1)), turn) if direction else turn
                     x = e.at(value, e.b.mul(t, e.i64(size)))
-                    e.b.call(self._cells[number], [x, *self._at_step(e, given, t), given["state"], own])
+                    emits = (
+                        self._emits_at(e, given, t, direction)
+                        if self.network.cells[number].graph.emits()
+                        else []
+                    )
+                    e.b.call(
+                        self._cells[number], [x, *self._at_step(e, given, t), given["state"], *emits, own]
+                    )
                     place = e.at(to, e.b.add(e.b.mul(t, e.i64(made)), e.i64(direction * units)))
                     e.copy(self._output(e, number, given["state"], steps), place, e.i64(units))
             if stack.residual and layer:

@@ -78,6 +78,11 @@ class Interface:
         return -(-count // self.lanes) * self.lanes
 
 
+def _joined(units: int | None, network: Network) -> int | None:
+    """Units of a value in all directions."""
+    return None if units is None else units * network.stack.directions
+
+
 def interface(network: Network, lanes: int) -> Interface:
     """What the functions of a network take on a target with so many lanes."""
     graph, sizes = network.graph, network.cells[0].sizes
@@ -107,7 +112,7 @@ def interface(network: Network, lanes: int) -> Interface:
         sized(graph.inputs_of_kind("input")[1:]),
         sized(graph.inputs_of_kind("static")),
         sized(graph.inputs_of_kind("memory")),
-        tuple((name, width_of(top, width), str(width)) for name, width in emits),
+        tuple((name, _joined(width_of(top, width), network), str(width)) for name, width in emits),
         tuple(places),
         Count(offset, after),
         lanes,

@@ -233,12 +233,14 @@ class Texts:
         name, upper, takes = self.name, self.upper, self.takes
         kind = "size_t" if self._tokens else "float"
         first, size = ("tokens", "1") if self._tokens else ("x", f"{upper}_INPUT")
+        outs = "".join(f", {n}_out" for n, _, _ in takes.emits)
         lines = [
             "    size_t steps;  /* of the sequence; then what its steps read */",
             '    if (scanf("%zu", &steps) != 1) return 1;',
             f"    {kind} *{first} = malloc(sizeof({kind}) * {size} * steps);",
             *(f"    float *{n} = malloc(sizeof(float) * {s} * steps);" for n, s in takes.inputs),
             f"    float *output = malloc(sizeof(float) * {upper}_OUTPUT * steps);",
+            *(f"    float *{n}_out = malloc(sizeof(float) * {s} * steps);" for n, s, _ in takes.emits),
             f"    float *scratch = malloc(sizeof(float) * {upper}_SEQUENCE_SCRATCH(steps));",
             f"    static float state[{upper}_STATE];",
             f"    if (!{first} || !output || !scratch) return 1;",
@@ -249,7 +251,7 @@ class Texts:
             *(f"        if (!read_numbers({n} + t * {s}, {s})) return 1;" for n, s in takes.inputs),
             "    }",
             f"    {name}_start(state);",
-            f"    {name}_sequence({', '.join([first, 'steps', *self._given()])}, state, output, scratch);",
+            f"    {name}_sequence({', '.join([first, 'steps', *self._given()])}, state, output{outs}, scratch);",
             "    for (size_t t = 0; t < steps; t++) {",
             f"        for (size_t k = 0; k < {upper}_OUTPUT; k++)",
             f'            printf("%.9g ", output[t * {upper}_OUTPUT + k]);',

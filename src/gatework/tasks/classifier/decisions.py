@@ -16,7 +16,15 @@ from gatework.baselines.linear import LinearRival
 from gatework.errors import RunError
 from gatework.tasks.artifacts import JsonArtifact
 
-__all__ = ["Decisions", "mixed", "rival_probabilities"]
+__all__ = ["Decisions", "Labels", "mixed", "rival_probabilities"]
+
+
+class Labels(JsonArtifact):
+    """The labels of the training data, sorted, and how many examples have each."""
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    examples: int
 
 
 class Decisions(JsonArtifact):

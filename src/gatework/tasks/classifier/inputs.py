@@ -25,7 +25,7 @@ from gatework.tasks.words import TokenBatch, WordVocabulary, collate_tokens
 __all__ = ["ClassifierInputs", "Scales", "SequenceInputs", "TextInputs", "Token", "splitter"]
 
 Split: TypeAlias = "Callable[[str], list[Token]]"
-_FARTHEST = 30.0  # deviations from the mean beyond which a number is as far as this
+FARTHEST = 30.0  # deviations from the mean beyond which a number is as far as this
 
 
 class Token(NamedTuple):
@@ -217,13 +217,13 @@ class SequenceInputs(ClassifierInputs):
     def scaled(self, values: np.ndarray) -> np.ndarray:
         """What the network reads of steps (T, C)."""
         scaled = (values - self.scales.means) / self.scales.deviations
-        return np.clip(scaled, -_FARTHEST, _FARTHEST).astype(np.float32)
+        return np.clip(scaled, -FARTHEST, FARTHEST).astype(np.float32)
 
     def statistics(self, values: np.ndarray) -> np.ndarray:
         """(S,), what the side path reads of steps (T, C)."""
         statistics = sequence_statistics(values) - self.scales.statistic_means
         scaled = statistics / self.scales.statistic_deviations
-        return np.clip(scaled, -_FARTHEST, _FARTHEST).astype(np.float32)
+        return np.clip(scaled, -FARTHEST, FARTHEST).astype(np.float32)
 
     def collate(self, rows: Sequence[Fields]) -> tuple[SequenceBatch, tuple[Tensor, ...]]:
         batch = SequenceBatch(*side_by_side([row["values"] for row in rows]))

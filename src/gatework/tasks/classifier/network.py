@@ -27,7 +27,7 @@ __all__ = [
     "TextSide",
 ]
 
-_SIDE_SCALE = 5.0  # so that the rows of features learn at the pace of the other weights
+SIDE_SCALE = 5.0  # so that the rows of features learn at the pace of the other weights
 
 
 class SequenceBatch(NamedTuple):
@@ -118,7 +118,7 @@ class TextSide(nn.Module):
         """(B, K); arguments as for `SidePath`."""
         ends = torch.cat([offsets[1:], offsets.new_tensor([len(features)])])
         counts = (ends - offsets).clamp(min=1)
-        return self.path(features, offsets) * (_SIDE_SCALE * counts.rsqrt())[:, None]
+        return self.path(features, offsets) * (SIDE_SCALE * counts.rsqrt())[:, None]
 
 
 class StatisticsSide(nn.Module):

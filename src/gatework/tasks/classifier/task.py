@@ -21,11 +21,12 @@ from gatework.errors import InputError, RunError
 from gatework.metrics.calibration import Calibration, best_share, best_thresholds, fit_temperature
 from gatework.metrics.classification import label_figures
 from gatework.metrics.figure import Figure
-from gatework.tasks.artifacts import Artifacts, JsonArtifact
+from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import answer_in_batches
 from gatework.tasks.classifier.answers import Scored, label_probabilities, label_record
-from gatework.tasks.classifier.decisions import Decisions, mixed, rival_probabilities
+from gatework.tasks.classifier.decisions import Decisions, Labels, mixed, rival_probabilities
 from gatework.tasks.classifier.explanation import weigh_tokens
+from gatework.tasks.classifier.exported import exported_page, exported_parts
 from gatework.tasks.classifier.figures import label_remarks, label_scores, probability_figures
 from gatework.tasks.classifier.inputs import (
     ClassifierInputs,
@@ -69,14 +70,6 @@ TOKENIZER, VOCABULARY, SCALES, LABELS = "tokenizer.json", "vocabulary.json", "sc
 DECISIONS, MOST_COMMON = "decisions.json", "most_common.json"
 UNKNOWN_LABEL = -1
 SHOWN_LABELS = 5
-
-
-class Labels(JsonArtifact):
-    """The labels of the training data, sorted, and how many examples have each."""
-
-    names: tuple[str, ...]
-    counts: tuple[int, ...]
-    examples: int
 
 
 class Classifier(ExampleTask):
@@ -407,7 +400,7 @@ class Classifier(ExampleTask):
 
     # Answers
 
-    _subject = subject_of
+    _subject, _exported, _exported_page = subject_of, exported_parts, exported_page
 
     def session(self, *, state: bytes | None = None, **settings: Any) -> LabelSession:
         """An input that is told part by part: see `LabelSession`. Arguments as for every task's `session`; the run has

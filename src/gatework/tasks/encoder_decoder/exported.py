@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from gatework.export.driver.translate import EncoderDecoder as JoinedParts
 from gatework.export.exportable import Exportable, Parts
 from gatework.export.maps import Maps, VectorMap
 from gatework.export.network import Network, Part, array_of, network
@@ -17,10 +16,16 @@ from gatework.layers.structure import suffix
 from gatework.seq2seq import EncoderDecoder
 from gatework.tasks.encoder_decoder.c_example import c_example
 from gatework.tasks.encoder_decoder.vocabulary import Vocabulary
+from gatework.tasks.programs.translate import EncoderDecoder as JoinedParts
 
 __all__ = ["exported_parts"]
 
-_PROGRAMS = ("translate", "search", "tokens")
+_PROGRAMS = (
+    "gatework.tasks.programs.translate",
+    "gatework.tasks.programs.search",
+    "gatework.tasks.programs.tokens",
+    "gatework.tasks.programs.open_parts",
+)
 _SOURCE, _TARGET = 7, 4  # tokens that an export is checked on
 
 
@@ -53,7 +58,7 @@ def exported_parts(
         "tokenizers": tokenizers,
         **further,
     }
-    programs = files("gatework.export.driver")
+    programs = files("gatework.tasks.programs")
     scripts_of_wasm = {file: programs.joinpath(file).read_bytes() for file in ("translate.mjs", "main.mjs")}
     scripts_of_wasm["tokenizer.mjs"] = files("gatework.export.page").joinpath("tokenizer.mjs").read_bytes()
     ends = vocabularies[0].boundary, vocabularies[1].boundary

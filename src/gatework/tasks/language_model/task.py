@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
@@ -11,7 +12,7 @@ from gatework.baselines.ngram import NGramModel
 from gatework.data import TokenStream
 from gatework.errors import InputError, RunError
 from gatework.export.exportable import Exportable
-from gatework.export.page import Page
+from gatework.export.page import Page, drawn_values
 from gatework.inspect import Subject
 from gatework.tasks.language_model.exported import exported_network
 from gatework.tasks.language_model.generator import Generator
@@ -125,20 +126,24 @@ class LanguageModel(StreamTask):
         return Exportable([step], {"tokenizer.json": self.tokenizer_.to_json().encode()})
 
     def _exported_page(self) -> Page:
-        network = cast("LanguageNetwork", self.network_)
-        gates = tuple(name for name, _ in network.recurrent.cell.graph.gates)
-        states = tuple(state.name for state in network.recurrent.cell.graph.states)
-        tokenizer = self.tokenizer_
+        network, tokenizer = cast("LanguageNetwork", self.network_), self.tokenizer_
+        drawn = drawn_values(network.recurrent)
+        package = "gatework.export.page"
+        facts = {
+            "kind": tokenizer.kind,
+            "lowercase": tokenizer.lowercase,
+            "start": self.start_token,
+            "unknown": tokenizer.unknown_id,
+            "gates": list(drawn),
+        }
         return Page(
-            exported_network(
-                network, tuple(name for name in dict.fromkeys(gates + states) if name != "output")
-            ),
-            tokenizer.to_json(),
-            tokenizer.kind,
-            tokenizer.lowercase,
-            self.start_token,
-            tokenizer.unknown_id,
+            [exported_network(network, drawn)],
+            (package, "page.html"),
+            [(package, "tokenizer.mjs"), (package, "page.mjs")],
+            facts,
+            {"tokenizer": json.dumps(json.loads(tokenizer.to_json()))},
             f"{self.name} {self.run_.path.name}",
+            "What you type is read token by token; each column is the gate at one of them.",
         )
 
     # Completions

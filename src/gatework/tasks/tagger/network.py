@@ -169,6 +169,15 @@ class TaggerNetwork(nn.Module):
 
     def _labels(self, states: Tensor, emissions: Tensor, batch: TaggedBatch) -> Tensor:
         """(B, L)"""
+        scores = self._label_of_words(states, emissions, batch)
+        if self.text_side is not None and batch.text_features is not None:
+            features, offsets = batch.text_features
+            counts = torch.diff(offsets, append=offsets.new_tensor([len(features)])).clamp(min=1)
+            scores = scores + self.text_side(features, offsets) * counts.rsqrt()[:, None]
+        return scores
+
+    def _label_of_words(self, states: Tensor, emissions: Tensor, batch: TaggedBatch) -> Tensor:
+        """(B, L), by the network alone."""
         if len(states) == 0:  # sentences without words
             return states.new_zeros(states.shape[1], self.labels) + self.label.bias
         lengths = batch.tokens.lengths.to(states.device)
@@ -178,12 +187,7 @@ class TaggerNetwork(nn.Module):
         weights = _masked(self.attention(states), inside).softmax(0)
         highest = torch.where(lengths[:, None] > 0, _masked(states, inside).amax(0), 0.0)
         likeliest = (emissions.softmax(-1) * inside).amax(0)
-        scores = self.label(torch.cat([(weights * states).sum(0), highest, likeliest], dim=-1))
-        if self.text_side is not None and batch.text_features is not None:
-            features, offsets = batch.text_features
-            counts = torch.diff(offsets, append=offsets.new_tensor([len(features)])).clamp(min=1)
-            scores = scores + self.text_side(features, offsets) * counts.rsqrt()[:, None]
-        return scores
+        return self.label(torch.cat([(weights * states).sum(0), highest, likeliest], dim=-1))
 
 
 def _masked(values: Tensor, inside: Tensor) -> Tensor:

@@ -7,14 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import PositiveFloat, model_validator
 
 from gatework.data import Moves, Scheme, Tagging, allowed_moves, read_lines, scheme_of
 from gatework.data.word_spans import word_spans
 from gatework.errors import InputError
 from gatework.tasks.artifacts import JsonArtifact
 
-__all__ = ["UNSEEN", "Gazetteers", "TagSet"]
+__all__ = ["UNSEEN", "Gazetteers", "TagSet", "Temperatures"]
 
 UNSEEN = -1  # stands for a tag, or a label, that the training data does not have
 
@@ -68,6 +68,13 @@ class TagSet(JsonArtifact):
     def label_id(self, label: str | None) -> int:
         """An id, `UNSEEN` of a label that is not there."""
         return self._labels.get(label, UNSEEN)
+
+
+class Temperatures(JsonArtifact):
+    """What all scores of tags, and those of labels, are divided by."""
+
+    tags: PositiveFloat
+    label: PositiveFloat
 
 
 class Gazetteers(JsonArtifact):

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from pydantic import PositiveFloat
 from torch import nn
 
 from gatework.baselines import AveragedPerceptron, Baseline, MostFrequentTag, Rival
@@ -34,13 +33,14 @@ from gatework.metrics.bootstrap import percentile_intervals
 from gatework.metrics.calibration import least_loss_temperature
 from gatework.metrics.figure import Figure
 from gatework.metrics.spans import figures_by_type, figures_of_sums, sentence_counts, tagging_figures
-from gatework.tasks.artifacts import Artifacts, JsonArtifact
+from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import BATCH
 from gatework.tasks.example_task import Example, ExampleTask
 from gatework.tasks.language_model import LanguageModel
 from gatework.tasks.lifecycle import Lifecycle
 from gatework.tasks.parameter_groups import group_of
 from gatework.tasks.tagger.decoding import Answer, decode
+from gatework.tasks.tagger.exported import exported_page, exported_parts
 from gatework.tasks.tagger.mentions import replaced
 from gatework.tasks.tagger.network import (
     Scores,
@@ -54,7 +54,7 @@ from gatework.tasks.tagger.options import TaggedRecord, TaggerInput, TaggerOptio
 from gatework.tasks.tagger.session import WordReader, WordSession
 from gatework.tasks.tagger.span_lists import SpanLists
 from gatework.tasks.tagger.subject import subject_of
-from gatework.tasks.tagger.tag_set import Gazetteers, TagSet
+from gatework.tasks.tagger.tag_set import Gazetteers, TagSet, Temperatures
 from gatework.tasks.tokens import unknown_share
 from gatework.tasks.word_vectors import freeze_vectors, refuse_vectors, start_from_vectors, vectors_file
 from gatework.tasks.words import WordVocabulary
@@ -68,13 +68,6 @@ WORDS, TAGS, GAZETTEERS, MOST_FREQUENT = "words.json", "tags.json", "gazetteers.
 TEMPERATURES, SPAN_LISTS = "temperatures.json", "span_lists.json"
 _LONGEST = 2000  # words of a sentence that are tagged
 _CALIBRATED = 2000  # sentences of the validation data that the temperatures are chosen on
-
-
-class Temperatures(JsonArtifact):
-    """What all scores of tags, and those of labels, are divided by."""
-
-    tags: PositiveFloat
-    label: PositiveFloat
 
 
 class Tagger(ExampleTask):
@@ -377,7 +370,7 @@ class Tagger(ExampleTask):
 
     # Predictions
 
-    _subject = subject_of
+    _subject, _exported, _exported_page = subject_of, exported_parts, exported_page
 
     def predict(
         self, inputs: Any, *, columns: Mapping[str, Any] | None = None, **settings: Any

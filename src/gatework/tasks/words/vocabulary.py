@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -14,12 +13,12 @@ from pydantic import NonNegativeInt, model_validator
 from gatework.data import Fields
 from gatework.errors import InputError
 from gatework.tasks.artifacts import JsonArtifact
+from gatework.tasks.words.subwords import subwords
 
-__all__ = ["UNKNOWN", "WordVocabulary"]
+__all__ = ["LONGEST_WORD", "UNKNOWN", "WordVocabulary"]
 
 UNKNOWN = 0  # the id of a word, or of a character, that the training data does not have
-_PIECES = (3, 4, 5)  # characters of a piece of a word
-_LONGEST_WORD = 64  # characters of a word that are read: of a longer one its first and its last ones
+LONGEST_WORD = 64  # characters of a word that are read: of a longer one its first and its last ones
 
 
 class WordVocabulary(JsonArtifact):
@@ -108,8 +107,8 @@ class WordVocabulary(JsonArtifact):
 
     def character_ids(self, word: str) -> list[int]:
         """The ids of a word's characters; of those of a very long word the first and the last ones."""
-        if len(word) > _LONGEST_WORD:
-            word = word[: _LONGEST_WORD // 2] + word[-_LONGEST_WORD // 2 :]
+        if len(word) > LONGEST_WORD:
+            word = word[: LONGEST_WORD // 2] + word[-LONGEST_WORD // 2 :]
         return [self._characters.get(character, UNKNOWN) for character in word]
 
     def encode(self, words: Sequence[str], subword_rows: int = 0) -> Fields:
@@ -134,16 +133,3 @@ class WordVocabulary(JsonArtifact):
             fields["subwords"] = np.asarray([row for some in pieces for row in some], np.int32)
             fields["subword_counts"] = np.asarray([len(some) for some in pieces], np.int32)
         return fields
-
-
-@lru_cache(maxsize=1 << 16)
-def subwords(word: str, rows: int) -> tuple[int, ...]:
-    """The pieces of 3 to 5 characters of a word between `<` and `>`, as rows of a table (Bojanowski et al. 2017).
-
-    The hash is CRC-32, the same on every machine. A word always has a piece: a very short one is one itself.
-    """
-    marked = f"<{word[:_LONGEST_WORD]}>"
-    pieces = {
-        marked[begin : begin + size] for size in _PIECES for begin in range(max(1, len(marked) - size + 1))
-    }
-    return tuple(sorted({zlib.crc32(piece.encode()) % rows for piece in pieces}))

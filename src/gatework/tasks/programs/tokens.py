@@ -47,6 +47,10 @@ class Tokens:
         own = [END_OF_LINE if word == "\n" else word for word in words]
         return [self.ids.get(word, self.ids[UNKNOWN]) for word in own], pieces
 
+    def written(self, text: str) -> list[str]:
+        """The tokens of a text, for people."""
+        return [self.decode([id]) for id in self.encode(text)[0]]
+
     def decode(self, ids: Sequence[int], instead: Mapping[int, str] | None = None) -> str:
         """The text of ids.
 

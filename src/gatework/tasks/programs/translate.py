@@ -9,7 +9,6 @@ It needs NumPy, and ONNX Runtime for an export to ONNX.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from gatework.export.driver.search import Array, Hypothesis, beam_search
-from gatework.export.driver.tokens import Tokens
+from gatework.tasks.programs.open_parts import open_parts
+from gatework.tasks.programs.search import Array, Hypothesis, beam_search
+from gatework.tasks.programs.tokens import Tokens
 
 
 class EncoderDecoder:
@@ -132,14 +132,12 @@ class Translator:
 
 def load(folder: Path) -> Translator:
     """The translator of an export's folder."""
-    sys.path.insert(0, str(folder))
-    module = "onnx_parts" if (folder / "onnx_parts.py").is_file() else "c_parts"
     facts = json.loads((folder / "model.json").read_text("utf-8"))
     tokenizers = [
         Tokens(json.loads((folder / own["file"]).read_text("utf-8")), own["kind"], own["lowercase"])
         for own in facts["tokenizers"]
     ]
-    network = EncoderDecoder(importlib.import_module(module).from_folder(folder), facts)
+    network = EncoderDecoder(open_parts(folder), facts)
     return Translator(network, (tokenizers[0], tokenizers[1]))
 
 

@@ -1,23 +1,23 @@
 // Translates texts, or replies to them, by an exported encoder-decoder, in browsers and Node.
 //
-//   import { load } from "./translate.mjs";
-//   const translator = await load();
+//   import { open } from "./translate.mjs";
+//   const translator = await open();
 //   const [{ text, score }] = translator.translate("jeudi 3 mars 2022", { beam: 5 });
 
-import { load as loadParts } from "./model.mjs";
+import { load } from "./model.mjs";
 import { Tokenizer } from "./tokenizer.mjs";
 
 const UNKNOWN = "<unk>", END_OF_LINE = "<eos>";
 const SETTINGS = { beam: 5, alternatives: 1, minLength: 0, lengthPenalty: 1, length: null };
 
 /** The translator of a folder with an export. */
-export async function load(folder = new URL(".", import.meta.url)) {
+export async function open(folder = new URL(".", import.meta.url)) {
   const facts = await json(new URL("model.json", folder));
   const tokenizers = [];
   for (const { file, kind, lowercase } of facts.tokenizers) {
     tokenizers.push(new Tokenizer(await json(new URL(file, folder)), kind, lowercase));
   }
-  return new Translator(await loadParts(new URL("model.wasm", folder)), facts, tokenizers);
+  return new Translator(await load(new URL("model.wasm", folder)), facts, tokenizers);
 }
 
 async function json(address) {
