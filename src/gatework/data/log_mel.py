@@ -16,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import InputError, MissingExtraError
 
-__all__ = ["CEPSTRA", "FRAME_SHIFT", "PRE_EMPHASIS", "LogMel", "LogMelStream", "mfcc"]
+__all__ = ["CEPSTRA", "FRAME_SHIFT", "PRE_EMPHASIS", "LogMel", "LogMelStream", "cepstra", "mfcc"]
 
 CEPSTRA = 13
 FRAME_SHIFT = 0.01  # seconds from the begin of a frame to that of the next, where nothing else is said
 _BANDS_OF_CEPSTRA = 23
+_LIFTER = 22
 PRE_EMPHASIS = 0.97
 _BLOCK = 1 << 20  # samples that are given to Kaldi's code at a time
 
@@ -169,6 +170,21 @@ def mfcc(samples: np.ndarray, rate: int) -> np.ndarray:
     extractor = kaldi.OnlineMfcc(options)
     extractor.accept_waveform(float(rate), np.ascontiguousarray(samples, np.float32))
     return _ready(extractor, 0)
+
+
+def cepstra(frames: np.ndarray) -> np.ndarray:
+    """(T, 13) float32, cepstral coefficients of log-mel frames, (T, M): of M = 23 bands those of `mfcc`.
+
+    The orthonormal cosine transform of each frame, whose coefficient k is multiplied by 1 + 11 sin(k π / 22): without
+    this lifter the first few would count for nearly all of the distance of two frames (Juang, Rabiner & Wilpon 1987,
+    "On the use of bandpass liftering in speech recognition").
+    """
+    bands = frames.shape[1]
+    order, band = np.arange(CEPSTRA), np.arange(bands)
+    table = np.sqrt(2 / bands) * np.cos(np.pi / bands * np.outer(band + 0.5, order))  # (M, 13)
+    table[:, 0] /= np.sqrt(2)
+    table *= 1 + _LIFTER / 2 * np.sin(np.pi * order / _LIFTER)
+    return (frames @ table).astype(np.float32)
 
 
 def _ready(extractor: Any, done: int) -> np.ndarray:

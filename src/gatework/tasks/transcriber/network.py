@@ -20,6 +20,8 @@ from gatework.layers.dropout import sequence_dropout
 from gatework.tasks.batches import inside_of
 from gatework.tasks.transcriber.attention_decoder import AttentionDecoder
 from gatework.tasks.transcriber.changes import FeatureChanges
+from gatework.tasks.transcriber.speakers import PRIOR_FRAMES
+from gatework.tasks.transcriber.templates import Templates, with_templates
 
 __all__ = [
     "STRIDES",
@@ -33,7 +35,6 @@ __all__ = [
 NormalizationName = Literal["recording", "speaker", "running", "training"]
 
 STRIDES = {1: (1, 1), 2: (2, 1), 4: (2, 2)}  # of a front, and of its two convolutions
-_PRIOR_FRAMES = 50.0  # that the training data counts for beside what was heard so far, or of a speaker
 _LEAST_VARIANCE = 1e-4  # of a band; one that never changes says nothing
 _NEVER = -1e4  # the score of what is never said; of minus infinity CTC has no gradient
 _KERNEL = 3  # of the front's convolutions, in frames and in bands
@@ -113,7 +114,7 @@ class Normalization(nn.Module):
     def _of_speakers(self, speakers: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation of each row's speaker, (B, M) each: the training data counts for some frames too."""
         count, mean, variance = speakers.split([1, len(self.mean), len(self.mean)], dim=1)
-        share = count / (count + _PRIOR_FRAMES)
+        share = count / (count + PRIOR_FRAMES)
         variance = torch.lerp(self.deviation.square().expand_as(variance), variance, share)
         return torch.lerp(self.mean.expand_as(mean), mean, share), variance.sqrt()
 
@@ -128,7 +129,7 @@ class Normalization(nn.Module):
         sums = torch.cat([before[None], frames.double()]).cumsum(0)
         counts = torch.arange(count + 1, count + len(frames) + 1, device=frames.device, dtype=torch.float64)
         counts = counts.view(-1, *[1] * (frames.dim() - 1))
-        mean = (sums[1:] + _PRIOR_FRAMES * self.mean.double()) / (counts + _PRIOR_FRAMES)
+        mean = (sums[1:] + PRIOR_FRAMES * self.mean.double()) / (counts + PRIOR_FRAMES)
         return mean.to(frames), sums[-1]
 
 
@@ -198,6 +199,8 @@ class TranscriberNetwork(nn.Module):
         hidden_size, num_layers, bidirectional: of the layers.
         dropout: rate on the layers' inputs and outputs, one mask a recording.
         attention: above 0 there is an attention decoder too.
+        template_set: the training recordings that tell words apart with it, once it is trained; None: there are none.
+        templates: their weight.
     """
 
     def __init__(
@@ -216,8 +219,11 @@ class TranscriberNetwork(nn.Module):
         bidirectional: bool,
         dropout: float,
         attention: float = 0.0,
+        template_set: Templates | None = None,
+        templates: float = 0.0,
     ) -> None:
         super().__init__()
+        self.template_set, self.template_weight = template_set, templates
         self.labels, self.unknown, self.changes, self.dropout = labels, unknown, changes, dropout
         self.normalization = Normalization(normalization, mels)
         self.front = Front(mels, channels, stride, hidden_size)
@@ -244,7 +250,14 @@ class TranscriberNetwork(nn.Module):
         steps, lengths = self.front(frames, lengths)
         steps = sequence_dropout(steps, self.dropout, self.training)
         output, _ = self.recurrent(steps, lengths=lengths)
-        found = LabelScores(self.scores(output), lengths)
+        scores = self.scores(output)
+        if self.template_set is not None and not self.training:
+            rows = zip(batch.frames.transpose(0, 1).numpy(force=True), batch.lengths.tolist(), strict=True)
+            speakers = None if batch.speakers is None else batch.speakers.numpy(force=True)
+            heard = [row[:length] for row, length in rows]
+            nearness = self.template_set.nearness(heard, self.labels, speakers)
+            scores = with_templates(scores, torch.from_numpy(nearness).to(scores), self.template_weight)
+        found = LabelScores(scores, lengths)
         if self.decoder is None:
             return found
         memory = output["output"] if isinstance(output, dict) else output

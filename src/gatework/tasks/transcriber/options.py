@@ -93,6 +93,14 @@ class TranscriberOptions(RivalOptions):
         description="read in both directions; false, with normalization=running: it can hear as one speaks",
     )
 
+    templates: Inherited[float] = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="weight of the training recordings in telling words apart: how near a recording is to those of "
+        "each word, by dynamic time warping (0: the network alone; 0.9 for few recordings of single words, with "
+        "tokenizer=word; they are at most 1,000 seconds)",
+    )
     attention: Inherited[float] = Field(
         0.0,
         ge=0,

@@ -14,7 +14,9 @@ import numpy as np
 
 from gatework.data.recordings import Recording
 
-__all__ = ["is_spoken_by", "speaker_of", "speaker_statistics"]
+__all__ = ["PRIOR_FRAMES", "is_spoken_by", "speaker_of", "speaker_statistics"]
+
+PRIOR_FRAMES = 50.0  # that the training data counts for beside what was heard of a speaker
 
 
 def is_spoken_by(input: Any) -> bool:

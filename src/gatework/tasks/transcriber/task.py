@@ -48,6 +48,7 @@ from gatework.tasks.transcriber.search import StepOutputs, TranscriptSearch
 from gatework.tasks.transcriber.session import Hearing, SoundSession
 from gatework.tasks.transcriber.speakers import is_spoken_by, speaker_of, speaker_statistics
 from gatework.tasks.transcriber.subject import sound_subject
+from gatework.tasks.transcriber.templates import Templates, template_labels
 from gatework.tasks.transcriber.transcripts import (
     labels_of_text,
     prepared,
@@ -76,6 +77,7 @@ class Transcriber(ExampleTask):
         tokenizer_: of the transcripts; its id i is label i + 1.
         features_: how frames are made of samples.
         rejection_: which transcripts are taken for noise.
+        templates_: with `templates`, the training recordings with which others are compared.
     """
 
     name: ClassVar[str] = "transcriber"
@@ -104,6 +106,7 @@ class Transcriber(ExampleTask):
     tokenizer_: Tokenizer
     features_: LogMel
     rejection_: Rejection = Rejection()
+    templates_: Templates | None = None
     _hearing: Hearing | None = None
 
     # What is learned before there is a network
@@ -156,6 +159,18 @@ class Transcriber(ExampleTask):
             MostCommon,
             lambda: MostCommon().fit([each.input for each in train], [each.output for each in train]),
         )
+        self.templates_ = self._templates(train, keep) if options.templates else None
+
+    def _templates(self, train: Sequence[Example], keep: Artifacts) -> Templates:
+        def made() -> Templates:
+            labels, recordings = template_labels(train, self.tokenizer_), list(self._store)[: len(train)]
+            speakers = self._speakers(recordings, [each.input for each in train])
+            templates = self._once("templates", lambda: Templates.of(recordings, labels, speakers))
+            templates.write(self.run_)
+            return templates
+
+        sizes = (self.tokenizer_.vocabulary_size, self.features_.mels)
+        return keep.first(made, lambda: Templates.read(self.run_, *sizes))
 
     def _augmented(self, train: list[Example]) -> list[Example]:
         options = self.options_
@@ -183,6 +198,7 @@ class Transcriber(ExampleTask):
             self.tokenizer_.vocabulary_size,
             unknown_label(self.tokenizer_),
             changes,
+            template_set=self.templates_,
             **self._sizes(TranscriberNetwork),
         )
 
@@ -214,10 +230,14 @@ class Transcriber(ExampleTask):
 
     def _with_speakers(self, rows: Sequence[Fields], inputs: Sequence[Any]) -> list[Fields]:
         """Encoded inputs with what is known of their speakers' frames, where the network reads it."""
-        if self.options_.normalization != "speaker":
+        known = self._speakers([row["frames"] for row in rows], inputs)
+        if known is None:
             return list(rows)
-        known = speaker_statistics([row["frames"] for row in rows], list(map(speaker_of, inputs)))
         return [{**row, "speaker": own} for row, own in zip(rows, known, strict=True)]
+
+    def _speakers(self, frames: Sequence[np.ndarray], inputs: Sequence[Any]) -> list[np.ndarray] | None:
+        by_speaker = self.options_.normalization == "speaker"
+        return speaker_statistics(frames, list(map(speaker_of, inputs))) if by_speaker else None
 
     def _label_fields(self, output: str) -> Fields:
         labels = labels_of_text(output, self.tokenizer_)
@@ -231,8 +251,8 @@ class Transcriber(ExampleTask):
         store, stride = self._store, self.options_.stride
         texts = Packed.from_rows(self._label_fields(each.output) for each in examples)
         rows = Packed({"frames": store.frames, **texts.arrays}, {"frames": store.ends, **texts.ends})
-        if self.options_.normalization == "speaker":
-            known = speaker_statistics(store, [speaker_of(each.input) for each in examples])
+        known = self._speakers(store, [each.input for each in examples])
+        if known is not None:
             ends = np.cumsum([len(own) for own in known])
             rows = Packed(rows.arrays | {"speaker": np.concatenate(known)}, rows.ends | {"speaker": ends})
         lengths = np.array(rows.lengths("frames", "labels"))  # (N, 2)
@@ -460,12 +480,13 @@ class Transcriber(ExampleTask):
     def _needs_whole_inputs(self) -> tuple[str, str] | None:
         options = self.options_
         causal = not options.bidirectional and options.normalization in ("running", "training")
-        if causal and not options.attention and not self.members_:
+        if causal and not options.attention and not options.templates and not self.members_:
             return None
         what = "reads whole recordings: its labels depend on sound that comes later"
         return (
             what,
-            "Train with bidirectional=false, normalization=running and attention=0; no ensemble streams.",
+            "Train with bidirectional=false, normalization=running, attention=0 and templates=0; no ensemble "
+            "streams.",
         )
 
     def _new_session(self, settings: TranscriptSettings, rate: int | None = None) -> SoundSession:
