@@ -31,16 +31,17 @@ ALONE = [
 """The catalogue's cells that read sequences and states alone; the decoders are in tests/cells/test_decoders.py."""
 
 
-def check_cell(cell: gw.Cell) -> None:
+def check_cell(cell: gw.Cell, multiple: int = 1) -> None:
     """Gradients to second order, splitting, padding, batch order, streams, recording, JSON, derived backward.
 
     Args:
         cell: one that takes sequences and states alone.
+        multiple: of what its hidden sizes are, as of the heads of a weight.
 
     Raises:
         AssertionError: a property does not hold; the message says which.
     """
-    check_graph_round_trip(cell)
+    check_graph_round_trip(cell, 4 * multiple)
     check_derivative(cell.graph, lower(cell.graph, "derive"))
     for input_size, hidden_size, options in (
         (3, 4, {}),
@@ -50,6 +51,7 @@ def check_cell(cell: gw.Cell) -> None:
         (2, 3, {"bias": False}),
         (3, 3, {"residual": True, "num_layers": 2}),
     ):
+        hidden_size *= multiple
         if not fits(cell, input_size, hidden_size, **options):
             continue
         layer, input_size = side_by_side(reference_layer(cell, input_size, hidden_size, **options))
@@ -61,7 +63,7 @@ def check_cell(cell: gw.Cell) -> None:
             check_split(layer, input_size)
             check_stream(layer, input_size)
     for options in ({}, {"bidirectional": True}):
-        check_gradients(*side_by_side(reference_layer(cell, 2, 3, **options)))
+        check_gradients(*side_by_side(reference_layer(cell, 2, 3 * multiple, **options)))
 
 
 def fits(
@@ -293,11 +295,11 @@ def check_recording(layer: gw.Recurrent, input_size: int) -> None:
         assert_same("gradients while recording", gradients(layer, x, lengths=lengths), expected_gradients)
 
 
-def check_graph_round_trip(cell: gw.Cell) -> None:
+def check_graph_round_trip(cell: gw.Cell, hidden_size: int = 4) -> None:
     """The graph survives JSON, and so does what it computes."""
     again = gw.Cell.from_json(cell.to_json())
     assert again.graph == cell.graph, "graph -> JSON -> graph"
     assert again.equations() == cell.equations()
-    read, written = (side_by_side(reference_layer(one, 3, 4)) for one in (again, cell))
+    read, written = (side_by_side(reference_layer(one, 3, hidden_size)) for one in (again, cell))
     x = sequence(3, 2, written[1])
     assert_same("a cell read from JSON", run(read[0], x), run(written[0], x))

@@ -35,6 +35,10 @@ def test_an_elman_cell_of_any_activation_keeps_the_contract(activation: Any) -> 
     check_cell(gw.cells.get("elman").with_options(activation=activation))
 
 
+def test_a_cell_with_heads_keeps_the_contract() -> None:
+    check_cell(gw.cells.get("slstm").with_options(heads=3), multiple=3)
+
+
 def test_a_users_cell_keeps_the_contract() -> None:
     check_cell(users_own)
 

@@ -21,6 +21,7 @@ from gatework.graph.node import resolve
 from gatework.graph.parameters import gate_rows
 from gatework.graph.simplify import differentiated, simplify
 from gatework.layers import Recurrent
+from gatework.layers.parameters import whole_weight
 from gatework.layers.structure import LayerStack, suffix
 
 Call = Literal["sequence", "step"]
@@ -132,7 +133,10 @@ def network(
 
 def _cell(layer: Recurrent, number: int, direction: int, emitted: tuple[str, ...]) -> Cell:
     stack = layer.stack
-    own = {name: getattr(layer, name + suffix(number, direction)).detach() for name in stack.names}
+    own = {
+        name: whole_weight(name, getattr(layer, name + suffix(number, direction)).detach(), stack.heads)
+        for name in stack.names
+    }
     graph, sizes = stack.mode_graph(False, emitted), stack.layer_sizes(number)
     weights: dict[tuple[str, str], Array] = {}
     biases: dict[tuple[str, str], Array] = {}

@@ -59,7 +59,9 @@ def _check_name(kind: str, name: object) -> str:
     return name
 
 
-def linear(name: str, /, *operands: Operand, size: Width = "hidden_size", **context: Operand) -> Expr:
+def linear(
+    name: str, /, *operands: Operand, size: Width = "hidden_size", heads: int = 1, **context: Operand
+) -> Expr:
     """A gate's pre-activation: a weight of this gate for each operand, summed.
 
     Args:
@@ -67,6 +69,9 @@ def linear(name: str, /, *operands: Operand, size: Width = "hidden_size", **cont
         operands: at most one that depends on inputs alone (its weight is the gate's block of `weight_ih`, with
             a bias in `bias_ih`) and at most one other (`weight_hh`, `bias_hh`).
         size: rows of the gate; 1 makes a scalar gate that broadcasts.
+        heads: square blocks on the diagonal of the gate's block of `weight_hh`, which has no other weights: each head
+            reads its own units of the state alone (Beck et al. 2024, "xLSTM", section 2.2). `weight_hh` is
+            (rows, hidden_size / heads).
         context: further operands, or ones of another width; `context=c` lives in `weight_context`, without
             a bias.
 
@@ -78,6 +83,12 @@ def linear(name: str, /, *operands: Operand, size: Width = "hidden_size", **cont
             different widths in one slot.
     """
     name = _check_name("linear", name)
+    if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1:
+        raise TraceError(
+            f"linear({name!r}, heads={heads!r}): heads is a whole number, 1 or more.",
+            f'linear("{name}", x, h, heads={heads!r})',
+            f'linear("{name}", x, h, heads=4)',
+        )
     if not operands and not context:
         raise TraceError(f"linear({name!r}) has no operand.", f'linear("{name}")', f'linear("{name}", x, h)')
     tracer = _tracer(*operands, *context.values())
@@ -94,10 +105,23 @@ def linear(name: str, /, *operands: Operand, size: Width = "hidden_size", **cont
                 f'linear("{name}", x, h, context=context)' if slot == "hh" else f'linear("{name}", x, gap=d)',
             )
         taken[slot] = expr
+        own = heads if slot == "hh" else 1
+        if own > 1 and expr.width != size:
+            raise TraceError(
+                f"linear({name!r}, heads={heads}) makes {size} units of {expr.width}: blocks on a diagonal are square.",
+                f'linear("{name}", x, h, size={size!r}, heads={heads})',
+                f'linear("{name}", x, h, size={expr.width!r}, heads={heads})',
+            )
         terms += [
-            tracer.product(slot, name, expr, rows=size, bias=True),
+            tracer.product(slot, name, expr, rows=size, bias=True, heads=own),
             tracer.leaf("bias", size, slot=slot, gate=name),
         ]
+    if heads > 1 and "hh" not in taken:
+        raise TraceError(
+            f"linear({name!r}, heads={heads}) reads no state: the weights of inputs have no heads.",
+            f'linear("{name}", x, heads={heads})',
+            f'linear("{name}", x, h, heads={heads})',
+        )
     for slot, operand in context.items():
         _check_name("linear", slot)
         if slot.split("_")[-1] in ("ih", "hh", "hr"):  # cells inside this one have theirs behind a prefix

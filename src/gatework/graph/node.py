@@ -131,13 +131,18 @@ class StateSpec:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The rows of one gate in the packed weight of a slot: `rows` x `columns`, in declaration order."""
+    """The rows of one gate in the packed weight of a slot: `rows` x `columns`, in declaration order.
+
+    Attributes:
+        heads: square blocks on its diagonal, outside of which it is zero; 1 of a weight that is whole.
+    """
 
     slot: str
     gate: str
     rows: Width
     columns: Width
     bias: bool
+    heads: int = 1
 
 
 @dataclass(frozen=True, slots=True)

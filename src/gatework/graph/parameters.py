@@ -44,6 +44,30 @@ def parameter_shapes(graph: Graph, sizes: Mapping[str, int]) -> dict[str, tuple[
     return shapes
 
 
+def stored_shapes(graph: Graph, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """As `parameter_shapes`, as a module keeps them: of a weight with heads the blocks on its diagonal alone, one after
+    another, (rows, columns / heads).
+
+    Raises:
+        ValueError: units that cannot be shared out to the heads.
+    """
+    shapes = parameter_shapes(graph, sizes)
+    for slot, heads in heads_of(graph).items():
+        rows, columns = shapes[f"weight_{slot}"]
+        if columns % heads:
+            raise ValueError(
+                f"{graph.name} has {heads} heads in weight_{slot}, and {columns} units cannot be shared out to them: "
+                f"give a multiple of {heads}."
+            )
+        shapes[f"weight_{slot}"] = rows, columns // heads
+    return shapes
+
+
+def heads_of(graph: Graph) -> dict[str, int]:
+    """The slots whose weights have heads, and how many."""
+    return {slot: blocks[0].heads for slot, blocks in graph.slots().items() if blocks[0].heads > 1}
+
+
 def gate_rows(graph: Graph, slot: str, sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
     """Gates of a slot to their rows, first and one past the last, in `weight_SLOT` and `bias_SLOT`."""
     rows: dict[str, tuple[int, int]] = {}

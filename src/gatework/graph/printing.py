@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 from gatework.graph import formats
 from gatework.graph.formats import ATOM, Format, latex_word, number
 from gatework.graph.keys import ArrayKey, Kind
-from gatework.graph.node import Graph, Node, Width
+from gatework.graph.node import Block, Graph, Node, Width
 from gatework.graph.ops import OPS
 
 Fragment = formats.Fragment
@@ -162,31 +163,37 @@ def describe(graph: Graph) -> str:
     lines.append("gates       " + (", ".join(name for name, _ in graph.gates) or "none"))
     for slot, blocks in graph.slots().items():
         rows = " + ".join(f"{block.gate}" for block in blocks)
-        lines.append(f"{f'weight_{slot}':<11} rows {rows}; columns {blocks[0].columns}")
+        lines.append(f"{f'weight_{slot}':<11} rows {rows}; columns {blocks[0].columns}{_of_heads(blocks[0])}")
     lines.append(f"parameters  {parameter_count(graph)}")
     return "\n".join(lines)
 
 
+def _of_heads(block: Block) -> str:
+    return f" / {block.heads}, a head's" if block.heads > 1 else ""
+
+
 def parameter_count(graph: Graph) -> str:
     """The number of parameters of one layer, as a sum of products of sizes."""
-    terms: Counter[tuple[str, ...]] = Counter()
+    terms: dict[tuple[str, ...], Fraction] = {}
 
-    def count(*widths: Width) -> None:
-        factor = 1
+    def count(*widths: Width, heads: int = 1) -> None:
+        factor = Fraction(1, heads)
         for width in widths:
             factor *= width if isinstance(width, int) else 1
-        terms[tuple(sorted(width for width in widths if isinstance(width, str)))] += factor
+        names = tuple(sorted(width for width in widths if isinstance(width, str)))
+        terms[names] = terms.get(names, Fraction(0)) + factor
 
     for block in graph.blocks:
-        count(block.rows, block.columns)
+        count(block.rows, block.columns, heads=block.heads)
         if block.bias:
             count(block.rows)
     for vector in graph.vectors:
         count(vector.size, *(() if vector.columns is None else (vector.columns,)))
     order = sorted(terms, key=lambda names: (-len(names), names))
-    return (
-        " + ".join(
-            " * ".join([str(terms[names])] * (terms[names] > 1 or not names) + list(names)) for names in order
-        )
-        or "0"
-    )
+    return " + ".join(_product(terms[names], names) for names in order) or "0"
+
+
+def _product(factor: Fraction, names: tuple[str, ...]) -> str:
+    whole, parts = factor.numerator, factor.denominator
+    text = " * ".join([str(whole)] * (whole > 1 or not names) + list(names))
+    return text if parts == 1 else f"{text} / {parts}"

@@ -24,7 +24,10 @@ def to_json(graph: Graph) -> str:
         "options": dict(graph.options),
         "inputs": [[spec.name, spec.kind, spec.size] for spec in graph.inputs],
         "states": [[state.name, state.size, state.init] for state in graph.states],
-        "blocks": [[b.slot, b.gate, b.rows, b.columns, b.bias] for b in graph.blocks],
+        "blocks": [
+            [b.slot, b.gate, b.rows, b.columns, b.bias, *([b.heads] if b.heads > 1 else [])]
+            for b in graph.blocks
+        ],
         "vectors": [[v.name, v.size, v.init, v.columns] for v in graph.vectors],
         "nodes": [
             [OPS[node.op].file_name or node.op, list(node.args), dict(node.attributes), node.width]

@@ -100,7 +100,9 @@ class Tracer(Builder):
         self._depends_on_step = depends_on_step(self.nodes[len(known) :], known)
         return not self._depends_on_step[expr.index]
 
-    def product(self, slot: str, gate: str, operand: Expr, *, rows: Width, bias: bool) -> Expr:
+    def product(
+        self, slot: str, gate: str, operand: Expr, *, rows: Width, bias: bool, heads: int = 1
+    ) -> Expr:
         """The product of a gate's block in a slot with an operand."""
         for block in self.blocks:
             if block.slot != slot:
@@ -118,7 +120,14 @@ class Tracer(Builder):
                     f'linear("{block.gate}", x, h)\nlinear("{gate}", x, wide)',
                     f'linear("{block.gate}", x, h)\nlinear("{gate}", x, wide=wide)    # a slot of its own',
                 )
-        self.blocks.append(Block(slot, gate, rows, operand.width, bias))
+            if block.heads != heads:
+                raise TraceError(
+                    f"The gates {block.gate!r} and {gate!r} have {block.heads} and {heads} heads in `weight_{slot}`, "
+                    "which has one shape.",
+                    f'linear("{block.gate}", x, h, heads={block.heads})\nlinear("{gate}", x, h, heads={heads})',
+                    f'linear("{block.gate}", x, h, heads={heads})\nlinear("{gate}", x, h, heads={heads})',
+                )
+        self.blocks.append(Block(slot, gate, rows, operand.width, bias, heads))
         return self.apply("gate_matmul", operand, width=rows, slot=slot, gate=gate)
 
     def declare_vector(self, spec: VectorSpec, by: str) -> None:
@@ -241,7 +250,12 @@ class Tracer(Builder):
         for block in graph.blocks:
             self.blocks.append(
                 Block(
-                    named(block.slot), named(block.gate), width(block.rows), width(block.columns), block.bias
+                    named(block.slot),
+                    named(block.gate),
+                    width(block.rows),
+                    width(block.columns),
+                    block.bias,
+                    block.heads,
                 )
             )
         for vector in graph.vectors:

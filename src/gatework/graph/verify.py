@@ -101,12 +101,23 @@ def _check_declarations(graph: Graph) -> None:
         _require(
             isinstance(block.bias, bool), f"the bias of {block.slot}.{block.gate} is neither true nor false"
         )
+        _require(
+            isinstance(block.heads, int) and not isinstance(block.heads, bool) and block.heads >= 1,
+            f"the heads of {block.slot}.{block.gate} are no whole number from 1 on",
+        )
+        _require(
+            block.heads == 1 or block.rows == block.columns,
+            f"{block.slot}.{block.gate} has heads and is not square",
+        )
     _check_unique("block", [f"{block.slot}.{block.gate}" for block in graph.blocks])
     for slot, blocks in graph.slots().items():
         columns = {block.columns for block in blocks}
         _require(
             len(columns) == 1,
             f"the blocks of weight_{slot} have different widths: {sorted(map(str, columns))}",
+        )
+        _require(
+            len({block.heads for block in blocks}) == 1, f"the blocks of weight_{slot} have different heads"
         )
         _require(
             len({block.bias for block in blocks}) == 1,

@@ -7,12 +7,33 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import init
 
+from gatework.backends import torch_fused
 from gatework.errors import nearest
 from gatework.graph import Graph
 from gatework.graph.parameters import gate_rows, layout_metadata
+from gatework.layers.structure import LayerStack, Weights
+
+
+def whole_weight(name: str, stored: Tensor, heads: Mapping[str, int]) -> Tensor:
+    """A parameter as the kernels read it: of a weight with heads, which is kept as its blocks, the whole with zeros.
+
+    Args:
+        name: in a layer. stored: (G * H, H / heads) for G gates of H units. heads: by name.
+
+    Returns:
+        (G * H, H); the parameter itself where it has no heads.
+    """
+    count = heads.get(name, 1)
+    if count == 1:
+        return stored
+    units = stored.shape[1]
+    blocks = stored.view(-1, count, units, units).permute(0, 2, 3, 1)  # (G, row, column, head)
+    whole = torch.diag_embed(blocks).permute(0, 3, 1, 4, 2)  # (G, head, row, head, column)
+    return whole.reshape(-1, count * units)
+
 
 Initialisation = Literal["torch", "keras"]
 
@@ -78,6 +99,25 @@ def _set_forget_bias(
             first, last = rows["forget"]
             parameters[f"bias_{slot}"][first:last] = value
             value = 0.0  # the two biases are summed: one of them holds it all
+
+
+def join_on_gpu(stack: LayerStack, parameters: Mapping[str, Any], weights: Weights) -> None:
+    """Puts a module's parameters side by side in memory, as cuDNN reads them without a copy; off a GPU nothing.
+
+    Args:
+        parameters: of the module, by name. weights: of a layer and direction.
+    """
+    if stack.by_layer or stack.heads:
+        return
+    every = [parameters.get(name) for name in stack.module_names]
+    if not all(isinstance(value, nn.Parameter) and value.is_cuda for value in every):
+        return
+    layers = [weights(*pair) for pair in stack.pairs]
+    if stack.residual and stack.num_layers > 1:  # its layers run one by one
+        for layer in layers:
+            torch_fused.join_weights(stack.graph, [layer], directions=1)
+    else:
+        torch_fused.join_weights(stack.graph, layers, directions=stack.directions)
 
 
 def reorder_rows(

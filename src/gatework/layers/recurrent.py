@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from gatework.backends import Choice, selection, torch_fused
+from gatework.backends import Choice, selection
 from gatework.backends.storage import Storage
 from gatework.cells import get
 from gatework.graph import Cell
@@ -30,7 +30,14 @@ from gatework.layers.call_plan import (
 from gatework.layers.fast_path import fast_path
 from gatework.layers.layer_by_layer import run_layers
 from gatework.layers.memory import Lengths, Memories, read_memories
-from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
+from gatework.layers.parameters import (
+    Initialisation,
+    initialise,
+    join_on_gpu,
+    load_by_gate,
+    store_layout,
+    whole_weight,
+)
 from gatework.layers.stream import Stream
 from gatework.layers.structure import FixedSize, LayerStack, State, shared, suffix, zoneout_rates
 from gatework.layers.tape import RecordedLayer, recording, scales_of, skips_of, taped_names, tapes_of
@@ -143,7 +150,7 @@ class Recurrent(nn.Module):
             )
         )
         for layer, direction in self.stack.pairs:
-            for name, shape in self.stack.parameter_shapes(layer).items():
+            for name, shape in self.stack.stored_shapes(layer).items():
                 empty = torch.empty(shape, device=device, dtype=dtype)
                 self.register_parameter(name + suffix(layer, direction), nn.Parameter(empty))
         self.reset_parameters()
@@ -171,13 +178,13 @@ class Recurrent(nn.Module):
     @property
     def all_weights(self) -> list[list[Tensor]]:
         """Parameters by layer and direction, as torch.nn lists them."""
-        return [list(self._weights(*pair).values()) for pair in self.stack.pairs]
+        return [list(self._stored(*pair).values()) for pair in self.stack.pairs]
 
     def reset_parameters(self) -> None:
         """Draws every parameter anew by the layer's `init` and `forget_bias`."""
         for layer, direction in self.stack.pairs:
             sizes = self.stack.layer_sizes(layer)
-            initialise(self.stack.graph, self._weights(layer, direction), sizes, self.init, self.forget_bias)
+            initialise(self.stack.graph, self._stored(layer, direction), sizes, self.init, self.forget_bias)
 
     def flatten_parameters(self) -> None:
         """Puts the parameters of a layer on a GPU side by side in memory, as cuDNN reads them without a copy.
@@ -185,16 +192,7 @@ class Recurrent(nn.Module):
         A layer that is made on a GPU or moved there has done so. On other devices, and for cells that cuDNN does not
         compute, it does nothing.
         """
-        stack = self.stack
-        every = [self._parameters.get(name) for name in stack.module_names]
-        if stack.by_layer or not all(isinstance(value, nn.Parameter) and value.is_cuda for value in every):
-            return
-        layers = [self._weights(*pair) for pair in stack.pairs]
-        if stack.residual and stack.num_layers > 1:  # its layers run one by one
-            for layer in layers:
-                torch_fused.join_weights(stack.graph, [layer], directions=1)
-        else:
-            torch_fused.join_weights(stack.graph, layers, directions=stack.directions)
+        join_on_gpu(self.stack, self._parameters, self._weights)
 
     def _apply(self, *given: Any, **named: Any) -> Self:
         super()._apply(*given, **named)
@@ -259,9 +257,7 @@ class Recurrent(nn.Module):
                 result = None if recording() else fast_path(stack, own, input, hx, training)
             if result is not None:
                 return result
-        if (
-            compiling
-        ):  # the graph breaks here, once; decorated here, since the decorator imports all of dynamo
+        if compiling:  # the graph breaks here, once; the decorator imports all of dynamo
             further = {"memory": memory, "memory_lengths": memory_lengths, "inputs": inputs, "emit": emit}
             uncompiled = torch.compiler.disable(type(self).forward)
             result = uncompiled(self, input, hx, lengths=lengths, reset=reset, **further)
@@ -445,18 +441,24 @@ class Recurrent(nn.Module):
         return ", ".join(parts)
 
     def _weights(self, layer: int, direction: int) -> dict[str, Tensor]:
-        """One layer's parameters by their names without suffix; read anew, so that parametrizations act."""
+        """One layer's parameters by their names without suffix, as kernels read them; read anew, so that
+        parametrizations act."""
+        stored, heads = self._stored(layer, direction), self.stack.heads
+        return {name: whole_weight(name, value, heads) for name, value in stored.items()} if heads else stored
+
+    def _stored(self, layer: int, direction: int) -> dict[str, Tensor]:
+        """As `_weights`, as the module keeps them."""
         end = suffix(layer, direction)
         return {name: self._parameter(name + end) for name in self.stack.names}
 
     def _flat_weights(self) -> list[Tensor]:
-        """Every parameter, layer by layer and direction by direction."""
+        """Every parameter, layer by layer and direction by direction, as kernels read them."""
+        if self.stack.heads:
+            return [value for pair in self.stack.pairs for value in self._weights(*pair).values()]
         return [self._parameter(name) for name in self.stack.module_names]
 
     def _parameter(self, name: str) -> Tensor:
-        value = self._parameters.get(
-            name
-        )  # without nn.Module's __getattr__; parametrized weights are not in it
+        value = self._parameters.get(name)  # without __getattr__; parametrized weights are not in it
         parameter: Tensor = getattr(self, name) if value is None else value
         return parameter
 

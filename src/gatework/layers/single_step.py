@@ -15,7 +15,7 @@ from gatework.cells import get
 from gatework.graph import Cell, TraceError
 from gatework.layers.arguments import check_dtypes, check_is_tensor, check_shapes
 from gatework.layers.call_plan import plan_call, plan_cell_step, plan_step, request_of
-from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout
+from gatework.layers.parameters import Initialisation, initialise, load_by_gate, store_layout, whole_weight
 from gatework.layers.structure import FixedSize, LayerStack, shared
 from gatework.layers.torch_like import elman_cell
 
@@ -63,7 +63,7 @@ class RecurrentCell(nn.Module):
             raise ValueError(f"The cell {self.cell.name} also reads {names}: run it with gw.Recurrent.")
         named = {"hidden_size": hidden_size, **dict(sizes or {})}
         self._stack = shared(LayerStack(self.cell.graph, input_size, tuple(named.items()), bias=bias))
-        for name, shape in self._stack.parameter_shapes(0).items():
+        for name, shape in self._stack.stored_shapes(0).items():
             if hasattr(self, name):
                 raise TraceError(
                     f"The learned vector {name!r} of {self.cell.name} has the name of an attribute of "
@@ -78,11 +78,10 @@ class RecurrentCell(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draws every parameter anew."""
-        initialise(
-            self._stack.graph, self._tensors(), self._stack.layer_sizes(0), self.init, self.forget_bias
-        )
+        initialise(self._stack.graph, self._stored(), self._stack.layer_sizes(0), self.init, self.forget_bias)
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def _stored(self) -> dict[str, Tensor]:
+        """The parameters as the module keeps them."""
         parameters = {}
         for name in self._stack.names:
             value = self._parameters.get(
@@ -91,8 +90,15 @@ class RecurrentCell(nn.Module):
             parameters[name] = getattr(self, name) if value is None else value
         return parameters
 
+    def _tensors(self) -> dict[str, Tensor]:
+        """The parameters as kernels read them."""
+        stored, heads = self._stored(), self._stack.heads
+        return {name: whole_weight(name, value, heads) for name, value in stored.items()} if heads else stored
+
     def _plain_weights(self) -> list[Tensor]:
         parameters: dict[str, Any] = self._parameters
+        if self._stack.heads:
+            return list(self._tensors().values())
         try:
             return [parameters[name] for name in self._stack.names]
         except KeyError:  # parametrized weights are no parameters of the module

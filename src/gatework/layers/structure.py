@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gatework.errors import nearest
 from gatework.graph import Graph
 from gatework.graph.node import InputSpec, StateSpec, declared_fields, resolve
-from gatework.graph.parameters import parameter_shapes
+from gatework.graph.parameters import heads_of, parameter_shapes, stored_shapes
 from gatework.graph.variants import variant
 
 _OF_A_LAYER = re.compile(r"l(\d+)\.(.+)")  # as a tape names what is in a layer
@@ -188,6 +188,15 @@ class LayerStack:
     def parameter_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
         """Names and shapes of one layer's parameters."""
         return parameter_shapes(self.graph, self.layer_sizes(layer))
+
+    def stored_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
+        """As `parameter_shapes`, as a module keeps them: of weights with heads their blocks alone."""
+        return stored_shapes(self.graph, self.layer_sizes(layer))
+
+    @cached_property
+    def heads(self) -> Mapping[str, int]:
+        """The heads of the weights that have any, by the weight's name in a layer."""
+        return {f"weight_{slot}": heads for slot, heads in heads_of(self.graph).items()}
 
     @cached_property
     def module_names(self) -> tuple[str, ...]:
@@ -362,7 +371,7 @@ def shared(stack: LayerStack) -> LayerStack:
     """
     for name in ("graph", "names", "module_names", "module_shapes", "output_size", "state_widths"):
         getattr(stack, name)
-    for name in ("starts_at_zero", "simple"):
+    for name in ("starts_at_zero", "simple", "heads"):
         getattr(stack, name)
     return stack
 

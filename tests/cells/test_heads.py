@@ -1,0 +1,147 @@
+"""Recurrent weights in blocks, a head each: `linear(…, heads=…)`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import gatework as gw
+from gatework.export.network import network
+from gatework.graph import GraphError, TraceError
+from gatework.graph.printing import describe, parameter_count
+from gatework.graph.serialize import from_json, to_json
+from tests.export.test_onnx import error_of
+from tests.tolerances import EXPORTED_ONNX, GRADIENTS, assert_close
+
+SLSTM = gw.cells.get("slstm").with_options(heads=4)
+GATES = ("input", "forget", "candidate", "output")
+
+
+def by_head(stored: Tensor, h: Tensor, heads: int) -> dict[str, Tensor]:
+    """R h of each gate, (B, H), head by head, as the paper writes it."""
+    blocks = stored.unflatten(0, (len(GATES), heads, -1))  # (gate, head, row, column)
+    units = h.unflatten(1, (heads, -1))  # (B, head, column)
+    return {gate: torch.einsum("hrc,bhc->bhr", blocks[k], units).flatten(1) for k, gate in enumerate(GATES)}
+
+
+def paper(layer: gw.Recurrent, x: Tensor) -> Tensor:
+    """sLSTM with heads (Beck et al. 2024, equations 8 to 14 and section 2.2), without the stabiliser: (T, B, H)."""
+    heads, size = layer.stack.heads["weight_hh"], layer.hidden_size
+    h = c = n = x.new_zeros(x.shape[1], size)
+    outputs = []
+    for step in x:
+        drive = (step @ layer.weight_ih_l0.T + layer.bias_ih_l0 + layer.bias_hh_l0).split(size, dim=1)
+        recurrent = by_head(layer.weight_hh_l0, h, heads)
+        i, f, z, o = (own + recurrent[gate] for gate, own in zip(GATES, drive, strict=True))
+        i, f, z, o = i.exp(), f.sigmoid(), z.tanh(), o.sigmoid()
+        c, n = f * c + i * z, f * n + i
+        h = o * c / n
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+@pytest.mark.parametrize("backend", ["eager", "llvm"])
+def test_heads_read_their_own_units_alone(backend: str) -> None:
+    torch.manual_seed(0)
+    layer = gw.Recurrent(SLSTM, 5, 12, dtype=torch.float64)
+    assert layer.weight_hh_l0.shape == (48, 3)
+    x = torch.randn(9, 3, 5, dtype=torch.float64, requires_grad=True)
+    with gw.backend(backend):
+        output, _ = layer(x)
+        found = [output, *torch.autograd.grad(output.square().sum(), [x, *layer.parameters()])]
+    wanted = paper(layer, x)
+    expected = [wanted, *torch.autograd.grad(wanted.square().sum(), [x, *layer.parameters()])]
+    for got, value in zip(found, expected, strict=True):
+        assert_close(got, value, GRADIENTS)
+
+
+def test_layers_cells_streams_and_exports_agree() -> None:
+    torch.manual_seed(0)
+    layer = gw.Recurrent(SLSTM, 5, 8, num_layers=2).eval()
+    x = torch.randn(6, 2, 5)
+    output, _ = layer(x)
+    stream = layer.stream(2)
+    assert_close(torch.stack([stream.step(step).clone() for step in x]), output.detach(), GRADIENTS)
+    assert error_of(layer) <= EXPORTED_ONNX
+    assert network(layer, "own").cells[0].weights["hh", "forget"].shape == (8, 8)
+    single = gw.Recurrent(SLSTM, 5, 8)
+    cell = gw.RecurrentCell(SLSTM, 5, 8)
+    cell.load_state_dict({name.removesuffix("_l0"): value for name, value in single.state_dict().items()})
+    states: Any = None
+    for t, step in enumerate(x):
+        states = cell(step, states)
+        assert_close(states[0], single(x)[0][t], GRADIENTS)
+
+
+def test_a_layer_with_heads_compiles() -> None:
+    layer, x = gw.Recurrent(SLSTM, 5, 8).eval(), torch.randn(6, 2, 5)
+    with torch.no_grad():
+        assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(x)[0], layer(x)[0], GRADIENTS)
+
+
+def test_a_state_dict_has_the_blocks_and_gates_have_names() -> None:
+    """Whatever the order of the gates: rows go by their names."""
+
+    @gw.cell
+    def one(x: Any, h: Any) -> Any:
+        a, b = gw.linear("a", x, h, heads=2), gw.linear("b", x, h, heads=2)
+        return gw.tanh(a) * gw.sigmoid(b)
+
+    @gw.cell
+    def other(x: Any, h: Any) -> Any:
+        b, a = gw.linear("b", x, h, heads=2), gw.linear("a", x, h, heads=2)
+        return gw.tanh(a) * gw.sigmoid(b)
+
+    first, second = gw.Recurrent(one, 3, 6), gw.Recurrent(other, 3, 6)
+    second.load_state_dict(first.state_dict())
+    x = torch.randn(4, 2, 3)
+    assert_close(second(x)[0], first(x)[0], GRADIENTS)
+    assert not torch.equal(first.weight_hh_l0, second.weight_hh_l0)
+
+
+def test_a_graph_keeps_its_heads_and_counts_its_parameters() -> None:
+    assert from_json(to_json(SLSTM.graph)) == SLSTM.graph
+    assert "weight_hh   rows input + forget + candidate + output; columns hidden_size / 4" in describe(
+        SLSTM.graph
+    )
+    count = "hidden_size * hidden_size + 4 * hidden_size * input_size + 8 * hidden_size"
+    assert parameter_count(SLSTM.graph) == count
+    assert parameter_count(gw.cells.get("slstm").with_options(heads=8).graph).startswith(
+        "hidden_size * hidden_size / 2 + "
+    )
+    layer = gw.Recurrent(SLSTM, 5, 12)
+    assert sum(p.numel() for p in layer.parameters()) == 12 * 12 + 4 * 12 * 5 + 8 * 12
+    damaged = to_json(SLSTM.graph).replace("true, 4]", "true, 0]")
+    with pytest.raises(GraphError, match=r"the heads of hh\.\w+ are no whole number"):
+        from_json(damaged)
+
+
+def test_wrong_heads_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"slstm has 4 heads in weight_hh, and 10 units cannot be shared out"
+    ):
+        gw.Recurrent(SLSTM, 5, 10)
+
+    def made(**options: Any) -> Any:
+        def own(x: Any, h: Any) -> Any:
+            return gw.tanh(gw.linear("a", *((x, h) if options.pop("reads", True) else (x,)), **options)) + h
+
+        return gw.cell(own).graph
+
+    for options, message in (
+        ({"heads": 0}, "heads is a whole number, 1 or more"),
+        ({"heads": 2, "reads": False}, "reads no state: the weights of inputs have no heads"),
+        ({"heads": 2, "size": 1}, "blocks on a diagonal are square"),
+    ):
+        with pytest.raises(TraceError, match=message):
+            made(**options)
+
+    @gw.cell
+    def mixed(x: Any, h: Any) -> Any:
+        return gw.tanh(gw.linear("a", x, h, heads=2)) * gw.linear("b", x, h)
+
+    with pytest.raises(TraceError, match="'a' and 'b' have 2 and 1 heads"):
+        _ = mixed.graph
