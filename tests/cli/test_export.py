@@ -7,6 +7,9 @@ import pytest
 import torch
 
 import gatework as gw
+from gatework.errors import GateworkError
+from gatework.export.exportable import export_task
+from gatework.export.files import ExportOptions
 from tests.tolerances import EXPORTED, assert_close
 
 
@@ -30,6 +33,16 @@ def test_a_run_is_exported_and_its_example_gives_the_models_logits(gatework, run
     hidden, _ = model.network_.hidden(torch.tensor(tokens)[:, None])
     expected = model.network_.softmax.log_prob(hidden[:, 0])
     assert_close(logits.log_softmax(-1), expected.detach(), EXPORTED)
+
+
+@pytest.mark.parametrize("to", ["c", "onnx"])
+def test_a_step_that_gives_other_numbers_is_not_written(run, tmp_path, to):
+    model = gw.load(run)
+    given = model._exported()
+    model.network_.embedding_scale *= 1.1
+    with pytest.raises(GateworkError, match=r"differ from the network's by .*; nothing is written"):
+        export_task(given, tmp_path / "out", to, ExportOptions())
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_layer_of_a_users_file(gatework, tmp_path):

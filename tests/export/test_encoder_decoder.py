@@ -87,7 +87,7 @@ def test_the_parts_joined_are_the_network_and_the_example_in_c_searches_as_they_
     given = exported_parts(model, both, {})
     said: list[str] = []
     export_task(given, tmp_path / "onnx", "onnx", ExportOptions(say=said.append))
-    assert any("joined" in line for line in said)
+    assert any("together" in line for line in said)
     made = export_task(given, tmp_path / "c", "c", ExportOptions())
     sources = [both[0].tokenizer.encode(row["source"]) for row in pairs(6, 1)]
     printed = run(

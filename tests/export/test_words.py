@@ -16,6 +16,8 @@ from gatework.data import feature_rows, token_features
 from gatework.data.text_features import text_features
 from gatework.data.word_spans import word_spans
 from gatework.errors import GateworkError, InputError
+from gatework.export.exportable import export_task
+from gatework.export.files import ExportOptions
 from gatework.tasks.words.subwords import subwords
 from tests.browser import browser, opened
 from tests.export.test_c import run
@@ -135,9 +137,7 @@ def test_parts_that_are_joined_wrongly_are_not_written(tmp_path: Path, tagger: g
     tagger.network_.temperatures = temperatures[0] + 0.1, temperatures[1]
     try:
         with pytest.raises(GateworkError, match="nothing is written"):
-            gw.export.exportable.export_task(
-                exported, tmp_path / "out", "onnx", gw.export.files.ExportOptions()
-            )
+            export_task(exported, tmp_path / "out", "onnx", ExportOptions())
     finally:
         tagger.network_.temperatures = temperatures
     assert not (tmp_path / "out").exists()

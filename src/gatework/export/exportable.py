@@ -41,7 +41,7 @@ class Exportable:
             one part is all.
         scripts: files of one form alone, by its name.
         readme: how the whole is run, by form: it stands before what the README says of each part.
-        error: of the joined parts beside the task's own network on drawn inputs: the largest.
+        error: of the parts, joined, beside the task's own network on drawn inputs: the largest.
     """
 
     parts: Sequence[Part]
@@ -56,7 +56,7 @@ class Exportable:
 def export_task(given: Exportable, out: Path, to: str, options: ExportOptions) -> Exported:
     """Writes a task's parts, and what runs them, into a new folder.
 
-    Where a program joins the parts, they are run joined beside the task's own network first: on ONNX Runtime, or, of
+    Its parts, joined as the programs join them, are run beside the task's own network first: on ONNX Runtime, or, of
     the forms with machine code, as this machine's code of the same parts with weights of float32.
 
     Raises:
@@ -71,10 +71,10 @@ def export_task(given: Exportable, out: Path, to: str, options: ExportOptions) -
         error = given.error(_of_onnx(content) if to == "onnx" else _of_code(given.parts, content, options))
         if not error <= _TOLERANCE:
             raise GateworkError(
-                f"the parts give numbers that differ from the network's by {error:.1e}, more than {_TOLERANCE:.0e}; "
-                "nothing is written."
+                f"What is exported gives numbers that differ from the network's by {error:.1e}, more than "
+                f"{_TOLERANCE:.0e}; nothing is written."
             )
-        options.say(f"joined, the parts' numbers are within {error:.1e} of the network's")
+        options.say(f"together, the parts' numbers are within {error:.1e} of the network's")
     if given.readme.get(to):
         further["README.md"] = f"{given.readme[to]}\n".encode() + content.files["README.md"]
     if given.facts:

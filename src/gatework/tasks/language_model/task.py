@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -14,7 +15,7 @@ from gatework.errors import InputError, RunError
 from gatework.export.exportable import Exportable
 from gatework.export.page import Page, drawn_values
 from gatework.inspect import Subject
-from gatework.tasks.language_model.exported import exported_network
+from gatework.tasks.language_model.exported import exported_error, exported_network
 from gatework.tasks.language_model.generator import Generator
 from gatework.tasks.language_model.network import LanguageNetwork
 from gatework.tasks.language_model.options import (
@@ -122,8 +123,12 @@ class LanguageModel(StreamTask):
     # The export
 
     def _exported(self) -> Exportable:
-        step = exported_network(cast("LanguageNetwork", self.network_))
-        return Exportable([step], {"tokenizer.json": self.tokenizer_.to_json().encode()})
+        network = cast("LanguageNetwork", self.network_)
+        return Exportable(
+            [exported_network(network)],
+            {"tokenizer.json": self.tokenizer_.to_json().encode()},
+            error=partial(exported_error, network),
+        )
 
     def _exported_page(self) -> Page:
         network, tokenizer = cast("LanguageNetwork", self.network_), self.tokenizer_
