@@ -149,6 +149,12 @@ def test_a_text_is_written_with_its_next_tokens_while_its_gates_fire(
         page.get_by_label("gate or state").select_option("forget")
         page.get_by_role("button", name="Compare this unit").click()
         assert page.locator("ul.chips li").count() == 1
+        page.get_by_label("length", exact=True).fill("20")
+        page.get_by_role("button", name="Answer").click()  # by a stream of its own
+        page.wait_for_selector(".spoken span:nth-child(20)", state="attached", timeout=60_000)
+        page.wait_for_selector(".gates", timeout=60_000)
+        assert page.locator(".spoken span").count() == 20
+        assert page.get_by_label("gate or state").input_value() == "forget"
 
 
 def test_a_translation_has_lines_from_its_words_to_those_that_were_read(

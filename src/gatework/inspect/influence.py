@@ -79,6 +79,7 @@ def influence_of(
     shape: tuple[int, int],
     *,
     inside: nn.Module | None = None,
+    at: float = 0.0,
 ) -> Influence:
     """As `influence`, of what `answer` gives when it calls the module.
 
@@ -86,6 +87,7 @@ def influence_of(
         answer: gives (B,), each number dependent on its own row alone.
         shape: the steps and rows, (T, B), that are explained.
         inside: the part of the module whose steps they are; the whole by default.
+        at: how much of every step is left out where the gradient is taken.
     """
     steps, rows = shape
 
@@ -101,7 +103,7 @@ def influence_of(
             return run(leave_out)[0]
 
     with torch.enable_grad():
-        value, tape = run(torch.zeros(steps, rows))
+        value, tape = run(torch.full((steps, rows), at))
         layers = [layer for each in tape.calls for layer in each.layers.values()]
         if all(skip is None for layer in layers for skip in layer.skips.values()):
             raise ValueError(
@@ -109,4 +111,4 @@ def influence_of(
             )
         units = {name: -effect.detach() for name, effect in tape.left_out(value.sum()).items()}
     total = torch.stack([effect.sum(-1) for effect in units.values()]).sum(0)
-    return Influence(value.detach(), units, total, without)
+    return Influence(value.detach() if at == 0 else without(torch.zeros(steps, rows)), units, total, without)

@@ -142,7 +142,7 @@ class Tape:
         """What leaving out a unit of a state at a step would add to a loss, to first order, (T, B, size) each, by name.
 
         Summed over the units and states of all layers: what leaving out the step would add. For tapes of
-        `record(…, leave_out=…)`; where that is 0.
+        `record(…, leave_out=…)`, around which the loss is followed; of steps that are not left out where it is 0.
 
         Raises:
             RuntimeError: no step may be left out.

@@ -26,7 +26,6 @@ export class Explorer {
   }
 
   async show(parts) { // of a report's data
-    if (parts[0].values.some(each => each.array === undefined)) this.following = false;
     clearInterval(this.playing);
     const before = this.wanted, arrays = new Map();
     await this.choosePart(parts.some(part => part.name === before) ? before : parts[0].name, this.value, parts, arrays);
@@ -53,9 +52,8 @@ export class Explorer {
 
   async follow(parts) { // of a network that takes steps: the last one is shown
     const part = parts.find(each => each.name === this.wanted) ?? parts.at(-1);
-    const isSame = this.following && this.part?.name === part.name && this.part.values.length === part.values.length;
-    if (!isSame) {
-      this.following = true;
+    const isSame = this.part?.name === part.name && part.values.every(each => this.array(each.name) === each.array);
+    if (!isSame) { // another layer, or another stream of the same
       this.wanted = part.name;
       await this.show(parts);
       return;

@@ -67,8 +67,8 @@ export function reasons(data, explorer) {
   let current = data.reasons[0];
   const labelsOf = reason => data.parts.find(part => part.name === `${reason.inside ? `${reason.inside}.` : ""}l0`);
   const say = step => {
-    said.value = `step ${step} “${visible(labelsOf(current)?.labels[step] ?? "")}”: without it the outcome would fall by about `
-      + `${number(current.steps[step])}${current.left_out.includes(step) ? "; left out below" : ""}`;
+    said.value = `step ${step} “${visible(labelsOf(current)?.labels[step] ?? "")}”: by the gradient the outcome would fall by `
+      + `${number(current.steps[step])} without it${current.left_out.includes(step) ? "; one of the steps that were left out" : ""}`;
   };
   const show = reason => {
     current = reason;
@@ -92,8 +92,9 @@ export function reasons(data, explorer) {
     element("div", {className: "controls"}, choice("of", data.reasons.map((each, index) => [String(index), each.outcome]), "0",
       index => show(data.reasons[Number(index)]))),
     sentence, words.node, said, element("h3", {}, "The units that carried it"), units,
-    element("p", {className: "quiet"}, "To first order, by the gradient through the recorded states: blue steps carried the "
-      + "outcome up, orange ones down. A step that is left out leaves every state of the layer as it was."));
+    element("p", {className: "quiet"}, "By the gradient through the recorded states, where nothing is left out and where half of "
+      + "every step is: blue steps carried the outcome up, orange ones down. A step that is left out leaves every state of the "
+      + "layer as it was."));
 }
 
 export function flow(data) {
