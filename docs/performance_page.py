@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from performance_tables import percent, ratio, read, sources, table
-from performance_tasks import memory, served, tasks
+from performance_tasks import memory, reasons, served, tasks
 
 PAGE = Path(__file__).parent / "performance.md"
 CELLS = {"lstm": "LSTM", "gru": "GRU", "elman": "RNN"}
@@ -307,7 +307,7 @@ at a random moment and taken up again, {kills["equal"]} ended with the weights o
 
 def page() -> str:
     """The whole page."""
-    parts = (layers, steps, lengths, models, trainings, tasks, memory, served)
+    parts = (layers, steps, lengths, models, trainings, tasks, memory, reasons, served)
     return HEAD + "".join(part() for part in parts)
 
 

@@ -200,6 +200,32 @@ The trainings ran on {processors}; the file was put together elsewhere:
 """
 
 
+def reasons() -> str:
+    """Whether the steps that reports name carried the answers."""
+    found = read("reasons")
+    rows = [
+        (
+            outcome,
+            f"{row['outcomes']:,}",
+            f"{row['named_change_more']:,}",
+            f"{row['median_named_nats']:.2g}",
+            f"{row['median_others_nats']:.2g}",
+        )
+        for outcome, row in found["results"].items()
+    ]
+    return f"""
+## Whether a report names what carried an answer
+
+The demo's translator is looked into with {found["inputs"]} dates of days that it has not seen. Of each outcome that a
+report explains, the tenth of the steps that it names is left out of the encoder, and as many others, drawn at random:
+by how many nats its log-probability changes, in the median, and how often it changes more without those that are named.
+
+{table(["outcome", "explained", "named change more", "without the named", "without others"], rows)}
+
+{sources("reasons")}
+"""
+
+
 def served() -> str:
     """Sessions stepped together, the service under load, and exported cells."""
     together = [
