@@ -2,6 +2,7 @@
 
     python benchmarks/speech.py [--parts digits,speakers,strings,few,streaming] [--variants words,speaker,…]
         [--only 0,1,…] [--runs FOLDER]
+    python benchmarks/speech.py --choose [--only 0,1,…] [--variants shorter,copies] [--runs FOLDER]
     python benchmarks/speech.py --speed [--runs FOLDER]
 
 1,400 recordings of four speakers at 8 kHz, 35 of each digit by each speaker.
@@ -10,12 +11,17 @@ digits: five rotations of the official test indices (0 to 4, then 5 to 9, …), 
 for validation, the rest for training. Labels are words; `characters` is the same with a label for each character, so
 that any text could come out.
 speakers: one speaker in turn is heard in the test only. `speaker` is normalised by the speakers' recordings that are
-given together, as the training data's are, and `recording` knows of each recording nothing but itself.
+given together, as the training data's are, and `recording` knows of each recording nothing but itself; `chosen` is
+what `--choose` found without the speaker.
 strings: strings of 3 to 7 digits that are joined from test recordings (index 0 to 4) of one speaker, with random
 pauses; training strings are joined from the others. How far the words' times are from the known ones.
 few: three recordings of each digit by one speaker for training, in turn for each speaker; the test has 32 of each.
 The network is trained without the templates, and they tell the words apart with it when it answers.
 streaming: a transcriber of one direction that was trained on strings, beside itself on whole files.
+
+`--choose` compares variants for unknown speakers without the speaker of a test: pairs of speakers are trained on, and
+each of the other two is heard, as many times as there are weights for the templates. For speaker s those figures count
+in which s was neither trained on nor heard.
 
 The options are those of benchmarks/configs/fsdd.yaml and what `CHANGES` says of a part, chosen on validation
 recordings. A training has one thread; `cpu_seconds` is the time that it had of a core, `wall_seconds` what a clock
@@ -25,6 +31,7 @@ says, and `load_before` how many other programs ran at its start. Data is looked
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -51,10 +58,14 @@ CHANGES: dict[str, list[str]] = {
     "characters": ["tokenizer=character", "epochs=90"],
     "speaker": [*OTHERS, "coloration=0.5"],
     "recording": [*OTHERS, "normalization=recording"],
+    "shorter": [*OTHERS, "coloration=0.5", "max_steps=660", "validate_every=330"],
+    "copies": [*OTHERS, "coloration=0.5", "speeds=0.85,1.15", "epochs=10", "validate_every=50"],
     "strings": ["epochs=15", "average_last=3"],
     "few": ["epochs=400", "batch_tokens=600", "validate_every=100", "templates=0.9"],
     "streaming": ["bidirectional=false", "normalization=running", "epochs=6"],
 }
+UNKNOWN = ("shorter", "copies")  # what `--choose` compares
+WEIGHTS = (0.0, 0.5, 0.75)  # of templates, likewise
 Result = dict[str, Any]
 
 
@@ -77,8 +88,13 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--only", help="of a part's rotations or speakers, by number")
     parser.add_argument("--runs", type=Path, help="where to keep the runs; else they are removed")
-    parser.add_argument("--variants", default=",".join(CHANGES), help="of `digits` and `speakers`")
+    parser.add_argument(
+        "--variants",
+        default="words,characters,speaker,recording,chosen,shorter,copies",
+        help="of `digits`, `speakers` and `--choose`",
+    )
     parser.add_argument("--seeds", default="0", help="of `speakers`: several also answer together")
+    parser.add_argument("--choose", action="store_true", help="compare variants for unknown speakers")
     parser.add_argument("--speed", action="store_true")
     arguments = parser.parse_args()
     if arguments.speed:
@@ -93,6 +109,9 @@ def main() -> None:
         runs = (arguments.runs or Path(temporary)).resolve()
         runs.mkdir(exist_ok=True, parents=True)
         shutil.copyfile(HERE / "configs" / CONFIG, runs / CONFIG)
+        if arguments.choose:
+            choose(runs, asked)
+            return
         for part in arguments.parts.split(","):
             PARTS[part](runs, asked)
 
@@ -163,16 +182,80 @@ def speakers(runs: Path, asked: Asked) -> None:
         known = [each for each in every if each.speaker != name]
         valid = [each for each in known if each.index >= 33]
         rest = [each for each in known if each.index < 33]
-        for kind in asked.of("speaker", "recording"):
+        for kind in asked.of("speaker", "recording", "chosen"):
+            variant, further, file = kind, ["rivals=false"], "speech_speakers"
+            if kind == "chosen":
+                variant, weight = best_without(name)
+                further, file = [f"templates={weight}"], "speech_chosen"
             outs = []
             for seed in asked.seeds:
                 outs.append(f"speakers-{kind}-{name}-{seed}")
-                result = train(runs, outs[-1], kind, rest, valid, f"seed={seed}", "rivals=false")
+                result = train(runs, outs[-1], variant, rest, valid, f"seed={seed}", *further)
                 result |= evaluate(runs, outs[-1:], test)
-                keep("speech_speakers", {"variant": kind, "speaker": name, "seeds": [seed], **result})
+                keep(file, {"variant": kind, "speaker": name, "seeds": [seed], **result})
             if len(outs) > 1:
                 together = evaluate(runs, outs, test)
-                keep("speech_speakers", {"variant": kind, "speaker": name, "seeds": asked.seeds, **together})
+                keep(file, {"variant": kind, "speaker": name, "seeds": asked.seeds, **together})
+
+
+def choose(runs: Path, asked: Asked) -> None:
+    """What is best for speakers who are not heard in training, for each speaker of the other three."""
+    import gatework as gw
+
+    every = all_digits(RECORDINGS)
+    pairs = list(itertools.combinations(sorted({each.speaker for each in every}), 2))
+    for number, kind in itertools.product(asked.numbers(len(pairs)), asked.of(*UNKNOWN)):
+        out = f"pair-{kind}-{'-'.join(pairs[number])}"
+        known = [each for each in every if each.speaker in pairs[number]]
+        rest, valid = (
+            [each for each in known if each.index < 33],
+            [each for each in known if each.index >= 33],
+        )
+        result = train(runs, out, kind, rest, valid, "rivals=false", "templates=0.5")
+        model = gw.load(runs / out)
+        model.network_.template_set = Remembered(model.templates_)
+        for name in sorted({each.speaker for each in every} - set(pairs[number])):
+            test = runs / f"{out}-{name}.tsv"
+            write_manifest(test, [each for each in every if each.speaker == name])
+            right = {}
+            for weight in WEIGHTS:
+                model.network_.template_weight = weight
+                right[str(weight)] = model.evaluate(test, reject=False)["model"]["transcript_accuracy"]
+            print(out, name, right)
+            keep(
+                "speech_choice",
+                {"variant": kind, "pair": list(pairs[number]), "speaker": name, "right": right, **result},
+            )
+    for name in sorted({each.speaker for each in every}):
+        print(name, "is best heard with", best_without(name))
+
+
+class Remembered:
+    """Templates that compare the same recordings once."""
+
+    def __init__(self, templates: Any) -> None:
+        self._templates, self._known = templates, {}
+
+    def nearness(
+        self, recordings: Sequence[np.ndarray], count: int, speakers: np.ndarray | None
+    ) -> np.ndarray:
+        key = hash(tuple(each.tobytes() for each in recordings))
+        if key not in self._known:
+            self._known[key] = self._templates.nearness(recordings, count, speakers)
+        return self._known[key]
+
+
+def best_without(speaker: str) -> tuple[str, str]:
+    """The variant, and the weight of the templates, with which the other speakers were best heard, of those trainings
+    that did not have this one.
+    """
+    found = json.loads((HERE / "results" / "speech_choice.json").read_text())["results"]
+    shares: dict[tuple[str, str], list[float]] = {}
+    for each in found:
+        if speaker not in (*each["pair"], each["speaker"]):
+            for weight, right in each["right"].items():
+                shares.setdefault((each["variant"], weight), []).append(right)
+    return max(shares, key=lambda choice: sum(shares[choice]) / len(shares[choice]))
 
 
 def strings_of(runs: Path) -> tuple[list[Digit], list[Digit], list[Digit]]:
@@ -264,7 +347,7 @@ def keep(name: str, result: Result) -> None:
     kept = json.loads(path.read_text())["results"] if path.exists() else []
 
     def which(one: Result) -> tuple[str, ...]:
-        return tuple(str(one.get(key)) for key in ("variant", "rotation", "speaker", "seeds"))
+        return tuple(str(one.get(key)) for key in ("variant", "rotation", "pair", "speaker", "seeds"))
 
     results = {which(each): each for each in [*kept, result | {"machine": machine()}]}
     config = (HERE / "configs" / CONFIG).read_text()

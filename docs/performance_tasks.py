@@ -127,7 +127,7 @@ def speech() -> list[tuple[str, str, str, str, str]]:
         ("spoken digits, five rotations", "speech_digits", "right", lambda test: test["transcript_accuracy"]),
         (
             "of a speaker who was not heard",
-            "speech_speakers",
+            "speech_chosen",
             "right",
             lambda test: test["transcript_accuracy"],
         ),
