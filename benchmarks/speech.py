@@ -2,7 +2,7 @@
 
     python benchmarks/speech.py [--parts digits,speakers,strings,few,streaming] [--variants words,speaker,…]
         [--only 0,1,…] [--runs FOLDER]
-    python benchmarks/speech.py --choose [--only 0,1,…] [--variants shorter,copies] [--runs FOLDER]
+    python benchmarks/speech.py --choose [--only 0,1,…] [--variants speaker,shorter,copies] [--runs FOLDER]
     python benchmarks/speech.py --speed [--runs FOLDER]
 
 1,400 recordings of four speakers at 8 kHz, 35 of each digit by each speaker.
@@ -64,7 +64,7 @@ CHANGES: dict[str, list[str]] = {
     "few": ["epochs=400", "batch_tokens=600", "validate_every=100", "templates=0.9"],
     "streaming": ["bidirectional=false", "normalization=running", "epochs=6"],
 }
-UNKNOWN = ("shorter", "copies")  # what `--choose` compares
+UNKNOWN = ("speaker", "shorter", "copies")  # what `--choose` compares
 WEIGHTS = (0.0, 0.5, 0.75)  # of templates, likewise
 Result = dict[str, Any]
 
