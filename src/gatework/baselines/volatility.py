@@ -121,8 +121,9 @@ class EwmaVolatility(LastValue):
         squares = np.diff(history, axis=1) ** 2
         known = ~np.isnan(squares)
         weights = self.decay ** np.arange(squares.shape[1])[::-1]
-        total = known @ weights
-        mean = np.where(known, squares, 0.0) @ weights
+        # No product of matrices: it may add the numbers of a window in another order when it stands among others.
+        total = np.where(known, weights, 0.0).sum(1)
+        mean = np.where(known, squares * weights, 0.0).sum(1)
         variance = np.divide(mean, total, out=np.full(len(history), self.variance_), where=total > 0)
         return np.sqrt(variance[:, None] * np.arange(1, steps + 1))
 
