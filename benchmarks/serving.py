@@ -62,6 +62,7 @@ def started(*arguments: str) -> Iterator[tuple[str, int]]:
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )
+    reader = None
     try:
         for line in process.stderr or ():
             if found := re.search(r"(http://[\d.]+:\d+)", line):
@@ -86,7 +87,8 @@ def started(*arguments: str) -> Iterator[tuple[str, int]]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # what it started and left behind
         process.wait(10)
-        reader.wait(10)
+        if reader is not None:
+            reader.wait(10)
 
 
 def client(*arguments: object) -> dict[str, Any]:
@@ -149,7 +151,13 @@ def litserve(runs: dict[str, Path], seconds: float) -> dict[str, Any]:
     body, other = json.dumps({"inputs": [text]}), json.dumps({"input": text})
     with served(runs) as (url, _), started(*peer) as (peer_url, _):
         own = httpx.post(f"{url}/v1/runs/classifier/predict", content=body).json()["records"][0]
-        answer = httpx.post(f"{peer_url}/predict", json=json.loads(other), timeout=60).json()
+        deadline = time.monotonic() + 60
+        while "output" not in (
+            answer := httpx.post(f"{peer_url}/predict", json=json.loads(other), timeout=60).json()
+        ):
+            if time.monotonic() > deadline:  # its workers load the run after it has begun to listen
+                sys.exit(f"LitServe answers {answer}")
+            time.sleep(0.2)
         if answer["output"] != own["output"] or abs(answer["probability"] - own["probability"]) > 1e-5:
             sys.exit(f"LitServe answers {answer}, and the service {own}")
         for _ in range(ROUNDS):

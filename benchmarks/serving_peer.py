@@ -1,7 +1,6 @@
 """LitServe in front of a run, as its documentation has it: python benchmarks/serving_peer.py RUN"""
 
-from __future__ import annotations
-
+# LitServe takes the types of its route from `decode_request`, and cannot read annotations that are texts.
 import socket
 import sys
 from typing import Any

@@ -25,7 +25,7 @@ def test_the_first_layer_loads_no_compiler_of_torchs(use: str) -> None:
         "print(json.dumps([time.process_time() - clock, late]))"
     )
     took, late = 9.0, ["?"]
-    for _ in range(8):  # what shares a core's units with us makes our processor time longer: the least one counts
+    for _ in range(8):  # what shares the core makes our processor time longer: the least one counts
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         took, late = json.loads(done.stdout)
         if took < 0.3 or "zeros" in use:

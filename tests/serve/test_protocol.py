@@ -115,6 +115,7 @@ BYTES = {"name": "text", "datatype": "BYTES", "shape": [1]}
         ({"inputs": [3]}, "a tensor is an object"),
         ({"inputs": [{"name": 3}]}, "a tensor has no name"),
         ({"inputs": [tensor("text", ["x"], "TEXT")]}, "the datatype 'TEXT' is none of BYTES, BOOL"),
+        ({"inputs": [{**BYTES, "datatype": ["BYTES"]}]}, r"the datatype ['BYTES'] is none of BYTES, BOOL"),
         ({"inputs": [tensor("text", ["x"]) | {"shape": [-1]}]}, "is no list of sizes"),
         ({"inputs": [tensor("text", ["x"]) | {"shape": [2]}]}, "1 elements are not those of the shape [2]"),
         ({"inputs": [tensor("text", ["x"]) | {"shape": [9000, 9000]}]}, "are more than this service takes"),

@@ -123,7 +123,7 @@ def read_tensor(given: Any, binary: bytes, options: ServiceOptions) -> tuple[Ten
     if not isinstance(name, str):
         raise BadRequest("inputs: a tensor has no name")
     where = f"tensor {name!r:.60}"
-    if datatype != "BYTES" and datatype not in _TYPES:
+    if datatype not in ("BYTES", *_TYPES):  # a tuple: what JSON has there need not be hashable
         raise BadRequest(f"{where}: the datatype {datatype!r:.60} is none of BYTES, {', '.join(_TYPES)}")
     if not isinstance(shape, list) or not shape or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
         raise BadRequest(f"{where}: the shape {shape!r:.60} is no list of sizes")
