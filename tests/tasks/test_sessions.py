@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -130,6 +131,7 @@ def test_many_together_say_what_each_alone_would(model: gw.LanguageModel) -> Non
         for events, new in zip(together, model.feed_together(sessions, [NOTHING] * 12), strict=True):
             events += new
     assert together == alone
+    assert gc.isenabled()  # it was put off while they were stepped
     assert model.feed_together(sessions, [NOTHING] * 12) == [[]] * 12
     assert model.feed_together([], []) == []
 
@@ -140,6 +142,7 @@ def test_what_cannot_be_fed_together_is_refused(model: gw.LanguageModel, bot: gw
     with pytest.raises(InputError, match=r"item 2: text: is int"):
         model.feed_together([one, two], ["a", 2])
     assert SessionState.of_bytes(one.state()).known == SessionState.of_bytes(two.state()).known == before
+    assert gc.isenabled()
     for sessions, items, message in (
         ([one, one], ["a", "b"], "sessions: has one of them twice"),
         ([one], ["a", "b"], "items: are 2, and there are 1 sessions"),

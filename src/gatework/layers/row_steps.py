@@ -131,7 +131,7 @@ class RowSteps:
 
 def stacked_rows(rows: Sequence[np.ndarray]) -> Tensor:
     """(B, K), the rows of sequences."""
-    return torch.from_numpy(np.stack(rows))
+    return torch.from_numpy(np.concatenate(rows).reshape(len(rows), -1))
 
 
 def split_rows(rows: Tensor) -> list[np.ndarray]:

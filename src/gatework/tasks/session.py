@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -286,14 +288,29 @@ def step_together(sessions: Sequence[Session], items: Sequence[Any]) -> list[lis
     try:
         for session in sessions:
             session._check_open()
-        fed = [place for place, item in enumerate(items) if item is not NOTHING]
-        kind._feed(
-            [sessions[place] for place in fed], [_item(sessions[place], items, place) for place in fed]
-        )
-        return kind._step(sessions)
+        with _without_collector():
+            fed = [place for place, item in enumerate(items) if item is not NOTHING]
+            kind._feed(
+                [sessions[place] for place in fed], [_item(sessions[place], items, place) for place in fed]
+            )
+            return kind._step(sessions)
     finally:
         for session in ordered:
             session._lock.release()
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Put garbage collection off, while inside: events hold no cycles, and of many sessions there are so many at once
+    that all objects of the process would be looked through again and again, for as long as the steps themselves take.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def last_records(sessions: Sequence[Session], items: Sequence[Any]) -> list[dict[str, Any]]:

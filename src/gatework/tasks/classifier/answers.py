@@ -41,9 +41,10 @@ def label_record(
     Args:
         names: K.
     """
-    order = np.argsort(-probabilities, kind="stable")
-    highest = float(probabilities[order[0]])
-    labels: str | list[str] | None = names[order[0]]
+    shares = probabilities.tolist()
+    highest = max(shares)
+    order = np.argsort(-probabilities, kind="stable") if several or settings.alternatives else ()
+    labels: str | list[str] | None = names[shares.index(highest)]
     if several:
         given = probabilities >= (decisions.thresholds or 0.5)
         labels = [names[index] for index in order if given[index]]
@@ -52,11 +53,10 @@ def label_record(
     record: dict[str, Any] = {
         "output": labels,
         "probability": highest,
-        "probabilities": dict(zip(names, probabilities.tolist(), strict=True)),
+        "probabilities": dict(zip(names, shares, strict=True)),
     }
     if settings.alternatives:
         record["alternatives"] = [
-            {"label": names[index], "probability": float(probabilities[index])}
-            for index in order[: settings.alternatives]
+            {"label": names[index], "probability": shares[index]} for index in order[: settings.alternatives]
         ]
     return record

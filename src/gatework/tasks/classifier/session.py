@@ -23,7 +23,7 @@ __all__ = ["LabelReader", "LabelSession"]
 
 _MOST_STEPS = 100_000  # of a sequence of numbers
 
-Records = Callable[[Tensor, Sequence[Any], ClassificationSettings], list[dict[str, Any]]]
+Records = Callable[[Tensor, Sequence[Any], Sequence[ClassificationSettings]], list[dict[str, Any]]]
 
 
 class LabelReader:
@@ -32,7 +32,7 @@ class LabelReader:
     Args:
         network: of one direction.
         inputs: of the run. between: what stands between the parts of a text.
-        records: what `predict` says of inputs with such scores, (B, K).
+        records: what `predict` says of inputs with such scores, (B, K), and settings.
     """
 
     def __init__(
@@ -141,12 +141,9 @@ class LabelSession(Session):
 
     @classmethod
     def _records(cls, sessions: Sequence[LabelSession]) -> list[dict[str, Any]]:
-        reader, found = sessions[0]._reader, []
-        inputs = [one._input() for one in sessions]
+        reader, inputs = sessions[0]._reader, [one._input() for one in sessions]
         scores = reader.scores(inputs, [one._kept for one in sessions])
-        for session, own, row in zip(sessions, inputs, scores, strict=True):
-            found += reader.records(row[None], [own], session.settings)
-        return found
+        return reader.records(scores, inputs, [one.settings for one in sessions])
 
     def _input(self) -> Any:
         return self._text if isinstance(self._reader.inputs, TextInputs) else np.stack(self._values)

@@ -428,13 +428,12 @@ class Classifier(ExampleTask):
         return LabelSession(self.name, settings, self._reader_of_parts)
 
     def _records_of_scores(
-        self, scores: Tensor, inputs: Sequence[Any], settings: ClassificationSettings
+        self, scores: Tensor, inputs: Sequence[Any], settings: Sequence[ClassificationSettings]
     ) -> list[dict[str, Any]]:
-        """What `predict` says of inputs with such scores, (B, K)."""
+        """What `predict` says of inputs with such scores, (B, K), and settings each."""
         rival = self._beside(inputs).astype(np.float32) if self.decisions_.rival_share else None
-        probabilities = self._probabilities(scores, rival)
-        scored = [Scored(row, None, None) for row in probabilities]
-        return [self._decode(own, {}, input, settings) for own, input in zip(scored, inputs, strict=True)]
+        scored = [Scored(row, None, None) for row in self._probabilities(scores, rival)]
+        return [self._decode(one, {}, *own) for one, *own in zip(scored, inputs, settings, strict=True)]
 
     def _probabilities(self, scores: Tensor, rival: np.ndarray | None) -> np.ndarray:
         """(B, K) of scores, mixed with the rival's probabilities where there are any."""

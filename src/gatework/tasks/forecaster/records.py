@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,6 @@ from gatework.tasks.forecaster.encoding import Times
 from gatework.tasks.forecaster.options import ForecasterOptions
 
 __all__ = ["draw_records", "forecast_records", "forecast_rows"]
-
-Table = list[list[float]]
 
 _HORIZONS = 4  # of history in a picture
 
@@ -46,39 +44,43 @@ def forecast_records(
     if options.transform == "log":
         mean, quantiles = np.exp(mean), np.exp(quantiles)
         paths = None if paths is None else np.exp(paths)
-    bounds = np.searchsorted(series, np.arange(len(times) + 1)).tolist()
-    means, tables = (
-        mean.tolist(),
-        np.moveaxis(quantiles, -1, 0).tolist(),
-    )  # at once: a call an array takes longer
-    records = []
-    for place, own in enumerate(times):
-        rows = slice(bounds[place], bounds[place + 1])
-        record = _record(means[rows], [table[rows] for table in tables], options.levels, own)
-        if paths is not None:
-            record["paths"] = [_listed(path.tolist()) for path in paths[rows].transpose(1, 0, 2)]
-        records.append(record)
+    outputs = _of_each_series(mean, series, len(times))
+    columns = [
+        _of_each_series(quantiles[..., place], series, len(times)) for place in range(len(options.levels))
+    ]
+    names = [str(level) for level in options.levels]
+    places = {level: place for place, level in enumerate(options.levels)}
+    bounds = [
+        (str(percent), places[low], places[high])
+        for percent, (low, high) in INTERVALS.items()
+        if low in places and high in places
+    ]
+    records: list[dict[str, Any]] = [
+        {
+            "output": output,
+            "times": None if own is None else [str(time) for time in own.astype("datetime64[s]")],
+            "quantiles": dict(zip(names, listed, strict=True)),
+            "intervals": {name: {"low": listed[low], "high": listed[high]} for name, low, high in bounds},
+        }
+        for output, own, listed in zip(outputs, times, zip(*columns, strict=True), strict=True)
+    ]
+    if paths is not None:
+        rows = np.searchsorted(series, np.arange(len(times) + 1))
+        for record, begin, end in zip(records, rows[:-1], rows[1:], strict=True):
+            record["paths"] = [_listed(path.tolist()) for path in paths[begin:end].transpose(1, 0, 2)]
     return records
 
 
-def _record(
-    means: Table, quantiles: Sequence[Table], levels: Sequence[float], times: Times | None
-) -> dict[str, Any]:
-    """Of one series' C targets, means (C, H) and of each level the quantiles, (C, H)."""
-    listed = {level: _listed(table) for level, table in zip(levels, quantiles, strict=True)}
-    return {
-        "output": _listed(means),
-        "times": None if times is None else [str(time) for time in times.astype("datetime64[s]")],
-        "quantiles": {str(level): values for level, values in listed.items()},
-        "intervals": {
-            str(percent): {"low": listed[low], "high": listed[high]}
-            for percent, (low, high) in INTERVALS.items()
-            if low in listed and high in listed
-        },
-    }
+def _of_each_series(table: npt.NDArray[np.float64], series: Integers, count: int) -> list[list[Any]]:
+    """(R, H) of channels as a list for each of so many series."""
+    listed = table.tolist()  # at once: a call an array takes longer
+    if np.array_equal(series, np.arange(count)):
+        return cast("list[list[Any]]", listed)
+    rows = np.searchsorted(series, np.arange(count + 1)).tolist()
+    return [_listed(listed[begin:end]) for begin, end in itertools.pairwise(rows)]
 
 
-def _listed(table: Table) -> list[Any]:
+def _listed(table: Sequence[list[float]]) -> list[Any]:
     """(C, H) as a list a step: of one target its numbers, of several a list each."""
     return table[0] if len(table) == 1 else [list(step) for step in zip(*table, strict=True)]
 

@@ -105,7 +105,7 @@ class SeriesSession(Session):
         with self._lock:
             self._check_open()
             group = type(self)._gathered([self])
-            if not self._begun():
+            if not all(type(self)._begun([self])):
                 begun = group.channels.any_value.reshape(len(self._names), -1).any(1)
                 what = f"is asked for before series {int(np.flatnonzero(~begun)[0]) + 1} has had a value"
                 raise InputError("forecast", what, "Give steps first.")
@@ -129,21 +129,20 @@ class SeriesSession(Session):
             given = f"{len(rows):,} rows" if isinstance(rows, list | tuple) else f"{item!r:.40}"
             what = f"has {given}, and {len(self._names):,} series are followed"
             raise InputError("step", what, "Give one for each series, None where nothing was observed.")
-        told = [isinstance(row, Mapping) and row.get("ahead") is not None for row in rows]
         ahead = None
-        if all(told):
-            ahead = self._tables([row["ahead"] for row in rows], self._horizon)
-        rows = [
-            {name: cell for name, cell in row.items() if name != "ahead"} if isinstance(row, Mapping) else row
-            for row in rows
-        ]
+        if any(isinstance(row, Mapping) for row in rows):
+            told = [row.get("ahead") if isinstance(row, Mapping) else None for row in rows]
+            ahead = None if any(each is None for each in told) else self._tables(told, self._horizon)
+            rows = [_without_ahead(row) for row in rows]
         steps = [reader.read(one) for reader, one in zip(self._rows, rows, strict=True)]
+        if all(step.time is None for step in steps):
+            return _Item(steps, 1, ahead)
         clocks = [StepClock(self._run.encoding, None) for _ in rows] if self._ended else self._clocks
         passed = {
             clock.steps_to(step.time)
             for clock, step in zip(clocks, steps, strict=True)
             if step.time is not None
-        } or {1}
+        }
         if len(passed) > 1:
             what = f"is {min(passed)} steps after the last one of one series, and {max(passed)} of another"
             raise InputError("step", what, "Follow series of different times by a session each.")
@@ -164,40 +163,41 @@ class SeriesSession(Session):
     @classmethod
     def _absorb(cls, sessions: Sequence[SeriesSession], items: Sequence[_Item]) -> None:
         encoding, options = sessions[0]._run.encoding, sessions[0]._run.options
-        given = np.concatenate([step.values for item in items for step in item.steps])
-        values = encoding.targets_of(given, "step", **options.read_as)
-        ends = np.cumsum([len(step.values) for item in items for step in item.steps])
-        of_series = iter(np.split(values, ends[:-1]))
-        todo = [
-            (one, item, np.concatenate([next(of_series) for _ in item.steps]))
-            for one, item in zip(sessions, items, strict=True)
-        ]
-        for left in range(max(item.passed for item in items), 0, -1):
-            steps: dict[int, list[tuple[SeriesSession, Floats, Floats, list[Any]]]] = {}
-            for session, item, own in todo:
-                if item.passed < left:
-                    continue
-                covariates = np.array([step.covariates for step in item.steps])
-                times: list[Any] = [step.time for step in item.steps]
-                if left > 1:  # a step that was left out
-                    own, covariates = np.full_like(own, np.nan), np.full_like(covariates, np.nan)
-                    times = [None] * len(times)
-                phase = session._group.channels.phase
-                steps.setdefault(phase, []).append((session, own, covariates, times))
-            for some in steps.values():
-                cls._append(some)
+        every = [step for item in items for step in item.steps]
+        values = np.concatenate([step.values for step in every]).reshape(len(every), -1)
+        values = encoding.targets_of(values, "step", **options.read_as)  # (S, C) of all sessions' series
+        covariates = np.concatenate([step.covariates for step in every]).reshape(len(every), -1)
+        passed = np.array([item.passed for item in items])
+        session_of = np.repeat(np.arange(len(items)), [len(item.steps) for item in items])
+        for left in range(int(passed.max()), 0, -1):
+            phases: dict[int, list[int]] = {}
+            for place in np.flatnonzero(passed >= left).tolist():
+                phases.setdefault(sessions[place]._group.channels.phase, []).append(place)
+            for some in phases.values():
+                chosen = [sessions[place] for place in some]
+                rows = np.flatnonzero(np.isin(session_of, some))
+                if left == 1:
+                    cls._append(chosen, values[rows], covariates[rows], [every[row].time for row in rows])
+                else:  # a step that was left out
+                    missing = [np.full_like(table[rows], np.nan) for table in (values, covariates)]
+                    cls._append(chosen, missing[0], missing[1], [None] * len(rows))
         for session, item in zip(sessions, items, strict=True):
             session._ahead = item.ahead
             session._due = item.ahead is not None or not session._run.layout.future
 
     @classmethod
-    def _append(cls, steps: Sequence[tuple[SeriesSession, Floats, Floats, list[Any]]]) -> None:
-        sessions = [session for session, *_ in steps]
+    def _append(
+        cls,
+        sessions: Sequence[SeriesSession],
+        values: Floats,
+        covariates: Floats,
+        times: Sequence[np.datetime64 | None],
+    ) -> None:
+        """A step of all series of sessions of one phase: values (S, C), covariates (S, P + K) and times (S,)."""
         run, group = sessions[0]._run, cls._gathered(sessions)
-        known = run.encoding.covariates_of(np.concatenate([covariates for _, _, covariates, _ in steps]))
+        known = run.encoding.covariates_of(covariates)
         clocks = [clock for session in sessions for clock in session._clocks]
         if run.layout.calendar or run.encoding.distance:
-            times = [time for *_, own in steps for time in own]
             moved = [clock.move(time) for clock, time in zip(clocks, times, strict=True)]
             known = np.concatenate([known, np.stack(moved)], axis=1)
         now = group.channels.counts.astype(np.float64)
@@ -205,7 +205,7 @@ class SeriesSession(Session):
             for row, place in enumerate(group.channels.series):
                 last = clocks[place].last
                 now[row] = now[row] if last is None else run.encoding.clock_of(np.asarray(last))
-        group.step(np.concatenate([values for _, values, _, _ in steps]), known, now)
+        group.step(values.reshape(-1), known, now)
 
     @classmethod
     def _gathered(cls, sessions: Sequence[SeriesSession]) -> SeriesGroup:
@@ -223,12 +223,18 @@ class SeriesSession(Session):
 
     # Forecasts
 
-    def _begun(self) -> bool:
-        """Whether each series has had a value; of sessions whose group holds no other."""
-        targets, begin = len(self._run.encoding.targets), self._first
-        rows = slice(begin * targets, (begin + len(self._names)) * targets)
-        values = self._group.channels.any_value[rows].reshape(len(self._names), -1)
-        return bool(values.any(1).all())
+    @classmethod
+    def _begun(cls, sessions: Sequence[SeriesSession]) -> list[bool]:
+        """Of each session whether all its series have had a value."""
+        begun: dict[int, np.ndarray] = {}  # of each group the running number of series that have had none
+        found = []
+        for one in sessions:
+            if id(one._group) not in begun:
+                values = one._group.channels.any_value.reshape(one._group.count, -1).any(1)
+                begun[id(one._group)] = np.cumsum(np.append(False, ~values))
+            none_yet = begun[id(one._group)]
+            found.append(bool(none_yet[one._first] == none_yet[one._first + len(one._names)]))
+        return found
 
     @property
     def _unsaid(self) -> bool:
@@ -239,10 +245,10 @@ class SeriesSession(Session):
         for session in sessions:
             session._due = False
         groups: dict[tuple[Any, ...], list[SeriesSession]] = {}
-        for session in sessions:
+        for session, begun in zip(sessions, cls._begun(sessions), strict=True):
             own = session.settings
             drawn = (own.paths, own.seed, session._horizon) if session._run.network.autoregressive else ()
-            if session._begun():
+            if begun:
                 groups.setdefault((session._group.channels.phase, *drawn), []).append(session)
         for some in groups.values():
             cls._gathered(some)
@@ -264,9 +270,7 @@ class SeriesSession(Session):
         drawn, longest = run.network.autoregressive, max(horizons)
         reach = run.layout.segments_ahead * run.layout.segment
         steps = max(reach, (longest + run.layout.segment) * drawn)
-        known = np.concatenate(
-            [one._known_ahead(steps, own) for one, own in zip(sessions, ahead, strict=True)]
-        )
+        known = cls._known_ahead(sessions, steps, ahead)
         if drawn:
             sampling = Sampling(settings.paths, longest, settings.seed)
             layers = zip(run.network.members, group.layers.of_each_network(), strict=True)
@@ -297,22 +301,30 @@ class SeriesSession(Session):
             for session in sessions
         ]
 
-    def _known_ahead(self, steps: int, tables: list[Floats] | None) -> Singles:
-        """(S, steps, P + K + A) of the steps to come."""
-        layout = self._run.layout
-        known = np.zeros((len(self._names), steps, layout.past + layout.future + layout.calendar), np.float32)
-        for place, given in enumerate(tables or ()):
-            table = np.full((len(given), layout.past + layout.future), np.nan)
-            table[:, layout.past :] = given
-            known[place, : len(given), : table.shape[1]] = self._run.encoding.covariates_of(table)
+    @staticmethod
+    def _known_ahead(
+        sessions: Sequence[SeriesSession], steps: int, ahead: Sequence[list[Floats] | None]
+    ) -> Singles:
+        """(S, steps, P + K + A) of the steps to come of all sessions' series, of each of which `ahead` holds tables."""
+        run, layout = sessions[0]._run, sessions[0]._run.layout
+        clocks = [clock for session in sessions for clock in session._clocks]
+        told = layout.past + layout.future
+        known = np.zeros((len(clocks), steps, told + layout.calendar), np.float32)
+        row = 0
+        for session, tables in zip(sessions, ahead, strict=True):
+            for place, given in enumerate(tables or ()):
+                table = np.full((len(given), told), np.nan)
+                table[:, layout.past :] = given
+                known[row + place, : len(given), :told] = run.encoding.covariates_of(table)
+            row += len(session._names)
         if layout.calendar:
-            for place, clock in enumerate(self._clocks):
-                known[place, :, layout.past + layout.future :] = clock.features(steps)
+            for place, clock in enumerate(clocks):
+                known[place, :, told:] = clock.features(steps)
         return known
 
     def _end(self) -> None:
         self._due = False
-        if (self._ahead is not None or not self._run.layout.future) and self._begun():
+        if (self._ahead is not None or not self._run.layout.future) and all(type(self)._begun([self])):
             type(self)._gathered([self])
             (records,) = type(self)._forecast([self], [self._ahead], self.settings, [self._horizon])
             self._events += [{"kind": "record", **record} for record in records]
@@ -349,3 +361,8 @@ class SeriesSession(Session):
         for place, time in enumerate(state.array("times", (len(names),), "i").tolist()):
             last = None if time == _NO_TIME else np.datetime64(time, "us")
             self._clocks[place] = StepClock(self._run.encoding, last)
+
+
+def _without_ahead(row: Any) -> Any:
+    """A step's row, without what is known of later steps."""
+    return {name: cell for name, cell in row.items() if name != "ahead"} if isinstance(row, Mapping) else row

@@ -8,19 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from gatework.data import feature_rows, token_features
 from gatework.errors import InputError
-from gatework.layers.row_steps import RowSteps
+from gatework.layers.row_steps import RowSteps, split_rows, stacked_rows
 from gatework.tasks.session import Session
 from gatework.tasks.session_state import SessionState, damaged
+from gatework.tasks.tagger.last_words import LOOKED_BACK, LastWords
 from gatework.tasks.tagger.network import Scores, TaggerNetwork
 from gatework.tasks.tagger.options import TaggerSettings
 from gatework.tasks.tagger.tag_set import TagSet
 from gatework.tasks.words import WordInputs, WordVocabulary
 
 __all__ = ["WordReader", "WordSession"]
-
-_LOOKED_BACK = 4  # words from the last one that its features are made of
 
 Record = Callable[[list[str], Scores, TaggerSettings], dict[str, Any]]
 
@@ -48,9 +46,10 @@ class WordReader:
         self.network, self.tags, self.record, self.most = network, tag_set.tags, record, most
         self.steps = RowSteps(network.encoder.recurrent)
         self._inputs = WordInputs(network.encoder, vocabulary, subword_rows)
-        self._side = None if network.side is None else network.side.weight.numpy(force=True)
+        self._side = None if network.side is None else LastWords(network.side.weight.numpy(force=True))
         # What may follow each tag; the last row: what may come first.
         self.moves = np.vstack([tag_set.moves.after, tag_set.moves.first])
+        self.ways = self.moves.astype(np.float64)
 
     def scores(
         self, words: Sequence[Sequence[str]], rows: Sequence[np.ndarray]
@@ -64,15 +63,8 @@ class WordReader:
         output, rows = self.steps.step(inputs, rows)
         scores = self.network.emission(output).numpy(force=True)
         if self._side is not None:
-            scores = scores + np.stack([_features(own, self._side) for own in words])
+            scores = scores + self._side.scores(words)
         return scores / self.network.temperatures[0], rows
-
-
-def _features(words: Sequence[str], side: np.ndarray) -> np.ndarray:
-    """(K,) what the side path's table, (F, K), adds to the scores of the last of a sentence's last words."""
-    (rows,) = feature_rows(token_features(words, ahead=False, first=len(words) - 1), len(side))
-    found: np.ndarray = np.add.reduce(side.take(rows, axis=0))
-    return found
 
 
 class WordSession(Session):
@@ -99,7 +91,8 @@ class WordSession(Session):
         self._row, self._words = self._reader.steps.first, list[str]()
         self._tag = len(self._reader.tags)  # the tag before
         self._emissions: list[np.ndarray] = []
-        self._paths = np.zeros(0)  # (K,), the share of each tag at the last word
+        # (K + 1,) the share of each tag at the last word; before a first word all of it is that of what stands before.
+        self._paths = np.eye(1, len(self._reader.moves), self._tag)[0]
 
     def _read(self, item: Any) -> str:
         if not isinstance(item, str) or not item.strip():
@@ -112,13 +105,14 @@ class WordSession(Session):
     @classmethod
     def _absorb(cls, sessions: Sequence[WordSession], items: Sequence[str]) -> None:
         reader = sessions[0]._reader
-        words = [[*one._words[1 - _LOOKED_BACK :], word] for one, word in zip(sessions, items, strict=True)]
+        words = [[*one._words[1 - LOOKED_BACK :], word] for one, word in zip(sessions, items, strict=True)]
         scores, rows = reader.scores(words, [one._row for one in sessions])
         moves = reader.moves[[one._tag for one in sessions]]  # (B, K)
         tags = np.where(moves, scores, -np.inf).argmax(1)
         shares = cls._shares(sessions, scores.astype(np.float64))
         chosen = shares[np.arange(len(tags)), tags].tolist()
-        parts = zip(sessions, items, rows, tags.tolist(), scores, shares, chosen, strict=True)
+        own = (split_rows(torch.from_numpy(table)) for table in (scores, shares))
+        parts = zip(sessions, items, rows, tags.tolist(), *own, chosen, strict=True)
         for session, word, row, tag, emissions, paths, probability in parts:
             session._words.append(word)
             session._row, session._tag, session._paths = row, tag, paths
@@ -128,11 +122,11 @@ class WordSession(Session):
 
     @staticmethod
     def _shares(sessions: Sequence[WordSession], scores: np.ndarray) -> np.ndarray:
-        """(B, K) the probability of each tag at the last word, given that all tags so far are well-formed."""
-        moves = sessions[0]._reader.moves
-        first = moves[-1].astype(np.float64)
-        before = np.stack([one._paths @ moves[:-1] if len(one._paths) else first for one in sessions])
-        found = np.exp(scores - scores.max(1, keepdims=True)) * before
+        """(B, K + 1) `_paths` at the last word: what each tag's probability is there, given that all tags so far are
+        well-formed."""
+        before = stacked_rows([one._paths for one in sessions]).numpy() @ sessions[0]._reader.ways  # (B, K)
+        found = np.zeros((len(scores), scores.shape[1] + 1))
+        found[:, :-1] = np.exp(scores - scores.max(1, keepdims=True)) * before
         return found / found.sum(1, keepdims=True)
 
     def _end(self) -> None:
@@ -149,7 +143,8 @@ class WordSession(Session):
             if self._emissions
             else np.zeros((0, len(self._reader.tags)), np.float32)
         )
-        return {"row": self._row, "paths": self._paths, "emissions": own}
+        paths = self._paths[:-1] if self._words else np.zeros(0)
+        return {"row": self._row, "paths": paths, "emissions": own}
 
     def _known(self) -> dict[str, Any]:
         return {"words": self._words, "tag": self._tag}
@@ -160,5 +155,6 @@ class WordSession(Session):
         if not all(isinstance(word, str) for word in self._words) or not 0 <= self._tag <= count:
             raise damaged()
         self._row = state.array("row", self._row.shape)
-        self._paths = state.array("paths", (count if self._words else 0,))
+        paths = state.array("paths", (count if self._words else 0,))
+        self._paths = np.append(paths, 0.0) if self._words else self._paths
         self._emissions = list(state.array("emissions", (len(self._words), count)))

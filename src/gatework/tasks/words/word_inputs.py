@@ -12,6 +12,7 @@ from gatework.training.nested import to_device
 __all__ = ["WordInputs"]
 
 _REMEMBERED = 50_000  # spellings
+_LONG = 100  # characters of a word that is not remembered
 
 
 class WordInputs:
@@ -32,6 +33,6 @@ class WordInputs:
             fields = self._vocabulary.encode([word], self._subword_rows)
             batch = to_device(collate_tokens([fields]), self._encoder.embedding.weight.device)
             known = self._encoder.inputs(batch)[0]
-            if len(self._known) < _REMEMBERED:
+            if len(self._known) < _REMEMBERED and len(word) < _LONG:
                 self._known[word] = known
         return known
