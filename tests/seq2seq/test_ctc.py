@@ -16,6 +16,7 @@ from gatework.seq2seq import (
     SumScorer,
     WeightedDecoders,
     align,
+    annealed_ctc,
     beam_search,
     ctc_log_probability,
     greedy_labels,
@@ -69,6 +70,28 @@ def test_the_loss_and_its_gradient_are_those_of_all_paths(labels: tuple[int, ...
     )
     (gradient,) = torch.autograd.grad(got.sum(), scores)
     assert_close(got, expected[None], TOTALS)
+    assert_close(gradient, wanted, GRADIENTS)
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("labels", [(), (1,), (2, 1), (1, 1)])
+def test_an_annealed_loss_is_the_mean_of_all_paths(labels: tuple[int, ...], sharpness: float) -> None:
+    """Each path weighted by its probability to the power of the sharpness, in rows of unequal lengths."""
+    scores = log_probabilities(7).requires_grad_()
+    paths = [
+        path for path in itertools.product(range(VOCABULARY), repeat=FRAMES) if collapsed(path) == labels
+    ]
+    each = torch.stack([scores[torch.arange(FRAMES), list(path)].sum() for path in paths])
+    expected = ((sharpness * each.detach()).softmax(0) * each).sum()
+    (wanted,) = torch.autograd.grad(expected, scores)
+    table = torch.stack([scores, torch.full_like(scores, -1.0)], 1)
+    table = torch.cat([table, torch.full((2, 2, VOCABULARY), -torch.inf, dtype=scores.dtype)])
+    padded = torch.tensor([[*labels, *[1] * (7 - len(labels))], [1] * 7])
+    # Row 1 has more labels than its 3 frames hold.
+    given = (torch.tensor([FRAMES, 3]), padded, torch.tensor([len(labels), 7]))
+    got = annealed_ctc(table, *given, torch.tensor(sharpness, dtype=scores.dtype))
+    (gradient,) = torch.autograd.grad(got.sum(), scores)
+    assert_close(got, torch.stack([expected, torch.zeros_like(expected)]), TOTALS)
     assert_close(gradient, wanted, GRADIENTS)
 
 

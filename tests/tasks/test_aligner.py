@@ -13,6 +13,7 @@ from gatework.data import Packed
 from gatework.tasks.synthesizer import aligner
 from gatework.tasks.synthesizer.aligner import FlatStart, flat_loss
 from gatework.tasks.transcriber.network import SoundBatch
+from gatework.tasks.transcriber.options import TranscriberOptions
 from tests.tolerances import close_to
 
 
@@ -47,7 +48,7 @@ def test_the_first_epochs_are_flat(steps: int, flat: int, monkeypatch: pytest.Mo
     rows = Packed.from_rows([{"frames": np.zeros((5, 2), np.float32)}] * 4)
     losses = {"budget": 5, "by": ("frames",), "seed": 0, "loss": lambda network, batch: "own"}
     problem = FlatStart(nn.Module(), rows, rows, list, **losses)
-    problem.most_steps = steps
+    problem.options = TranscriberOptions(max_steps=steps)
     monkeypatch.setattr(aligner, "flat_loss", lambda network, batch: "flat")
     asked = []
     for epoch in range(60):

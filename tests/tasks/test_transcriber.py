@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.data import Tokenizer
+from gatework.data import Packed, Tokenizer
 from gatework.data.recordings import read_recordings
 from gatework.data.sound import write_sound
 from gatework.data.sound_changes import at_speed
@@ -25,7 +25,9 @@ from gatework.tasks.transcriber import Transcriber
 from gatework.tasks.transcriber.changes import FeatureChanges
 from gatework.tasks.transcriber.copies import changed_copies
 from gatework.tasks.transcriber.decoding import blank_share
+from gatework.tasks.transcriber.flat_start import AnnealedStart, path_loss
 from gatework.tasks.transcriber.network import Front, Normalization, SoundBatch
+from gatework.tasks.transcriber.options import TranscriberOptions
 from gatework.tasks.transcriber.rejection import Rejection, best_rejection, with_noise_alone
 from gatework.tasks.transcriber.speakers import speaker_statistics
 from gatework.tasks.transcriber.timing import reaching
@@ -409,3 +411,23 @@ def test_training_frames_are_in_a_file_that_goes(tmp_path: Path) -> None:
     )
     assert seen[0] == ["training.bin"]
     assert not (tmp_path / "run/features").exists()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "share", "steps"), [({"epochs": 5}, 0.5, 10), ({"epochs": 5, "max_steps": 8}, 0.25, 2)]
+)
+def test_a_flat_start_ends_after_its_share_of_the_steps(
+    lengths: Mapping[str, int], share: float, steps: int
+) -> None:
+    """Of epochs of 4 batches: each has its sharpness wherever a training that goes on begins."""
+    rows = Packed.from_rows([{"frames": np.zeros((5, 2), np.float32)}] * 4)
+
+    def collate(rows: Any) -> SoundBatch:
+        return SoundBatch(torch.zeros(5, 1, 2), torch.tensor([5]))
+
+    losses: Mapping[str, Any] = {"budget": 5, "by": ("frames",), "seed": 0, "loss": path_loss}
+    problem = AnnealedStart(torch.nn.Identity(), rows, rows, collate, **losses)
+    problem.options = TranscriberOptions(flat_start=share, **lengths)
+    found = [problem.batches(epoch, 0, 1)[index].sharpness for epoch in range(5) for index in range(4)]
+    assert [float(each) for each in found[:steps]] == close_to(np.arange(steps) / steps)
+    assert found[steps:] == [None] * (20 - steps)

@@ -1,6 +1,14 @@
 """Sequences from sequences: encoder, decoder, the bridge between them, and one search for every decoder."""
 
-from gatework.seq2seq.ctc import BLANK, AlignedLabel, align, ctc_log_probability, greedy_labels, least_frames
+from gatework.seq2seq.ctc import (
+    BLANK,
+    AlignedLabel,
+    align,
+    annealed_ctc,
+    ctc_log_probability,
+    greedy_labels,
+    least_frames,
+)
 from gatework.seq2seq.ctc_decoder import CtcDecoder, WeightedDecoders
 from gatework.seq2seq.ctc_search import LabelHypothesis, PrefixScorer, PrefixSearch, SumScorer, prefix_search
 from gatework.seq2seq.drawing import draw
@@ -35,6 +43,7 @@ __all__ = [
     "SumScorer",
     "WeightedDecoders",
     "align",
+    "annealed_ctc",
     "beam_search",
     "ctc_log_probability",
     "draw",

@@ -15,10 +15,19 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["BLANK", "AlignedLabel", "align", "ctc_log_probability", "greedy_labels", "least_frames"]
+__all__ = [
+    "BLANK",
+    "AlignedLabel",
+    "align",
+    "annealed_ctc",
+    "ctc_log_probability",
+    "greedy_labels",
+    "least_frames",
+]
 
 BLANK = 0
 
@@ -55,6 +64,35 @@ def ctc_log_probability(
         label_lengths: (B,) labels of each row, 0 or more.
     """
     return -F.ctc_loss(log_probabilities, labels, lengths, label_lengths, blank=BLANK, reduction="none")
+
+
+def annealed_ctc(
+    log_probabilities: Tensor, lengths: Tensor, labels: Tensor, label_lengths: Tensor, sharpness: Tensor
+) -> Tensor:
+    """The mean log-probability of the paths of each row's label sequence, (B,), each path weighted by its probability
+    to the power of `sharpness`: deterministic annealing (Ueda & Nakano 1998, "Deterministic annealing EM algorithm",
+    equation 10) of the alignment. A path's weight is a constant to the gradient.
+
+    With a sharpness of 0 all paths count alike, whatever the network says of them; with 1 the gradient is that of
+    `ctc_log_probability`. A row whose sequence has no path has 0.
+
+    Args:
+        log_probabilities, lengths, labels, label_lengths: as `ctc_log_probability` takes them; the distributions are
+            normalised.
+        sharpness: (), from 0 to 1.
+    """
+    with torch.enable_grad():
+        table = (
+            (sharpness.to(log_probabilities) * log_probabilities.detach()).log_softmax(-1).requires_grad_()
+        )
+        whole = ctc_log_probability(table, lengths, labels, label_lengths)
+        held = whole.isfinite()
+        # What F.ctc_loss calls its gradient is that of the scores before the softmax: weights less probabilities.
+        (gradient,) = torch.autograd.grad(whole, table, held.to(whole))
+    steps = torch.arange(len(table), device=table.device)[:, None]
+    inside = (steps < lengths.to(table.device)) & held
+    weights = torch.where(inside[..., None], table.detach().exp() + gradient, 0)
+    return torch.where(inside[..., None], weights * log_probabilities, 0).sum((0, 2))
 
 
 def greedy_labels(log_probabilities: np.ndarray) -> list[int]:

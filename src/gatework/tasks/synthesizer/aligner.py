@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gatework.tasks.transcriber import Transcriber
+from gatework.tasks.transcriber.flat_start import AnnealedStart
 from gatework.tasks.transcriber.network import SoundBatch
 from gatework.training import ExampleProblem, StepLoss
 
@@ -36,19 +37,14 @@ ALIGNER_OPTIONS: Mapping[str, Any] = {
 _FLAT_STEPS = 200  # or a quarter of all, if those are fewer; rounded up to whole epochs
 
 
-class FlatStart(ExampleProblem[SoundBatch]):
-    """Examples whose first epochs have the loss of a flat start.
+class FlatStart(AnnealedStart):
+    """Examples whose first epochs have the loss of a flat start."""
 
-    Attributes:
-        most_steps: of the training.
-    """
-
-    most_steps: int
     _flat = False
 
     def batches(self, epoch: int, rank: int, world: int) -> Sequence[SoundBatch]:
         found = super().batches(epoch, rank, world)
-        self._flat = epoch * len(found) < min(_FLAT_STEPS, self.most_steps // 4)
+        self._flat = epoch * len(found) < min(_FLAT_STEPS, (self.options.max_steps or _FLAT_STEPS) // 4)
         return found
 
     def loss(self, model: nn.Module, batch: SoundBatch, carry: None) -> StepLoss:
@@ -59,11 +55,6 @@ class Aligner(Transcriber):
     """A transcriber whose training begins flat; once it is trained its run is a transcriber's."""
 
     problem: ClassVar[type[ExampleProblem[Any]]] = FlatStart
-
-    def _problem(self) -> ExampleProblem[Any]:
-        problem = cast("FlatStart", super()._problem())
-        problem.most_steps = self.options_.max_steps or _FLAT_STEPS
-        return problem
 
 
 def flat_loss(network: nn.Module, batch: SoundBatch) -> StepLoss:

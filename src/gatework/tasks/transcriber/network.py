@@ -45,7 +45,8 @@ class SoundBatch(NamedTuple):
 
     frames: (T, B, M) log-mel features, zero past a recording's end. lengths: (B,). labels: (B, N) from 1 on, padded.
     counts: (B,) labels of each row. least: (B,) steps that they need. speakers: (B, 2 M + 1), of the frames of the
-    row's speaker: how many they are, and the mean and the variance of each band.
+    row's speaker: how many they are, and the mean and the variance of each band. sharpness: (), in a flat start how
+    much the network's own probabilities weigh the paths of the labels.
     """
 
     frames: Tensor
@@ -54,6 +55,7 @@ class SoundBatch(NamedTuple):
     counts: Tensor | None = None
     least: Tensor | None = None
     speakers: Tensor | None = None
+    sharpness: Tensor | None = None
 
 
 class LabelScores(NamedTuple):

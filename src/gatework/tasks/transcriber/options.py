@@ -109,6 +109,14 @@ class TranscriberOptions(RivalOptions):
         "for sentences); it needs whole recordings",
     )
 
+    flat_start: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the training's steps in which where a label is said is not yet left to the network: at "
+        "first all places count alike, and ever more those that it holds for likely (0.4 with bidirectional=false, "
+        "without which such a network settles on saying all at the beginning, before it has heard it)",
+    )
     dropout: float = Field(
         0.3, ge=0, lt=1, description="at the recurrent layers' inputs and outputs, one mask a recording"
     )

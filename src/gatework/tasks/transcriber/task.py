@@ -23,17 +23,18 @@ from gatework.inspect import Subject
 from gatework.layers.row_steps import RowSteps
 from gatework.metrics.figure import Figure
 from gatework.metrics.speech import count_errors, error_intervals, error_rates
-from gatework.seq2seq import ctc_log_probability, greedy_labels, least_frames
+from gatework.seq2seq import greedy_labels, least_frames
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.batches import answer_in_batches, side_by_side
 from gatework.tasks.example_task import Example, ExampleTask
-from gatework.tasks.lifecycle import TrainingData
+from gatework.tasks.lifecycle import Lifecycle, TrainingData
 from gatework.tasks.session_state import SessionState, read_saved
 from gatework.tasks.stored_frames import remove_frames, stored_frames
 from gatework.tasks.tokens import TokenOptions, train_tokenizer, warn_of_unknown
 from gatework.tasks.transcriber.changes import FeatureChanges
 from gatework.tasks.transcriber.copies import changed_copies
 from gatework.tasks.transcriber.decoding import blank_share, transcribe
+from gatework.tasks.transcriber.flat_start import FLAT_START, AnnealedStart, path_loss
 from gatework.tasks.transcriber.network import SoundBatch, TranscriberEnsemble, TranscriberNetwork
 from gatework.tasks.transcriber.options import (
     SentSound,
@@ -55,7 +56,7 @@ from gatework.tasks.transcriber.transcripts import (
     text_of_labels,
     unknown_label,
 )
-from gatework.training import StepLoss
+from gatework.training import ExampleProblem, StepLoss
 from gatework.training.nested import to_device
 
 __all__ = ["Transcriber"]
@@ -87,6 +88,7 @@ class Transcriber(ExampleTask):
     SentInput = SentSound
     hears = True
     Output = TranscriptRecord
+    problem: ClassVar[type[ExampleProblem[Any]]] = AnnealedStart
     columns: ClassVar[tuple[str, ...]] = ("audio", "text", "speaker")
     input_columns = (("audio", "speaker"), ("audio",))
     headline: ClassVar[Figure] = Figure("wer", higher=False)
@@ -125,8 +127,17 @@ class Transcriber(ExampleTask):
 
     def _defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
         if given.get("bidirectional") in (False, "false"):
-            return {"normalization": "running"}
+            return {"normalization": "running", "flat_start": FLAT_START}
         return {}
+
+    def _inherited(self, parent: Lifecycle, given: Mapping[str, Any]) -> dict[str, Any]:
+        # What a run has learned that another starts from is not to be lost in a flat start.
+        return {"flat_start": given.get("flat_start", 0.0)} | super()._inherited(parent, given)
+
+    def _problem(self) -> ExampleProblem[Any]:
+        problem = cast("AnnealedStart", super()._problem())
+        problem.options = self.options_
+        return problem
 
     def _read(self, data: Any, columns: Mapping[str, str]) -> list[Example]:
         kind = self.options_.text
@@ -275,8 +286,8 @@ class Transcriber(ExampleTask):
             return batch
         counts = [len(row["labels"]) for row in rows]
         labels = np.zeros((len(rows), max(1, *counts)), np.int64)
-        for place, row in enumerate(rows):
-            labels[place, : counts[place]] = row["labels"]
+        for own, row, count in zip(labels, rows, counts, strict=True):
+            own[:count] = row["labels"]
         least = torch.tensor([int(row["least"][0]) for row in rows])
         return batch._replace(labels=torch.from_numpy(labels), counts=torch.tensor(counts), least=least)
 
@@ -284,14 +295,7 @@ class Transcriber(ExampleTask):
         if network.training and self.options_.noise_alone:
             batch = with_noise_alone(batch, self.options_.noise_alone)
         scores = network(batch)
-        # A recording may have become too short for its transcript: it then counts for nothing.
-        fits = scores.lengths.cpu() >= cast("torch.Tensor", batch.least).cpu()
-        counts = cast("torch.Tensor", batch.counts).cpu() * fits
-        log_probability = ctc_log_probability(
-            scores.log_probabilities, scores.lengths, cast("torch.Tensor", batch.labels), counts
-        )
-        total = -(log_probability * fits.to(log_probability)).sum()
-        count = max(1, int(counts.sum()))
+        total, count = path_loss(scores, batch)
         if scores.attention_loss is None:
             return StepLoss(total, count)
         weight, beside = self.options_.attention, scores.attention_loss
@@ -483,11 +487,8 @@ class Transcriber(ExampleTask):
         if causal and not options.attention and not options.templates and not self.members_:
             return None
         what = "reads whole recordings: its labels depend on sound that comes later"
-        return (
-            what,
-            "Train with bidirectional=false, normalization=running, attention=0 and templates=0; no ensemble "
-            "streams.",
-        )
+        remedy = "Train with bidirectional=false, normalization=running, attention=0 and templates=0"
+        return what, f"{remedy}; no ensemble streams."
 
     def _new_session(self, settings: TranscriptSettings, rate: int | None = None) -> SoundSession:
         network = cast("TranscriberNetwork", self.network_)
