@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +13,14 @@ import torch
 
 import gatework as gw
 from gatework.baselines import AveragedPerceptron
-from gatework.data import Scheme, Tagging, is_well_formed, scheme_of, spans_of
+from gatework.data import Tagging, is_well_formed, scheme_of, spans_of
 from gatework.errors import InputError, RunError
-from gatework.layers.linear_chain import Chain
 from gatework.tasks.example_task import Example
 from gatework.tasks.tagger import Tagger
-from gatework.tasks.tagger.decoding import decode
 from gatework.tasks.tagger.mentions import replaced
-from gatework.tasks.tagger.network import Scores
 from gatework.tasks.tagger.span_lists import SpanLists
-from gatework.tasks.tagger.tag_set import Gazetteers, TagSet
-from tests.tolerances import GRADIENTS, PREDICTIONS, close_to
+from gatework.tasks.tagger.tag_set import Gazetteers
+from tests.tolerances import PREDICTIONS, close_to
 
 CITIES = ["rome", "oslo", "new york", "los angeles", "rio de janeiro", "miles"]
 ARTISTS = ["miles davis", "nina simone", "oscar peterson trio", "bach"]
@@ -123,79 +119,6 @@ def test_each_part_can_be_switched_off(options: Mapping[str, Any], tmp_path: Pat
     assert trained.metrics_["model"]["span_f1"] > 0.9
     assert ("label_accuracy" in trained.metrics_["model"]) == options.get("learn_label", True)
     assert gw.load(tmp_path / "run").predict("go to rome") == trained.predict("go to rome")
-
-
-def random_tag_set(scheme: Scheme) -> TagSet:
-    letters = {"BIO": "BI", "BIOES": "BIES", "plain": ""}[scheme]
-    tags = ["O", *(f"{letter}-{kind}" for letter in letters for kind in "ab")] if letters else ["x", "y", "z"]
-    return TagSet(tags=tuple(tags), labels=())
-
-
-@pytest.mark.parametrize("crf", [True, False])
-@pytest.mark.parametrize("scheme", ["BIO", "BIOES", "plain"])
-def test_malformed_tags_never_come_out(scheme: Scheme, crf: bool) -> None:
-    torch.manual_seed(0)
-    tag_set = random_tag_set(scheme)
-    count = len(tag_set.tags)
-    for scale in (0.1, 3.0, 1e4):
-        emissions, lengths = scale * torch.randn(7, 40, count), torch.randint(0, 8, (40,))
-        chain = Chain(*(scale * torch.randn(shape) for shape in ((count, count), (count,), (count,))))
-        scores = Scores(emissions, torch.zeros(40, 0), chain if crf else None)
-        answers = decode(scores, lengths, tag_set, confidence=True)
-        for answer, length in zip(answers, lengths.tolist(), strict=True):
-            assert len(answer.tags) == length
-            assert is_well_formed(answer.tags, scheme)
-            assert np.isfinite([*(answer.probabilities or []), *(answer.span_probabilities or [])]).all()
-
-
-@pytest.mark.parametrize("crf", [True, False])
-@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
-def test_probabilities_are_sums_over_well_formed_sequences(scheme: Scheme, crf: bool) -> None:
-    torch.manual_seed(1)
-    tag_set = random_tag_set(scheme)
-    count, steps = len(tag_set.tags), 4
-    emissions = torch.randn(steps, 6, count, dtype=torch.float64)
-    chain = Chain(
-        *(torch.randn(shape, dtype=torch.float64) for shape in ((count, count), (count,), (count,)))
-    )
-    scores = Scores(emissions, torch.zeros(6, 0), chain if crf else None)
-    answers = decode(scores, torch.full((6,), steps), tag_set, confidence=True)
-    paths = [
-        path
-        for path in itertools.product(range(count), repeat=steps)
-        if is_well_formed([tag_set.tags[id] for id in path], scheme)
-    ]
-    for row, answer in enumerate(answers):
-        values = torch.stack([emissions[range(steps), row, list(path)].sum() for path in paths])
-        if crf:
-            inner = [
-                sum(chain.transitions[one, other] for one, other in itertools.pairwise(path))
-                for path in paths
-            ]
-            ends = [chain.start[path[0]] + chain.end[path[-1]] for path in paths]
-            values = values + torch.stack([one + other for one, other in zip(ends, inner, strict=True)])
-        shares = values.softmax(0)
-        named = [[tag_set.tags[id] for id in path] for path in paths]
-        assert answer.tags == named[int(values.argmax())]
-        for step in range(steps):
-            sums = dict.fromkeys(tag_set.tags, 0.0)
-            for names, share in zip(named, shares.tolist(), strict=True):
-                sums[names[step]] += share
-            assert answer.probabilities is not None
-            assert answer.second is not None
-            assert answer.probabilities[step] == close_to(
-                sums.pop(answer.tags[step]), torch.float64, GRADIENTS
-            )
-            second = answer.second[step]
-            assert second is not None
-            assert second.probability == close_to(max(sums.values()), torch.float64, GRADIENTS)
-        for span, probability in zip(answer.spans, answer.span_probabilities or [], strict=True):
-            expected = sum(
-                share
-                for names, share in zip(named, shares.tolist(), strict=True)
-                if span in spans_of(names, scheme)
-            )
-            assert probability == close_to(expected, torch.float64, GRADIENTS)
 
 
 def test_malformed_data_is_repaired_and_said_or_refused(capsys: pytest.CaptureFixture[str]) -> None:

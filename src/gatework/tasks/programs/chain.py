@@ -42,6 +42,16 @@ def marginals(emissions: Array, moves: Array, start: Array, end: Array) -> Array
     return np.exp(scores - _log_sum(scores, 1)[:, None])
 
 
+def log_partition(emissions: Array, moves: Array, start: Array, end: Array) -> float:
+    """The logarithm of the sum of exp(score) of all sequences of tags; arguments as for `best_path`. 0 of no steps."""
+    if not len(emissions):
+        return 0.0
+    sums = emissions[0] + start
+    for emission in emissions[1:]:
+        sums = _log_sum(sums[:, None] + moves, 0) + emission
+    return float(_log_sum(sums + end, 0))
+
+
 def _log_sum(values: Array, axis: int) -> Array:
     """log of the sum of exp, along an axis."""
     largest = np.maximum(values.max(axis, keepdims=True), -1e300)

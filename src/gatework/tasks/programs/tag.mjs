@@ -21,11 +21,11 @@ export class Tagger {
     this.words = new Words(parts, facts.encoder, tables);
   }
 
-  /** The scores of each word's tags and of the labels, and what the layers gave by name. */
+  /** The scores of each word's tags, given the likeliest label, and of the labels, and what the layers gave by name. */
   scores(words) {
     const { facts, tables } = this, given = this.words.states(words), steps = given.output;
     const maps = steps.map((state) => this.parts.emission.map({ state }));
-    const emissions = maps.map((each) => Array.from(each.tags ?? each.output));
+    let emissions = maps.map((each) => Array.from(each.tags ?? each.output));
     if (facts.side_rows) {
       tokenFeatures(words, facts.ahead, facts.side_rows).forEach((rows, t) =>
         tables.sum("side", rows).forEach((value, k) => (emissions[t][k] += value)),
@@ -33,9 +33,11 @@ export class Tagger {
     }
     let labels = [];
     if (facts.labels.length) {
+      const rows = tables.get("tags_of_labels"), count = facts.tags.length, chain = this.ownChain();
+      const given = (l) => emissions.map((own) => own.map((each, k) => each + rows[l * count + k]));
       labels = this.labels(words, steps, emissions, maps.map((each) => each.attention[0]));
-      const shares = softmax(labels), rows = tables.get("tags_of_labels"), count = facts.tags.length;
-      for (const own of emissions) shares.forEach((share, l) => own.forEach((_, k) => (own[k] += share * rows[l * count + k])));
+      labels = labels.map((each, l) => each + logPartition(given(l), ...chain));
+      emissions = given(labels.indexOf(Math.max(...labels)));
     }
     const [ofTags, ofLabels] = facts.temperatures;
     return {
@@ -43,6 +45,12 @@ export class Tagger {
       labels: labels.map((each) => each / ofLabels),
       given,
     };
+  }
+
+  /** The learned scores of tags beside each other, of a first and of a last one; 0 of a softmax a word. */
+  ownChain() {
+    const { facts, tables } = this, names = ["moves", "start", "end"];
+    return names.map((name) => (tables.has(name) ? Array.from(tables.get(name)) : facts.allowed[name].flat().map(() => 0)));
   }
 
   labels(words, states, emissions, attention) {
@@ -64,13 +72,12 @@ export class Tagger {
   /** What is said of a text, or of a list of words: `output`, a tag for each of the `tokens`, their `probabilities`, a
    * `label` where there is one, and what the layers `gave`. */
   tag(text) {
-    const { facts, tables } = this, words = typeof text === "string" ? wordsOf(text) : text;
+    const { facts } = this, words = typeof text === "string" ? wordsOf(text) : text;
     const { emissions, labels, given } = this.scores(words), count = facts.tags.length;
-    const own = (name) => (tables.has(name) ? Array.from(tables.get(name), (each) => each / facts.temperatures[0]) : null);
-    const chain = ["moves", "start", "end"].map((name) => {
-      const scores = own(name);
-      return facts.allowed[name].flat().map((allowed, k) => (allowed ? (scores?.[k] ?? 0) : -Infinity));
-    });
+    const own = this.ownChain(), temperature = facts.temperatures[0];
+    const chain = ["moves", "start", "end"].map((name, part) =>
+      facts.allowed[name].flat().map((allowed, k) => (allowed ? own[part][k] / temperature : -Infinity)),
+    );
     const path = bestPath(emissions, ...chain), shares = marginals(emissions, ...chain);
     const record = {
       output: path.map((tag) => facts.tags[tag]),
@@ -101,6 +108,17 @@ export function bestPath(emissions, moves, start, end) {
   const last = best.map((each, k) => each + end[k]), path = [last.indexOf(Math.max(...last))];
   for (const from of back.reverse()) path.unshift(from[path[0]]);
   return path;
+}
+
+/** The logarithm of the sum of exp(score) of all sequences of tags; 0 of no steps. */
+function logPartition(emissions, moves, start, end) {
+  if (!emissions.length) return 0;
+  const count = start.length, tags = Array.from({ length: count }, (_, k) => k);
+  let sums = emissions[0].map((each, k) => each + start[k]);
+  for (const emission of emissions.slice(1)) {
+    sums = emission.map((each, j) => each + logSum(tags.map((i) => sums[i] + moves[i * count + j])));
+  }
+  return logSum(sums.map((each, k) => each + end[k]));
 }
 
 /** The probability of every tag at every step, given the whole sequence. */

@@ -18,7 +18,7 @@ import numpy as np
 from gatework.data.text_features import text_features
 from gatework.data.word_features import feature_rows, token_features
 from gatework.data.word_spans import word_spans
-from gatework.tasks.programs.chain import best_path, marginals
+from gatework.tasks.programs.chain import best_path, log_partition, marginals
 from gatework.tasks.programs.open_parts import open_parts
 from gatework.tasks.programs.tables import Array, Tables
 from gatework.tasks.programs.words import Words
@@ -37,7 +37,8 @@ class Tagger:
         self.words = Words(parts, facts["encoder"], tables)
 
     def scores(self, words: Sequence[str]) -> tuple[Array, Array]:
-        """The scores of tags, (T, K), and of labels, (L,), which both are log-probabilities but for a constant."""
+        """The scores of tags, (T, K), given the likeliest label, and of labels, (L,), which both are log-probabilities
+        but for a constant."""
         facts, states = self.facts, self.words.states(words)
         steps = [self.parts.map("emission", {"state": state[None]}) for state in states]
         emissions = (
@@ -51,9 +52,18 @@ class Tagger:
         labels = np.zeros(0)
         if facts["labels"]:
             attention = np.array([step["attention"][0, 0] for step in steps])
-            labels = self._labels(words, states, emissions, attention)
-            emissions = emissions + softmax(labels) @ self.tables["tags_of_labels"]
+            chain, of_labels = self._own_chain(), self.tables["tags_of_labels"]
+            sums = [log_partition(emissions + added, *chain) for added in of_labels.astype(np.float64)]
+            labels = self._labels(words, states, emissions, attention) + sums
+            emissions = emissions + of_labels[labels.argmax()]
         return emissions / facts["temperatures"][0], labels / facts["temperatures"][1]
+
+    def _own_chain(self) -> list[Array]:
+        """The learned scores of tags beside each other, of a first and of a last one; 0 of a softmax a word."""
+        names, count = ("moves", "start", "end"), len(self.facts["tags"])
+        if "moves" in self.tables:
+            return [self.tables[name] for name in names]
+        return [np.zeros((count, count) if name == "moves" else count) for name in names]
 
     def _labels(self, words: Sequence[str], states: Array, emissions: Array, attention: Array) -> Array:
         scores = self.tables["label_bias"]
@@ -71,11 +81,9 @@ class Tagger:
         the tags, and a `label` with its `label_probability` where there are any."""
         words = [text[a:b] for a, b in word_spans(text)] if isinstance(text, str) else list(text)
         emissions, labels = self.scores(words)
-        facts, tables = self.facts, self.tables
+        facts = self.facts
         allowed = [np.array(facts["allowed"][name], bool) for name in ("moves", "start", "end")]
-        own = [np.zeros(part.shape) for part in allowed]
-        if "moves" in tables:
-            own = [tables[name] / facts["temperatures"][0] for name in ("moves", "start", "end")]
+        own = [part / facts["temperatures"][0] for part in self._own_chain()]
         moves, start, end = (np.where(a, s, -np.inf) for a, s in zip(allowed, own, strict=True))
         chain = emissions.astype(np.float64), moves, start, end
         path = best_path(*chain)

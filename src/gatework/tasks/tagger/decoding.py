@@ -51,6 +51,10 @@ def decode(scores: Scores, lengths: Tensor, tag_set: TagSet, *, confidence: bool
         scores: of B sentences; lengths: (B,) their words.
         confidence: give the probabilities too.
     """
+    labels = scores.labels.double().softmax(-1)
+    likeliest = labels.argmax(-1) if tag_set.labels else None
+    if likeliest is not None:
+        scores = scores.given(likeliest)
     emissions = scores.emissions.double()
     chain = _allowed(scores.chain, emissions, tag_set)
     found = best_paths(chain, emissions, lengths).T  # (B, T)
@@ -58,8 +62,7 @@ def decode(scores: Scores, lengths: Tensor, tag_set: TagSet, *, confidence: bool
     counts = lengths.tolist()
     tags = [[tag_set.tags[id] for id in path[:count]] for path, count in zip(paths, counts, strict=True)]
     spans = [spans_of(own, tag_set.scheme) for own in tags]
-    labels = scores.labels.double().softmax(-1)
-    best: list[int] = labels.argmax(-1).tolist() if tag_set.labels else []
+    best: list[int] = [] if likeliest is None else likeliest.tolist()
     names: list[str | None] = [*(tag_set.labels[id] for id in best)] or [None] * len(tags)
     answers = [Answer(*one) for one in zip(tags, spans, names, strict=True)]
     if not confidence:
@@ -67,7 +70,7 @@ def decode(scores: Scores, lengths: Tensor, tag_set: TagSet, *, confidence: bool
     of_tags = marginals(chain, emissions, lengths).transpose(0, 1)  # (B, T, K)
     probabilities, second = _best_and_second(of_tags, found)
     of_spans = _span_probabilities(chain, emissions, lengths, spans, paths, tag_set)
-    of_labels, second_labels = _best_and_second(labels, labels.argmax(-1)) if best else ([], [])
+    of_labels, second_labels = ([], []) if likeliest is None else _best_and_second(labels, likeliest)
     return [
         answer._replace(
             probabilities=probabilities[row][:count],

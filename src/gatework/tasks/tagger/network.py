@@ -18,7 +18,7 @@ from gatework.tasks.batches import padded
 from gatework.tasks.tagger.tag_set import UNSEEN
 from gatework.tasks.words import SidePath, TokenBatch, TokenEncoder, collate_tokens
 
-__all__ = ["Scores", "TaggedBatch", "TaggerEnsemble", "TaggerNetwork", "collate", "losses"]
+__all__ = ["Scores", "TaggedBatch", "TaggerEnsemble", "TaggerNetwork", "collate", "log_sums", "losses"]
 
 Bags = tuple[Tensor, Tensor]  # features, (F,), and where those of each thing begin, as `SidePath` reads them
 
@@ -40,18 +40,29 @@ class TaggedBatch(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Of B sentences: emissions, (T, B, K); labels, (B, L), L being 0 where none are learned; and the tags' chain, None
-    of a softmax a word.
+    """Of B sentences, whose probability of a label y and tags is p(y) p(tags | y).
+
+    emissions: (T, B, K), before a label is known. labels: (B, L), log p(y) but for a constant, L being 0 where none are
+    learned. chain: the tags' scores beside each other, None of a softmax a word. tags_of_labels: (L, K), what each
+    label adds to the emissions of a sentence that has it; None where no labels are learned.
     """
 
     emissions: Tensor
     labels: Tensor
     chain: Chain | None
+    tags_of_labels: Tensor | None = None
+
+    def given(self, labels: Tensor) -> Scores:
+        """The scores of tags in sentences that have these labels, (B,) ids."""
+        if self.tags_of_labels is None:
+            return self
+        return self._replace(emissions=self.emissions + self.tags_of_labels[labels], tags_of_labels=None)
 
     def cooled(self, tags: float, labels: float) -> Scores:
         """The scores divided by temperatures."""
         chain = None if self.chain is None else Chain(*(part / tags for part in self.chain))
-        return Scores(self.emissions / tags, self.labels / labels, chain)
+        of_labels = None if self.tags_of_labels is None else self.tags_of_labels / tags
+        return Scores(self.emissions / tags, self.labels / labels, chain, of_labels)
 
 
 def collate(rows: Sequence[Fields]) -> TaggedBatch:
@@ -87,8 +98,10 @@ class TaggerNetwork(nn.Module):
     changes probabilities and no best tags.
 
     A label's scores are read from a mean of the words' vectors with learned weights (Yang et al. 2016), from their
-    maxima, and from the highest probability of each tag in the sentence; and each label adds scores of its own to the
-    tags (in the manner of Goo et al. 2018: what a sentence is about says what its words are).
+    maxima, and from the highest probability of each tag in the sentence. Each label adds scores of its own to the tags,
+    and label and tags have one distribution (the triangular chain of Jeong & Lee 2008): a label's probability is the
+    sum of those of all sequences of tags with it, so that what a sentence is about says what its words are, and what
+    its words are says what it is about.
 
     Args:
         cell: of the recurrent layers.
@@ -160,11 +173,13 @@ class TaggerNetwork(nn.Module):
         if self.side is not None and batch.features is not None:
             scores = F.pad(self.side(*batch.features), (0, 0, 0, 1))  # a row of zeros for what is no word
             emissions = emissions + F.embedding(batch.places, scores)
-        labels = emissions.new_zeros(emissions.shape[1], 0)
-        if self.labels:
-            labels = self._labels(states, emissions, batch)
-            emissions = emissions + labels.softmax(-1) @ self.tags_of_labels
-        found = Scores(emissions, labels, None if self.crf is None else self.crf.chain)
+        chain = None if self.crf is None else self.crf.chain
+        if not self.labels:
+            found = Scores(emissions, emissions.new_zeros(emissions.shape[1], 0), chain)
+        else:
+            own = self._labels(states, emissions, batch)
+            labels = own + log_sums(chain, emissions, self.tags_of_labels, batch.tokens.lengths)
+            found = Scores(emissions, labels, chain, self.tags_of_labels)
         return found if self.training else found.cooled(*self.temperatures)
 
     def _labels(self, states: Tensor, emissions: Tensor, batch: TaggedBatch) -> Tensor:
@@ -190,6 +205,20 @@ class TaggerNetwork(nn.Module):
         return self.label(torch.cat([(weights * states).sum(0), highest, likeliest], dim=-1))
 
 
+def log_sums(chain: Chain | None, emissions: Tensor, tags_of_labels: Tensor, lengths: Tensor) -> Tensor:
+    """The logarithm of the sum of exp(score) of all sequences of tags, given each label, (B, L); 0 without words.
+
+    Args:
+        emissions: (T, B, K); tags_of_labels: (L, K); lengths: (B,).
+    """
+    given = emissions[:, :, None] + tags_of_labels  # (T, B, L, K)
+    if chain is not None:
+        repeated = lengths.repeat_interleave(len(tags_of_labels))
+        return log_partition(chain, given.flatten(1, 2), repeated).view(given.shape[1:3])
+    inside = torch.arange(len(emissions), device=emissions.device)[:, None] < lengths.to(emissions.device)
+    return torch.where(inside[..., None], given.logsumexp(-1), 0.0).sum(0)
+
+
 def _masked(values: Tensor, inside: Tensor) -> Tensor:
     """`values` with the lowest number of their own type, which autocast chooses, where `inside` is false."""
     return values.masked_fill(~inside, torch.finfo(values.dtype).min)
@@ -212,12 +241,14 @@ class TaggerEnsemble(nn.Module):
         chains = [one.chain for one in all_scores if one.chain is not None]
         chain = Chain(*(torch.stack(part).mean(0) for part in zip(*chains, strict=True))) if chains else None
         emissions, labels = (torch.stack([one[part] for one in all_scores]).mean(0) for part in (0, 1))
-        return Scores(emissions, labels, chain)
+        of_labels = [one.tags_of_labels for one in all_scores if one.tags_of_labels is not None]
+        return Scores(emissions, labels, chain, torch.stack(of_labels).mean(0) if of_labels else None)
 
 
 def losses(scores: Scores, batch: TaggedBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Minus the log-probability of each sentence's tags, (B,), and of its label, (B,), in nats; and which sentences
-    have tags that the training data has, (B,): that of the others is 0, as is that of an unseen label.
+    """Minus the log-probability of each sentence's tags given its label, (B,), and of its label, (B,), in nats; and
+    which sentences have tags that the training data has, (B,): that of the others is 0, as is that of an unseen label,
+    in whose place the tags are given the likeliest one.
     """
     if batch.tags is None or batch.labels is None:
         raise ValueError("the batch has inputs alone: there is nothing to compare the scores with")
@@ -225,7 +256,12 @@ def losses(scores: Scores, batch: TaggedBatch) -> tuple[Tensor, Tensor, Tensor]:
     steps = torch.arange(len(batch.tags), device=batch.tags.device)[:, None] < lengths
     known = ((batch.tags != UNSEEN) | ~steps).all(0)
     tags = batch.tags.clamp(min=0)
-    chain, emissions = scores.chain, scores.emissions
+    if scores.tags_of_labels is not None:
+        likeliest = scores.labels.detach().argmax(-1)
+        given = scores.given(torch.where(batch.labels == UNSEEN, likeliest, batch.labels))
+    else:
+        given = scores
+    chain, emissions = given.chain, given.emissions
     if chain is None:
         total = F.cross_entropy(
             emissions.flatten(0, 1), batch.tags.flatten(), ignore_index=UNSEEN, reduction="none"
