@@ -45,11 +45,13 @@ class Chain(NamedTuple):
 def forward_algorithm(emission: Expr, belief: State(size="input_size")) -> Expr:  # type: ignore[valid-type]
     """The distribution of a row's tag at step t given its emissions up to t.
 
-    `predicted` is that of step t given the emissions before it, times a constant: belief W, with W = exp(A).
+    `scores` are the logarithms of its terms before they are brought to a sum of 1: those of the distribution given the
+    emissions before t, which is belief W with W = exp(A), plus the emissions of t.
     """
     predicted = project("move", belief, size="input_size")
-    emit("predicted", predicted)
-    return softmax(log(predicted + _LEAST) + emission)
+    scores = log(predicted + _LEAST) + emission
+    emit("scores", scores)
+    return softmax(scores)
 
 
 @lru_cache(maxsize=32)
@@ -58,17 +60,17 @@ def _recursion(tags: int) -> Recurrent:
     return Recurrent(forward_algorithm, tags, tags, device="meta")  # draws no random numbers
 
 
-def _filtered(weights: Tensor, emissions: Tensor, belief: Tensor, lengths: Tensor) -> Tensor:
-    """`predicted` at every step, (T, B, K), 0 past a row's last one.
+def _filtered(weights: Tensor, emissions: Tensor, belief: Tensor) -> Tensor:
+    """`scores` at every step, (T, B, K).
 
     Args:
         weights: (K, K), exp of a transition's score, in column i those from tag i.
-        emissions: (T, B, K); belief: (B, K), before the first step; lengths: (B,).
+        emissions: (T, B, K); belief: (B, K), before the first step.
     """
     layer = copy.copy(_recursion(emissions.shape[-1]))
     layer._parameters = {"weight_hr_l0": weights}  # type: ignore[dict-item]
-    output, _ = layer(emissions, belief[None], lengths=lengths)
-    return output["predicted"]
+    output, _ = layer(emissions, belief[None])
+    return output["scores"]
 
 
 def _with_ends(chain: Chain, emissions: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,15 +94,21 @@ def log_partition(chain: Chain, emissions: Tensor, lengths: Tensor) -> Tensor:
     if not len(emissions):
         return emissions.new_zeros(emissions.shape[1])
     with by_size("elementwise", emissions.numel()):
-        emissions, steps = _with_ends(chain, emissions, lengths)
-        largest = chain.transitions.detach().max()
-        weights = (chain.transitions - largest).exp().T
-        belief = emissions[0].softmax(-1)
-        later = torch.clamp(lengths - 1, min=0)
-        predicted = _filtered(weights, emissions[1:], belief, later)
-        logs = (predicted + _LEAST).log() + emissions[1:] + largest
-        norms = torch.cat([emissions[:1], logs]).logsumexp(-1)  # (T, B)
-        return torch.where(steps, norms, 0.0).sum(0)
+        lengths = lengths.to(emissions.device)
+        first, later = emissions.split([1, len(emissions) - 1])
+        scores = first[0] + chain.start  # (B, K), of the last step so far
+        total = scores.logsumexp(-1)
+        if len(later):
+            largest = chain.transitions.detach().max()
+            weights = (chain.transitions - largest).exp().T
+            all_scores = _filtered(weights, later, scores.softmax(-1))
+            steps = torch.arange(1, len(emissions), device=emissions.device)[:, None] < lengths
+            total = total + torch.where(steps, all_scores.logsumexp(-1) + largest, 0.0).sum(0)
+            last = torch.clamp(lengths - 2, min=0)
+            at_end = all_scores.gather(0, last[None, :, None].expand(1, -1, emissions.shape[-1]))[0]
+            scores = torch.where(lengths[:, None] > 1, at_end, scores)
+        total = total + (scores + chain.end).logsumexp(-1) - scores.logsumexp(-1)
+        return torch.where(lengths > 0, total, 0.0)
 
 
 def path_score(chain: Chain, emissions: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
