@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import socket
 import threading
@@ -19,6 +20,7 @@ from gatework.serve.app import Service
 from gatework.serve.batching import answers_apart
 from gatework.serve.options import ServiceOptions
 from gatework.serve.runs import ServedRuns
+from gatework.serve.server import _listener
 from tests.contracts.task_contract import assert_close
 from tests.contracts.task_examples import SPEECH
 from tests.serve.running import running
@@ -122,6 +124,43 @@ def test_requests_are_batched_and_the_queue_is_bounded(
                 assert answer.json()["records"] == [{"output": f"n{n} {2 + n % 2}"}]
         whole = [batch for batch in slow.batches[1:] if len(batch) > 1]
         assert sorted(map(len, whole))[-2:] == [3, 4], "inputs with equal settings are answered together"
+
+
+def test_one_client_by_itself_does_not_wait_for_others(
+    run_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = ServedRuns.load([run_of("translator")])
+    service, slow = Service(runs, ServiceOptions(wait=10_000, timeout=2)), Slow()
+    slow.go.set()
+    monkeypatch.setattr(runs["translator"].task, "predict_sent", slow.predict_sent, raising=False)
+    with running(service) as client:
+        sent = (["a"], ["b"], ["c", "d"], ["e"])
+        answers = [
+            client.post("/v1/runs/translator/predict", json={"inputs": inputs}, timeout=30) for inputs in sent
+        ]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 504], (
+        "after several at once it waits"
+    )
+    assert slow.batches == [["a"], ["b"], ["c", "d"]]
+
+
+def test_answers_are_sent_at_once() -> None:
+    async def delays() -> list[bool]:
+        accepted: list[bool] = []
+
+        def noted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            own = writer.get_extra_info("socket")
+            accepted.append(not own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = _listener("127.0.0.1", 0)
+        async with await asyncio.start_server(noted, sock=listener):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            await reader.read()
+            writer.close()
+        return accepted
+
+    assert asyncio.run(delays()) == [False]
 
 
 def test_what_a_client_that_left_had_asked_is_not_answered(

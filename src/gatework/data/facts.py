@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
 from .passages import passage_of, text_words
+from .remembered import remembered
 
 __all__ = ["facts_of", "words_of"]
 
@@ -25,7 +25,7 @@ def facts_of(context: str | Sequence[str]) -> list[str]:
     ]
 
 
-@lru_cache(maxsize=1 << 14)  # stories repeat their sentences
+@remembered(1 << 14, 1000)  # stories repeat their sentences
 def words_of(sentence: str) -> tuple[str, ...]:
     """The words of a sentence that have a letter or a digit, composed where Unicode can (NFC)."""
     words = (unicodedata.normalize("NFC", sentence[start:end]) for start, end in text_words(sentence))

@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from .remembered import remembered
 from .word_spans import word_spans
 
 __all__ = [
@@ -38,6 +39,7 @@ _ASKING = {"what", "which", "who", "whom", "whose", "when", "where", "why", "how
 _STEM = 5
 _ODD, _MIX = np.uint64(2654435761), np.uint64(0x9E3779B97F4A7C15)  # of Knuth's multiplicative hash
 _LONGEST = 64  # characters of a word that are compared
+_KEPT = 64  # characters of a word whose shape and pieces are remembered
 ATTRIBUTES = 9
 _PASSAGES = 512  # that are kept, since several questions are about each
 
@@ -110,7 +112,7 @@ def _hash(text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))
 
 
-@lru_cache(maxsize=1 << 16)
+@remembered(1 << 16, _KEPT)
 def _shape(word: str) -> str:
     """`Xx`, `d4`, `x`, …: kinds of characters, runs of one kind as one, with how many digits."""
     kinds = ["d" if c.isdigit() else "X" if c.isupper() else "x" if c.isalpha() else c for c in word]
@@ -263,7 +265,7 @@ def _likest(key: str, weights: dict[str, float]) -> tuple[float, float]:
     return best
 
 
-@lru_cache(maxsize=1 << 16)
+@remembered(1 << 16, _KEPT)
 def _pieces(key: str) -> frozenset[str]:
     marked = f"<{key[:_LONGEST]}>"
     return frozenset(marked[i : i + 3] for i in range(len(marked) - 2))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+from gatework.data.remembered import remembered
 
 __all__ = ["text_features"]
 
@@ -25,10 +28,18 @@ def text_features(words: Sequence[str], rows: int) -> np.ndarray:
         rows: of the table.
     """
     low = [word.lower() for word in words]
-    features = {f"w {word}" for word in low}
-    features.update(f"p {one} {other}" for one, other in zip(["", *low], [*low, ""], strict=True))
-    for word in set(low):
-        spaced = f" {word[:_WHOLE]} "
-        for size in range(_SHORTEST, min(_LONGEST, len(spaced)) + 1):
-            features.update(f"c{spaced[i : i + size]}" for i in range(len(spaced) - size + 1))
-    return np.unique([zlib.crc32(feature.encode()) % rows for feature in features]).astype(np.int32)
+    pairs = _hashed((f"p {one} {other}" for one, other in itertools.pairwise(["", *low, ""])), rows)
+    return np.array(sorted(pairs.union(*(_of_word(word, rows) for word in set(low)))), np.int32)
+
+
+@remembered(1 << 14, _WHOLE)
+def _of_word(word: str, rows: int) -> tuple[int, ...]:
+    """The rows of a word and of its pieces: most words return."""
+    spaced = f" {word[:_WHOLE]} "
+    sizes = range(_SHORTEST, min(_LONGEST, len(spaced)) + 1)
+    pieces = {spaced[i : i + size] for size in sizes for i in range(len(spaced) - size + 1)}
+    return tuple(_hashed([f"w {word}", *(f"c{piece}" for piece in pieces)], rows))
+
+
+def _hashed(features: Iterable[str], rows: int) -> set[int]:
+    return {zlib.crc32(feature.encode()) % rows for feature in features}

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+
+from gatework.data.remembered import remembered
 
 __all__ = ["feature_rows", "hashed", "token_features", "word_shape"]
 
 _AFFIX = 4  # characters of the longest prefix and suffix
 _LONGEST = 32  # characters of a word that a feature holds
+_KEPT = 64  # characters of a word whose shape is remembered
 _RUN = re.compile(r"(.)\1{2,}")
 
 
-@lru_cache(maxsize=1 << 16)
+@remembered(1 << 16, _KEPT)
 def word_shape(word: str) -> str:
     """A word, its letters as `X` or `x`, its digits as `d`, at most two alike in a row: `O'Brien27`, `X'Xxxdd`."""
     letters = [

@@ -33,8 +33,9 @@ class Waiting:
 class Batcher(Worker):
     """Answers a run's inputs in batches: of what waits, the inputs with equal settings.
 
-    An input that finds the run idle waits `options.wait` milliseconds for others; while a batch is computed the next
-    one gathers, and waits no longer. `stop` is called once nothing more is asked.
+    An input that finds the run idle waits `options.wait` milliseconds for others where the batch before was of several:
+    one client by itself does not wait. While a batch is computed the next one gathers, and waits no longer. `stop` is
+    called once nothing more is asked.
     """
 
     def __init__(self, run: ServedRun, options: ServiceOptions, executor: Executor, metrics: Metrics) -> None:
@@ -42,6 +43,7 @@ class Batcher(Worker):
         self._run, self._options = run, options
         self._waiting: deque[Waiting] = deque()
         self._arrived, self._full = asyncio.Event(), asyncio.Event()
+        self._alone = True  # whether the last batch was of one input
 
     async def stop(self) -> None:
         """Answer no more; what waits still is told so."""
@@ -95,6 +97,7 @@ class Batcher(Worker):
             batch = self._take()
             if not batch:
                 continue
+            self._alone = len(batch) == 1
             items = [each.asked.input for each in batch]
             began = time.perf_counter()
             try:
@@ -109,7 +112,7 @@ class Batcher(Worker):
 
     async def _gather(self) -> None:
         """Wait for further inputs, no longer than the first one may."""
-        if self._options.wait <= 0 or len(self._waiting) >= self._options.batch:
+        if self._alone or self._options.wait <= 0 or len(self._waiting) >= self._options.batch:
             return
         self._full.clear()
         try:

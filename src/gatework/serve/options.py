@@ -18,7 +18,8 @@ class ServiceOptions(BaseModel):
         default=2.0,
         ge=0,
         le=10_000,
-        description="milliseconds that an input which finds its run idle waits for others, to be answered with them",
+        description="milliseconds that an input which finds its run idle waits for others, to be answered with them; "
+        "it does not wait where the input before it was answered alone",
     )
     batch: int = Field(default=64, ge=1, le=65_536, description="inputs that are answered together at most")
     queue: int = Field(

@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -52,6 +53,7 @@ FollowsData = Annotated[T, OptionRules(auto=True)]
 CommandLine = Annotated[T, OptionRules(where="command line")]
 
 
+@cache
 def option_rules(model: type[BaseModel], name: str) -> OptionRules:
     """All the rules that an option's annotation states, in one; the plain ones where it states none."""
     plain = OptionRules()

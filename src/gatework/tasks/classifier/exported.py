@@ -40,6 +40,7 @@ _PROGRAMS = (
     "gatework.tasks.programs.open_parts",
     "gatework.tasks.words.subwords",
     "gatework.data.sequence_statistics",
+    "gatework.data.remembered",
     "gatework.data.text_features",
     "gatework.data.word_spans",
 )

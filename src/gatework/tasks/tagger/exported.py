@@ -28,6 +28,7 @@ _PROGRAMS = (
     "gatework.tasks.programs.chain",
     "gatework.tasks.programs.open_parts",
     "gatework.tasks.words.subwords",
+    "gatework.data.remembered",
     "gatework.data.word_features",
     "gatework.data.text_features",
     "gatework.data.word_spans",

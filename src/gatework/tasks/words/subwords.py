@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from functools import lru_cache
+
+from gatework.data.remembered import remembered
 
 __all__ = ["subwords"]
 
@@ -11,7 +12,7 @@ _PIECES = (3, 4, 5)  # characters of a piece of a word
 _LONGEST_WORD = 64  # characters of a word that are cut into pieces
 
 
-@lru_cache(maxsize=1 << 16)
+@remembered(1 << 16, _LONGEST_WORD)
 def subwords(word: str, rows: int) -> tuple[int, ...]:
     """The pieces of 3 to 5 characters of a word between `<` and `>`, as rows of a table (Bojanowski et al. 2017).
 
