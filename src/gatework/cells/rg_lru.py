@@ -16,6 +16,5 @@ def rg_lru(x: Expr, h: Expr) -> Expr:
     """
     r = sigmoid(linear("recurrence", x))
     i = sigmoid(linear("input", x))
-    log_a = SHARPNESS * r * log_sigmoid(vector("decay", init=(4.3, 9.0)))
-    a = gate("memory", exp(log_a))
-    return a * h + sqrt(maximum(1 - exp(2 * log_a), LEAST)) * (i * linear("value", x))
+    a = gate("memory", exp(r * (SHARPNESS * log_sigmoid(vector("decay", init=(4.3, 9.0))))))
+    return a * h + sqrt(maximum(1 - a * a, LEAST)) * (i * linear("value", x))

@@ -100,11 +100,13 @@ def _choose_saved(graph: Graph, derived: Graph, flows: list[bool]) -> dict[int, 
     news = _positions(graph, derived)
     saved: dict[int, ArrayKey] = {}
     at_hand: set[int] = {i for i, node in enumerate(derived.nodes) if OPS[node.op].sort == "leaf"}
+    of_parameters = _of_parameters(derived)
 
     def computed_again(index: int) -> bool:
-        """Whether a value follows from what is at hand by cheap operations, or by one that is not."""
+        """Whether a value follows from what is at hand by cheap operations or by one that is not, or is one for all
+        rows."""
         node = derived.nodes[index]
-        if index in at_hand:
+        if index in at_hand or of_parameters[index]:
             return True
         if is_transcendental(node):
             return all(arg in at_hand for arg in node.args)
@@ -131,6 +133,20 @@ def _choose_saved(graph: Graph, derived: Graph, flows: list[bool]) -> dict[int, 
         ensure(index)
     needed = _ancestors(derived, used, stop=set(saved))
     return {index: key for index, key in saved.items() if index in needed or index in used}
+
+
+def _of_parameters(graph: Graph) -> list[bool]:
+    """For each node, whether it follows from learned vectors and numbers alone by elementwise operations.
+
+    Such a value is the same for every row and step: an array over time of it costs more than to compute it again.
+    """
+    known: list[bool] = []
+    for node in graph.nodes:
+        leaf = node.op in ("vector", "constant")
+        known.append(
+            leaf or (OPS[node.op].sort == "elementwise" and all(known[argument] for argument in node.args))
+        )
+    return known
 
 
 def _is_cheap(node: Node) -> bool:

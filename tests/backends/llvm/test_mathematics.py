@@ -16,7 +16,7 @@ from gatework.backends.llvm.codegen.emitter import I64, POINTER, function
 from gatework.backends.llvm.codegen.target import Target, host, target_of
 from tests.tolerances import MOST_ULP
 
-FUNCTIONS = ("exp", "expm1", "tanh", "sigmoid", "log", "softplus")
+FUNCTIONS = ("exp", "expm1", "tanh", "sigmoid", "log", "softplus", "sin", "cos")
 TARGETS = {"host": "", "avx2": "+sse4.2,+avx,+avx2,+fma", "sse2": "+sse2"}
 
 
@@ -42,6 +42,8 @@ def exact(name: str, x: np.ndarray) -> np.ndarray:
         "sigmoid": lambda: np.where(x >= 0, 1 / (1 + small), small / (1 + small)),
         "log": lambda: np.log(x),
         "softplus": lambda: np.maximum(x, 0) + np.log1p(small),
+        "sin": lambda: np.sin(x),
+        "cos": lambda: np.cos(x),
     }[name]()
 
 
@@ -99,6 +101,19 @@ def test_a_function_is_right_to_the_last_places(name: str, dtype: Any, on: str) 
     special = np.array([0, np.inf, -np.inf, np.nan, 1, -1, 2, -2] * 2, dtype)
     expected = exact(name, special.astype(np.longdouble)).astype(dtype)
     np.testing.assert_allclose(run(special), expected, rtol=MOST_ULP * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("on", TARGETS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_angles_beside_quarter_turns_and_very_large_ones(name: str, dtype: Any, on: str) -> None:
+    run, _engine = compiled(getattr(mathematics, name), dtype.__name__, target(on))
+    turns = np.arange(-2048, 2048) * (np.pi / 2)
+    large = 10.0 ** np.arange(0, 16)  # registers that hold both small and large ones
+    x = np.concatenate([turns, np.nextafter(turns, 0), large, -large]).astype(dtype)
+    assert error_in_ulp(run(x), exact(name, x.astype(np.longdouble))).max() <= MOST_ULP
+    if name == "sin":
+        assert np.signbit(run(np.full(16, -0.0, dtype))).all()
 
 
 def test_the_check_can_fail() -> None:

@@ -38,15 +38,24 @@ class ElementwiseCode:
         self.values: dict[int, Value] = {}
 
     def prepare(self) -> None:
-        """Reads what is the same for every row: learned vectors, biases."""
-        read = self.placement.read_by(self.kernel, self.stage)
-        for index, node in enumerate(self.placement.graph.nodes):
-            if node.op in ("vector", "bias") and index in read:
+        """Reads and computes what is the same for every row: learned vectors, biases, and what follows from them."""
+        placement = self.placement
+        read = placement.read_by(self.kernel, self.stage)
+        for index, node in enumerate(placement.graph.nodes):
+            if index not in read:
+                continue
+            if node.op == "constant":
+                self.fixed[index] = self.e.const(node.number("value"))
+            elif node.op in ("vector", "bias"):
                 address = self.addressing.pointer(self.addressing.leaf(node))
                 if node.width == 1:
                     self.fixed[index] = self.e.splat(self.e.load(address))
                 else:
                     self.fixed[index] = self.e.load_vector(self.e.at(address, self.unit), self.mask)
+            elif OPS[node.op].sort == "elementwise" and placement.is_inlined(index, self.kernel, self.stage):
+                args = [placement.storage_of(arg) for arg in node.args]
+                if all(arg in self.fixed for arg in args):
+                    self.fixed[index] = apply(self.e, node, [self.fixed[arg] for arg in args])
 
     def row(self, row: Value, sums: Value, group: Value) -> None:
         """Emits the loads, operations and stores of one row."""
@@ -256,7 +265,7 @@ CODE: dict[str, Code] = {
     "exp": _function(mathematics.exp),
     "expm1": _function(mathematics.expm1),
     "log": _function(mathematics.log),
-    "sin": _function(mathematics.by_lanes("sin")),
-    "cos": _function(mathematics.by_lanes("cos")),
+    "sin": _function(mathematics.sin),
+    "cos": _function(mathematics.cos),
 }
 """Elementwise operations by the name of their code (`Op.code`): from the operation's node and its arguments' values."""

@@ -1,14 +1,15 @@
 """Elementary functions on vectors: at most 4 units in the last place, over the whole range.
 
 exp and expm1 reduce by powers of two and take Taylor's polynomial of what is left, |r| <= ln(2) / 2; log takes
-the series of the inverse hyperbolic tangent. Infinities and NaN come out as torch's do: comparisons are
-ordered, so that NaN passes every clamp, and no fast-math flag is set.
+the series of the inverse hyperbolic tangent; sin and cos reduce by quarter turns. Infinities and NaN come out as
+torch's do: comparisons are ordered, so that NaN passes every clamp, and no fast-math flag is set.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 
 from llvmlite import ir
 
@@ -23,6 +24,10 @@ _TERMS = {"float32": 8, "float64": 14}  # of Taylor's series of exp
 _LOG_TERMS = {"float32": 6, "float64": 12}
 _MANTISSA = {"float32": 23, "float64": 52}
 _BIAS = {"float32": 127, "float64": 1023}
+_PI = Fraction(3141592653589793238462643383279502884197169399375105820974944592, 10**63)
+_PART_BITS = {"float32": 11, "float64": 33}  # of a part of pi / 2: its product with n is exact
+_MOST_TURNING = {"float32": 1000.0, "float64": 100000.0}  # beyond: the C library, which has more digits of pi
+_TURNING_TERMS = {"float32": 6, "float64": 10}  # of the series of sin and cos, |r| <= pi / 4
 
 
 def exp(e: Emitter, x: Value) -> Value:
@@ -179,6 +184,60 @@ def softplus(e: Emitter, x: Value) -> Value:
     logarithm = e.b.fdiv(e.b.fmul(log(e, whole), u), lost)
     tail = e.select(e.b.fcmp_ordered("==", lost, e.const(0.0)), u, logarithm)
     return e.b.fadd(e.intrinsic("maximum", x, e.const(0.0)), tail)
+
+
+def sin(e: Emitter, x: Value) -> Value:
+    """Sine of an angle in radians."""
+    return _turning(e, x, "sin", 0)
+
+
+def cos(e: Emitter, x: Value) -> Value:
+    """Cosine of an angle in radians."""
+    return _turning(e, x, "cos", 1)
+
+
+def _turning(e: Emitter, x: Value, name: str, quarters: int) -> Value:
+    """sin(x + quarters pi / 2), or of a lane that is too large, infinite or NaN what the C library's function says.
+
+    x = n pi / 2 + r: pi / 2 is taken off in parts whose products with n are exact, so that an r near 0 keeps its digits
+    (Cody and Waite 1980, chapter 8).
+    """
+    known = e.b.fcmp_ordered("<=", e.intrinsic("fabs", x), e.const(_MOST_TURNING[e.dtype]))
+    magic = _magic(e)
+    n = e.b.fsub(e.fma(x, e.const(2 / math.pi), magic), magic)
+    r = x
+    for part in _quarter_turn(_PART_BITS[e.dtype]):
+        r = e.fma(n, e.const(-part), r)
+    square = e.b.fmul(r, r)
+    terms = range(_TURNING_TERMS[e.dtype])
+    sine = e.b.fmul(e.polynomial(square, [(-1) ** k / math.factorial(2 * k + 1) for k in terms]), r)
+    cosine = e.polynomial(square, [(-1) ** k / math.factorial(2 * k) for k in terms])
+    turns = e.b.add(_whole(e, n), e.bits(quarters))
+    odd = e.b.icmp_signed("!=", e.b.and_(turns, e.bits(1)), e.bits(0))
+    sign = e.b.shl(e.b.and_(turns, e.bits(2)), e.bits(8 * e.item - 2))
+    size = e.b.bitcast(e.select(odd, cosine, sine), e.integers)
+    fast = e.b.bitcast(e.b.xor(size, sign), e.vector)
+
+    entry = e.b.block
+    every = ir.Constant(ir.IntType(e.lanes), 2**e.lanes - 1)
+    with e.when(e.b.icmp_unsigned("!=", e.b.bitcast(known, every.type), every)):
+        mixed = e.select(known, fast, by_lanes(name)(e, x))
+        slow = e.b.block
+    result = e.b.phi(e.vector)
+    result.add_incoming(fast, entry)
+    result.add_incoming(mixed, slow)
+    return result
+
+
+def _quarter_turn(bits: int) -> list[float]:
+    """pi / 2 as a sum: three parts of so many bits, and a last one of all that a number has."""
+    left, parts = _PI / 2, []
+    for _ in range(3):
+        unit = Fraction(2) ** (math.frexp(float(left))[1] - bits)
+        part = (left // unit) * unit
+        parts.append(float(part))
+        left -= part
+    return [*parts, float(left)]
 
 
 def by_lanes(name: str) -> Callable[..., Value]:
