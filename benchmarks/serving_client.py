@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import itertools
 import json
 import random
 import re
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
+
+_MOST_ROUNDS = 50  # of requests that schemathesis makes
 
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
@@ -281,7 +284,10 @@ async def frames(url: str, count: int, seed: int) -> collections.Counter[str]:
 
 
 def schemas(url: str, count: int, seed: int) -> collections.Counter[str]:
-    """Requests that schemathesis makes of the OpenAPI description: right ones, and wrong ones on purpose."""
+    """Requests that schemathesis makes of the OpenAPI description: right ones, and wrong ones on purpose.
+
+    Of an operation that has few different requests it makes no more than these, so that it is asked in several rounds.
+    """
     import hypothesis
     import schemathesis
     from schemathesis.generation import GenerationMode
@@ -289,12 +295,16 @@ def schemas(url: str, count: int, seed: int) -> collections.Counter[str]:
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     operations = [each.ok() for each in schema.get_all_operations()]
     found = collections.Counter[str]()
-    for operation in operations:
-        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+    for turn in range(_MOST_ROUNDS):
+        for operation, mode in itertools.product(
+            operations, (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+        ):
+            if found.total() >= count:
+                return found
             with contextlib.suppress(hypothesis.errors.Unsatisfiable, NotImplementedError):
                 strategy = operation.as_strategy(generation_mode=mode)
 
-                @hypothesis.seed(seed)
+                @hypothesis.seed(_MOST_ROUNDS * seed + turn)
                 @hypothesis.settings(
                     max_examples=max(1, count // (2 * len(operations))),
                     deadline=None,
@@ -321,7 +331,8 @@ def malformed(url: str, kind: str, count: int, seed: int) -> dict[str, Any]:
         found = {"schemas": schemas, "requests": requests, "bytes": raw_bytes}[kind](url, count, seed)
         sent = sum(found.values())
         failures = sum(number for status, number in found.items() if status.startswith("5"))
-    return {"sent": sent, "server_errors": failures, "answers": dict(sorted(found.items()))}
+    answers = dict(sorted(found.items()))
+    return {"sent": sent, "refused": sent - found["200"], "server_errors": failures, "answers": answers}
 
 
 def main() -> None:
