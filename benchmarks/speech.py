@@ -14,7 +14,8 @@ speakers: one speaker in turn is heard in the test only. `speaker` is normalised
 given together, as the training data's are, and `recording` knows of each recording nothing but itself; `chosen` is
 what `--choose` found without the speaker.
 strings: strings of 3 to 7 digits that are joined from test recordings (index 0 to 4) of one speaker, with random
-pauses; training strings are joined from the others. How far the words' times are from the known ones.
+pauses; training strings are joined from the others, anew for each seed. How far the words' times are from the known
+ones.
 few: three recordings of each digit by one speaker for training, in turn for each speaker; the test has 32 of each.
 The network is trained without the templates, and they tell the words apart with it when it answers.
 streaming: a transcriber of one direction that was trained on single digits, and then on strings, beside itself on whole
@@ -94,7 +95,9 @@ def main() -> None:
         default="words,characters,speaker,recording,chosen,shorter,copies",
         help="of `digits`, `speakers` and `--choose`",
     )
-    parser.add_argument("--seeds", default="0", help="of `speakers`: several also answer together")
+    parser.add_argument(
+        "--seeds", default="0", help="of `speakers` and `strings`: several also answer together"
+    )
     parser.add_argument("--choose", action="store_true", help="compare variants for unknown speakers")
     parser.add_argument("--speed", action="store_true")
     arguments = parser.parse_args()
@@ -262,16 +265,16 @@ def best_without(speaker: str) -> tuple[str, str]:
 def strings_of(runs: Path) -> tuple[list[Digit], list[Digit], list[Digit]]:
     """Strings to train, to validate and to test, of recordings that no other part has."""
     every = all_digits(RECORDINGS)
-    parts = {
-        "train": (400, [each for each in every if each.index >= 8]),
-        "valid": (50, [each for each in every if 5 <= each.index < 8]),
-        "test": (200, [each for each in every if each.index < 5]),
-    }
-    made = [
-        joined(some, count, runs / "joined" / part, seed)
-        for seed, (part, (count, some)) in enumerate(parts.items())
-    ]
-    return made[0], made[1], made[2]
+    valid = joined([each for each in every if 5 <= each.index < 8], 50, runs / "joined" / "valid", 1)
+    test = joined([each for each in every if each.index < 5], 200, runs / "joined" / "test", 2)
+    return training_strings(runs, 0), valid, test
+
+
+def training_strings(runs: Path, seed: int) -> list[Digit]:
+    """Strings to train, in other orders and with other pauses for each seed."""
+    some = [each for each in all_digits(RECORDINGS) if each.index >= 8]
+    name = "train" if seed == 0 else f"train-{seed}"
+    return joined(some, 400, runs / "joined" / name, 10 * seed)
 
 
 def strings(runs: Path, asked: Asked) -> None:
@@ -279,17 +282,25 @@ def strings(runs: Path, asked: Asked) -> None:
     start = "digits-words-0"
     if not (runs / start).exists():
         digits(runs, Asked([0], ["words"], [0]))
-    some, valid, test = strings_of(runs)
-    result = train(runs, "strings", "strings", some, valid, start=start) | evaluate(runs, ["strings"], test)
-    result["times"] = times_of(runs, "strings", test)
-    keep("speech_strings", {"variant": "whole", **result})
+    _, valid, test = strings_of(runs)
+    outs = []
+    for seed in asked.seeds:
+        outs.append("strings" if seed == 0 else f"strings-{seed}")
+        some = training_strings(runs, seed)
+        result = train(runs, outs[-1], "strings", some, valid, f"seed={seed}", start=start)
+        result |= evaluate(runs, outs[-1:], test)
+        result["times"] = times_of(runs, outs[-1:], test)
+        keep("speech_strings", {"variant": "whole", "seeds": [seed], **result})
+    if len(outs) > 1:
+        result = evaluate(runs, outs, test) | {"times": times_of(runs, outs, test)}
+        keep("speech_strings", {"variant": "whole", "seeds": asked.seeds, **result})
 
 
-def times_of(runs: Path, name: str, test: Sequence[Digit]) -> Result:
+def times_of(runs: Path, names: Sequence[str], test: Sequence[Digit]) -> Result:
     """How far words of transcripts that are right begin and end from where they do, in seconds."""
     import gatework as gw
 
-    model = gw.load(runs / name)
+    model = gw.load(*(runs / name for name in names))
     inputs = [{"audio": str(each.path), "speaker": each.speaker} for each in test]
     errors = []
     for each, record in zip(test, model.predict(inputs, reject=False), strict=True):
@@ -300,7 +311,7 @@ def times_of(runs: Path, name: str, test: Sequence[Digit]) -> Result:
                 for side in ("start", "end")
             ]
     within = {f"within_{ms}_ms": float((np.array(errors) <= ms / 1000).mean()) for ms in (20, 50, 100)}
-    print(name, "mean", np.mean(errors), "median", np.median(errors), within)
+    print(names, "mean", np.mean(errors), "median", np.median(errors), within)
     return {
         "boundaries": len(errors),
         "mean_seconds": float(np.mean(errors)),
@@ -333,7 +344,7 @@ def streaming(runs: Path, asked: Asked) -> None:
     result = {"started_from": train(runs, start, "streaming", *known)}
     result |= train(runs, "streaming", "streaming", some, valid, *CHANGES["strings"], start=start)
     result |= evaluate(runs, ["streaming"], test)
-    result |= {"times": times_of(runs, "streaming", test), "stream": streamed(runs / "streaming", test)}
+    result |= {"times": times_of(runs, ["streaming"], test), "stream": streamed(runs / "streaming", test)}
     keep("speech_strings", {"variant": "streaming", **result})
 
 

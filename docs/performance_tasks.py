@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from performance_tables import minutes, percent, ratio, read, sources, table
+
+Row = Mapping[str, Any]
+Figure = Callable[[Mapping[str, float]], float]
 
 
 def reached() -> list[tuple[str, str, str, str, str]]:
@@ -123,20 +127,21 @@ def reached() -> list[tuple[str, str, str, str, str]]:
 def speech() -> list[tuple[str, str, str, str, str]]:
     """What the transcriber reached on spoken digits."""
     rows = []
-    kinds: tuple[tuple[str, str, str, Callable[[dict[str, float]], float]], ...] = (
-        ("spoken digits, five rotations", "speech_digits", "right", lambda test: test["transcript_accuracy"]),
-        (
-            "of a speaker who was not heard",
-            "speech_chosen",
-            "right",
-            lambda test: test["transcript_accuracy"],
-        ),
-        ("three recordings of each digit", "speech_few", "right", lambda test: test["transcript_accuracy"]),
-        ("strings of 3 to 7 digits", "speech_strings", "of the words wrong", lambda test: test["wer"]),
+    right = ("right", lambda test: test["transcript_accuracy"])
+    wrong = ("of the words wrong", lambda test: test["wer"])
+    kinds: tuple[tuple[str, str, tuple[str, Figure], Callable[[Row], bool]], ...] = (
+        ("spoken digits, five rotations", "speech_digits", right, lambda row: True),
+        ("of a speaker who was not heard", "speech_chosen", right, lambda row: True),
+        ("three recordings of each digit", "speech_few", right, lambda row: True),
+        ("strings of 3 to 7 digits", "speech_strings", wrong, lambda row: row.get("seeds") == [0]),
+        ("the same, seeds together", "speech_strings", wrong, lambda row: len(row.get("seeds", [])) > 1),
+        ("the same, as one speaks", "speech_strings", wrong, lambda row: row["variant"] == "streaming"),
     )
-    for what, name, word, figure in kinds:
-        found = read(name)["results"]
-        seconds = [row["cpu_seconds"] for row in found]
+    for what, name, (word, figure), counts in kinds:
+        found = [row for row in read(name)["results"] if counts(row)]
+        if not found:
+            continue
+        seconds = [row["cpu_seconds"] for row in found if "cpu_seconds" in row]
         values = [
             sum(figure(row["test"][who]) for row in found) / len(found) for who in ("model", "baseline")
         ]
@@ -144,7 +149,7 @@ def speech() -> list[tuple[str, str, str, str, str]]:
         rows.append(
             (
                 what,
-                minutes(sum(seconds) / len(seconds)),
+                minutes(sum(seconds) / len(seconds)) if seconds else "",
                 f"{percent(values[0])} {word}",
                 f"{rival} {percent(values[1])}",
                 name,
