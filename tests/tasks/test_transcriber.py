@@ -254,6 +254,17 @@ def test_words_reach_to_the_quiet_around_them() -> None:
     )
 
 
+def test_noise_that_is_louder_for_a_moment_is_no_part_of_a_word() -> None:
+    """Frames of noise between the words, of which some are nearly as loud as speech."""
+    loud = np.random.default_rng(0).normal(-2.0, 0.5, 200).astype(np.float32)
+    for begin, end in ((40, 80), (120, 160)):
+        loud[begin:end] = 1.0
+    words = [TimedWord("two", 50, 52, 0.5), TimedWord("six", 130, 132, 0.5)]
+    one, other = reaching(words, loud)
+    places = np.array([one.start, one.end, other.start, other.end])
+    assert abs(places - [40, 80, 120, 160]).max() <= 2
+
+
 def test_noise_alone_has_no_labels() -> None:
     torch.manual_seed(0)
     lengths = torch.tensor([50, 30, 41, 50] * 10)

@@ -18,6 +18,7 @@ from gatework.tasks.transcriber.transcripts import TimedWord
 __all__ = ["FLOOR", "LEVEL", "loudness", "quiet_below", "reaching"]
 
 FLOOR, LEVEL = 5, 95  # percentiles of the loudness: quiet, and speech
+_AROUND = 2  # frames before and after one that its loudness is a mean of: noise is now louder, now quieter
 _LASTING = 8  # frames of a quiet that is not inside of a word, as before a k or t
 _SHARE, _MOST = (
     0.25,
@@ -46,18 +47,35 @@ def reaching(words: Sequence[TimedWord], loud: np.ndarray) -> list[TimedWord]:
     """
     if not words or not len(loud):
         return list(words)
-    floor, level = np.percentile(loud, (FLOOR, LEVEL))
-    stretches = _stretches(_quiet_runs(loud < quiet_below(floor, level)), len(loud))
+    steady = _steady(loud)
+    least = quiet_below(*np.percentile(steady, (FLOOR, LEVEL)))
+    runs = _quiet_runs(steady < least)
+    stretches = [_trimmed(*each, loud >= least) for each in _stretches(runs, len(loud))]
     if not stretches:
         return list(words)
     timed: list[TimedWord] = []
     for begin, end, own in _joined(stretches, _shared_out(words, stretches)):
-        edges = [begin, *_cuts(own, loud, begin, end), end]
+        edges = [begin, *_cuts(own, steady, begin, end), end]
         timed += [
             word._replace(start=start, end=stop)
             for word, (start, stop) in zip(own, pairwise(edges), strict=len(own) > 0)
         ]
     return timed
+
+
+def _steady(loud: np.ndarray) -> np.ndarray:
+    """The mean of each frame's loudness and that of the frames around it; at either end of those that there are."""
+    window = np.ones(2 * _AROUND + 1)
+    inside = slice(_AROUND, _AROUND + len(loud))
+    return (np.convolve(loud, window) / np.convolve(np.ones(len(loud)), window))[inside]
+
+
+def _trimmed(begin: int, end: int, heard: np.ndarray) -> tuple[int, int]:
+    """A stretch, begin … end - 1, without the quiet frames at its ends that a loud one beside them has made loud."""
+    places = np.flatnonzero(heard[begin:end])
+    if not len(places):
+        return begin, end
+    return begin + min(int(places[0]), _AROUND), max(end - _AROUND, begin + int(places[-1]) + 1)
 
 
 def _stretches(runs: Sequence[tuple[int, int]], count: int) -> list[tuple[int, int]]:
