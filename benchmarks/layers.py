@@ -83,13 +83,18 @@ def wait_until_idle() -> None:
 
 
 def timed(
-    calls: dict[str, Callable[[], Any]], seconds: float, rounds: int = 5, idle: bool = True
+    calls: dict[str, Callable[[], Any]],
+    seconds: float,
+    rounds: int = 5,
+    idle: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Milliseconds of every call, in turns of shuffled order, until the time is used and every call has its rounds.
 
     Args:
         idle: before a sample, wait until the threads of the one before have stopped spinning; a call that is not timed
             then wakes this one's own. Where no threads take part there need not be a wait.
+        clock: seconds; `time.process_time` leaves out, of one thread, the time that other processes had its core.
     """
     rest = wait_until_idle if idle else lambda: None
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -99,9 +104,9 @@ def timed(
         call()
         tries = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = clock()
             call()
-            tries.append(time.perf_counter() - start)
+            tries.append(clock() - start)
         repeat[name] = max(1, math.ceil(3e-3 / min(tries)))
     begin, turn, shuffle = time.perf_counter(), 0, random.Random(0)
     least = 3 if sum(repeat.values()) == len(calls) else rounds
@@ -109,10 +114,10 @@ def timed(
         for name in shuffle.sample(list(calls), len(calls)):
             rest()
             calls[name]()
-            start = time.perf_counter()
+            start = clock()
             for _ in range(repeat[name]):
                 calls[name]()
-            times[name].append((time.perf_counter() - start) * 1e3 / repeat[name])
+            times[name].append((clock() - start) * 1e3 / repeat[name])
         turn += 1
     return times
 

@@ -31,6 +31,7 @@ def test_each_cell_stands_beside_the_lstm(cell_speed: ModuleType) -> None:
     ]
     for row in rows:
         assert row["torch_lstm_over_it"] == row["torch_lstm_ms"] / row["ms"] > 0
+        assert row["products"] == {"min_gru": 2, "sru": 4}[row["cell"]]
 
 
 def test_other_results_are_refused(cell_speed: ModuleType) -> None:
