@@ -80,10 +80,14 @@ def test_on_a_terminal_partial_words_are_written_over(
     runs: dict[bool, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(type(sys.stdout), "isatty", lambda self: True, raising=False)
-    assert main(["transcribe", runs[True], SPEECH[4]["audio"]]) == 0
+    assert main(["transcribe", runs[True], SPEECH[4]["audio"], "--set", "reject=false"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("\r\x1b[K")
     assert shown.count("\n") == 1
+    assert main(["transcribe", runs[True], SPEECH[4]["audio"]]) == 0
+    shown = capsys.readouterr().out
+    assert len(shown) > len("\r\x1b[K")
+    assert shown.endswith("\r\x1b[K")  # what is no word after all is taken back
 
 
 def test_a_microphone_is_heard_until_it_is_interrupted(

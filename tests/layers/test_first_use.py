@@ -15,24 +15,28 @@ import gatework as gw
 
 @pytest.mark.parametrize("use", ["gw.LSTM(8, 8)", "gw.LSTM(8, 8)(torch.zeros(5, 1, 8))"])
 def test_the_first_layer_loads_no_compiler_of_torchs(use: str) -> None:
-    """Over `import torch`; torch._dynamo and sympy alone take 1.8 s of processor time."""
+    """Beside `import torch` in the same process, so that a busy machine lengthens both; torch._dynamo and sympy alone
+    take about as long as it does.
+    """
     code = (
-        "import sys, time, json, torch\n"
+        "import sys, time, json\n"
+        "before = time.process_time()\n"
+        "import torch\n"
         "clock = time.process_time()\n"
         "import gatework as gw\n"
         f"{use}\n"
         "late = [name for name in ('torch._dynamo', 'sympy') if name in sys.modules]\n"
-        "print(json.dumps([time.process_time() - clock, late]))"
+        "print(json.dumps([(time.process_time() - clock) / (clock - before), late]))"
     )
-    took, late = 9.0, ["?"]
-    for _ in range(8):  # what shares the core makes our processor time longer: the least one counts
+    share, late = 9.0, ["?"]
+    for _ in range(8):  # the least one counts
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        took, late = json.loads(done.stdout)
-        if took < 0.3 or "zeros" in use:
+        share, late = json.loads(done.stdout)
+        if share < 0.2 or "zeros" in use:
             break
     assert late == []
     if "zeros" not in use:  # a first call also compiles, or reads what was compiled
-        assert took < 0.3, f"the first layer took {took:.2f} s of processor time beside torch's own import"
+        assert share < 0.2, f"the first layer took {share:.2f} of the processor time of torch's own import"
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_what_is_expected_is_heard(
     count = sum(record["output"].count("f") for record in plain)
     assert sum(record["output"].count("f") for record in told) > count
     run = str(language_models["character"].run_.path)
-    assert listener.predict(sounds, language_model=run) != plain
+    assert listener.predict(sounds, language_model=run, language_weight=10.0) != plain
     figures = listener.evaluate(SPEECH[:3], language_model=run, hotwords=("b",))
     assert figures["search"] == "prefix search, 8 label sequences, with hotwords and language model"
     with pytest.raises(InputError, match="not a language model"):

@@ -137,7 +137,9 @@ class Machine:
             aliases = [f"-Wl,--defsym={name}={symbol}" for name, symbol in self._aliases.items()]
             place = f"-Wl,--section-start=.entries={_ENTRIES:#x}"
             sources = [self._folder / "main.c", self._folder / "entries.s"]
-            _output(tool("gcc"), "-static", "-O1", place, *aliases, *sources, *self._objects, "-o", program)
+            _output(
+                tool("gcc"), "-static", "-O1", place, *aliases, *sources, *self._objects, "-lm", "-o", program
+            )
             self._linked = now
         return program
 

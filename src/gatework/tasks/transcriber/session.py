@@ -230,17 +230,20 @@ class SoundSession(Session):
         return [{"kind": "partial", "output": text, "seconds": self.seconds}]
 
     def _final(self) -> list[dict[str, Any]]:
-        """The segment's record, if anything is said in it; another segment begins."""
+        """The segment's record, if anything is said in it; else words that seemed to be said are taken back. Another
+        segment begins.
+        """
         segment = self._segment.finish(self._begun, self._search.tokenizer)
+        taken_back = [{"kind": "partial", "output": "", "seconds": self.seconds}] if self._said else []
         self._segment, self._said = self._new_segment(), ""
         if segment is None:
-            return []
+            return taken_back
         self._begun = segment.end
         (transcript,) = transcribe(
             [segment.unless_noise(self._search.least_confidence)], self._search.tokenizer
         )
         if not transcript.text:
-            return []
+            return taken_back
         record: dict[str, Any] = {
             "kind": "final",
             "output": transcript.text,
