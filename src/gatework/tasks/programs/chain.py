@@ -33,9 +33,7 @@ def marginals(emissions: Array, moves: Array, start: Array, end: Array) -> Array
     """The probability of every tag at every step given the whole sequence, (T, K); arguments as for `best_path`."""
     if not len(emissions):
         return np.zeros_like(emissions)
-    forward, backward = [emissions[0] + start], [end]
-    for emission in emissions[1:]:
-        forward.append(_log_sum(forward[-1][:, None] + moves, 0) + emission)
+    forward, backward = _forward(emissions, moves, start), [end]
     for emission in emissions[:0:-1]:
         backward.append(_log_sum(moves + emission + backward[-1], 1))
     scores = np.stack(forward) + np.stack(backward[::-1])
@@ -46,10 +44,15 @@ def log_partition(emissions: Array, moves: Array, start: Array, end: Array) -> f
     """The logarithm of the sum of exp(score) of all sequences of tags; arguments as for `best_path`. 0 of no steps."""
     if not len(emissions):
         return 0.0
-    sums = emissions[0] + start
+    return float(_log_sum(_forward(emissions, moves, start)[-1] + end, 0))
+
+
+def _forward(emissions: Array, moves: Array, start: Array) -> list[Array]:
+    """Of every step and tag the logarithm of the sum of exp(score) of what leads there, (K,) each."""
+    sums = [emissions[0] + start]
     for emission in emissions[1:]:
-        sums = _log_sum(sums[:, None] + moves, 0) + emission
-    return float(_log_sum(sums + end, 0))
+        sums.append(_log_sum(sums[-1][:, None] + moves, 0) + emission)
+    return sums
 
 
 def _log_sum(values: Array, axis: int) -> Array:

@@ -113,23 +113,24 @@ export function bestPath(emissions, moves, start, end) {
 /** The logarithm of the sum of exp(score) of all sequences of tags; 0 of no steps. */
 function logPartition(emissions, moves, start, end) {
   if (!emissions.length) return 0;
-  const count = start.length, tags = Array.from({ length: count }, (_, k) => k);
-  let sums = emissions[0].map((each, k) => each + start[k]);
+  return logSum(forwardSums(emissions, moves, start).at(-1).map((each, k) => each + end[k]));
+}
+
+/** Of every step and tag the logarithm of the sum of exp(score) of what leads there. */
+function forwardSums(emissions, moves, start) {
+  const count = start.length, sums = [emissions[0].map((each, k) => each + start[k])];
   for (const emission of emissions.slice(1)) {
-    sums = emission.map((each, j) => each + logSum(tags.map((i) => sums[i] + moves[i * count + j])));
+    const before = sums.at(-1);
+    sums.push(emission.map((each, j) => each + logSum(before.map((own, i) => own + moves[i * count + j]))));
   }
-  return logSum(sums.map((each, k) => each + end[k]));
+  return sums;
 }
 
 /** The probability of every tag at every step, given the whole sequence. */
 export function marginals(emissions, moves, start, end) {
   if (!emissions.length) return [];
   const count = start.length, tags = Array.from({ length: count }, (_, k) => k);
-  const forward = [emissions[0].map((each, k) => each + start[k])], backward = [end];
-  for (const emission of emissions.slice(1)) {
-    const before = forward.at(-1);
-    forward.push(emission.map((each, j) => each + logSum(tags.map((i) => before[i] + moves[i * count + j]))));
-  }
+  const forward = forwardSums(emissions, moves, start), backward = [end];
   for (const emission of emissions.slice(1).reverse()) {
     const after = backward[0];
     backward.unshift(tags.map((i) => logSum(tags.map((j) => moves[i * count + j] + emission[j] + after[j]))));

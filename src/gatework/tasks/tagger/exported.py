@@ -140,9 +140,7 @@ def _error(task: Any, joined: JoinedParts) -> float:
     error = 0.0
     with torch.inference_mode():
         for words in sentences:
-            found = task.network_(collate([task._encode(list(words))]))
-            if found.tags_of_labels is not None:
-                found = found.given(found.labels.argmax(-1))
+            found = task.network_(collate([task._encode(list(words))])).likeliest()
             scores = (found.emissions[:, 0], found.labels[0])
             for got, wanted in zip(joined.scores(list(words)), scores, strict=True):
                 if wanted.numel():

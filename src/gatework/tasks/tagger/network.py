@@ -58,6 +58,10 @@ class Scores(NamedTuple):
             return self
         return self._replace(emissions=self.emissions + self.tags_of_labels[labels], tags_of_labels=None)
 
+    def likeliest(self) -> Scores:
+        """The scores of tags given each sentence's likeliest label; these where no labels are learned."""
+        return self if self.tags_of_labels is None else self.given(self.labels.argmax(-1))
+
     def cooled(self, tags: float, labels: float) -> Scores:
         """The scores divided by temperatures."""
         chain = None if self.chain is None else Chain(*(part / tags for part in self.chain))

@@ -29,8 +29,7 @@ def _sentence_subject(
 
     def of_word(place: int, tag: str) -> Outcome:
         def value(scores: Scores) -> Tensor:
-            given = scores.given(scores.labels.argmax(-1)) if tags.labels else scores
-            return log_probability_of(given.emissions[place, 0], tags.tag_ids([tag])[0])
+            return log_probability_of(scores.likeliest().emissions[place, 0], tags.tag_ids([tag])[0])
 
         return Outcome(f"the log-probability of {tag} at {words[place]!r} by itself", _READS, value)
 
