@@ -56,12 +56,13 @@ class Exportable:
 def export_task(given: Exportable, out: Path, to: str, options: ExportOptions) -> Exported:
     """Writes a task's parts, and what runs them, into a new folder.
 
-    Its parts, joined as the programs join them, are run beside the task's own network first: on ONNX Runtime, or, of
-    the forms with machine code, as this machine's code of the same parts with weights of float32.
+    Each part is run beside its layers first, as `export_layer` says, and then all of them, joined as the programs join
+    them, beside the task's own network: on ONNX Runtime, or, of the forms with machine code, as this machine's code of
+    the same parts with weights of float32.
 
     Raises:
         InputError: as `export_layer`.
-        GateworkError: the joined parts give other numbers than the network.
+        GateworkError: a part, or the joined parts, give other numbers than the network.
     """
     check_options(to, options, out)
     own = given.scripts.get(to, {})

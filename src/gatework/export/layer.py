@@ -42,11 +42,14 @@ def export_layer(
 ) -> Exported:
     """Writes a layer, as it runs in eval mode, into a new folder.
 
+    What is to be written is run beside the layer first: C by this machine (in the place of another machine's code the
+    same code, made for this one), WebAssembly by Node where it is installed, ONNX by ONNX Runtime.
+
     Args:
         out: the folder, which must not be there yet.
         to: `c`: an object file with the weights in it, a C header, an example and a README. `wasm`: a WebAssembly
             module with the weights in it, an ES module around it, and a README. `onnx`: a model of whole sequences and
-            one of a step, in standard operators where the cell is one, checked on ONNX Runtime before it is written.
+            one of a step, in standard operators where the cell is one.
         name: what the functions are called by.
         target: of `c` the machine, a name of `gatework.export.targets.TARGETS`, or `native`: this one.
         weights: `int8` keeps weight matrices in 8 bits, as `layer.stream(weights="int8")` rounds them.
@@ -59,7 +62,8 @@ def export_layer(
 
     Raises:
         InputError: an unknown form or target, the nearest named; a folder that is there; an operation that the target
-            has no code for; a model too large for `flash` or `ram`; weights that are not float32.
+            has no code for; a model too large for `flash` or `ram`; weights that are not float32, or not finite.
+        GateworkError: what is to be written gives other numbers than the layer.
         MissingExtraError: no linker for WebAssembly, no package for ONNX.
     """
     options = ExportOptions(target, weights, flash, ram, say)

@@ -100,7 +100,7 @@ def network(
         calls: as for `Network`.
 
     Raises:
-        InputError: weights that are not float32, or sizes that do not fit each other.
+        InputError: weights that are not float32 or not finite, or sizes that do not fit each other.
         ValueError: a gate or state that the cell does not have.
     """
     if not name.isidentifier() or not name.isascii():
@@ -112,6 +112,13 @@ def network(
     if wrong is not None:
         raise InputError(
             name, f"its weights are {wrong}; what is exported computes in float32", "Give layer.float()."
+        )
+    infinite = next((name for name, p in layer.named_parameters() if not p.isfinite().all()), None)
+    if infinite is not None:
+        raise InputError(
+            name,
+            f"{infinite} has numbers that are not finite",
+            "Export a layer whose training did not diverge.",
         )
     given = table.weight if isinstance(table, nn.Embedding) else table
     rows = None if given is None else array_of(given)

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from operator import attrgetter
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatework.backends import backend
 from gatework.backends.storage import stored
-from gatework.export.cell import Cell
+from gatework.export.cell import Array, Cell
 from gatework.export.network import Network
 from gatework.graph.ops import OPS
 from gatework.layers import Recurrent
+from gatework.layers.structure import State, suffix
 
 
-def rounded_layer(layer: Recurrent) -> Recurrent:
-    """A copy of a layer whose weight matrices are as 8 bits hold them."""
-    made = copy.deepcopy(layer)
-    with torch.no_grad():
-        for name, parameter in made.named_parameters():
-            if parameter.dim() == 2 and "_location" not in name:
-                parameter.copy_(stored(parameter, "int8"))
-    return made
+def reference_layer(layer: Recurrent, *, int8: bool, dtype: torch.dtype) -> Recurrent:
+    """A layer of the same weights on the CPU, in eval mode, that reads (T, B, I).
+
+    Args:
+        int8: its weight matrices are as 8 bits hold them.
+    """
+    stack, sizes = layer.stack, dict(layer.stack.named_sizes)
+    made = Recurrent(
+        layer.cell,
+        stack.input_size,
+        sizes.pop("hidden_size"),
+        stack.num_layers,
+        stack.bias,
+        bidirectional=stack.bidirectional,
+        zoneout=dict(stack.zoneout),
+        residual=stack.residual,
+        sizes=sizes,  # type: ignore[arg-type]
+        device="meta",  # where no numbers are drawn
+    )
+    for pair in stack.pairs:
+        for name in stack.names:
+            weight = getattr(layer, name + suffix(*pair)).detach().cpu()
+            if int8 and weight.dim() == 2 and "_location" not in name:
+                weight = stored(weight, "int8")
+            made.register_parameter(name + suffix(*pair), nn.Parameter(weight.to(dtype, copy=True)))
+    return made.eval()
 
 
 def expected(
@@ -37,49 +55,61 @@ def expected(
     memories: Mapping[str, Tensor],
     memory_lengths: Mapping[str, Tensor],
     int8: bool,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
     """What a sequence gives by name, `output` among it, and the final states as the layer gives them.
 
     Args:
         x: (T, B, I), or tokens, (T, B). The others are as for the layer's call.
+        dtype: that it is computed in.
     """
-    layer = rounded_layer(network.layer) if int8 else network.layer
+    layer = reference_layer(network.layer, int8=int8, dtype=dtype)
     if network.table is not None:
-        table = torch.from_numpy(network.table)
-        x = (stored(table, "int8") if int8 else table)[x]
-    training = layer.training
-    layer.eval()
-    try:
-        with torch.no_grad(), backend("eager"):
-            given, final = layer(
-                x,
-                states if len(states) > 1 else states[0],
-                lengths=lengths,
-                inputs=dict(inputs) or None,
-                memory=dict(memories) or None,
-                memory_lengths=dict(memory_lengths) or None,
-                emit=network.emitted,
-            )
-    finally:
-        layer.train(training)
+        x = _array(network.table, int8=int8, dtype=dtype)[x]
+    x = x.to(dtype)
+    start = [_in(state, dtype) for state in states]
+    with torch.no_grad(), backend("eager"):
+        given, final = layer(
+            x,
+            tuple(start) if len(start) > 1 else start[0],
+            lengths=lengths,
+            inputs={name: value.to(dtype) for name, value in inputs.items()} or None,
+            memory={name: value.to(dtype) for name, value in memories.items()} or None,
+            memory_lengths=dict(memory_lengths) or None,
+            emit=network.emitted,
+        )
     values = dict(given) if isinstance(given, dict) else {"output": given}
     if network.head is not None:
-        values["output"] = evaluated(network.head, {**values, "x": x}, int8=int8)["output"]
+        values["output"] = evaluated(network.head, {**values, "x": x}, int8=int8, dtype=dtype)["output"]
     return values, list(final) if len(states) > 1 else [final]
 
 
-def evaluated(head: Cell, reads: Mapping[str, Tensor], *, int8: bool) -> dict[str, Tensor]:
-    """What a cell without states gives, by torch."""
+def _in(state: State, dtype: torch.dtype) -> State:
+    """A state in a dtype; of layers of different widths it is a tuple."""
+    return tuple(_in(each, dtype) for each in state) if isinstance(state, tuple) else state.to("cpu", dtype)
+
+
+def _array(values: Array, *, int8: bool, dtype: torch.dtype) -> Tensor:
+    """A weight as an export holds it."""
+    weight = torch.from_numpy(values)
+    return (stored(weight, "int8") if int8 else weight).to(dtype)
+
+
+def evaluated(
+    head: Cell, reads: Mapping[str, Tensor], *, int8: bool, dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
+    """What a cell without states gives, by torch, in a dtype."""
     values: list[Tensor] = []
     for node in head.graph.nodes:
         args = [values[arg] for arg in node.args]
         if node.op == "input":
-            values.append(reads[node.text("name")])
+            values.append(reads[node.text("name")].to(dtype))
         elif node.op == "bias":
-            values.append(torch.from_numpy(head.biases[node.text("slot"), node.text("gate")]))
+            bias = head.biases[node.text("slot"), node.text("gate")]
+            values.append(_array(bias, int8=False, dtype=dtype))
         elif node.op == "gate_matmul":
-            weight = torch.from_numpy(head.weights[node.text("slot"), node.text("gate")])
-            values.append(args[0] @ (stored(weight, "int8") if int8 else weight).T)
+            weight = head.weights[node.text("slot"), node.text("gate")]
+            values.append(args[0] @ _array(weight, int8=int8, dtype=dtype).T)
         else:
             named = OPS[node.op].eager
             function = attrgetter(named)(torch) if isinstance(named, str) else named

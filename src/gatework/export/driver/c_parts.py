@@ -51,10 +51,11 @@ class Parts:
         self.functions[function](*(each if isinstance(each, int) else each.ctypes.data for each in given))
 
     def room(self, count: list[Any], steps: Mapping[str, int], more: int = 0) -> Array:
-        """Memory for so many numbers: fixed ones, and those of some widths in whole blocks."""
+        """Memory for so many numbers: fixed ones, and those of some widths in whole blocks. They are NaN, so that one
+        that is read before it is written would be seen."""
         fixed, widths = count
         blocks = sum(-(-steps[width] // self.lanes) * self.lanes for width in widths)
-        return np.zeros(fixed + blocks + more, np.float32)
+        return np.full(fixed + blocks + more, np.nan, np.float32)
 
     def map(self, part: str, given: Mapping[str, Array]) -> dict[str, Array]:
         """A map of vectors, (N, size) each, by name."""
@@ -73,16 +74,9 @@ class Parts:
         Returns:
             What it gives by name, (T, size), `output` among it, and the states after it by name, (units,).
         """
-        facts = self.facts[part]
-        x = _first(facts, x)
-        state = self.room(facts["state"], {})
-        self.call(f"{part}_start", state)
-        sizes = {"output": facts["output"], **{name: units for name, (units, _) in facts["emits"].items()}}
-        made = {name: np.zeros((len(x), size), np.float32) for name, size in sizes.items()}
-        scratch = self.room(facts["scratch"], {}, facts["sequenceWidth"] * len(x))
-        self.call(f"{part}_sequence", x, len(x), state, *made.values(), scratch)
-        states = {name: state[at : at + units] for name, (at, units) in facts["states"].items()}
-        return made, states
+        stream = self.stream(part)
+        made = stream.sequence(x)
+        return made, {name: stream.get(name)[0] for name in self.facts[part]["states"]}
 
     def stream(
         self,
@@ -134,18 +128,42 @@ class Stream:
         """Row n becomes row index[n] of those before."""
         self.states = np.ascontiguousarray(self.states[index])
 
-    def step(self, x: Array) -> dict[str, Array]:
-        """A step of tokens, (N,), or of vectors, (N, I): what it gives by name, (N, size)."""
+    def step(self, x: Array, inputs: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """A step of tokens, (N,), or of vectors, (N, I): what it gives by name, (N, size).
+
+        Args:
+            inputs: (N, size) by name.
+        """
+        made = self.made(len(x))
+        x, further = _first(self.facts, x), self.further(inputs)
+        for row, state in enumerate(self.states):
+            first = int(x[row]) if self.facts["tokens"] is not None else x[row]
+            own, outs = [value[row] for value in further], [value[row] for value in made.values()]
+            self.parts.call(f"{self.part}_step", first, *own, *self.read, state, *outs, self.scratch)
+        return made
+
+    def sequence(self, x: Array, inputs: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Steps of the first row, one after another: what they give by name, (T, size).
+
+        Args:
+            x: tokens, (T,), or vectors, (T, I). inputs: (T, size) by name.
+        """
+        made, x = self.made(len(x)), _first(self.facts, x)
+        scratch = self.parts.room(self.facts["scratch"], self.steps, self.facts["sequenceWidth"] * len(x))
+        given = [x, len(x), *self.further(inputs), *self.read, self.states[0], *made.values(), scratch]
+        self.parts.call(f"{self.part}_sequence", *given)
+        return made
+
+    def made(self, count: int) -> dict[str, Array]:
+        """Memory for what so many steps give, by name."""
         sizes = {"output": self.facts["output"]}
         for name, (units, width) in self.facts["emits"].items():
             sizes[name] = self.steps[width] if units is None else units
-        made = {name: np.zeros((len(x), size), np.float32) for name, size in sizes.items()}
-        x = _first(self.facts, x)
-        for row, state in enumerate(self.states):
-            first = int(x[row]) if self.facts["tokens"] is not None else x[row]
-            outs = [value[row] for value in made.values()]
-            self.parts.call(f"{self.part}_step", first, *self.read, state, *outs, self.scratch)
-        return made
+        return {name: np.full((count, size), np.nan, np.float32) for name, size in sizes.items()}
+
+    def further(self, inputs: Mapping[str, Array] | None) -> list[Array]:
+        """What steps read beside their first input."""
+        return [np.ascontiguousarray((inputs or {})[name], np.float32) for name in self.facts["inputs"]]
 
 
 def _first(facts: Mapping[str, Any], x: Array) -> Array:

@@ -8,6 +8,7 @@ from gatework.errors import InputError
 from gatework.export import targets
 from gatework.export.files import Content, ExportOptions
 from gatework.export.native.about import about
+from gatework.export.native.checking import check_codes
 from gatework.export.native.code import Code, compiled
 from gatework.export.native.map_functions import MapFunctions
 from gatework.export.native.map_texts import map_header, map_readme
@@ -23,10 +24,12 @@ def c_files(parts: Sequence[Part], options: ExportOptions, *, examples: bool = T
 
     Raises:
         InputError: an unknown target, an operation that it has no code for, a model too large for it.
+        GateworkError: the code gives other numbers than the layer.
     """
     target = targets.find(options.target)
     codes = [compiled(part, target, int8=options.int8) for part in parts]
     check_sizes(codes, target.name, options)
+    check_codes(codes, target, options)
     files: dict[str, bytes] = {}
     readmes = []
     for code in codes:

@@ -6,19 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from gatework.errors import GateworkError, MissingExtraError
+from gatework.errors import MissingExtraError
+from gatework.export.checking import STEPS, Drawn, accepted, drawn_vectors, largest_error
 from gatework.export.maps import VectorMap
 from gatework.export.network import Network
-from gatework.export.onnx.model import ModelWriter, attend_model, state_names
-from gatework.export.reference import evaluated, expected
-from gatework.graph.node import resolve
+from gatework.export.onnx.model import ModelWriter, attend_model
 
-STEPS, MEMORY_STEPS = 7, 5
-LENGTHS, MEMORY_LENGTHS = (7, 3, 1, 6), (5, 2, 4, 1)
-TOLERANCE = 1e-5  # of an output: sums in another order, over some steps
+_HOW = "ONNX Runtime"
 
 
 def session(model: Any) -> Any:
@@ -67,30 +62,21 @@ def check(network: Network, models: Models, *, int8: bool) -> float:
     Raises:
         GateworkError: it is too large: nothing is to be written.
     """
-    drawn = _Drawn(network)
-    values, finals = expected(
-        network,
-        drawn.x,
-        lengths=drawn.lengths,
-        states=drawn.hx,
-        inputs={**drawn.inputs, **drawn.statics},
-        memories=drawn.memories,
-        memory_lengths=drawn.memory_lengths,
-        int8=int8,
-    )
-    known = {name: value.masked_fill(~drawn.live, 0.0) for name, value in values.items()}
+    drawn = Drawn(network)
+    wanted = drawn.wanted(int8=int8)
+    given = _feeds(drawn)
     error = 0.0
     if models.sequence is not None:
-        feeds = drawn.feeds | {"lengths": drawn.lengths.numpy(), drawn.first: drawn.x.numpy()}
+        feeds = given | {"lengths": drawn.lengths.numpy(), drawn.first: drawn.x.numpy()}
         feeds |= {name: value.numpy() for name, value in drawn.inputs.items()}
         got = _run(session(models.sequence), feeds)
-        error = max(_error(got[name], value, drawn.live) for name, value in known.items())
-        for name, value in _by_name(network, finals).items():
-            error = max(error, _error(got[f"next_{name}"], value))
+        error = max(largest_error(got[name], value) for name, value in wanted.values.items())
+        for name, value in wanted.states.items():
+            error = max(error, largest_error(got[f"next_{name}"], value))
     if models.step is not None:
-        runner, state = session(models.step), dict(drawn.feeds)
+        runner, state = session(models.step), dict(given)
         if models.attend is not None:
-            state |= _run(session(models.attend), drawn.feeds)
+            state |= _run(session(models.attend), given)
         for t in range(STEPS):
             feeds = {**state, drawn.first: drawn.x[t].numpy()}
             feeds |= {name: value[t].numpy() for name, value in drawn.inputs.items()}
@@ -99,9 +85,9 @@ def check(network: Network, models: Models, *, int8: bool) -> float:
                 name.removeprefix("next_"): value for name, value in got.items() if name.startswith("next_")
             }
             rows = drawn.live[t, :, 0]
-            for name, value in known.items():
-                error = max(error, _error(got[name][rows.numpy()], value[t][rows]))
-    return _accepted(network.name, error)
+            for name, value in wanted.values.items():
+                error = max(error, largest_error(got[name][rows.numpy()], value[t][rows]))
+    return accepted(network.name, _HOW, error, wanted.allowed)
 
 
 def check_map(part: VectorMap, model: Any, *, int8: bool) -> float:
@@ -110,85 +96,21 @@ def check_map(part: VectorMap, model: Any, *, int8: bool) -> float:
     Raises:
         GateworkError: as for `check`.
     """
-    random = torch.Generator().manual_seed(0)
-    reads = {name: torch.randn(len(LENGTHS), size, generator=random) for name, size in part.reads.items()}
+    reads, wanted = drawn_vectors(part, int8=int8)
     got = _run(session(model), {name: value.numpy() for name, value in reads.items()})
-    wanted = evaluated(part.cell, reads, int8=int8)
     given = {name.removesuffix("_out"): value for name, value in got.items()}
-    return _accepted(part.name, max(_error(given[name], value) for name, value in wanted.items()))
+    error = max(largest_error(given[name], value) for name, value in wanted.values.items())
+    return accepted(part.name, _HOW, error, wanted.allowed)
 
 
-def _accepted(name: str, error: float) -> float:
-    if not error <= TOLERANCE:
-        raise GateworkError(
-            f"{name}: ONNX Runtime gives numbers that differ from the layer's by {error:.1e}, more than "
-            f"{TOLERANCE:.0e}; nothing is written."
-        )
-    return error
-
-
-class _Drawn:
-    """Numbers that a check runs on: a ragged batch."""
-
-    def __init__(self, network: Network) -> None:
-        random = torch.Generator().manual_seed(0)
-        graph, sizes, rows = network.graph, network.cells[0].sizes, len(LENGTHS)
-
-        def draw(*shape: int) -> Tensor:
-            return torch.randn(shape, generator=random) * 0.5
-
-        self.lengths = torch.tensor(LENGTHS)
-        self.live = (torch.arange(STEPS)[:, None] < self.lengths)[..., None]
-        self.first = "x" if network.table is None else "tokens"
-        self.x = draw(STEPS, rows, network.stack.input_size)
-        if network.table is not None:
-            self.x = torch.randint(len(network.table), (STEPS, rows), generator=random)
-        specs = {kind: graph.inputs_of_kind(kind) for kind in ("input", "static", "memory")}
-        self.inputs = {spec.name: draw(STEPS, rows, resolve(spec.size, sizes)) for spec in specs["input"][1:]}
-        self.statics = {spec.name: draw(rows, resolve(spec.size, sizes)) for spec in specs["static"]}
-        self.memories = {
-            spec.name: draw(MEMORY_STEPS, rows, resolve(spec.size, sizes)) for spec in specs["memory"]
-        }
-        self.memory_lengths = dict.fromkeys(self.memories, torch.tensor(MEMORY_LENGTHS))
-        steps = dict.fromkeys(self.memories, MEMORY_STEPS)
-        start = network.layer.initial_state(rows, steps or None)
-        every = start if isinstance(start, tuple) and len(graph.states) > 1 else (start,)
-        alignments = [graph.counts_steps(state.size) for state in graph.states]
-        self.hx = tuple(
-            state if fixed else _moved(state, draw) for state, fixed in zip(every, alignments, strict=True)
-        )
-        feeds = {name: value.numpy() for name, value in (self.statics | self.memories).items()}
-        feeds |= {f"{name}_lengths": value.numpy() for name, value in self.memory_lengths.items()}
-        feeds |= {name: value.numpy() for name, value in _by_name(network, list(self.hx)).items()}
-        self.feeds: dict[str, np.ndarray] = feeds
-
-
-def _moved(state: Any, draw: Any) -> Any:
-    """A start that is not the cell's own."""
-    if isinstance(state, tuple):
-        return tuple(_moved(each, draw) for each in state)
-    return (state + draw(*state.shape)).detach()
-
-
-def _by_name(network: Network, states: list[Any]) -> dict[str, Tensor]:
-    """(B, size) of each layer and direction, by its name in a model."""
-    stack, names = network.stack, state_names(network)
-    count = len(states)
-    return {
-        state.name: stack.state_of(states[position % count], *stack.pairs[state.cell]).detach()
-        for position, state in enumerate(names)
-    }
+def _feeds(drawn: Drawn) -> dict[str, np.ndarray]:
+    """What is the same at every step, and the states before the first."""
+    given = {**drawn.statics, **drawn.memories, **drawn.states}
+    given |= {f"{name}_lengths": value for name, value in drawn.memory_lengths.items()}
+    return {name: value.numpy() for name, value in given.items()}
 
 
 def _run(runner: Any, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     names = {each.name for each in runner.get_inputs()}
     given = {name: value for name, value in feeds.items() if name in names}
     return dict(zip((each.name for each in runner.get_outputs()), runner.run(None, given), strict=True))
-
-
-def _error(got: np.ndarray, wanted: Tensor, live: Tensor | None = None) -> float:
-    """The largest error, beside 1 or the number itself where that is larger."""
-    if got.shape != tuple(wanted.shape) or not np.isfinite(got).all():
-        return float("inf")
-    difference = np.abs(got - wanted.numpy()) / np.maximum(np.abs(wanted.numpy()), 1.0)
-    return float(difference.max()) if difference.size else 0.0

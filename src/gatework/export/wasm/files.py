@@ -13,6 +13,7 @@ from gatework.export.native.code import Code, compiled
 from gatework.export.native.files import check_sizes
 from gatework.export.network import Network, Part
 from gatework.export.targets import WASM
+from gatework.export.wasm.checking import check_module
 from gatework.export.wasm.link import linked, section_sizes
 
 
@@ -35,11 +36,18 @@ def wasm_files(parts: Sequence[Part], options: ExportOptions) -> Content:
 
 
 def wasm_module(parts: Sequence[Part], options: ExportOptions) -> tuple[bytes, list[Code]]:
-    """One module of all parts, and the code that it was linked from."""
+    """One module of all parts, which was run beside the layers that it was made of, and the code in it.
+
+    Raises:
+        InputError: as `wasm_files`.
+        GateworkError: the module gives other numbers than the layers.
+    """
     codes = [compiled(part, WASM, int8=options.int8) for part in parts]
     check_sizes(codes, WASM.name, options)
     exports = [name for code in codes for name in code.exported]
-    return linked({code.part.name: code.content for code in codes}, exports), codes
+    module = linked({code.part.name: code.content for code in codes}, exports)
+    check_module(module, es_module(codes, "model.wasm"), codes, options)
+    return module, codes
 
 
 def es_module(codes: Sequence[Code], file: str) -> str:
