@@ -17,6 +17,7 @@ from gatework.graph.node import Graph, InputSpec, Node, StateSpec, Width
 from gatework.graph.ops import OPS, is_transcendental
 from gatework.graph.rewrite import drop_dead
 from gatework.graph.simplify import differentiated, simplify
+from gatework.graph.variants import without_pushes
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ class Backward:
 def backward(graph: Graph) -> Backward:
     """The training loops of an expanded forward step."""
     graph = simplify(graph)
-    derived = differentiated(simplify(derive(graph)))
-    graph = differentiated(graph)
+    derived = differentiated(without_pushes(simplify(derive(graph))))
+    graph = differentiated(without_pushes(graph))
     flows: list[bool] = []
     for node in derived.nodes:
         flows.append(node.op == "cotangent" or any(flows[arg] for arg in node.args))

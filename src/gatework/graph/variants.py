@@ -104,6 +104,11 @@ def with_taped(graph: Graph, names: Sequence[str]) -> Graph:
     return replace(graph, outputs=graph.outputs + new)
 
 
+def is_taped(key: ArrayKey) -> bool:
+    """Whether an output is a tape's, which only reads it."""
+    return key.kind == "emit" and key.name.startswith(TAPE)
+
+
 def with_scaled(graph: Graph, factors: Mapping[str, float]) -> Graph:
     """The cell with some gates multiplied by a number, wherever they are read: 0 switches a gate off."""
     own = {graph.nodes[index]: factors[name] for name, index in graph.gates if name in factors}
@@ -167,6 +172,22 @@ def with_pushes(graph: Graph) -> Graph:
             outputs[key] = pushed(builder, leaf, Expr(builder, outputs[key])).index
     inputs = (*rebuilt.inputs, *(spec for _, spec in pushes))
     return replace(rebuilt, nodes=tuple(builder.nodes), outputs=tuple(outputs.items()), inputs=inputs)
+
+
+def without_pushes(graph: Graph) -> Graph:
+    """The steps of a cell whose pushes are known to be zeros: none of them is read. They stay declared inputs."""
+
+    def rule(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
+        if node.op == "input" and is_push(node.text("name")):
+            return builder.constant(0.0)
+        return None
+
+    return simplify(rebuild(graph, rule))
+
+
+def is_push(name: str) -> bool:
+    """Whether an input is a tape's zeros, of which only the gradient is of use."""
+    return name.startswith(PUSH)
 
 
 def with_reset(graph: Graph) -> Graph:

@@ -128,7 +128,7 @@ def _beside_states(graph: Graph, prefix: str, value: Tensor, sizes: Mapping[str,
         value: (T, B, 1), or (R, 1) if packed, of all units.
     """
     return {
-        spec.name: value.expand(*value.shape[:-1], resolve(spec.size, sizes)).clone().requires_grad_()
+        spec.name: value.expand(*value.shape[:-1], resolve(spec.size, sizes)).requires_grad_()
         for spec in graph.inputs_of_kind("input")
         if spec.name.startswith(prefix)
     }

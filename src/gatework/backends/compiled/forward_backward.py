@@ -33,6 +33,7 @@ from gatework.graph.backward import Backward, carried
 from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.node import resolve
 from gatework.graph.parameters import gate_rows, parameter_shapes
+from gatework.graph.variants import is_push
 
 Where = Callable[[ArrayKey], Address | None]
 """Where the array of a key begins; None for an array of zeros that a call may leave out."""
@@ -162,8 +163,8 @@ def _hoisted(time_arrays: TimeArrays) -> TimeArrays:
 
 
 def _inputs(graph: Graph, sizes: Mapping[str, int], at: Where) -> TimeArrays:
-    """The inputs of a call."""
-    specs = graph.inputs_of_kind("input")
+    """The inputs of a call that are read."""
+    specs = [spec for spec in graph.inputs_of_kind("input") if not is_push(spec.name)]
     return {spec.key: TimeArray(_address(at, spec.key), resolve(spec.size, sizes)) for spec in specs}
 
 

@@ -21,6 +21,7 @@ from gatework.graph.keys import ArrayKey
 from gatework.graph.node import resolve
 from gatework.graph.rewrite import drop_dead
 from gatework.graph.simplify import differentiated, simplify
+from gatework.graph.variants import is_taped
 
 KEPT = ArrayKey("kept", "")
 _FEW_ROWS = 96  # of a single step, which do not repay bringing whole weight matrices in order
@@ -46,10 +47,13 @@ class TrainingPrograms:
     Attributes:
         hoisted: of what leaves the loop; None where nothing does.
         loop: of the step.
+        taped: what a tape keeps and the pass writes anyway, to the key of what holds it: the forward step does not
+            write these once more.
     """
 
     hoisted: Backward | None
     loop: Backward
+    taped: dict[ArrayKey, ArrayKey]
 
 
 @made_once(maxsize=256)
@@ -70,10 +74,27 @@ def training_programs_of(graph: Graph, inputs_requiring_grad: frozenset[str]) ->
     """
     parts = _parts(graph)
     unwanted = frozenset(spec.name for spec in graph.inputs) - inputs_requiring_grad
-    return TrainingPrograms(
-        None if parts.hoisted is None else _without(backward(parts.hoisted), unwanted),
-        _without(backward(parts.loop), unwanted),
-    )
+    hoisted = None if parts.hoisted is None else _without(backward(parts.hoisted), unwanted)
+    loop = _without(backward(parts.loop), unwanted)
+    taped = _taped(loop)
+    outputs = tuple((key, index) for key, index in loop.forward.outputs if key not in taped)
+    return TrainingPrograms(hoisted, replace(loop, forward=replace(loop.forward, outputs=outputs)), taped)
+
+
+def _taped(loop: Backward) -> dict[ArrayKey, ArrayKey]:
+    """What a tape keeps of a step and is a new state, is saved for the backward step, or is made before the loop."""
+    read = {spec.key for spec in loop.loop.inputs}
+    nodes = loop.forward.nodes
+    held = {index: node.key for index, node in enumerate(nodes) if node.op == "array" and node.key in read}
+    held |= {index: key for key, index in loop.forward.outputs if key.kind == "saved" and key in read}
+    sizes = {state.name: state.size for state in loop.forward.states}
+    held |= {
+        index: key
+        for key, index in loop.forward.outputs
+        if key.kind == "state" and nodes[index].width == sizes[key.name]
+    }
+    outputs = loop.forward.outputs
+    return {key: held[index] for key, index in outputs if is_taped(key) and index in held}
 
 
 @made_once(maxsize=256)

@@ -18,14 +18,15 @@ from gatework.backends.compiled.commands import Base
 from gatework.backends.compiled.forward_backward import ATTENDED_ROWS, backward_work, forward_work
 from gatework.backends.compiled.machine import Machine, ReadyList, ReadyRaggedList
 from gatework.backends.compiled.once import made_once
-from gatework.backends.compiled.programs import KEPT, Shape, kept
-from gatework.backends.compiled.spans import extent, known_number
+from gatework.backends.compiled.programs import KEPT, Shape, kept, training_programs_of
+from gatework.backends.compiled.spans import Extent, extent, known_number
 from gatework.backends.pieces import run_pieces
 from gatework.backends.program import MemoryValue, Piece, SequenceInput, SequenceOutput
 from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.node import resolve
 from gatework.graph.parameters import named_sizes
+from gatework.graph.variants import is_push
 
 Tensors = dict[str, Tensor]
 Arrays = dict[Base, Tensor]
@@ -125,14 +126,15 @@ def _forward(
 ) -> tuple[SequenceOutput, Arrays]:
     """The outputs, and in training every array that the backward pass reads.
 
-    The caller may write into what it is given: in training the output is a copy of the array that is kept.
+    The caller may write into what it is given, but for what a tape keeps: in training the output is a copy of the array
+    that is kept.
     """
     graph, sizes = shape.graph, shape.size_of
     steps = next(iter(sequence.inputs.values())).shape[:-1]
     total = prod(steps)
     buffers = _Buffers(shape)
     buffers.read("parameter", parameters)
-    buffers.read("input", sequence.inputs)
+    buffers.read("input", {name: value for name, value in sequence.inputs.items() if not is_push(name)})
     buffers.read("static", sequence.statics)
     if sequence.memories:
         buffers.tensors[ATTENDED_ROWS] = attention_rows.every_row(shape.rows, shape.dtype)
@@ -146,13 +148,17 @@ def _forward(
         finals.append(buffers.write(ArrayKey("final", state.name), shape.rows, width))
         if inputs_requiring_grad is not None or state is graph.states[0]:
             buffers.write(ArrayKey("history", state.name), shape.rows + total, width)
-    emits = {
-        name: buffers.write(ArrayKey("emit", name), *steps, resolve(graph.nodes[index].width, sizes))
-        for name, index in graph.emits().items()
-    }
+    held: Tensors = {}
     if inputs_requiring_grad is not None:
         whole = shape.extent if sequence.pieces is None else extent(sequence.pieces)
         buffers.write(KEPT, known_number(kept(shape, inputs_requiring_grad).size, whole))
+        held = _held(shape, inputs_requiring_grad, whole, buffers.tensors)
+    emits = {
+        name: held[name].view(*steps, -1)
+        if name in held
+        else buffers.write(ArrayKey("emit", name), *steps, resolve(graph.nodes[index].width, sizes))
+        for name, index in graph.emits().items()
+    }
     _call(forward_work(shape, inputs_requiring_grad), sequence.pieces, buffers)
     output = buffers.tensors[ArrayKey("history", graph.states[0].name)][shape.rows :].view(*steps, -1)
     if inputs_requiring_grad is None:
@@ -163,6 +169,23 @@ def _forward(
     saved = {key: value for key, value in buffers.tensors.items() if key not in theirs}
     copied = shape.machine.empty(output.shape, output.dtype).copy_(output)
     return SequenceOutput(copied, emits, tuple(finals)), saved
+
+
+def _held(shape: Shape, inputs_requiring_grad: frozenset[str], whole: Extent, tensors: Arrays) -> Tensors:
+    """What a tape keeps and stands in the arrays of the pass itself, (R, width) each, by the names of its outputs."""
+    saved = kept(shape, inputs_requiring_grad)
+    places = saved.loop | saved.hoisted
+    held = {}
+    for emit, key in training_programs_of(shape.graph, inputs_requiring_grad).taped.items():
+        if key.kind == "state":
+            held[emit.name] = tensors[ArrayKey("history", key.name)][shape.rows :]
+        else:
+            place, width = places[key]
+            start = known_number(place.offset, whole)
+            held[emit.name] = tensors[KEPT][start : start + known_number(whole.total, whole) * width].view(
+                -1, width
+            )
+    return held
 
 
 def _call(work: ReadyList | ReadyRaggedList, pieces: tuple[Piece, ...] | None, buffers: _Buffers) -> None:
@@ -200,8 +223,12 @@ def _backward(
     weights = sum(saved[ArrayKey("parameter", name)].numel() for name in call.parameters)
     work = backward_work(backward_shape(shape, weights), call.inputs_requiring_grad)
 
+    zeros: dict[tuple[int, int], Tensor] = {}
+
     def read(key: ArrayKey, value: Tensor | None, rows: int, width: int) -> None:
-        buffers.tensors[key] = history.new_zeros(rows, width) if value is None else value.contiguous()
+        if value is None and (rows, width) not in zeros:
+            zeros[rows, width] = history.new_zeros(rows, width)
+        buffers.tensors[key] = zeros[rows, width] if value is None else value.contiguous()
 
     first = graph.states[0].name
     history = saved[ArrayKey("history", first)]
@@ -219,11 +246,17 @@ def _backward(
     for name in call.parameters:
         own = ArrayKey("parameter", name)
         parameters[name] = buffers.write(own.gradient, *saved[own].shape)
+    declared = graph.inputs_of_kind("input")
+    steps = saved[declared[0].key].shape[:-1]
+    pushes = {
+        spec.name: (*steps, resolve(spec.size, shape.size_of)) for spec in declared if is_push(spec.name)
+    }  # which were not read
     written: dict[Kind, Tensors] = {kind: {} for kind in _GRADIENTS_OF}
     for base in work.bases:
         if isinstance(base, ArrayKey) and base.kind in _GRADIENTS_OF:
-            like = saved[ArrayKey(_GRADIENTS_OF[base.kind], base.name)]
-            written[base.kind][base.name] = buffers.write(base, *like.shape)
+            like = saved.get(ArrayKey(_GRADIENTS_OF[base.kind], base.name))
+            wanted = pushes[base.name] if like is None else like.shape
+            written[base.kind][base.name] = buffers.write(base, *wanted)
     _call(work, call.pieces, buffers)
     inputs = written["input_gradient"]
     for name, value in written["hoisted_input_gradient"].items():
