@@ -256,7 +256,9 @@ def test_what_training_keeps_anyway_is_not_written_once_more(cell: str, lengths:
         gates = [tape[name.split(".")[1]] for name in tape.names() if name.split(".")[1] not in states]
         assert len({gate.untyped_storage().data_ptr() for gate in gates}) == 1
         pushes = [push for push in tape.calls[0].layers["l0"].pushes.values() if push is not None]
-        assert [push.untyped_storage().nbytes() for push in pushes] == [x.element_size() * T * B] * len(states)
+        assert [push.untyped_storage().nbytes() for push in pushes] == [x.element_size() * T * B] * len(
+            states
+        )
     output.mul_(0)  # the output is the caller's
     assert tape["h"].any()
     output.sum().backward()
@@ -266,5 +268,5 @@ def test_what_backward_reads_cannot_be_written_over_on_a_tape() -> None:
     layer = gw.LSTM(INPUT, H)
     with gw.backend("llvm"), gw.record(layer) as tape:
         layer(torch.randn(T, B, INPUT))
-    with pytest.raises(RuntimeError, match="in-?place"):
+    with pytest.raises(RuntimeError, match=r"in-?place"):
         tape["forget"].zero_()
