@@ -14,6 +14,8 @@ import torch
 import gatework as gw
 from gatework.data import Tokenizer
 from gatework.errors import InputError
+from gatework.export.reference import expected
+from gatework.tasks.language_model.exported import exported_network
 from tests.browser import browser, opened
 from tests.tolerances import OF_PAGES, assert_close
 
@@ -64,38 +66,60 @@ def test_tokens_are_those_of_our_tokenizer(kind: Any, lowercase: bool) -> None:
         assert decoded == tokenizer.decode(ids), text
 
 
-def test_a_page_in_a_browser_gives_the_models_numbers(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> gw.LanguageModel:
     options = {"hidden_size": 24, "num_layers": 2, "batch_size": 4, "bptt": 16, "epochs": 1, "seed": 0}
-    model = gw.LanguageModel(**options).fit([CORPUS], out=tmp_path / "run")
-    made = model.export(tmp_path / "out", to="html")
-    assert made.files["index.html"] < 500_000
+    return gw.LanguageModel(**options).fit([CORPUS], out=tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_a_page_in_a_browser_gives_the_models_numbers(
+    tmp_path: Path, model: gw.LanguageModel, weights: Any
+) -> None:
+    made = model.export(tmp_path / "out", to="html", weights=weights)
+    assert made.files["index.html"] < 150_000
     with browser() as chromium, opened(chromium, (tmp_path / "out" / "index.html").as_uri()) as page:
         page.wait_for_selector("body[data-ready]")
         page.fill("#text", "The lazy dog")
         logits = page.evaluate("Array.from(gatework.steps.at(-1).values.output)")
         forget = page.evaluate("Array.from(gatework.steps.at(-1).values.forget)")
-        canvas = "document.getElementById('gates').toDataURL()"
-        first = page.evaluate(canvas)
-        page.select_option("#gate", "candidate")
-        assert page.evaluate(canvas) != first
-        assert page.locator("#next li").count() == 8
-        assert page.inner_text("#count").startswith("13 tokens read")
-        page.click("#write")
-        while page.evaluate("gatework.steps.length") <= 20:
-            page.wait_for_timeout(50)
-        page.click("#write")
-        written = page.input_value("#text")
+        if weights == "float32":
+            check_what_is_shown(page)
+    tokens = torch.tensor([model.start_token, *model.tokenizer_.encode("The lazy dog")])[:, None]
+    exported, network = exported_network(model.network_, ("forget",)), model.network_
+    values, _ = expected(
+        exported,
+        tokens,
+        lengths=torch.tensor([len(tokens)]),
+        states=network.recurrent.initial_state(1),
+        inputs={},
+        memories={},
+        memory_lengths={},
+        int8=weights == "int8",
+    )
+    assert_close(torch.tensor(logits), values["output"][-1, 0], OF_PAGES)
+    assert_close(torch.tensor(forget), values["forget"][-1, 0], OF_PAGES)
+    if weights == "float32":
+        with torch.no_grad():
+            log_probs = network.softmax.log_prob(network.hidden(tokens)[0][-1])[0]
+        assert_close(torch.tensor(logits).log_softmax(0), log_probs, OF_PAGES)
+
+
+def check_what_is_shown(page: Any) -> None:
+    """Gates, what may come next, and a text that is written on."""
+    canvas = "document.getElementById('gates').toDataURL()"
+    first = page.evaluate(canvas)
+    page.select_option("#gate", "candidate")
+    assert page.evaluate(canvas) != first
+    assert page.locator("#next li").count() == 8
+    assert page.inner_text("#count").startswith("13 tokens read")
+    page.click("#write")
+    while page.evaluate("gatework.steps.length") <= 20:
+        page.wait_for_timeout(50)
+    page.click("#write")
+    written = page.input_value("#text")
     assert written.startswith("The lazy dog")
     assert len(written) > len("The lazy dog") + 5
-    tokens = torch.tensor([model.start_token, *model.tokenizer_.encode("The lazy dog")])[:, None]
-    network = model.network_
-    with torch.no_grad():
-        log_probs = network.softmax.log_prob(network.hidden(tokens)[0][-1])[0]
-        gate = network.recurrent(network.embedding(tokens) * network.embedding_scale, emit=["forget"])[0][
-            "forget"
-        ]
-    assert_close(torch.tensor(logits).log_softmax(0), log_probs, OF_PAGES)
-    assert_close(torch.tensor(forget), gate[-1, 0], OF_PAGES)
 
 
 def test_what_has_no_page_says_so(tmp_path: Path) -> None:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
 import gatework as gw
+from gatework.backends.storage import stored
 from gatework.data import feature_rows, token_features
 from gatework.data.text_features import text_features
 from gatework.data.word_spans import word_spans
 from gatework.errors import GateworkError, InputError
+from gatework.export import page as page_module
 from gatework.export.exportable import export_task
 from gatework.export.files import ExportOptions
+from gatework.export.tables import packed_tables, rounded_table
+from gatework.tasks.programs.tables import Tables
 from gatework.tasks.words.subwords import subwords
 from tests.browser import browser, opened
 from tests.export.test_c import run
@@ -178,12 +185,81 @@ def test_words_and_features_in_javascript_are_ours() -> None:
         assert found[3] == [list(subwords(word, 100003)) for word in words]
 
 
-def test_pages_answer_what_is_typed(tmp_path: Path, tagger: gw.Tagger, classifier: gw.Classifier) -> None:
+READ = """
+import { readFileSync } from "node:fs";
+const { Tables } = await import(process.argv[1]);
+const { bytes, index, asked } = JSON.parse(readFileSync(0, "utf-8"));
+const tables = new Tables(Uint8Array.from(bytes).buffer, index);
+console.log(JSON.stringify(asked.map(([name, place]) => Array.from(tables.row(name, place) ?? []))));
+"""
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_tables_are_read_as_they_were_written(int8: bool) -> None:
+    random = np.random.default_rng(0)
+    given = {
+        name: random.standard_normal(shape).astype(np.float32)
+        for name, shape in {"vector": 3, "whole": (5, 3), "sparse": (40, 7)}.items()
+    }
+    given["whole"][2] *= 100
+    given["whole"][3] = 0
+    given["sparse"][np.arange(40) % 3 > 0] = 0
+    content, index = packed_tables(given, int8=int8)
+    tables = Tables(content, index)
+    np.testing.assert_array_equal(tables["vector"], given["vector"])
+    assert index["sparse"]["kept"] == 14
+    of_tables = (4 + 4 + 3) + (14 + 14 + 25) if int8 else (4 + 12) + (14 + 98)
+    assert len(content) == 4 * (3 + of_tables)
+    asked = [(name, place) for name in ("whole", "sparse") for place in range(len(given[name]))]
+    program = ["node", "--input-type=module", "-e", READ, "--", str(PROGRAMS / "tables.mjs")]
+    sent = json.dumps({"bytes": list(content), "index": index, "asked": asked})
+    for (name, place), in_node in zip(asked, json.loads(run(*program, given=sent)), strict=True):
+        row, table = given[name][place], given[name]
+        read = tables.rows(name, [place]).sum(0)
+        np.testing.assert_array_equal(np.array(in_node or [0.0] * len(row), np.float32), read)
+        largest = max(np.abs(row).max(), 8 * np.sqrt(np.square(table).mean()))
+        assert np.abs(read - row).max() <= (largest / 254 * (1 + 1e-6) if int8 else 0)
+
+
+@contextmanager
+def in_8_bits(task: Any) -> Iterator[None]:
+    """A task whose network has the weights that an export of 8 bits has."""
+    tables = ("encoder.embedding", "subwords", "side", "transitions", "tags_of_labels")
+    network = task.network_
+    kept = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if parameter.dim() < 2:
+                continue
+            if any(table in name for table in tables):
+                scales, numbers = rounded_table(parameter.numpy())
+                parameter.copy_(torch.from_numpy(numbers * scales[:, None]))
+            elif name == "label.weight":  # one block of columns for each of the vectors that it reads
+                width = network.encoder.output_size
+                parts = parameter.split([width, width, network.tags], dim=1)
+                parameter.copy_(torch.cat([stored(part, "int8") for part in parts], 1))
+            else:
+                parameter.copy_(stored(parameter, "int8"))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                parameter.copy_(kept[name])
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_pages_answer_what_is_typed(
+    tmp_path: Path, tagger: gw.Tagger, classifier: gw.Classifier, int8: bool
+) -> None:
     text, canvas = "play nina simone now", "document.getElementById('gates').toDataURL()"
     with browser() as chromium:
         for task, gate in ((tagger, "forget"), (classifier, "update")):
-            made = task.export(tmp_path / task.name, to="html")
-            assert made.files["index.html"] < 300_000
+            said: list[str] = []
+            with mock.patch.object(page_module, "LARGEST", 1_000 if int8 else 200_000):
+                made = task.export(tmp_path / task.name, to="html", say=said.append)
+            assert made.files["index.html"] < 200_000
+            assert any("more than 1,000 bytes: weights are kept in 8 bits" in line for line in said) == int8
             with opened(chromium, (made.folder / "index.html").as_uri()) as page:
                 page.wait_for_selector("body[data-ready]")
                 before = page.evaluate(canvas)
@@ -194,14 +270,15 @@ def test_pages_answer_what_is_typed(tmp_path: Path, tagger: gw.Tagger, classifie
                 assert page.inner_text("#count").startswith("4 tokens read; 20 units")
                 record = page.evaluate("gatework.record")
                 drawn = page.evaluate(f"gatework.record.gave.{gate}.map((each) => Array.from(each))")
-            wanted = task.predict([text])[0]
-            assert record["output"] == wanted["output"]
-            shares = [each["probabilities"] for each in (record, wanted)]
-            check_shares(*(list(each.values()) if isinstance(each, dict) else each for each in shares))
-            encoder = task.network_.encoder
-            batch = task._collate([task._encode(text)])
-            tokens = batch.tokens if isinstance(task, gw.Tagger) else batch.source
-            with torch.no_grad():
-                inputs = encoder.inputs(tokens)
-                expected = encoder.recurrent(inputs, lengths=tokens.lengths, emit=[gate])[0][gate][:, 0]
+            with in_8_bits(task) if int8 else nullcontext():
+                wanted = task.predict([text])[0]
+                assert record["output"] == wanted["output"]
+                shares = [each["probabilities"] for each in (record, wanted)]
+                check_shares(*(list(each.values()) if isinstance(each, dict) else each for each in shares))
+                encoder = task.network_.encoder
+                batch = task._collate([task._encode(text)])
+                tokens = batch.tokens if isinstance(task, gw.Tagger) else batch.source
+                with torch.no_grad():
+                    inputs = encoder.inputs(tokens)
+                    expected = encoder.recurrent(inputs, lengths=tokens.lengths, emit=[gate])[0][gate][:, 0]
             assert_close(torch.tensor(drawn), expected, OF_PAGES)

@@ -27,7 +27,13 @@ def export(
     name: Annotated[
         str, typer.Option(metavar="NAME", help="what a layer's functions are called by")
     ] = "model",
-    weights: Annotated[str, typer.Option(metavar="float32|int8", help="how weights are kept")] = "float32",
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="float32|int8",
+            help="how weights are kept: as float32, but in a page of over 5 MB as int8",
+        ),
+    ] = "",
     flash: Annotated[
         str, typer.Option(metavar="BYTES", help="what the target has for code and weights: 512K, 1M")
     ] = "",
@@ -43,7 +49,7 @@ def export(
 
     options: dict[str, Any] = {
         "target": target,
-        "weights": weights,
+        **({"weights": weights} if weights else {}),
         "flash": bytes_of("--flash", flash),
         "ram": bytes_of("--ram", ram),
         "say": printing.note,

@@ -11,6 +11,7 @@ from typing import Any
 
 from gatework.errors import GateworkError
 from gatework.export import targets
+from gatework.export.cell import Array
 from gatework.export.driver import c_parts, onnx_parts
 from gatework.export.files import Content, Exported, ExportOptions
 from gatework.export.layer import check_options, part_files
@@ -19,6 +20,7 @@ from gatework.export.native.code import compiled
 from gatework.export.native.loading import addresses
 from gatework.export.network import Part
 from gatework.export.onnx.checking import session
+from gatework.export.tables import packed_tables
 
 __all__ = ["Exportable", "export_task"]
 
@@ -42,6 +44,7 @@ class Exportable:
         scripts: files of one form alone, by its name.
         readme: how the whole is run, by form: it stands before what the README says of each part.
         error: of the parts, joined, beside the task's own network on drawn inputs: the largest.
+        tables: rows that the programs look up, by name; they are written as `tables.bin`.
     """
 
     parts: Sequence[Part]
@@ -51,6 +54,7 @@ class Exportable:
     scripts: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     readme: Mapping[str, str] = field(default_factory=dict)
     error: Callable[[Parts], float] | None = None
+    tables: Mapping[str, Array] = field(default_factory=dict)
 
 
 def export_task(given: Exportable, out: Path, to: str, options: ExportOptions) -> Exported:
@@ -79,9 +83,10 @@ def export_task(given: Exportable, out: Path, to: str, options: ExportOptions) -
     if given.readme.get(to):
         further["README.md"] = f"{given.readme[to]}\n".encode() + content.files["README.md"]
     if given.facts:
-        further["model.json"] = (
-            json.dumps({**given.facts, **content.facts}, ensure_ascii=False) + "\n"
-        ).encode()
+        facts = {**given.facts, **content.facts}
+        if given.tables:
+            further["tables.bin"], facts["tables"] = packed_tables(given.tables, int8=options.int8)
+        further["model.json"] = (json.dumps(facts, ensure_ascii=False) + "\n").encode()
     if to in ("c", "onnx") and given.programs:
         modules = (*given.programs, f"{_PACKAGE}.{to}_parts")
         further |= {f"{_file(module)}.py": _program(module, modules) for module in modules}

@@ -346,7 +346,7 @@ class Task(EnsembleLifecycle):
         to: Form = "c",
         *,
         target: str = NATIVE,
-        weights: Weights = "float32",
+        weights: Weights | None = None,
         flash: int | None = None,
         ram: int | None = None,
         say: Say = lambda line: None,
@@ -356,20 +356,24 @@ class Task(EnsembleLifecycle):
         Args:
             out: a new folder.
             to: of `gatework.export_layer`, or `html`: a page of one file, `index.html`, that runs a language model, a
-                tagger or a classifier in a browser. The other arguments are those of `gatework.export_layer`.
+                tagger or a classifier in a browser.
+            weights: `float32`, or `int8`: weight matrices are kept in 8 bits, as `layer.stream(weights="int8")` rounds
+                them, and so are tables: a number is off by at most 1/254 of its row's largest magnitude, or of 8 root
+                mean squares of its table where that is more. None: `float32`, but `int8` in a page that would have
+                more than 5 million bytes. The other arguments are those of `gatework.export_layer`.
 
         Raises:
             InputError: a task or an ensemble that has no export, or as `gatework.export_layer` says.
         """
         self._check_fitted()
-        options = ExportOptions(target, weights, flash, ram, say)
+        options = ExportOptions(target, weights or "float32", flash, ram, say)
         check_options(to, options, Path(out))
         if self.members_:
             raise InputError(
                 self.name, "an ensemble has no one network to export", "Export its runs one by one."
             )
         if to == "html":
-            return page_files(self._exported_page(), options).written(Path(out), {})
+            return page_files(self._exported_page(), options, weights).written(Path(out), {})
         return export_task(self._exported(), Path(out), to, options)
 
     # What a task writes

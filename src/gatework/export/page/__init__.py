@@ -6,20 +6,25 @@ import base64
 import html
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from string import Template
 from typing import Any
 
-from gatework.export.files import Content, ExportOptions
+from gatework.export.cell import Array
+from gatework.export.files import Content, ExportOptions, Weights
 from gatework.export.network import Network, Part
+from gatework.export.tables import packed_tables
 from gatework.export.wasm.files import es_module, wasm_module
 from gatework.export.wasm.link import section_sizes
 from gatework.layers import Recurrent
 
 __all__ = ["Page", "drawn_values", "page_files"]
 
+LARGEST = 5_000_000
+"""Bytes of a page whose weights are kept as float32 where nobody asks for it."""
 _IMPORT = re.compile(r"^import .*;\n", re.MULTILINE)
 
 
@@ -37,8 +42,7 @@ class Page:
         title: of the page.
         about: what happens in it, after the model's size.
         text: what is read first.
-        weights: numbers that are learned beside those of the parts.
-        more: bytes that stand in the page as base64, by the id of their element.
+        tables: rows that the scripts look up, by name.
     """
 
     parts: Sequence[Part]
@@ -49,8 +53,7 @@ class Page:
     title: str
     about: str
     text: str = ""
-    weights: int = 0
-    more: Mapping[str, bytes] = field(default_factory=dict)
+    tables: Mapping[str, Array] = field(default_factory=dict)
 
 
 def drawn_values(layers: Recurrent) -> tuple[str, ...]:
@@ -60,28 +63,43 @@ def drawn_values(layers: Recurrent) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(names) if name != "output")
 
 
-def page_files(page: Page, options: ExportOptions) -> Content:
+def page_files(page: Page, options: ExportOptions, weights: Weights | None) -> Content:
     """The page: `index.html`.
+
+    Args:
+        weights: how weights are kept; None: as float32, or in 8 bits where the page would have more than `LARGEST`
+            bytes.
 
     Raises:
         InputError: an operation that has no code.
+        GateworkError: the module gives other numbers than the layers.
         MissingExtraError: no linker.
     """
+    made = _page(page, replace(options, weights=weights or "float32"))
+    if weights is None and len(made.files["index.html"]) > LARGEST:
+        options.say(
+            f"which is more than {LARGEST:,} bytes: weights are kept in 8 bits (weights=float32 keeps them whole)"
+        )
+        made = _page(page, replace(options, weights="int8"))
+    return made
+
+
+def _page(page: Page, options: ExportOptions) -> Content:
     module, codes = wasm_module(page.parts, options)
     joined = [
-        _IMPORT.sub("", files(package).joinpath(file).read_text("utf-8")) for package, file in page.scripts
+        _IMPORT.sub("", files(package).joinpath(file).read_text("utf-8"))
+        for package, file in ((__name__, "unpacked.mjs"), *page.scripts)
     ]
-    script = [es_module(codes, ""), f"const PAGE = {json.dumps(dict(page.facts))};", *joined]
-    packed = {name: base64.b64encode(content).decode() for name, content in page.more.items()}
-    data = {
-        **{name: text.replace("<", "\\u003c") for name, text in page.data.items()},
-        **packed,
-        "module": base64.b64encode(module).decode(),
-    }
+    facts, packed = dict(page.facts), {"module": module}
+    if page.tables:
+        packed["tables"], facts["tables"] = packed_tables(page.tables, int8=options.int8)
+    script = [es_module(codes, ""), f"const PAGE = {json.dumps(facts)};", *joined]
+    data = {name: text.replace("<", "\\u003c") for name, text in page.data.items()}
+    data |= {name: base64.b64encode(zlib.compress(each, 9)).decode() for name, each in packed.items()}
     layers = next(part for part in page.parts if isinstance(part, Network))
-    weights = page.weights + sum(part.parameters for part in page.parts)
+    weights = sum(each.size for each in page.tables.values()) + sum(part.parameters for part in page.parts)
     about = (
-        f"{weights:,} weights, {layers.stack.num_layers} layer(s) of "
+        f"{weights:,} weights{' in 8 bits' if options.int8 else ''}, {layers.stack.num_layers} layer(s) of "
         f"{layers.graph.name}, run by this page alone. {page.about}"
     )
     package, template = page.template

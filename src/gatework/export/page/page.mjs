@@ -3,8 +3,7 @@
 const MOST = 240; // tokens that are drawn
 const find = (id) => document.getElementById(id);
 
-const bytes = Uint8Array.from(atob(find("module").textContent.trim()), (character) => character.charCodeAt(0));
-const { language_model: network } = await load(bytes);
+const { language_model: network } = await load(await unpacked("module"));
 const tokenizer = new Tokenizer(JSON.parse(find("tokenizer").textContent), PAGE.kind, PAGE.lowercase);
 const gates = PAGE.gates;
 

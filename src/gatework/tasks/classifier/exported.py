@@ -14,6 +14,7 @@ from gatework.export.exportable import Exportable, Parts
 from gatework.export.maps import Maps, VectorMap
 from gatework.export.network import Part, array_of
 from gatework.export.page import Page, drawn_values
+from gatework.export.tables import packed_tables
 from gatework.layers import Linear
 from gatework.tasks.classifier.inputs import FARTHEST, TextInputs
 from gatework.tasks.classifier.network import SIDE_SCALE, ClassifierNetwork, StatisticsSide
@@ -26,7 +27,6 @@ from gatework.tasks.words.exported import (
     encoder_parts,
     encoder_tables,
     layers_part,
-    packed_tables,
 )
 from gatework.tasks.words.page import words_page
 
@@ -103,12 +103,11 @@ def exported_parts(task: Any, emit: tuple[str, ...] = ()) -> Exportable:
         if facts["statistics"]:
             facts["statistics"] = [scales.statistic_means, scales.statistic_deviations, FARTHEST]
             tables["side"] = array_of(model.side.linear.weight)
-    content, facts["tables"] = packed_tables(tables)
-    written["tables.bin"] = content
     parts += _maps(model)
 
     def error(made: Parts) -> float:
-        return _error(task, JoinedParts(made, facts, Tables(content, facts["tables"]), tokenizer))
+        of_float32 = Tables(*packed_tables(tables, int8=False))
+        return _error(task, JoinedParts(made, facts, of_float32, tokenizer))
 
     scripts = {}
     if facts["encoder"]:
@@ -116,7 +115,7 @@ def exported_parts(task: Any, emit: tuple[str, ...] = ()) -> Exportable:
         names = ("classify.mjs", "words.mjs", "tables.mjs")
         scripts = {name: programs.joinpath(name).read_bytes() for name in names}
         scripts["tokenizer.mjs"] = files("gatework.export.page").joinpath("tokenizer.mjs").read_bytes()
-    return Exportable(parts, written, facts, _PROGRAMS, {"wasm": scripts}, _README, error)
+    return Exportable(parts, written, facts, _PROGRAMS, {"wasm": scripts}, _README, error, tables)
 
 
 def exported_page(task: Any) -> Page:

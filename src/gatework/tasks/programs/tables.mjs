@@ -3,13 +3,13 @@
 export class Tables {
   /** `content`: an ArrayBuffer. `index`: of `model.json`, as tables.py says. */
   constructor(content, index) {
-    this.tables = Object.entries(index).map(([name, { shape, at, kept }]) => {
-      const width = shape[1] ?? 1;
-      if (kept === undefined) return [name, { width, numbers: new Float32Array(content, 4 * at, shape[0] * width) }];
-      const rows = new Map(Array.from(new Int32Array(content, 4 * at, kept), (row, place) => [row, place]));
-      return [name, { width, rows, numbers: new Float32Array(content, 4 * (at + kept), kept * width) }];
-    });
-    this.tables = new Map(this.tables);
+    this.tables = new Map();
+    for (const [name, { shape, at, kept, int8 }] of Object.entries(index)) {
+      const width = shape[1] ?? 1, count = kept ?? shape[0], begin = 4 * (at + (kept ?? 0));
+      const places = kept === undefined ? null : Array.from(new Int32Array(content, 4 * at, kept), (row, place) => [row, place]);
+      const numbers = int8 ? widened(content, begin, count, width) : new Float32Array(content, begin, count * width);
+      this.tables.set(name, { width, rows: places && new Map(places), numbers });
+    }
   }
 
   has(name) {
@@ -34,6 +34,12 @@ export class Tables {
     for (const place of places) this.row(name, place)?.forEach((value, k) => (total[k] += value));
     return total;
   }
+}
+
+/** Rows of numbers in 8 bits, before which their scales stand. */
+function widened(content, begin, count, width) {
+  const scales = new Float32Array(content, begin, count), bytes = new Int8Array(content, begin + 4 * count, count * width);
+  return Float32Array.from(bytes, (number, place) => number * scales[Math.floor(place / width)]);
 }
 
 /** What `load` of a program reads in a folder. */

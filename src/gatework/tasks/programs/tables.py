@@ -16,7 +16,8 @@ class Tables:
     Args:
         content: of `tables.bin`: numbers of 4 bytes, little-endian.
         index: of `model.json`: by name the shape, the first number, and, of a table whose other rows are zero, the
-            number of rows that are kept: their places stand before their numbers.
+            number of rows that are `kept`: their places stand before their numbers. With `int8` a scale of each row
+            stands before the numbers, which are bytes.
     """
 
     def __init__(self, content: bytes, index: Mapping[str, Mapping[str, Any]]) -> None:
@@ -27,7 +28,13 @@ class Tables:
             if kept is not None:
                 self.kept[name] = np.frombuffer(content, "<i4", kept, at)
                 shape, at = [kept, *shape[1:]], at + 4 * kept
-            self.arrays[name] = np.frombuffer(content, "<f4", int(np.prod(shape)), at).reshape(shape)
+            count = int(np.prod(shape))
+            if about.get("int8"):
+                scales = np.frombuffer(content, "<f4", shape[0], at)
+                numbers = np.frombuffer(content, np.int8, count, at + 4 * shape[0]).reshape(shape)
+                self.arrays[name] = numbers * scales[:, None]
+            else:
+                self.arrays[name] = np.frombuffer(content, "<f4", count, at).reshape(shape)
 
     def __contains__(self, name: str) -> bool:
         return name in self.arrays

@@ -1,11 +1,10 @@
 // The page of a tagger or a classifier: what is typed is read at each key, answered, and the gates of every step drawn.
 
 const find = (id) => document.getElementById(id);
-const unpacked = (id) => Uint8Array.from(atob(find(id).textContent.trim()), (character) => character.charCodeAt(0));
 
 const facts = JSON.parse(find("facts").textContent);
-const tables = new Tables(unpacked("tables").buffer, facts.tables);
-const parts = await load(unpacked("module"));
+const tables = new Tables(await unpacked("tables"), PAGE.tables);
+const parts = await load(await unpacked("module"));
 const program = make(parts, facts, tables);
 let record = null;
 

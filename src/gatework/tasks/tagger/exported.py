@@ -13,10 +13,11 @@ from gatework.export.exportable import Exportable, Parts
 from gatework.export.maps import Maps, VectorMap
 from gatework.export.network import Part, array_of
 from gatework.export.page import Page, drawn_values
+from gatework.export.tables import packed_tables
 from gatework.tasks.programs.tables import Tables
 from gatework.tasks.programs.tag import Tagger as JoinedParts
 from gatework.tasks.tagger.network import TaggerNetwork, collate
-from gatework.tasks.words.exported import encoder_facts, encoder_parts, encoder_tables, packed_tables
+from gatework.tasks.words.exported import encoder_facts, encoder_parts, encoder_tables
 from gatework.tasks.words.page import words_page
 
 __all__ = ["exported_page", "exported_parts"]
@@ -71,7 +72,6 @@ def exported_parts(task: Any, emit: tuple[str, ...] = ()) -> Exportable:
         tables |= {"tags_of_labels": array_of(model.tags_of_labels), "label_bias": array_of(model.label.bias)}
         if model.text_side is not None:
             tables["text_side"] = array_of(model.text_side.weight)
-    content, index = packed_tables(tables)
     facts = {
         "encoder": encoder_facts(model.encoder, task.vocabulary_, options.subword_rows),
         "tags": list(tag_set.tags),
@@ -83,16 +83,15 @@ def exported_parts(task: Any, emit: tuple[str, ...] = ()) -> Exportable:
         "temperatures": list(model.temperatures),
         "ahead": options.bidirectional,
         "side_rows": options.side_rows if options.side_path else 0,
-        "tables": index,
     }
     parts: list[Part] = [*encoder_parts(model.encoder, emit), *_maps(model)]
 
     def error(made: Parts) -> float:
-        return _error(task, JoinedParts(made, facts, Tables(content, index)))
+        return _error(task, JoinedParts(made, facts, Tables(*packed_tables(tables, int8=False))))
 
     programs = files("gatework.tasks.programs")
     scripts = {name: programs.joinpath(name).read_bytes() for name in ("tag.mjs", "words.mjs", "tables.mjs")}
-    return Exportable(parts, {"tables.bin": content}, facts, _PROGRAMS, {"wasm": scripts}, _README, error)
+    return Exportable(parts, {}, facts, _PROGRAMS, {"wasm": scripts}, _README, error, tables)
 
 
 def exported_page(task: Any) -> Page:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from gatework.layers import Recurrent
 from gatework.tasks.words.token_encoder import TokenEncoder
 from gatework.tasks.words.vocabulary import LONGEST_WORD, WordVocabulary
 
-__all__ = ["encoder_facts", "encoder_parts", "encoder_tables", "layers_part", "packed_tables"]
+__all__ = ["encoder_facts", "encoder_parts", "encoder_tables", "layers_part"]
 
 
 def layers_part(layers: Recurrent, emit: tuple[str, ...] = ()) -> Part:
@@ -52,25 +51,3 @@ def encoder_facts(encoder: TokenEncoder, vocabulary: WordVocabulary, subword_row
         "spelled": 0 if encoder.characters is None else 2 * encoder.characters.recurrent.output_size,
         "states": encoder.output_size,
     }
-
-
-def packed_tables(tables: Mapping[str, np.ndarray]) -> tuple[bytes, dict[str, Any]]:
-    """Tables as one file of numbers of 4 bytes, and its index, as `gatework.tasks.programs.tables` reads them.
-
-    Rows of zeros are left out where they are more than a few: a side path learns the rows that its data has.
-    """
-    parts: list[bytes] = []
-    index: dict[str, Any] = {}
-    at = 0
-    for name, table in tables.items():
-        array = np.ascontiguousarray(table, "<f4")
-        index[name] = {"shape": list(array.shape), "at": at}
-        kept = np.flatnonzero(array.any(1)) if array.ndim == 2 else np.arange(len(array))
-        if len(kept) < 0.9 * len(array):
-            index[name]["kept"] = len(kept)
-            parts.append(kept.astype("<i4").tobytes())
-            array = array[kept]
-            at += len(kept)
-        parts.append(array.tobytes())
-        at += array.size
-    return b"".join(parts), index

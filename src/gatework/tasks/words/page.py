@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Literal
 
 from gatework.export.exportable import Exportable
@@ -42,6 +41,5 @@ def words_page(given: Exportable, kind: Literal["tags", "labels"], title: str, t
         title,
         "What you type is read at each key; each column is the gate at one token.",
         text,
-        sum(math.prod(table["shape"]) for table in given.facts["tables"].values()),
-        {"tables": given.files["tables.bin"]},
+        given.tables,
     )
