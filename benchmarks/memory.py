@@ -26,17 +26,16 @@ from typing import Any
 import torch
 from machine import machine
 from memory_problems import PROBLEMS, shown_names
-from memory_training import learn
+from memory_training import known_names, learn
 from rich.console import Console
 from rich.table import Table
 
-import gatework as gw
 from gatework.backends.processor import processor
 from gatework.errors import nearest
 
 HERE = Path(__file__).resolve().parent
 CELLS = (
-    *("elman", "lstm", "gru", "janet", "mogrifier_lstm", "slstm", "co_rnn", "lem"),
+    *("elman", "lstm", "gru", "janet", "mogrifier_lstm", "slstm", "slstm_4_heads", "co_rnn", "lem"),
     *("ind_rnn", "sru", "min_gru", "min_lstm", "rg_lru", "lru", "hgrn"),  # whose state meets no matrix
 )
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -230,10 +229,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.pair is not None:
         problem, _, cell = options.pair.partition("/")
-        pair = (chosen(problem, PROBLEMS, "--pair")[0], chosen(cell, gw.cells.names(), "--pair")[0])
+        pair = (chosen(problem, PROBLEMS, "--pair")[0], chosen(cell, known_names(), "--pair")[0])
         train_pair(options.out, pair, options.max_minutes, options.seed)
         return 0
-    cells = chosen(options.cells, gw.cells.names(), "--cells")
+    cells = chosen(options.cells, known_names(), "--cells")
     problems = chosen(options.problems, PROBLEMS, "--problems")
     longest_first = sorted(problems, key=lambda name: -PROBLEMS[name].lag)
     pairs = [(problem, cell) for problem in longest_first for cell in cells]

@@ -51,6 +51,22 @@ OPTIONS: dict[
 }
 
 
+VARIANTS: dict[str, tuple[str, dict[str, int]]] = {"slstm_4_heads": ("slstm", {"heads": 4})}
+"""Cells of the catalogue with other options than their own, by the names that they have here."""
+
+
+def known_names() -> list[str]:
+    """Of the cells that can be trained here."""
+    return [*gw.cells.names(), *VARIANTS]
+
+
+def cell_of(name: str) -> gw.Cell:
+    """A cell of the catalogue, or a variant of one."""
+    base, options = VARIANTS.get(name, (name, {}))
+    cell = gw.cells.get(base)
+    return cell.with_options(**options) if options else cell
+
+
 @dataclass(frozen=True)
 class Setting:
     """How a network begins, and how fast it learns.
@@ -73,7 +89,7 @@ def settings(cell: str) -> list[Setting]:
     """What is tried for a cell."""
     options = [tuple(each.items()) for each in OPTIONS.get(cell, [{}])]
     starts = ["torch", "keras"] if len(options) == 1 else ["torch"]
-    if _memory_gate(gw.cells.get(cell)) is not None:
+    if _memory_gate(cell_of(cell)) is not None:
         starts.append("chrono")
     return [
         Setting(start, rate, given)
@@ -94,7 +110,7 @@ class Network(nn.Module):
 
     def __init__(self, problem: Problem, cell: str, setting: Setting) -> None:
         super().__init__()
-        kind = gw.cells.get(cell)
+        kind = cell_of(cell)
         self.layers = gw.Recurrent(
             kind.with_options(**dict(setting.options)) if setting.options else kind,
             problem.inputs,

@@ -180,6 +180,15 @@ def test_chrono_gates_remember_for_the_lag(modules: dict[str, ModuleType]) -> No
         assert abs(float(bias.exp().mean()) / 50 - 1) < 2 * of_draws(len(bias))
 
 
+def test_a_variant_of_a_cell_is_a_contestant(modules: dict[str, ModuleType]) -> None:
+    training, problem = modules["memory_training"], modules["memory_problems"].PROBLEMS["parity"]
+    setting = training.settings("slstm_4_heads")[0]
+    heads, whole = (training.Network(problem, name, setting).layers for name in ("slstm_4_heads", "slstm"))
+    assert heads.weight_hh_l0.numel() == whole.weight_hh_l0.numel() / 4
+    assert training.settings("slstm_4_heads") == training.settings("slstm")
+    assert "slstm_4_heads" in modules["memory"].CELLS
+
+
 def test_skill_goes_from_chance_to_perfect(problems: dict[str, Any]) -> None:
     adding, order = problems["adding_200"], problems["temporal_order_200"]
     assert [adding.skill(figure) for figure in (0.5, adding.chance, 0.0)] == [0.0, 0.0, 1.0]
