@@ -263,7 +263,7 @@ class Pass:
             return
         left = self.at(command.left, (command.rows, depth), command.left_strides)
         right = self.at(command.right, (depth, columns), command.right_strides)
-        result = self.at(command.result, (command.rows, columns))
+        result = self.at(command.result, (command.rows, columns), (self.number(command.result_row), 1))
         result.copy_(left @ right if command.from_scratch else result + left @ right)
 
     def _outerofrows(self, command: OuterOfRows) -> None:

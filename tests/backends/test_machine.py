@@ -35,6 +35,11 @@ def test_a_second_machine_equals_the_reference(name: str, plain: str) -> None:
     assert CELLS[name]
 
 
+def test_a_second_machine_multiplies_blocks_alone(plain: str) -> None:
+    cell = gw.cells.get("slstm").with_options(heads=3)
+    check_backend(plain, gw.Recurrent(cell, 3, 6, num_layers=2), torch.float64)
+
+
 @pytest.mark.parametrize("name", ["lstm", "gru", "bahdanau_gru"])
 def test_a_second_machine_streams_and_searches(name: str, plain: str) -> None:
     layer = layer_of(name).double()

@@ -43,11 +43,13 @@ def paper(layer: gw.Recurrent, x: Tensor) -> Tensor:
     return torch.stack(outputs)
 
 
+@pytest.mark.parametrize(("size", "heads"), [(12, 4), (30, 3), (100, 4), (64, 8)])
 @pytest.mark.parametrize("backend", ["eager", "llvm"])
-def test_heads_read_their_own_units_alone(backend: str) -> None:
+def test_heads_read_their_own_units_alone(backend: str, size: int, heads: int) -> None:
+    """Where a register of units ends at a head's last one, and where it does not."""
     torch.manual_seed(0)
-    layer = gw.Recurrent(SLSTM, 5, 12, dtype=torch.float64)
-    assert layer.weight_hh_l0.shape == (48, 3)
+    layer = gw.Recurrent(gw.cells.get("slstm").with_options(heads=heads), 5, size, dtype=torch.float64)
+    assert layer.weight_hh_l0.shape == (4 * size, size // heads)
     x = torch.randn(9, 3, 5, dtype=torch.float64, requires_grad=True)
     with gw.backend(backend):
         output, _ = layer(x)
@@ -58,6 +60,27 @@ def test_heads_read_their_own_units_alone(backend: str) -> None:
         assert_close(got, value, GRADIENTS)
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_engine_multiplies_no_blocks_of_zeros(steps: int) -> None:
+    """What is not a number in one head would reach the others by a product with zero, in both directions of time."""
+    layer, x = gw.Recurrent(SLSTM, 5, 64, dtype=torch.float64), torch.randn(steps, 2, 5, dtype=torch.float64)
+    start = [state.clone() for state in layer.initial_state(2)]
+    start[0] += torch.randn_like(start[0])
+    start[0][..., :16] = torch.nan
+    for state in start:
+        state.requires_grad_()
+    with gw.backend("llvm"):
+        output, _ = layer(x, tuple(start))
+        output[..., 32:].sum().backward()
+    assert output[..., :16].isnan().all()
+    assert output[..., 16:].isfinite().all()
+    of_weights = layer.weight_hh_l0.grad
+    assert of_weights is not None
+    of_head = of_weights.view(4, 4, 16, 16)
+    assert of_head[:, 2:].isfinite().all()
+    assert of_head[:, 2:].any()
+
+
 def test_layers_cells_streams_and_exports_agree() -> None:
     torch.manual_seed(0)
     layer = gw.Recurrent(SLSTM, 5, 8, num_layers=2).eval()
@@ -65,6 +88,11 @@ def test_layers_cells_streams_and_exports_agree() -> None:
     output, _ = layer(x)
     stream = layer.stream(2)
     assert_close(torch.stack([stream.step(step).clone() for step in x]), output.detach(), GRADIENTS)
+    rounded = layer.stream(2, weights="bf16")
+    with gw.backend("eager"):
+        as_kept = layer.stream(2, weights="bf16")
+        wanted = torch.stack([as_kept.step(step).clone() for step in x])
+    assert_close(torch.stack([rounded.step(step).clone() for step in x]), wanted, GRADIENTS)
     assert error_of(layer) <= EXPORTED_ONNX
     assert network(layer, "own").cells[0].weights["hh", "forget"].shape == (8, 8)
     single = gw.Recurrent(SLSTM, 5, 8)

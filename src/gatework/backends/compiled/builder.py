@@ -118,14 +118,15 @@ class CommandBuilder:
         rows: int,
         columns: Number,
         result: Address,
+        result_row: Number | None = None,
         *,
         from_scratch: bool = False,
     ) -> None:
-        """See `Outer`."""
+        """See `Outer`; without a `result_row` the rows of the result stand one after the other."""
         if depth and rows and columns:
-            self._commands.append(
-                Outer(left, left_strides, right, right_strides, depth, rows, columns, result, from_scratch)
-            )
+            row = columns if result_row is None else result_row
+            strides = left_strides, right, right_strides
+            self._commands.append(Outer(left, *strides, depth, rows, columns, result, row, from_scratch))
 
     def outer_of_rows(
         self, left: Address, left_stride: Number, right: Address, right_stride: Number, depth: Number,

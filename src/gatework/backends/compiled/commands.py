@@ -143,6 +143,7 @@ class Outer:
         left_strides: of m and k.
         right_strides: of k and n; one of them is 1.
         depth, rows, columns: the ranges of k, m and n.
+        result_row: numbers from a row of the result to the next.
     """
 
     left: Address
@@ -153,6 +154,7 @@ class Outer:
     rows: int
     columns: Number
     result: Address
+    result_row: Number
     from_scratch: bool
 
 

@@ -32,7 +32,7 @@ from gatework.graph import Graph
 from gatework.graph.backward import Backward, carried
 from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.node import resolve
-from gatework.graph.parameters import gate_rows, parameter_shapes
+from gatework.graph.parameters import gate_rows, heads_of, parameter_shapes
 from gatework.graph.variants import is_push
 
 Where = Callable[[ArrayKey], Address | None]
@@ -383,7 +383,7 @@ class HandedOn:
     ) -> None:  # fmt: skip
         """See `Outer`."""
         self.products.append(
-            Outer(left, left_strides, right, right_strides, depth, rows, columns, result, False)
+            Outer(left, left_strides, right, right_strides, depth, rows, columns, result, columns, False)
         )
 
 
@@ -409,7 +409,11 @@ class _Sums:
             first, last = gate_rows(graph, weight.slot, sizes)[weight.gate]
             right = time_arrays[weight.operand]
             result = _address(self.at, _of_parameter(f"weight_{weight.slot}")).at(first * right.width)
-            self.products(time_arrays[weight.gradient], right, last - first, result)
+            heads = heads_of(graph).get(weight.slot, 1)
+            if heads > 1 and isinstance(self.work, CommandBuilder):
+                self.blocks(time_arrays[weight.gradient], right, heads, result)
+            else:
+                self.products(time_arrays[weight.gradient], right, last - first, result)
         for slot, gate, flow in program.biases:
             first, _ = gate_rows(graph, slot, sizes)[gate]
             self.products(
@@ -440,6 +444,18 @@ class _Sums:
             left, chunk.rows * steps, right, chunk.rows * width, chunk.last - chunk.first,
             (chunk.rows, steps, width), result.at(waiting * steps * width),
         )  # fmt: skip
+
+    def blocks(self, left: TimeArray, right: TimeArray, heads: int, result: Address) -> None:
+        """The same of a square weight with heads: of its blocks on the diagonal alone; the rest stays zero."""
+        work = cast(CommandBuilder, self.work)
+        first, width = self.chunk.before, right.width
+        size = width // heads
+        for begin in range(0, width, size):
+            left_place, right_place = left.at(first).place.at(begin), right.at(first).place.at(begin)
+            work.outer(
+                left_place, (1, width), right_place, (width, 1), self.chunk.all_rows, size, size,
+                result.at(begin * width + begin), width,
+            )  # fmt: skip
 
     def products(self, left: TimeArray | None, right: TimeArray, rows: int, result: Address) -> None:
         """Adds the outer products of two arrays' rows; where there is no left one, the sums of the right one's."""

@@ -250,7 +250,8 @@ class Encoder:
         self._add(
             OUTER, left=self._place(command.left), left_m=left_m, left_k=left_k, right=self._place(right),
             right_k=right_k, panel=panel, depth=command.depth, rows=command.rows, columns=command.columns,
-            result=self._place(command.result), accumulate=int(not command.from_scratch),
+            result=self._place(command.result), result_row=command.result_row,
+            accumulate=int(not command.from_scratch),
         )  # fmt: skip
 
     def _packed_panels(self, weight: Address, units: int, depth: int, stride: int) -> Address:

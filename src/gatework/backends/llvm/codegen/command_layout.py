@@ -15,7 +15,7 @@ FIELDS: dict[int, tuple[str, ...]] = {
     RUN: ("program", "table", "scalars", "first_step", "last_step", "rows", "by_units"),
     COPY: ("source", "to", "size", "rows"),
     PACK: (*_PACK, "gates", "gate_stride", "storage", "scales"),
-    OUTER: (*_OUTER, "accumulate"),
+    OUTER: (*_OUTER, "result_row", "accumulate"),
     OUTER_OF_ROWS: (*_OUTER, "count"),
     SOFTMAX: ("table", "bias", "normaliser", "mean", "floor", "units", "columns", "gradient"),
     BEST: ("table", "bias", "allowed", "values", "places", "units", "columns", "count"),

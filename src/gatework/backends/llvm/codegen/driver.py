@@ -176,7 +176,7 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
 
         field, address = case(layout.OUTER)
         arguments = [address("left"), field("left_m"), field("left_k"), address("right")]
-        arguments += [*map(field, _OUTER_SIZES), address("result"), field("accumulate")]
+        arguments += [*map(field, _OUTER_SIZES), address("result"), field("result_row"), field("accumulate")]
         e.b.call(functions["outer"], [*arguments, thread, threads])
         e.b.branch(done)
 
@@ -190,7 +190,7 @@ def _emit_walk(module: ir.Module, target: Target, dtype: str) -> ir.Function:
             )
             result = e.at(address("result"), e.b.mul(row, e.b.mul(rows, columns)))
             arguments = [left, field("left_m"), field("left_k"), right, *map(field, _OUTER_SIZES), result]
-            e.b.call(functions["outer"], [*arguments, e.i64(1), e.i64(0), e.i64(1)])
+            e.b.call(functions["outer"], [*arguments, field("columns"), e.i64(1), e.i64(0), e.i64(1)])
         e.b.branch(done)
 
         for kind, name in ((layout.SOFTMAX, "softmax"), (layout.BEST, "best")):

@@ -74,6 +74,7 @@ class Program:
         self.module, self.schedule, self.target, self.dtype = module, schedule, target, dtype
         self.storage, self.once = storage, once
         self.placement = NativePlacement(schedule)
+        self._heads = {(block.slot, block.gate): block.heads for block in schedule.graph.blocks}
 
     @property
     def layout(self) -> Layout:
@@ -202,32 +203,62 @@ class Program:
         start = e.b.mul(unit_blocks, e.i64(group.first * e.lanes))
         for place, (operand, packed) in enumerate(zip(group.operands, group.packed, strict=True)):
             left, depth = addressing.matrix(operand, step, first)
+            begin, end = self._multiplied(e, addressing, group, place, block, unit_blocks, depth)
             to = e.at(scratch, start)
             if self.once:
-                with e.loop(e.i64(0), depth, _DEPTH) as (k, _):
-                    count = e.smaller(e.i64(_DEPTH), e.b.sub(depth, k))
+                with e.loop(begin, end, _DEPTH) as (k, _):
+                    count = e.smaller(e.i64(_DEPTH), e.b.sub(end, k))
                     self._pack_block(
                         e, addressing, packed, group, place, block, unit_blocks, (k, count, depth)
                     )
-                    later = e.b.zext(e.b.icmp_signed(">", k, e.i64(0)), I64) if not place else e.i64(1)
+                    later = e.b.zext(e.b.icmp_signed(">", k, begin), I64) if not place else e.i64(1)
                     right = self.block_weights
                     args = [rows, e.at(left, k), depth, e.i64(1), right, columns, count, to, sums_row, later]
                     self._multiply(e, size, unit_blocks, args)
                 continue
             numbers = e.b.mul(block, e.b.mul(stored_depth(e, depth, self.storage), columns))
+            numbers = e.b.add(numbers, e.b.mul(begin, columns))
             kind = e.stored_number(self.storage)
             right = e.b.gep(addressing.pointer(packed), [numbers], source_etype=kind)
-            further, count, right_k = [], depth, columns
+            further, count, right_k = [], e.b.sub(end, begin), columns
             if self.storage != "full":
                 scales = addressing.pointer(packed._replace(kind="scale"))
                 further.append(e.at(scales, e.b.mul(block, columns)))
             if self.storage == "int8":
-                count, right_k = e.ceil_div(depth, e.i64(2)), e.b.mul(columns, e.i64(2))  # pairs of k
+                count, right_k = e.ceil_div(count, e.i64(2)), e.b.mul(columns, e.i64(2))  # pairs of k
                 left, row_scales = self._rounded(e, addressing, label, operand, first)
                 further.append(row_scales)
+            else:
+                left = e.at(left, begin)
             args = [rows, left, depth, e.i64(1), right, right_k, count, to, sums_row, e.i64(int(place > 0))]
             args += further
             self._multiply(e, size, unit_blocks, args)
+
+    def _multiplied(
+        self,
+        e: Emitter,
+        addressing: Addressing,
+        group: MatmulGroup,
+        place: int,
+        block: Value,
+        unit_blocks: Value,
+        depth: Value,
+    ) -> tuple[Value, Value]:
+        """The first k of an operand that a block of units is multiplied with, and one past the last: all of them, or
+        those of the heads that the block has units of, outside of which its weights are zero.
+
+        Args:
+            place: of the operand in the group.
+        """
+        heads = {self._heads.get((factor.slot, factor.gate), 1) for factor in group.factors[place]}
+        if heads == {1} or len(heads) > 1 or self.storage == "int8":  # whose pairs of k may be of two heads
+            return e.i64(0), depth
+        size = e.b.sdiv(depth, e.i64(heads.pop()))
+        step_units = e.b.mul(unit_blocks, e.i64(e.lanes))
+        unit = e.b.mul(block, step_units)
+        last = e.b.sub(e.smaller(e.b.add(unit, step_units), addressing.width(group.width)), e.i64(1))
+        first, after = e.b.sdiv(unit, size), e.b.add(e.b.sdiv(last, size), e.i64(1))
+        return e.b.mul(first, size), e.b.mul(after, size)
 
     def _round_operands(
         self,

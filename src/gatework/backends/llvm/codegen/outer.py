@@ -24,18 +24,18 @@ def emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
     left[m, k] right[k, n], in that order.
 
     The left operand is read at [m * left_m + k * left_k], the right one at [p * panel + k * right_k + n] in the p-th
-    panel of as many columns as the widest tile has. Threads share the rows of the result, or the panels where rows
-    are few.
+    panel of as many columns as the widest tile has; a row of the result begins `result_row` numbers after the one
+    before. Threads share the rows of the result, or the panels where rows are few.
     """
     args = [
         ("left", POINTER), ("left_m", I64), ("left_k", I64), ("right", POINTER), ("right_k", I64),
-        ("panel", I64), ("depth", I64), ("rows", I64), ("columns", I64), ("result", POINTER), ("accumulate", I64),
-        ("thread", I64), ("threads", I64),
+        ("panel", I64), ("depth", I64), ("rows", I64), ("columns", I64), ("result", POINTER), ("result_row", I64),
+        ("accumulate", I64), ("thread", I64), ("threads", I64),
     ]  # fmt: skip
     e = function(module, "outer", args, target, dtype)
     e.function.linkage = "internal"
     left, left_m, left_k, right, right_k, panel, depth, rows, columns, result = e.function.args[:10]
-    accumulate, thread, threads = e.function.args[10:]
+    own_row, accumulate, thread, threads = e.function.args[10:]
     most = _ROWS * 4 // e.item
     own_left = e.room(e.number, most * _DEPTH)
     own_right = e.room(e.vector, _DEPTH * _WIDEST)
@@ -75,14 +75,14 @@ def emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
                 _copy_panel(e, block_right, right_k, block_depth, left_over, own_right)
             block_right = e.select(copied, own_right, block_right)
             right_stride = e.select(copied, wide, right_k)
-            to = e.at(result, e.b.add(e.b.mul(row, columns), column))
+            to = e.at(result, e.b.add(e.b.mul(row, own_row), column))
             with e.when(partial):
-                _move(e, to, columns, own_result, wide, count, left_over)
-            place, result_row = e.select(partial, own_result, to), e.select(partial, wide, columns)
+                _move(e, to, own_row, own_result, wide, count, left_over)
+            place, result_row = e.select(partial, own_result, to), e.select(partial, wide, own_row)
             arguments = [count, block_left, row_stride, k_stride, block_right, right_stride, block_depth]
             _multiply(e, e.ceil_div(left_over, lanes), [*arguments, place, result_row, later])
             with e.when(partial):
-                _move(e, own_result, wide, to, columns, count, left_over)
+                _move(e, own_result, wide, to, own_row, count, left_over)
     e.b.ret_void()
 
 
