@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import gatework as gw
-from gatework.backends.compiled.programs import training_programs_of
+from gatework.backends.compiled.programs import programs_of, training_programs_of
 from gatework.graph import Graph
 
 
@@ -30,3 +30,20 @@ def test_a_value_of_learned_vectors_alone_is_not_saved_at_every_step(name: str) 
                 saved += 1
                 assert of_steps[index], f"{key} is the same at every step"
     assert saved, "the cells here save something"
+
+
+@pytest.mark.parametrize("name", ["min_gru", "min_lstm", "rg_lru", "hgrn", "gru"])
+def test_nothing_is_made_before_the_loop_that_no_step_reads(name: str) -> None:
+    """A gate of the inputs alone has a name, and its value may be needed by nobody."""
+    graph = gw.cells.get(name).graph
+    inference, training = programs_of(graph), training_programs_of(graph, frozenset({"x"}))
+    assert inference.hoisted is not None
+    assert training.hoisted is not None
+    for hoisted, loops in (
+        (inference.hoisted, [inference.loop]),
+        (training.hoisted.forward, [training.loop.forward, training.loop.loop]),
+    ):
+        made = {key for key, _ in hoisted.outputs if key.kind == "hoisted"}
+        read = {loop.nodes[arg] for loop in loops for node in loop.nodes for arg in node.args}
+        assert made
+        assert made <= {node.key for node in read if node.op == "array"}

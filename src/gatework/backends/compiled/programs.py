@@ -99,7 +99,8 @@ def _taped(loop: Backward) -> dict[ArrayKey, ArrayKey]:
 
 @made_once(maxsize=256)
 def _parts(graph: Graph) -> SplitStep:
-    return hoist(simplify(expand(simplify(graph))))
+    # Names of gates are for people: what nothing reads is not made for them.
+    return hoist(replace(simplify(expand(simplify(graph))), gates=()))
 
 
 def _without(training: Backward, unwanted: frozenset[str]) -> Backward:
