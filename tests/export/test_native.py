@@ -11,6 +11,7 @@ import torch
 import gatework as gw
 from gatework.errors import InputError
 from gatework.export.network import network
+from gatework.export.reference import expected
 from gatework.graph.node import resolve
 from tests.contracts.test_cells import users_own
 from tests.export.loaded import Loaded
@@ -144,6 +145,29 @@ def test_a_table_before_and_a_linear_map_after(int8: bool) -> None:
     with torch.no_grad():
         expected = head(layer(table(tokens).unsqueeze(1))[0][:, 0])
     assert_close(torch.from_numpy(loaded.sequence(tokens.numpy())[0]), expected, EXPORTED)
+
+
+@pytest.mark.parametrize("factor", [1.0, 4.0, 0.3])
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_table_that_is_the_heads_weight_too_is_kept_once(int8: bool, factor: float) -> None:
+    layer, head = layer_of("gru", 11, 11), torch.nn.Linear(11, 37, bias=False)
+    table = head.weight.detach() * factor
+    loaded = Loaded(network(layer, "own", table=table, head=head), int8=int8)
+    tokens = torch.tensor([0, 36, 8, 3, 17])
+    wanted, _ = expected(
+        loaded.network,
+        tokens[:, None],
+        lengths=torch.tensor([5]),
+        states=(layer.initial_state(1),),
+        inputs={},
+        memories={},
+        memory_lengths={},
+        int8=int8,
+    )
+    assert_close(torch.from_numpy(loaded.sequence(tokens.numpy())[0]), wanted["output"][:, 0], EXPORTED)
+    apart = Loaded(network(layer, "own", table=table + 1e-3, head=head), int8=int8)
+    of_table = table.numel() * (1 if int8 else 4)
+    assert apart.functions.module.data - loaded.functions.module.data >= of_table
 
 
 def test_a_weight_that_is_wrong_is_seen() -> None:

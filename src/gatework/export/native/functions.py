@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
 from gatework.backends.llvm.codegen.emitter import POINTER, Value
-from gatework.backends.storage import LARGEST
 from gatework.export.cell import Cell
 from gatework.export.maps import linear_map
 from gatework.export.native.cell_code import StepCode
+from gatework.export.native.embedding import looked_up
 from gatework.export.native.layout import Count, StatePlace, interface
 from gatework.export.native.map_functions import map_function
 from gatework.export.native.module import ObjectModule, StepEmitter
@@ -186,22 +185,8 @@ class Functions:
 
     def _looked_up(self, e: StepEmitter, token: Value, room: Value) -> Value:
         """The address of a token's numbers."""
-        table = self.network.table
-        assert table is not None
-        size = table.shape[1]
-        begin = e.b.mul(token, e.i64(size))
-        if not self.module.int8:
-            return e.at(self.module.constant(table), begin)
-        scales = np.abs(table).max(axis=1) / np.float32(LARGEST)
-        whole = np.divide(table, scales[:, None], out=np.zeros_like(table), where=scales[:, None] > 0)
-        numbers = self.module.constant(np.rint(whole).astype(np.int8))
-        scale = e.load(e.at(self.module.constant(scales.astype(np.float32)), token))
-        byte = ir.IntType(8)
-        with e.loop(e.i64(0), e.i64(size)) as (k, _):
-            place = e.b.gep(numbers, [e.b.add(begin, k)], source_etype=byte)
-            number = e.b.sitofp(e.b.load(place, typ=byte, align=1), e.number)
-            e.store(e.b.fmul(number, scale), e.at(room, k))
-        return room
+        assert self.network.table is not None
+        return looked_up(self.module, e, self.network.table, self.network.head, token, room)
 
     def _step(self) -> ir.Function:
         takes, stack = self.takes, self.network.stack

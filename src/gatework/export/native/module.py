@@ -28,6 +28,13 @@ class Packed(NamedTuple):
     columns: int
 
 
+def rounded_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of numbers, (…, N), in 8 bits, and a scale for each: the row's largest magnitude over 127."""
+    scales = (np.abs(rows).max(axis=-1) / np.float32(LARGEST)).astype(np.float32)
+    whole = np.divide(rows, scales[..., None], out=np.zeros_like(rows), where=scales[..., None] > 0)
+    return np.rint(whole).astype(np.int8), scales
+
+
 class StepEmitter(Emitter):
     """A function for one target, whose whole numbers have the width of its addresses."""
 
@@ -115,11 +122,9 @@ class ObjectModule:
         stacked = np.stack([np.pad(block, ((0, missing), (0, 0))) for block in blocks])  # (n, rows, columns)
         scales = None
         if self.int8:
-            largest = np.abs(stacked).max(axis=2, keepdims=True) / np.float32(LARGEST)
-            whole = np.divide(stacked, largest, out=np.zeros_like(stacked), where=largest > 0)
-            stacked = np.rint(whole).astype(np.int8)
-            by_block = largest[..., 0].reshape(len(blocks), -1, lanes).transpose(1, 0, 2)
-            scales = self.constant(by_block.astype(np.float32))
+            stacked, largest = rounded_rows(stacked)
+            by_block = largest.reshape(len(blocks), -1, lanes).transpose(1, 0, 2)
+            scales = self.constant(by_block)
         count, rows, columns = stacked.shape
         by_lane = stacked.reshape(count, rows // lanes, lanes, columns).transpose(1, 3, 0, 2)
         return Packed(self.constant(by_lane), scales, columns)
