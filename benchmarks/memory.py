@@ -7,7 +7,8 @@ Each pair of a problem (`memory_problems.py`) and a cell is trained (`memory_tra
 one thread, `--jobs` of them at a time, and has at most `--max-minutes` of a core, all its settings together. Its result
 is a file in --out; a pair whose result is there, of the same minutes and seed, is not trained again, so that a command
 that was stopped goes on, and one of other cells, or on another machine, adds to the same folder. What is in the folder
-is merged into memory.json, memory.svg and memory.png there; --keep writes the first two into benchmarks/results too.
+is merged into memory.json, memory.svg and memory.png there; --keep adds it to the first two in benchmarks/results too,
+where a pair of the folder takes the place of the same one.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from gatework.backends.processor import processor
 from gatework.errors import nearest
 
 HERE = Path(__file__).resolve().parent
+KEPT = HERE / "results"
 CELLS = (
     *("elman", "lstm", "gru", "janet", "mogrifier_lstm", "slstm", "slstm_4_heads", "co_rnn", "lem"),
     *("ind_rnn", "sru", "min_gru", "min_lstm", "rg_lru", "lru", "hgrn"),  # whose state meets no matrix
@@ -89,9 +91,17 @@ def train_pairs(folder: Path, pairs: Sequence[Pair], minutes: float, seed: int, 
     return [pair for pair, well in zip(pairs, went_well, strict=True) if not well]
 
 
-def merged(folder: Path) -> list[dict[str, Any]]:
-    """The results of the folder, in the order of the problems and cells here."""
+def merged(folder: Path, kept: Path | None = None) -> list[dict[str, Any]]:
+    """The results of the folder, in the order of the problems and cells here.
+
+    Args:
+        kept: a memory.json, whose other pairs are added.
+    """
     found = [json.loads(path.read_text("utf-8")) for path in (folder / "pairs").glob("*.json")]
+    if kept is not None and kept.is_file():
+        own = {(result["problem"], result["cell"]) for result in found}
+        before = json.loads(kept.read_text("utf-8"))["results"]
+        found += [result for result in before if (result["problem"], result["cell"]) not in own]
     cells = [*CELLS, *sorted({result["cell"] for result in found} - set(CELLS))]
     return sorted(found, key=lambda r: (list(PROBLEMS).index(r["problem"]), cells.index(r["cell"])))
 
@@ -198,6 +208,13 @@ def draw(results: Sequence[dict[str, Any]], paths: Iterable[Path]) -> None:
         figure.savefig(path, dpi=144)
 
 
+def write(results: Sequence[dict[str, Any]], folder: Path, pictures: Iterable[Path]) -> None:
+    """memory.json in a folder, and its pictures."""
+    report = {"machine": machine(), "results": results}
+    (folder / "memory.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    draw(results, pictures)
+
+
 def chosen(text: str, known: Iterable[str], flag: str) -> list[str]:
     """Names from a flag's list.
 
@@ -223,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--merge", action="store_true", help="train nothing, merge what is there")
     parser.add_argument(
-        "--keep", action="store_true", help="write benchmarks/results/memory.json and .svg too"
+        "--keep", action="store_true", help="add them to benchmarks/results/memory.json and .svg too"
     )
     parser.add_argument("--pair", metavar="PROBLEM/CELL", help="train this pair in this process")
     options = parser.parse_args(arguments)
@@ -246,11 +263,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not results:
         raise SystemExit(f"There is no result in {options.out}.")
     show(results, Console(width=200))
-    report = {"machine": machine(), "results": results}
-    folders = [options.out, *([HERE / "results"] if options.keep else [])]
-    for folder in folders:
-        (folder / "memory.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    draw(results, [*(folder / "memory.svg" for folder in folders), options.out / "memory.png"])
+    write(results, options.out, [options.out / "memory.svg", options.out / "memory.png"])
+    if options.keep:
+        write(merged(options.out, KEPT / "memory.json"), KEPT, [KEPT / "memory.svg"])
     return 1 if failed else 0
 
 

@@ -196,6 +196,28 @@ def test_skill_goes_from_chance_to_perfect(problems: dict[str, Any]) -> None:
     assert order.skill(0.625) == close_to(0.5, table=TOTALS)
 
 
+def test_results_that_are_kept_stay_beside_new_ones(
+    modules: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = modules["memory"]
+    before = json.loads((FOLDER / "results" / "memory.json").read_text("utf-8"))["results"]
+    kept, own = tmp_path / "kept", tmp_path / "own"
+    (own / "pairs").mkdir(parents=True)
+    kept.mkdir()
+    (kept / "memory.json").write_text(json.dumps({"results": before}))
+    first, name = next(r for r in before if r["problem"] == "parity"), "slstm_4_heads"
+    for cell in (first["cell"], name):
+        new = {**first, "cell": cell, "steps": 7}
+        memory.result_file(own, ("parity", cell)).write_text(json.dumps(new))
+    monkeypatch.setattr(memory, "KEPT", kept)
+    assert memory.main(["--merge", "--keep", "--out", str(own)]) == 0
+    after = json.loads((kept / "memory.json").read_text("utf-8"))["results"]
+    assert len(after) == len(before) + 1
+    assert [r["cell"] for r in after if r["steps"] == 7] == sorted([first["cell"], name], key=memory._place)
+    assert len(json.loads((own / "memory.json").read_text("utf-8"))["results"]) == 2
+    assert (kept / "memory.svg").stat().st_size > 1000
+
+
 @pytest.mark.slow
 def test_pairs_are_processes_whose_results_are_merged(
     modules: dict[str, ModuleType], tmp_path: Path, capfd: pytest.CaptureFixture[str]
