@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import pytest
@@ -9,6 +10,11 @@ import torch
 from torch import Tensor
 
 import gatework as gw
+from gatework.export import targets
+from gatework.export.files import ExportOptions
+from gatework.export.native.checking import check_codes
+from gatework.export.native.code import compiled
+from gatework.export.native.functions import Functions
 from gatework.export.network import network
 from gatework.graph import GraphError, TraceError
 from gatework.graph.printing import describe, parameter_count
@@ -102,6 +108,24 @@ def test_layers_cells_streams_and_exports_agree() -> None:
     for t, step in enumerate(x):
         states = cell(step, states)
         assert_close(states[0], single(x)[0][t], GRADIENTS)
+
+
+@pytest.mark.parametrize(("size", "heads"), [(12, 4), (30, 3), (100, 4), (64, 8), (7, 7)])
+@pytest.mark.parametrize("int8", [False, True])
+def test_machine_code_has_the_blocks_alone(size: int, heads: int, int8: bool) -> None:
+    """Their numbers are checked before an export is written: `tests/export/test_checking.py`."""
+    layer = gw.Recurrent(gw.cells.get("slstm").with_options(heads=heads), 5, size, num_layers=2)
+    target = targets.find(targets.NATIVE)
+    code = compiled(network(layer, "own"), target, int8=int8)
+    check_codes([code], target, ExportOptions(weights="int8" if int8 else "float32"))
+    blocks = [-(-size // target.lanes), target.lanes]  # of lanes, each with the columns of its own heads
+    of_lanes = min(size, (-(-(target.lanes - 1) // (size // heads)) + 1) * (size // heads))
+    recurrent = 4 * prod(blocks) * of_lanes * (1 if int8 else 4)
+    whole = compiled(network(gw.Recurrent("slstm", 5, size, num_layers=2), "own"), target, int8=int8)
+    assert isinstance(code.functions, Functions)
+    assert isinstance(whole.functions, Functions)
+    saved = whole.functions.module.data - code.functions.module.data
+    assert saved >= 2 * (4 * prod(blocks) * size * (1 if int8 else 4) - recurrent)
 
 
 def test_a_layer_with_heads_compiles() -> None:

@@ -48,6 +48,7 @@ class StepCode:
         self.module, self.e, self.cell = module, e, cell
         self.leaves: dict[ArrayKey, Value] = dict(leaves)
         self.outputs, self.steps, self.scratch = outputs, steps, scratch
+        self.heads = {(block.slot, block.gate): block.heads for block in cell.graph.blocks}
         self.schedule = schedule(cell.graph)
         self.placement = Placement(self.schedule)
         self.numbers: dict[int, Value] = {}  # values of width 1, once they are known, in every lane
@@ -245,20 +246,22 @@ def _products(step: StepCode, kernel: Kernel, block: Value) -> dict[int, Value]:
         for place, operand in enumerate(operands):
             nodes = [step.cell.graph.nodes[accumulation.terms[place]] for accumulation in accumulations]
             blocks = [step.cell.weights[node.text("slot"), node.text("gate")] for node in nodes]
-            packed = step.module.packed(blocks)
-            totals = added_products(step.e, partial(_unit, step, operand), packed, block, totals)
+            heads = {step.heads[node.text("slot"), node.text("gate")] for node in nodes}
+            packed = step.module.packed(blocks, heads.pop() if len(heads) == 1 else 1)
+            begin = packed.first(step.e, block)
+            totals = added_products(step.e, partial(_unit, step, operand, begin), packed, block, totals)
         found |= {accumulation.node: total for accumulation, total in zip(accumulations, totals, strict=True)}
     return found
 
 
-def _unit(step: StepCode, operand: int, k: Value) -> Value:
-    """Unit k of an operand, in every lane."""
+def _unit(step: StepCode, operand: int, begin: Value, k: Value) -> Value:
+    """Unit k of an operand, counted from one on, in every lane."""
     node = step.cell.graph.nodes[operand]
     if operand in step.numbers:
         return step.numbers[operand]
     if node.op == "constant":
         return step.e.const(node.number("value"))
-    return step.e.splat(step.e.load(step.e.at(step.address(operand), k)))
+    return step.e.splat(step.e.load(step.e.at(step.address(operand), step.e.b.add(begin, k))))
 
 
 def added_products(

@@ -35,8 +35,9 @@ def looked_up(
         begin = e.b.mul(token, e.i64(size))
     else:
         weight, times = tied
-        numbers, of_blocks, columns = module.packed([weight])  # [block of lanes][column][lane]
-        scales = numbers if of_blocks is None else of_blocks
+        packed = module.packed([weight])  # [block of lanes][column][lane]
+        numbers, columns = packed.numbers, packed.columns
+        scales = numbers if packed.scales is None else packed.scales
         stride = e.i64(e.lanes)
         block, lane = e.b.sdiv(token, stride), e.b.srem(token, stride)
         begin = e.b.add(e.b.mul(block, e.i64(columns * e.lanes)), lane)

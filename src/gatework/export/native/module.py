@@ -20,12 +20,23 @@ class Packed(NamedTuple):
     Attributes:
         numbers: their address: [block of lanes][column][which][lane].
         scales: the address of a scale for each row, [block of lanes][which][lane]; None where numbers are float32.
-        columns: of each block.
+        columns: of each block that are kept for a block of lanes.
+        head: units of a head, of blocks that are zero outside of the squares on their diagonal; None of others.
+        reads: columns of each block.
     """
 
     numbers: Value
     scales: Value | None
     columns: int
+    head: int | None
+    reads: int
+
+    def first(self, e: StepEmitter, block: Value) -> Value:
+        """The first column that is kept for a block of lanes."""
+        if self.head is None:
+            return e.i64(0)
+        begin = e.b.mul(e.b.sdiv(e.b.mul(block, e.i64(e.lanes)), e.i64(self.head)), e.i64(self.head))
+        return e.smaller(begin, e.i64(self.reads - self.columns))
 
 
 def rounded_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,8 +126,12 @@ class ObjectModule:
         missing = -len(vector) % self.target.lanes
         return self.constant(np.pad(vector.astype(np.float32), (0, missing)))
 
-    def packed(self, blocks: list[np.ndarray]) -> Packed:
-        """Weight blocks of equal shapes, (rows, columns), for one product of all of them."""
+    def packed(self, blocks: list[np.ndarray], heads: int = 1) -> Packed:
+        """Weight blocks of equal shapes, (rows, columns), for one product of all of them.
+
+        Args:
+            heads: squares on the diagonals of the blocks, outside of which they are zero; 1 of blocks that are whole.
+        """
         lanes = self.target.lanes
         missing = -blocks[0].shape[0] % lanes
         stacked = np.stack([np.pad(block, ((0, missing), (0, 0))) for block in blocks])  # (n, rows, columns)
@@ -127,4 +142,12 @@ class ObjectModule:
             scales = self.constant(by_block)
         count, rows, columns = stacked.shape
         by_lane = stacked.reshape(count, rows // lanes, lanes, columns).transpose(1, 3, 0, 2)
-        return Packed(self.constant(by_lane), scales, columns)
+        if heads == 1:
+            return Packed(self.constant(by_lane), scales, columns, None, columns)
+        head, begins = columns // heads, np.arange(0, rows, lanes)
+        ends = (np.minimum(begins + lanes, columns) - 1) // head * head + head
+        begins = begins // head * head
+        kept = int((ends - begins).max())  # of every block of lanes alike
+        begins = np.minimum(begins, columns - kept)
+        own = np.stack([block[first : first + kept] for block, first in zip(by_lane, begins, strict=True)])
+        return Packed(self.constant(own), scales, kept, head, columns)
