@@ -36,7 +36,7 @@ def packed_tables(tables: Mapping[str, Array], *, int8: bool) -> tuple[bytes, di
         scales, numbers = rounded_table(array) if int8 and array.ndim == 2 else (None, array)
         if len(kept) < 0.9 * len(array):
             index[name]["kept"] = len(kept)
-            own.append(kept.astype("<i4"))
+            own.append(np.diff(kept, prepend=0).astype("<i4"))
             numbers, scales = numbers[kept], None if scales is None else scales[kept]
         if scales is not None:
             index[name]["int8"] = True

@@ -38,7 +38,7 @@ class Page:
         scripts: the same of ES modules, in an order in which each finds what it imports in those before it; they are
             joined as one.
         facts: `PAGE` in the scripts, as JSON.
-        data: what stands in the page as text, by the id of its element; `<` is written as JSON writes it.
+        data: JSON that stands in the page, by the id of its element.
         title: of the page.
         about: what happens in it, after the model's size.
         text: what is read first.
@@ -94,8 +94,8 @@ def _page(page: Page, options: ExportOptions) -> Content:
     if page.tables:
         packed["tables"], facts["tables"] = packed_tables(page.tables, int8=options.int8)
     script = [es_module(codes, ""), f"const PAGE = {json.dumps(facts)};", *joined]
-    data = {name: text.replace("<", "\\u003c") for name, text in page.data.items()}
-    data |= {name: base64.b64encode(zlib.compress(each, 9)).decode() for name, each in packed.items()}
+    packed |= {name: text.encode() for name, text in page.data.items()}
+    data = {name: base64.b64encode(zlib.compress(each, 9)).decode() for name, each in packed.items()}
     layers = next(part for part in page.parts if isinstance(part, Network))
     weights = sum(each.size for each in page.tables.values()) + sum(part.parameters for part in page.parts)
     about = (

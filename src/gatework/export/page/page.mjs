@@ -4,7 +4,7 @@ const MOST = 240; // tokens that are drawn
 const find = (id) => document.getElementById(id);
 
 const { language_model: network } = await load(await unpacked("module"));
-const tokenizer = new Tokenizer(JSON.parse(find("tokenizer").textContent), PAGE.kind, PAGE.lowercase);
+const tokenizer = new Tokenizer(await told("tokenizer"), PAGE.kind, PAGE.lowercase);
 const gates = PAGE.gates;
 
 /** What was read: a token, the states after it, the logits and gates of its step. */

@@ -6,3 +6,6 @@ async function unpacked(id) {
   const inflated = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Response(inflated).arrayBuffer();
 }
+
+/** The JSON that stands there. */
+const told = async (id) => JSON.parse(new TextDecoder().decode(await unpacked(id)));

@@ -2,9 +2,8 @@
 
 import { Classifier } from "./classify.mjs";
 
-function make(parts, facts, tables) {
-  const file = document.getElementById("tokenizer");
-  return new Classifier(parts, facts, tables, file && JSON.parse(file.textContent));
+async function make(parts, facts, tables) {
+  return new Classifier(parts, facts, tables, document.getElementById("tokenizer") && (await told("tokenizer")));
 }
 
 const answer = (program, text) => program.classify(text);

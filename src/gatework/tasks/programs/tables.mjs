@@ -6,7 +6,8 @@ export class Tables {
     this.tables = new Map();
     for (const [name, { shape, at, kept, int8 }] of Object.entries(index)) {
       const width = shape[1] ?? 1, count = kept ?? shape[0], begin = 4 * (at + (kept ?? 0));
-      const places = kept === undefined ? null : Array.from(new Int32Array(content, 4 * at, kept), (row, place) => [row, place]);
+      let row = 0; // places of rows that are kept are written as differences
+      const places = kept === undefined ? null : Array.from(new Int32Array(content, 4 * at, kept), (more, place) => [(row += more), place]);
       const numbers = int8 ? widened(content, begin, count, width) : new Float32Array(content, begin, count * width);
       this.tables.set(name, { width, rows: places && new Map(places), numbers });
     }

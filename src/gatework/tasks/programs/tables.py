@@ -16,7 +16,8 @@ class Tables:
     Args:
         content: of `tables.bin`: numbers of 4 bytes, little-endian.
         index: of `model.json`: by name the shape, the first number, and, of a table whose other rows are zero, the
-            number of rows that are `kept`: their places stand before their numbers. With `int8` a scale of each row
+            number of rows that are `kept`: before their numbers stand their places, each as what it is more than the
+            one before. With `int8` a scale of each row
             stands before the numbers, which are bytes.
     """
 
@@ -26,7 +27,7 @@ class Tables:
         for name, about in index.items():
             shape, at, kept = about["shape"], 4 * about["at"], about.get("kept")
             if kept is not None:
-                self.kept[name] = np.frombuffer(content, "<i4", kept, at)
+                self.kept[name] = np.cumsum(np.frombuffer(content, "<i4", kept, at))
                 shape, at = [kept, *shape[1:]], at + 4 * kept
             count = int(np.prod(shape))
             if about.get("int8"):

@@ -2,10 +2,10 @@
 
 const find = (id) => document.getElementById(id);
 
-const facts = JSON.parse(find("facts").textContent);
+const facts = await told("facts");
 const tables = new Tables(await unpacked("tables"), PAGE.tables);
 const parts = await load(await unpacked("module"));
-const program = make(parts, facts, tables);
+const program = await make(parts, facts, tables);
 let record = null;
 
 /** A colour for each name, the same in every text; none for what is outside of spans. */
