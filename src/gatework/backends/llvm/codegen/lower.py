@@ -227,6 +227,7 @@ class Program:
             if self.storage == "int8":
                 count, right_k = e.ceil_div(count, e.i64(2)), e.b.mul(columns, e.i64(2))  # pairs of k
                 left, row_scales = self._rounded(e, addressing, label, operand, first)
+                left = e.at(left, e.b.sdiv(begin, e.i64(2)))
                 further.append(row_scales)
             else:
                 left = e.at(left, begin)
@@ -251,14 +252,17 @@ class Program:
             place: of the operand in the group.
         """
         heads = {self._heads.get((factor.slot, factor.gate), 1) for factor in group.factors[place]}
-        if heads == {1} or len(heads) > 1 or self.storage == "int8":  # whose pairs of k may be of two heads
+        if heads == {1} or len(heads) > 1:
             return e.i64(0), depth
         size = e.b.sdiv(depth, e.i64(heads.pop()))
         step_units = e.b.mul(unit_blocks, e.i64(e.lanes))
         unit = e.b.mul(block, step_units)
         last = e.b.sub(e.smaller(e.b.add(unit, step_units), addressing.width(group.width)), e.i64(1))
         first, after = e.b.sdiv(unit, size), e.b.add(e.b.sdiv(last, size), e.i64(1))
-        return e.b.mul(first, size), e.b.mul(after, size)
+        begin = e.b.mul(first, size)
+        if self.storage == "int8":  # whose k stand in pairs
+            begin = e.b.and_(begin, e.i64(-2))
+        return begin, e.b.mul(after, size)
 
     def _round_operands(
         self,
