@@ -137,6 +137,14 @@ def test_machine_code_has_the_blocks_alone(size: int, heads: int, int8: bool) ->
     assert saved >= 2 * (4 * prod(blocks) * size * (1 if int8 else 4) - recurrent)
 
 
+def test_each_head_is_orthogonal_at_the_start() -> None:
+    layer = gw.Recurrent(SLSTM, 5, 24, dtype=torch.float64, init="keras")
+    of_heads = (
+        layer.weight_hh_l0.detach().view(4, 4, 6, 6).transpose(0, 1).flatten(1, 2)
+    )  # (head, gate and row, column)
+    assert_close(of_heads.transpose(1, 2) @ of_heads, torch.eye(6, dtype=torch.float64).expand(4, 6, 6))
+
+
 def test_a_layer_with_heads_compiles() -> None:
     layer, x = gw.Recurrent(SLSTM, 5, 8).eval(), torch.randn(6, 2, 5)
     with torch.no_grad():

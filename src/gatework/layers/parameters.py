@@ -13,7 +13,7 @@ from torch.nn import init
 from gatework.backends import torch_fused
 from gatework.errors import nearest
 from gatework.graph import Graph
-from gatework.graph.parameters import gate_rows, layout_metadata
+from gatework.graph.parameters import gate_rows, heads_of, layout_metadata
 from gatework.layers.structure import LayerStack, Weights
 
 
@@ -51,8 +51,8 @@ def initialise(
     Args:
         parameters: by name, without the layer's suffix, in the order in which they are drawn.
         scheme: `torch` draws everything uniformly from ±1/sqrt(hidden_size), in torch.nn's order; `keras` draws
-            input weights by Glorot & Bengio (2010), recurrent ones orthogonal (Saxe et al. 2013), biases 0
-            and a forget bias of 1 (Jozefowicz et al. 2015).
+            input weights by Glorot & Bengio (2010), recurrent ones orthogonal (Saxe et al. 2013), those of each
+            head by themselves, biases 0 and a forget bias of 1 (Jozefowicz et al. 2015).
         forget_bias: the start of the forget gate's bias, the sum of its two halves; None leaves the scheme's.
 
     Raises:
@@ -75,7 +75,7 @@ def initialise(
         elif name.startswith("bias_"):
             parameter.zero_()
         elif name.endswith("hh"):
-            init.orthogonal_(parameter)
+            _orthogonal(parameter, heads_of(graph).get("hh", 1))
         else:
             init.xavier_uniform_(parameter)
     has_forget = any(block.gate == "forget" and block.bias for block in graph.blocks)
@@ -87,6 +87,16 @@ def initialise(
         )
     if forget_bias is not None:
         _set_forget_bias(graph, parameters, sizes, forget_bias)
+
+
+def _orthogonal(weight: Tensor, heads: int) -> None:
+    """Draws a recurrent weight whose columns are orthonormal: of one with heads those of each head's blocks."""
+    if heads == 1:
+        init.orthogonal_(weight)
+        return
+    units = weight.shape[1]
+    for of_head in weight.view(-1, heads, units, units).unbind(1):
+        of_head.copy_(init.orthogonal_(weight.new_empty(len(of_head) * units, units)).view_as(of_head))
 
 
 def _set_forget_bias(
