@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from gatework.metrics.forecast import LEVELS
 from gatework.tasks.forecaster.distributions import Quantiles, Targets, Units
-from gatework.tasks.forecaster.fused import hidden_units
+from gatework.tasks.forecaster.fused import MeanLoss, hidden_units
 from tests.tolerances import GRADIENTS, VALUES, assert_close, of_draws
 
 
@@ -42,20 +46,30 @@ def test_dropout_of_hidden_units() -> None:
     assert_close(got, wanted, GRADIENTS)
 
 
+OF_ERRORS: dict[MeanLoss, Callable[[Tensor], Tensor]] = {
+    "squared": torch.square,
+    "absolute": torch.abs,
+    "huber": lambda errors: 2 * F.huber_loss(errors, torch.zeros_like(errors), reduction="none"),
+}
+
+
+@pytest.mark.parametrize("mean_loss", OF_ERRORS)
 @pytest.mark.parametrize("levels", [LEVELS, (0.5,), (0.1, 0.9)])
-def test_quantile_losses(levels: tuple[float, ...]) -> None:
-    """Beside the definition, by torch's operators."""
+def test_quantile_losses(levels: tuple[float, ...], mean_loss: MeanLoss) -> None:
+    """Beside the definition, by torch's operators, fused and not."""
     torch.manual_seed(0)
-    kind = Quantiles(levels)
+    kind = Quantiles(levels, mean_loss)
     mean, others = doubles(6, 4).requires_grad_(), doubles(6, 4, len(levels)).requires_grad_()
     targets = Targets(doubles(6, 4), doubles(6, 4).abs() * (doubles(6, 4) > 0))
     units = Units(*(torch.ones(6, 1, dtype=torch.float64),) * 3)
     said = kind.read(mean, others, units)
     errors, level = targets.futures[..., None] - said.quantiles, torch.tensor(levels, dtype=torch.float64)
     pinball = torch.maximum(level * errors, (level - 1) * errors).mean(-1) * targets.weights
-    squares = ((mean - targets.futures) * targets.weights).square()
-    expected = torch.stack([squares.sum(), pinball.sum()])
+    of_mean = OF_ERRORS[mean_loss]((mean - targets.futures) * targets.weights)
+    expected = torch.stack([of_mean.sum(), pinball.sum()])
     found = kind.losses(mean, others, targets, units)
+    with torch.autocast("cpu", torch.bfloat16):  # not fused; of float64 it rounds nothing
+        assert_close(kind.losses(mean, others, targets, units), expected, VALUES)
     assert_close(found, expected, VALUES)
     outer = torch.tensor([0.7, 1.9], dtype=torch.float64)
     gradients = (torch.autograd.grad((one * outer).sum(), [mean, others]) for one in (found, expected))

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gatework.tasks.forecaster.count_quantiles import count_quantiles
-from gatework.tasks.forecaster.fused import fuses, quantile_losses
+from gatework.tasks.forecaster.fused import MeanLoss, fuses, mean_losses, quantile_losses
 from gatework.tasks.forecaster.student_quantiles import LEAST_FREEDOM, student_quantiles
 
 __all__ = ["DISTRIBUTIONS", "Distribution", "DistributionName", "NetworkForecast", "Targets", "Units"]
@@ -58,6 +58,7 @@ class Distribution(ABC):
 
     Args:
         levels: (Q,) of the quantiles, rising.
+        mean_loss: of the mean's errors, where it is learned apart from a distribution.
 
     Attributes:
         outputs: O, the numbers of a step: one that is added to the linear path, and B = O - 1 others.
@@ -70,8 +71,8 @@ class Distribution(ABC):
     counts: ClassVar[bool] = False
     outputs: int
 
-    def __init__(self, levels: Sequence[float]) -> None:
-        self.levels = tuple(levels)
+    def __init__(self, levels: Sequence[float], mean_loss: MeanLoss = "squared") -> None:
+        self.levels, self.mean_loss = tuple(levels), mean_loss
         self.middle = min(range(len(levels)), key=lambda index: abs(levels[index] - 0.5))
 
     @abstractmethod
@@ -101,12 +102,12 @@ class Distribution(ABC):
 
 
 class Quantiles(Distribution):
-    """A mean, by its squared errors, and quantiles that cannot cross, by the pinball loss (Koenker & Bassett 1978)."""
+    """A mean, by its errors, and quantiles that cannot cross, by the pinball loss (Koenker & Bassett 1978)."""
 
-    parts = ("squares", "pinball")
+    parts = ("errors", "pinball")
 
-    def __init__(self, levels: Sequence[float]) -> None:
-        super().__init__(levels)
+    def __init__(self, levels: Sequence[float], mean_loss: MeanLoss = "squared") -> None:
+        super().__init__(levels, mean_loss)
         self.outputs = 1 + len(levels)
         gap, quantile = np.ogrid[
             : len(levels), : len(levels)
@@ -132,13 +133,13 @@ class Quantiles(Distribution):
         if fuses(mean):
             levels = torch.tensor(self.levels, dtype=mean.dtype)
             sums = self._sums.to(mean.dtype)
-            return quantile_losses(mean, others, *targets, levels, sums, self.middle)
+            return quantile_losses(mean, others, *targets, levels, sums, self.middle, self.mean_loss)
         _, quantiles = self.read(mean, others, units)
-        squares = ((mean - targets.futures) * targets.weights).square()
+        apart = mean_losses((mean - targets.futures) * targets.weights, self.mean_loss)
         errors = targets.futures[..., None] - quantiles
-        slopes = torch.tensor(self.levels, device=errors.device) - (errors < 0).to(errors.dtype)
+        slopes = _levels(self.levels).to(errors) - (errors < 0).to(errors)
         pinball = (slopes * errors).mean(-1) * targets.weights
-        return torch.stack([squares.sum(), pinball.sum()])
+        return torch.stack([apart.sum(), pinball.sum()])
 
     def forecast(self, said: Said, units: Units) -> NetworkForecast:
         return NetworkForecast(*said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from gatework.backends.admission import is_plain, mode_refusal
 from gatework.layers.dropout import kept_units
 
-__all__ = ["fuses", "hidden_units", "quantile_losses"]
+__all__ = ["MeanLoss", "fuses", "hidden_units", "mean_losses", "quantile_losses"]
+
+MeanLoss: TypeAlias = Literal["squared", "absolute", "huber"]
 
 
 def fuses(value: Tensor) -> bool:
@@ -68,16 +70,35 @@ class _HiddenUnits(torch.autograd.Function):
         return own.sum(1), own.sum(0), None, of_weight, None, None
 
 
+def mean_losses(errors: Tensor, kind: MeanLoss) -> Tensor:
+    """Of each error its square, its size, or (Huber 1964) its square up to 1 and from there on a straight line."""
+    match kind:
+        case "squared":
+            return errors.square()
+        case "absolute":
+            return errors.abs()
+        case _:
+            within = errors.clamp(-1, 1)
+            return within * (2 * errors - within)
+
+
 def quantile_losses(
-    mean: Tensor, others: Tensor, futures: Tensor, weights: Tensor, levels: Tensor, sums: Tensor, middle: int
+    mean: Tensor,
+    others: Tensor,
+    futures: Tensor,
+    weights: Tensor,
+    levels: Tensor,
+    sums: Tensor,
+    middle: int,
+    mean_loss: MeanLoss,
 ) -> Tensor:
-    """(2,) the squared weighted errors of means, and the weighted mean pinball loss of the quantiles
+    """(2,) `mean_losses` of the weighted errors of means, and the weighted mean pinball loss of the quantiles
     `softplus(others) sums + mean + others[…, middle]`, summed.
 
     Args:
         mean, futures, weights: (n, H). others: (n, H, Q). levels: (Q,). sums: (Q, Q), whose row `middle` is zero.
     """
-    found: Tensor = _QuantileLosses.apply(mean, others, futures, weights, levels, sums, middle)
+    found: Tensor = _QuantileLosses.apply(mean, others, futures, weights, levels, sums, middle, mean_loss)
     return found
 
 
@@ -92,6 +113,7 @@ class _QuantileLosses(torch.autograd.Function):
         levels: Tensor,
         sums: Tensor,
         middle: int,
+        mean_loss: MeanLoss,
     ) -> Tensor:
         errors = torch.matmul(F.softplus(others), sums).neg_()
         errors += (futures - mean - others[..., middle])[..., None]
@@ -103,12 +125,23 @@ class _QuantileLosses(torch.autograd.Function):
         of_middle = slopes.sum(-1)
         of_others = torch.matmul(slopes, sums.T).mul_(others.sigmoid())
         of_others[..., middle] = of_middle
-        ctx.save_for_backward(2 * apart * weights, of_middle, of_others)
-        return torch.stack([apart.square().sum(), pinball])
+        ctx.save_for_backward(_slopes(apart, mean_loss) * weights, of_middle, of_others)
+        return torch.stack([mean_losses(apart, mean_loss).sum(), pinball])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        squares, of_middle, of_others = ctx.saved_tensors
-        of_mean = gradient[0] * squares + gradient[1] * of_middle
-        return of_mean, gradient[1] * of_others, None, None, None, None, None
+        of_errors, of_middle, of_others = ctx.saved_tensors
+        of_mean = gradient[0] * of_errors + gradient[1] * of_middle
+        return of_mean, gradient[1] * of_others, None, None, None, None, None, None
+
+
+def _slopes(errors: Tensor, kind: MeanLoss) -> Tensor:
+    """The derivatives of `mean_losses`."""
+    match kind:
+        case "squared":
+            return 2 * errors
+        case "absolute":
+            return errors.sign()
+        case _:
+            return 2 * errors.clamp(-1, 1)

@@ -28,7 +28,7 @@ from gatework.tasks.forecaster.distributions import (
     Targets,
     Units,
 )
-from gatework.tasks.forecaster.fused import fuses, hidden_units
+from gatework.tasks.forecaster.fused import MeanLoss, fuses, hidden_units
 
 __all__ = ["DecoderName", "ForecastBatch", "ForecastEnsemble", "ForecastNetwork"]
 
@@ -67,6 +67,7 @@ class ForecastNetwork(nn.Module):
         layout: what is read and forecast.
         levels: the quantiles' levels, Q rising.
         distribution: what is said of a step.
+        mean_loss: of the mean's errors, beside quantiles.
         decoder: how the horizon is made of a state: each segment alone (direct); by a recurrent layer that begins at
             the state (encoder_decoder); its first step alone (autoregressive), the others from what is drawn of it.
         hidden_size, num_layers: of the layers.
@@ -96,6 +97,7 @@ class ForecastNetwork(nn.Module):
         spread_path: bool = False,
         maps: int = 1,
         distribution: DistributionName = "quantiles",
+        mean_loss: MeanLoss = "squared",
         decoder: DecoderName = "direct",
     ) -> None:
         super().__init__()
@@ -107,7 +109,7 @@ class ForecastNetwork(nn.Module):
         self.from_state = Linear(self.recurrent.output_size, hidden_size)
         self.place = nn.Parameter(torch.randn(layout.segments_ahead, POSITION))
         self.from_ahead = Linear(layout.ahead + POSITION, hidden_size, bias=False)
-        self.distribution = DISTRIBUTIONS[distribution](levels)
+        self.distribution = DISTRIBUTIONS[distribution](levels, mean_loss)
         self.autoregressive = decoder == "autoregressive"
         self.decoder = (
             Recurrent(_plain(cell), hidden_size, hidden_size) if decoder == "encoder_decoder" else None

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, RootModel, model_validato
 from gatework.errors import InputError
 from gatework.metrics.forecast import LEVELS
 from gatework.tasks.forecaster.distributions import DistributionName
+from gatework.tasks.forecaster.fused import MeanLoss
 from gatework.tasks.forecaster.network import DecoderName
 from gatework.tasks.forecaster.scaling import Scaling
 from gatework.tasks.options import MOST_LAYERS, MOST_UNITS, CellOption, PredictionSettings, TaskOptions
@@ -109,6 +110,11 @@ class ForecasterOptions(TaskOptions):
         description="what is said of a step: quantiles, by the pinball loss; or by likelihood gaussian, student_t, or "
         "for counts negative_binomial",
     )
+    mean_loss: MeanLoss = Field(
+        "squared",
+        description="of distribution=quantiles, what the mean is learned by: squared errors; absolute ones, which make "
+        "it a median that a few wild steps do not lead; huber: squared up to one scale, absolute beyond",
+    )
     dropout: float = Field(0.5, ge=0, lt=1, description="of states, and of what the horizon is made of")
     linear_rate: float = Field(
         0.1,
@@ -155,6 +161,8 @@ class ForecasterOptions(TaskOptions):
     def _check_distribution(self) -> Self:
         if self.distribution == "negative_binomial" and self.transform == "log":
             raise ValueError("distribution=negative_binomial is of counts: leave out transform=log")
+        if self.mean_loss != "squared" and self.distribution != "quantiles":
+            raise ValueError("mean_loss is of distribution=quantiles: the others learn a whole distribution")
         if self.spread_path and self.distribution not in ("gaussian", "student_t"):
             raise ValueError("spread_path is of distribution=gaussian and student_t, which have a spread")
         if self.decoder == "autoregressive" and self.distribution == "quantiles" and len(self.levels) < 2:
