@@ -155,3 +155,20 @@ def test_a_failed_write_leaves_nothing_in_the_cache(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Path, "replace", fails)
     assert not native._write(tmp_path / "program", "", b"code")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_single_step_compiles_nothing_where_a_sequence_ran(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its weights are read where they stand, which the same code does."""
+    monkeypatch.setenv("GATEWORK_CACHE", str(tmp_path))
+    native.native.cache_clear()
+    layer = gw.Recurrent(gw.cells.get("janet"), 3, 5)
+    kept = []
+    for steps in (4, 1):
+        with gw.backend("llvm"):
+            output, _ = layer(torch.randn(steps, 2, 3))
+            output.sum().backward()
+        kept.append(set(tmp_path.iterdir()))
+    assert kept[0]
+    assert kept[1] == kept[0]

@@ -7,9 +7,10 @@ In the order in which a call goes through it:
 - `machine.py` is the machine that it asks: `encoder.py` turns commands into rows of numbers, which `native_list.py`
   calls with addresses of tensors;
 - `codegen/` writes LLVM IR: `lower.py` a scheduled step, over `placement.py` (what stands where), `addressing.py`,
-  `matmul.py` (tiles of products), `packing.py` (weights in the tiles' order), `elementwise.py`, `attention_code.py` and
-  `mathematics.py`; `driver.py` what walks through a list, whose fields `command_layout.py` names; `outer.py` products
-  of whole matrices; `softmax.py` logits; `target.py` the vector unit;
+  `product_code.py`, `elementwise.py`, `attention_code.py` and `mathematics.py`, with `builder.py`; `matmul.py` tiles of
+  products, `packing.py` weights in the tiles' order, `unpacked.py` products with weights that are not; `driver.py` what
+  walks through a list, whose fields `command_layout.py` names; `outer.py` products of whole matrices; `softmax.py`
+  logits; `target.py` the vector unit;
 - `runtime/`: `native.py` compiles and keeps code on disk, `result_pool.py` keeps memory for results; threads are
   torch's own (`backends/threads.py`), `backends/teams.py` says for which work;
 - `operator.py` is a stack for torch.compile.

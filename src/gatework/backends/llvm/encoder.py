@@ -33,6 +33,7 @@ from gatework.backends.compiled.spans import SCALARS, TABLE, Affine, Number
 from gatework.backends.llvm.codegen.arguments import (
     BEGIN,
     DIRECTION,
+    ONCE,
     ROW_ALIGNMENT,
     ROWS,
     MatmulGroup,
@@ -146,11 +147,12 @@ class Encoder:
         """A program's scratch memory, and the commands that pack its weights."""
         bound = command.bound
         storage = bound.storage if self._places.dtype is torch.float32 else "full"
-        code = native(bound.program, self._places.dtype, self._target, storage, bound.once)
+        code = native(bound.program, self._places.dtype, self._target, storage)
         self._places.programs.append(code)
         layout, lanes, sizes = code.layout, self._lanes, bound.sizes
         arrays: dict[ArrayKey, Address] = {}
         scalars = {key: sizes[key.name] for key in layout.scalars if key.kind == "size"}
+        scalars[ONCE] = int(bound.once)
         for label, groups in layout.groups.items():
             width = resolve(groups[0].width, sizes)
             count = unit_blocks(max(group.size for group in groups), width, lanes, self._parts)
@@ -171,6 +173,10 @@ class Encoder:
                     arrays[key] = self._spread(bound.rows, blocks)
                 case "scalar":
                     arrays[key] = self._spread(bound.rows, 1)
+                case "packed" if key not in arrays:
+                    arrays[key] = Address(
+                        WORKSPACE
+                    )  # of the two ways to read weights the one that is not taken
                 case _:
                     pass
         self._programs[bound] = PlacedProgram(code, arrays, scalars)

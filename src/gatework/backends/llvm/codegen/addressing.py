@@ -66,8 +66,17 @@ class Addressing:
         """The position of a step in arrays over time."""
         return self.e.b.add(self.scalar(BEGIN), self.e.b.mul(step, self.scalar(DIRECTION)))
 
-    def row(self, key: ArrayKey, width: Width, step: Value, row: Value, *, new: bool = False) -> Value:
-        """The address of a row of an array, at a step; `new` for what a state becomes."""
+    def row(
+        self,
+        key: ArrayKey,
+        width: Width,
+        step: Value,
+        row: Value,
+        unit: Value | None = None,
+        *,
+        new: bool = False,
+    ) -> Value:
+        """The address of a row of an array, at a step, from a unit on; `new` for what a state becomes."""
         e = self.e
         base = self.own(key) if key.kind == "scratch" else self.pointer(key)
         if key.kind == "state":
@@ -76,7 +85,8 @@ class Addressing:
             row = e.b.add(e.b.mul(turn, self.scalar(ROWS)), row)
         elif key.kind not in _WITHOUT_STEPS:
             row = e.b.add(e.b.mul(self.time(step), self.scalar(ROWS)), row)
-        return e.at(base, e.b.mul(row, self.width(width)))
+        begin = e.b.mul(row, self.width(width))  # arrays of one width have one index of a row and unit
+        return e.at(base, begin if unit is None or width == 1 else e.b.add(begin, unit))
 
     def leaf(self, node: Node) -> ArrayKey:
         """The array that a leaf is read from."""

@@ -18,15 +18,20 @@ class ScalarKey(NamedTuple):
 
     Attributes:
         kind: `rows`; `begin` and `direction` of the steps; `mask` of a state's double buffer; `size` of a named width;
-            `unit_blocks` of one product of a kernel.
+            `unit_blocks` of one product of a kernel; `once`, 1 where weights are read where they stand.
         name: of the state, the width or the kernel.
     """
 
-    kind: Literal["rows", "begin", "direction", "mask", "size", "unit_blocks"]
+    kind: Literal["rows", "begin", "direction", "mask", "size", "unit_blocks", "once"]
     name: str = ""
 
 
-ROWS, BEGIN, DIRECTION = ScalarKey("rows"), ScalarKey("begin"), ScalarKey("direction")
+ROWS, BEGIN, DIRECTION, ONCE = (
+    ScalarKey("rows"),
+    ScalarKey("begin"),
+    ScalarKey("direction"),
+    ScalarKey("once"),
+)
 
 
 class Operand(NamedTuple):

@@ -22,6 +22,7 @@ from gatework.backends.llvm.codegen.packing import emit_packing
 from gatework.backends.llvm.codegen.softmax import emit_best, emit_softmax
 from gatework.backends.llvm.codegen.storing import emit_storing
 from gatework.backends.llvm.codegen.target import Target
+from gatework.backends.llvm.codegen.unpacked import emit_unpacked
 from gatework.backends.storage import STORAGES
 
 BARRIER = "gatework_barrier"
@@ -65,6 +66,7 @@ def emit_driver(module: ir.Module, target: Target, dtype: str) -> None:
     if dtype == "float32":
         for storage in STORAGES[1:]:
             emit_storing(module, target, storage)
+    emit_unpacked(module, target, dtype)
     emit_outer(module, target, dtype)
     emit_softmax(module, target, dtype)
     emit_best(module, target, dtype)

@@ -67,8 +67,7 @@ class ElementwiseCode:
             node = placement.node(index)
             places = placement.arrays.get(index, [])
             for place in places:
-                address = self.addressing.row(place, node.width, self.step, row, new=True)
-                self.put(value, address, node.width)
+                self.put(value, self.place(place, node.width, new=True), node.width)
             if node.width == 1 and placement.schedule.stage_of[index] is not None:
                 first = e.b.extract_element(value, ir.Constant(ir.IntType(32), 0))
                 e.store(first, self.scalar(index, row))
@@ -79,7 +78,15 @@ class ElementwiseCode:
         if width == 1:
             self.e.store(self.e.b.extract_element(value, ir.Constant(ir.IntType(32), 0)), address)
         else:
-            self.e.store_vector(value, self.e.at(address, self.unit), self.mask)
+            self.e.store_vector(value, address, self.mask)
+
+    def place(self, key: ArrayKey, width: Width, *, new: bool = False) -> Value:
+        """The address of the block in an array; of an array of width 1, of its number."""
+        return self.addressing.row(key, width, self.step, self.row_number, self.unit, new=new)
+
+    def read(self, address: Value, width: Width) -> Value:
+        """The block at an address; a number of width 1 in every lane."""
+        return self.e.splat(self.e.load(address)) if width == 1 else self.e.load_vector(address, self.mask)
 
     def share(self, index: int, row: Value) -> None:
         """This block's part of a reduction over the units."""
@@ -153,10 +160,7 @@ class ElementwiseCode:
             count = self.addressing.width(of if isinstance(of, str) else int(of))
             return e.splat(e.b.sitofp(count, e.number))
         if sort == "leaf":
-            address = self.addressing.row(self.addressing.leaf(node), node.width, self.step, self.row_number)
-            if node.width == 1:
-                return e.splat(e.load(address))
-            return e.load_vector(e.at(address, self.unit), self.mask)
+            return self.read(self.place(self.addressing.leaf(node), node.width), node.width)
         if index in self.positions:
             place = e.b.mul(self.group, e.i64(self.positions[index]))
             return e.load_vector(e.at(self.sums, place))
@@ -166,11 +170,7 @@ class ElementwiseCode:
             return apply(e, node, [self.value(arg) for arg in node.args])
         if node.width == 1 and placement.schedule.stage_of[index] is not None:
             return e.splat(e.load(self.scalar(index, self.row_number)))
-        place = placement.arrays[index][0]
-        address = self.addressing.row(place, node.width, self.step, self.row_number, new=True)
-        if node.width == 1:
-            return e.splat(e.load(address))
-        return e.load_vector(e.at(address, self.unit), self.mask)
+        return self.read(self.place(placement.arrays[index][0], node.width, new=True), node.width)
 
 
 def across(e: Emitter, value: Value, largest: bool = False) -> Value:

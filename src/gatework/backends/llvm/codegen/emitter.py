@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from llvmlite import ir
 
+from gatework.backends.llvm.codegen.builder import Builder
 from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.storage import Storage
 
@@ -40,7 +42,7 @@ class Emitter:
         self.mask = ir.VectorType(I1, self.lanes)
         self.function = function
         self.entry = function.append_basic_block("entry")
-        self.b = ir.IRBuilder(self.entry)
+        self.b = Builder(self.entry)
 
     # -- constants
 
@@ -50,11 +52,11 @@ class Emitter:
 
     def const(self, value: float) -> Value:
         """A number in every lane."""
-        return ir.Constant(self.vector, [ir.Constant(self.number, value)] * self.lanes)
+        return _in_every_lane(self.number, self.lanes, float(value).hex())
 
     def bits(self, value: int) -> Value:
         """An integer in every lane."""
-        return ir.Constant(self.integers, [ir.Constant(self.integer, value)] * self.lanes)
+        return _in_every_lane(self.integer, self.lanes, value)
 
     def scalar(self, value: float) -> Value:
         return ir.Constant(self.number, value)
@@ -108,9 +110,8 @@ class Emitter:
 
     def tail_mask(self, count: Value) -> Value:
         """True in the first `count` lanes."""
-        wide = ir.VectorType(I64, self.lanes)
-        order = ir.Constant(wide, [ir.Constant(I64, lane) for lane in range(self.lanes)])
-        return self.b.icmp_signed("<", order, self.splat_int(count, wide))
+        order = _lane_numbers(self.lanes)
+        return self.b.icmp_signed("<", order, self.splat_int(count, order.type))
 
     def splat(self, value: Value) -> Value:
         """A scalar in every lane."""
@@ -166,9 +167,7 @@ class Emitter:
     ) -> Iterator[Any]:
         """`for i in range(start, stop, step)`: yields (i, loop); `loop.values` are carried from turn to turn."""
         before = self.b.block
-        head = self.function.append_basic_block("head")
-        body = self.function.append_basic_block("body")
-        after = self.function.append_basic_block("after")
+        head, body, after = (self.b.append_basic_block(name) for name in ("head", "body", "after"))
         self.b.branch(head)
         self.b.position_at_end(head)
         index = self.b.phi(self.index)
@@ -201,6 +200,20 @@ class Emitter:
 
     def ceil_div(self, a: Value, b: Value) -> Value:
         return self.b.sdiv(self.b.sub(self.b.add(a, b), self.i64(1)), b)
+
+
+@lru_cache(maxsize=4096)
+def _in_every_lane(kind: Any, lanes: int, value: int | str) -> Value:
+    """A vector of equal numbers, whose text is written once in a process: an integer, or a float in hexadecimal, which
+    tells -0 from 0."""
+    number = ir.Constant(kind, float.fromhex(value) if isinstance(value, str) else value)
+    return ir.Constant(ir.VectorType(kind, lanes), [number] * lanes)
+
+
+@lru_cache
+def _lane_numbers(lanes: int) -> Value:
+    """0, 1, 2, …"""
+    return ir.Constant(ir.VectorType(I64, lanes), [ir.Constant(I64, lane) for lane in range(lanes)])
 
 
 class _Loop:

@@ -192,17 +192,37 @@ def block_name(columns: int) -> str:
     return f"block_{columns}"
 
 
-def linked_name(columns: int, dtype: str, target: Target, storage: Storage = "full") -> str:
-    """The name by which programs call a block: several dtypes and targets live in one process."""
-    return f"{block_name(columns)}_{dtype}_{storage}_{target.name}"
+PRODUCT = "product"
+"""The function that takes what a block takes, and then how many column registers it has."""
 
 
-def block_type(storage: Storage) -> ir.FunctionType:
-    """Of a block's function."""
-    return ir.FunctionType(ir.VoidType(), [I64, *(kind for _, kind in arguments(storage))])
+def linked_name(dtype: str, target: Target, storage: Storage = "full") -> str:
+    """The name by which programs call the product: several dtypes and targets live in one process."""
+    return f"{PRODUCT}_{dtype}_{storage}_{target.name}"
+
+
+def _product_arguments(storage: Storage) -> list[tuple[str, Any]]:
+    return [("rows", I64), *arguments(storage), ("columns", I64)]
+
+
+def product_type(storage: Storage) -> ir.FunctionType:
+    """Of the product's function."""
+    return ir.FunctionType(ir.VoidType(), [kind for _, kind in _product_arguments(storage)])
 
 
 def emit_products(module: ir.Module, target: Target, dtype: str, storage: Storage = "full") -> None:
-    """Every block that lowered programs call."""
+    """Every block, and the product that chooses among them."""
     for columns in COLUMNS:
         emit_block(module, target, dtype, columns, storage)
+    e = function(module, PRODUCT, _product_arguments(storage), target, dtype)
+    *rest, columns_given = e.function.args
+    done = e.function.append_basic_block("done")
+    switch = e.b.switch(columns_given, done)
+    for columns in COLUMNS:
+        case = e.function.append_basic_block(f"columns_{columns}")
+        switch.add_case(e.i64(columns), case)
+        e.b.position_at_end(case)
+        e.b.call(module.globals[block_name(columns)], rest, tail=True)
+        e.b.ret_void()
+    e.b.position_at_end(done)
+    e.b.ret_void()

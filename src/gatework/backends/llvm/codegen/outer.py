@@ -10,7 +10,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value, function
-from gatework.backends.llvm.codegen.matmul import COLUMNS, block_name
+from gatework.backends.llvm.codegen.matmul import COLUMNS, PRODUCT
 from gatework.backends.llvm.codegen.target import Target
 
 _DEPTH = 192  # of a block
@@ -80,23 +80,11 @@ def emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
                 _move(e, to, own_row, own_result, wide, count, left_over)
             place, result_row = e.select(partial, own_result, to), e.select(partial, wide, own_row)
             arguments = [count, block_left, row_stride, k_stride, block_right, right_stride, block_depth]
-            _multiply(e, e.ceil_div(left_over, lanes), [*arguments, place, result_row, later])
+            arguments += [place, result_row, later, e.ceil_div(left_over, lanes)]
+            e.b.call(e.module.globals[PRODUCT], arguments)
             with e.when(partial):
                 _move(e, own_result, wide, to, own_row, count, left_over)
     e.b.ret_void()
-
-
-def _multiply(e: Emitter, registers: Value, arguments: list[Value]) -> None:
-    """The block of so many column registers."""
-    done = e.function.append_basic_block("multiplied")
-    switch = e.b.switch(registers, done)
-    for number in COLUMNS:
-        case = e.function.append_basic_block(f"columns_{number}")
-        switch.add_case(e.i64(number), case)
-        e.b.position_at_end(case)
-        e.b.call(e.module.globals[block_name(number)], arguments)
-        e.b.branch(done)
-    e.b.position_at_end(done)
 
 
 def _turn(e: Emitter, left: Value, left_k: Value, depth: Value, rows: Value, to: Value) -> None:

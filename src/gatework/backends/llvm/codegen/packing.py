@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatework.backends.llvm.codegen.emitter import I64, POINTER, VOID, Emitter, Value, function
+from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value, function
 from gatework.backends.llvm.codegen.target import Target
 
 _LINE = 64  # bytes of a cache line
@@ -14,12 +14,6 @@ ARGUMENTS = [
     ("packed", POINTER), ("columns", I64), ("size", I64), ("first", I64), ("last", I64),
     ("gates", I64), ("gate_stride", I64),
 ]  # fmt: skip
-TYPE = ir.FunctionType(VOID, [kind for _, kind in ARGUMENTS])
-
-
-def linked_name(dtype: str, target: Target) -> str:
-    """The name by which programs call it."""
-    return f"pack_{dtype}_{target.name}"
 
 
 def emit_packing(module: ir.Module, target: Target, dtype: str) -> None:

@@ -30,13 +30,15 @@ class NativePlacement(Placement):
             self.layout.scalar(key)
 
     def groups(self, label: str, kernel: Kernel) -> list[MatmulGroup]:
-        """Accumulations with the same operands, at most four together."""
-        by_operands: dict[tuple[int, ...], list[int]] = {}
+        """Accumulations with the same operands, at most four together, whose weights are read in one direction."""
+        by_operands: dict[tuple[tuple[int, str], ...], list[int]] = {}
         for position, accumulation in enumerate(kernel.accumulations):
-            operands = tuple(self.storage_of(self.node(term).args[0]) for term in accumulation.terms)
-            by_operands.setdefault(operands, []).append(position)
+            terms = map(self.node, accumulation.terms)
+            operands_of = tuple((self.storage_of(term.args[0]), term.op) for term in terms)
+            by_operands.setdefault(operands_of, []).append(position)
         groups = []
-        for operands, positions in by_operands.items():
+        for read, positions in by_operands.items():
+            operands = tuple(operand for operand, _ in read)
             adjacent: list[list[int]] = []
             for position in positions:  # results of a group stand side by side
                 if adjacent and adjacent[-1][-1] == position - 1 and len(adjacent[-1]) < MOST_COLUMNS:

@@ -45,14 +45,11 @@ class Native:
 
 
 @made_once(maxsize=512)
-def native(
-    graph: Graph, dtype: torch.dtype, target: Target, storage: Storage = "full", once: bool = False
-) -> Native:
+def native(graph: Graph, dtype: torch.dtype, target: Target, storage: Storage = "full") -> Native:
     """The machine code of an expanded step graph, from the cache on disk or compiled now.
 
     Args:
         storage: how its weight matrices are kept.
-        once: they are read where they stand; see `BoundProgram`.
     """
     name = _DTYPES[dtype]
     driver(dtype, target)
@@ -67,9 +64,8 @@ def native(
         graph.outputs,
         name,
         storage,
-        once,
     )
-    layout, code = _cached(repr(key), target, lambda: _compile_program(graph, target, name, storage, once))
+    layout, code = _cached(repr(key), target, lambda: _compile_program(graph, target, name, storage))
     engine = _load(code, target)
     return Native(engine.get_function_address("run"), Layout.from_json(layout), engine, target)
 
@@ -94,16 +90,16 @@ def driver(dtype: torch.dtype, target: Target) -> Driver:
     """The driver, from the cache on disk or compiled now; its tiles get the names that programs are linked with."""
     import llvmlite.binding as llvm
 
-    from gatework.backends.llvm.codegen import driver, packing
+    from gatework.backends.llvm.codegen import driver, unpacked
 
     number = _DTYPES[dtype]
     for name, address in threads.symbols().items():
         llvm.add_symbol(name, address)
     _, code = _cached(f"driver {number}", target, lambda: _compile_driver(target, number))
     engine = _load(code, target)
-    _link_blocks(engine, number, target, "full")
+    _link_product(engine, number, target, "full")
     llvm.add_symbol(driver.BARRIER, engine.get_function_address(driver.BARRIER))
-    llvm.add_symbol(packing.linked_name(number, target), engine.get_function_address("pack"))
+    llvm.add_symbol(unpacked.linked_name(number, target), engine.get_function_address(unpacked.FUNCTION))
     task, alone = engine.get_function_address(threads.entry()), engine.get_function_address("alone")
     return Driver(task, alone, target, engine)
 
@@ -116,19 +112,18 @@ def _link_products(dtype: torch.dtype, target: Target, storage: Storage) -> Any:
         f"products {number} {storage}", target, lambda: _compile_products(target, number, storage)
     )
     engine = _load(code, target)
-    _link_blocks(engine, number, target, storage)
+    _link_product(engine, number, target, storage)
     return engine
 
 
-def _link_blocks(engine: Any, number: str, target: Target, storage: Storage) -> None:
-    """Gives products the names that programs are linked with."""
+def _link_product(engine: Any, number: str, target: Target, storage: Storage) -> None:
+    """Gives a product the name that programs are linked with."""
     import llvmlite.binding as llvm
 
     from gatework.backends.llvm.codegen import matmul
 
-    for columns in matmul.COLUMNS:
-        name = matmul.linked_name(columns, number, target, storage)
-        llvm.add_symbol(name, engine.get_function_address(matmul.block_name(columns)))
+    address = engine.get_function_address(matmul.PRODUCT)
+    llvm.add_symbol(matmul.linked_name(number, target, storage), address)
 
 
 def _compile_products(target: Target, dtype: str, storage: Storage) -> tuple[str, bytes]:
@@ -153,9 +148,7 @@ def _compile_driver(target: Target, dtype: str) -> tuple[str, bytes]:
     return "", _object(str(module), target)
 
 
-def _compile_program(
-    graph: Graph, target: Target, dtype: str, storage: Storage, once: bool
-) -> tuple[str, bytes]:
+def _compile_program(graph: Graph, target: Target, dtype: str, storage: Storage) -> tuple[str, bytes]:
     from llvmlite import ir
 
     from gatework.backends.llvm.codegen.lower import Program
@@ -163,7 +156,7 @@ def _compile_program(
 
     module = ir.Module("program")
     module.triple = target.triple
-    program = Program(module, schedule(graph), target, dtype, storage, once=once)
+    program = Program(module, schedule(graph), target, dtype, storage)
     program.emit("run")
     return program.layout.to_json(), _object(str(module), target)
 
