@@ -86,12 +86,14 @@ def reached() -> list[tuple[str, str, str, str, str]]:
             "reading_babi",
         )
     )
-    for hours in (24, 168):
-        name = f"forecasting_etth1_ot_{hours}"
+    hours_of = {"oil temperature, 24": "ot_24", "oil temperature, 168": "ot_168"}
+    hours_of |= {"seven variables, 24": "seven_24", "seven variables, 96": "seven_96"}
+    for what, part in hours_of.items():
+        name = f"forecasting_etth1_{part}"
         figures = [f"MSE {read(name)['test'][who]['mse']:.4f}" for who in ("model", "baseline")]
         rows.append(
             (
-                f"ETTh1, oil temperature, {hours} hours",
+                f"ETTh1, {what} hours",
                 minutes(read(name)["training_seconds"]),
                 *figures,
                 name,
