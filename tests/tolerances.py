@@ -50,6 +50,9 @@ EXPORTED: Table = {torch.float32: Tolerance(1e-6, 1e-6)}
 OF_PAGES: Table = {torch.float32: Tolerance(0.0, 1e-5)}
 # The largest error of an export on ONNX Runtime, beside 1: its functions have some units in the last place more.
 EXPORTED_ONNX = 1e-5
+# A number of a table in 8 bits beside the number itself: half a step of 127 up to the largest of its row, and float32's
+# own rounding.
+OF_8_BITS = 0.5 / 127 * (1 + 1e-6)
 # Outputs of a stream with weights of 8 bits beside those of its weights as they are read back: each step's inputs and
 # states are rounded to 16 bits as well. Layer norms enlarge the error most.
 ROUNDED_INPUTS: Table = {torch.float32: Tolerance(0.0, 3e-4)}

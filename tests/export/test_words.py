@@ -29,7 +29,7 @@ from gatework.tasks.words.subwords import subwords
 from tests.browser import browser, opened
 from tests.export.test_c import run
 from tests.tasks.test_tagger import sentences
-from tests.tolerances import OF_PAGES, assert_close
+from tests.tolerances import OF_8_BITS, OF_PAGES, assert_close
 
 PROGRAMS = Path(gw.tasks.__file__).parent / "programs"
 TEXTS = [
@@ -218,7 +218,7 @@ def test_tables_are_read_as_they_were_written(int8: bool) -> None:
         read = tables.rows(name, [place]).sum(0)
         np.testing.assert_array_equal(np.array(in_node or [0.0] * len(row), np.float32), read)
         largest = max(np.abs(row).max(), 8 * np.sqrt(np.square(table).mean()))
-        assert np.abs(read - row).max() <= (largest / 254 * (1 + 1e-6) if int8 else 0)
+        assert np.abs(read - row).max() <= (largest * OF_8_BITS if int8 else 0)
 
 
 @contextmanager
