@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import isa
 import torch
+from commands import write_report
 from layers import TOLERANCE, show, timed
 from machine import machine
 from rich.console import Console
@@ -122,9 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show(Console(), f"{units} units, {steps} steps, {options.rows} rows", found)
         rows += found
     if options.out:
-        options.out.write_text(
-            json.dumps({"machine": machine(), "results": rows}, indent=1) + "\n", encoding="utf-8"
-        )
+        write_report(options.out, {"machine": machine(), "results": rows})
 
 
 if __name__ == "__main__":

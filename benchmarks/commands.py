@@ -33,6 +33,12 @@ def gatework(*arguments: str, folder: Path, given: str | None = None) -> tuple[s
     return shlex.join(["gatework", *arguments]), done.stdout
 
 
+def write_report(path: Path, report: dict[str, Any]) -> None:
+    """Writes what a benchmark of layers found where it was told to."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
 def write_result(name: str, result: dict[str, Any]) -> None:
     """Keeps a result."""
     path = HERE / "results" / f"{name}.json"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from commands import write_report
 from machine import machine
 from torch import Tensor
 from torch.nn import functional
@@ -128,8 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     print(json.dumps(report, indent=1))
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_report(options.out, report)
 
 
 if __name__ == "__main__":

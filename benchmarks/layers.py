@@ -15,7 +15,6 @@ import argparse
 import copy
 import gc
 import itertools
-import json
 import math
 import random
 import statistics
@@ -27,6 +26,7 @@ from typing import Any
 import isa
 import numpy as np
 import torch
+from commands import write_report
 from machine import machine
 from peak import peak_gflops
 from peers import PEERS, Absent, Contestant, engine, onnx_session, reference
@@ -420,8 +420,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show(console, "Ragged batches with new lengths at every call (ms)", report["fresh_lengths"])
     show(console, "One step (microseconds)", report["step"])
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_report(options.out, report)
 
 
 if __name__ == "__main__":

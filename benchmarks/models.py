@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 import isa
 import torch
+from commands import write_report
 from layers import TOLERANCE, geometric_mean, show, timed
 from machine import machine
 from rich.console import Console
@@ -138,9 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     on = f"{here['cpu']} (family {here['family']}, model {here['model']}), {here['isa']}"
     show(console, f"torch's time over that after gw.replace, on {on}", rows(results))
     if options.out:
-        report = {"machine": here, "results": results, "summary": rows(results)}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_report(options.out, {"machine": here, "results": results, "summary": rows(results)})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import statistics
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from commands import write_report
 from layers import show, timed
 from machine import machine
 from rich.console import Console
@@ -72,9 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             gc.collect()
     show(Console(), "Recording beside a forward pass of training", rows)
     if options.out:
-        report = {"machine": machine(), "results": rows}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_report(options.out, {"machine": machine(), "results": rows})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ session takes alone over those it takes together.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from commands import write_report
 from layers import show
 from machine import machine
 from rich.console import Console
@@ -205,10 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append({"task": name, "sessions": options.sessions, **found})
             show(Console(), "Sessions, alone and together", rows[-1:])
     if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(
-            json.dumps({"machine": about, "results": rows}, indent=1) + "\n", encoding="utf-8"
-        )
+        write_report(options.out, {"machine": about, "results": rows})
 
 
 if __name__ == "__main__":

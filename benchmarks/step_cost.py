@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from commands import write_report
 from layers import TOLERANCE, show, timed
 from machine import machine
 from rich.console import Console
@@ -93,9 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append({"layer": kind, "mode": mode, **best, "torch over gatework": ratio})
     show(Console(), "The fixed cost of a call", rows)
     if options.out:
-        report = {"machine": machine(), "results": rows}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_report(options.out, {"machine": machine(), "results": rows})
 
 
 if __name__ == "__main__":
