@@ -14,9 +14,8 @@ from torch.nn.utils.parametrizations import weight_norm
 
 import gatework as gw
 from gatework.errors import GateworkError, InputError
-from gatework.export import checking
+from gatework.export import checking, rounding
 from gatework.export.files import FORMS
-from gatework.export.native import module
 from gatework.export.native.module import ObjectModule
 from gatework.export.targets import WASM
 from gatework.export.wasm import checking as in_node
@@ -72,7 +71,7 @@ def test_without_node_the_code_of_a_module_is_run_by_this_machine(tmp_path: Path
 
 @pytest.mark.parametrize("target", ["native", "aarch64-linux-gnu"])
 def test_weights_that_are_rounded_wrongly_are_not_written(tmp_path: Path, target: str) -> None:
-    with mock.patch.object(module, "LARGEST", 120):
+    with mock.patch.object(rounding, "LARGEST", 120):
         not_written(tmp_path, target=target, weights="int8")
 
 

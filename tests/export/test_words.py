@@ -232,7 +232,7 @@ def in_8_bits(task: Any) -> Iterator[None]:
             if parameter.dim() < 2:
                 continue
             if any(table in name for table in tables):
-                scales, numbers = rounded_table(parameter.numpy())
+                numbers, scales = rounded_table(parameter.numpy())
                 parameter.copy_(torch.from_numpy(numbers * scales[:, None]))
             elif name == "label.weight":  # one block of columns for each of the vectors that it reads
                 width = network.encoder.output_size

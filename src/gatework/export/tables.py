@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from gatework.backends.storage import LARGEST
 from gatework.export.cell import Array
+from gatework.export.rounding import rounded_rows
 
 __all__ = ["packed_tables", "rounded_table"]
 
-_DEVIATIONS = (
-    8  # a finer scale than that of so many of a table's root mean squares says nothing, and packs worse
-)
+_DEVIATIONS = 8  # root mean squares of a table: a finer scale than theirs says nothing, and packs worse
 
 
 def packed_tables(tables: Mapping[str, Array], *, int8: bool) -> tuple[bytes, dict[str, Any]]:
@@ -33,7 +31,7 @@ def packed_tables(tables: Mapping[str, Array], *, int8: bool) -> tuple[bytes, di
         index[name] = {"shape": list(array.shape), "at": at}
         kept = np.flatnonzero(array.any(1)) if array.ndim == 2 else np.arange(len(array))
         own: list[Array] = []
-        scales, numbers = rounded_table(array) if int8 and array.ndim == 2 else (None, array)
+        numbers, scales = rounded_table(array) if int8 and array.ndim == 2 else (array, None)
         if len(kept) < 0.9 * len(array):
             index[name]["kept"] = len(kept)
             own.append(np.diff(kept, prepend=0).astype("<i4"))
@@ -49,12 +47,10 @@ def packed_tables(tables: Mapping[str, Array], *, int8: bool) -> tuple[bytes, di
 
 
 def rounded_table(table: Array) -> tuple[Array, Array]:
-    """A table in 8 bits: a scale for each row, (N,), and whole multiples of it, (N, width).
+    """A table in 8 bits: whole multiples, (N, width), of a scale for each row, (N,).
 
     A row's scale is its largest magnitude over 127, or 8 root mean squares of the table over 127 where that is more: a
     number is off by at most half of it. Rows of small numbers need be no finer than those that they are added to.
     """
     least = _DEVIATIONS * np.sqrt(np.mean(np.square(table, dtype=np.float64)))
-    scales = (np.maximum(np.abs(table).max(1), least) / LARGEST).astype("<f4")
-    numbers = np.divide(table, scales[:, None], out=np.zeros_like(table), where=scales[:, None] > 0)
-    return scales, np.rint(numbers).clip(-LARGEST, LARGEST).astype(np.int8)
+    return rounded_rows(table, least)

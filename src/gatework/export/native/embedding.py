@@ -7,7 +7,8 @@ from llvmlite import ir
 
 from gatework.backends.llvm.codegen.emitter import Value
 from gatework.export.cell import Array, Cell
-from gatework.export.native.module import ObjectModule, StepEmitter, rounded_rows
+from gatework.export.native.module import ObjectModule, StepEmitter
+from gatework.export.rounding import rounded_rows
 
 __all__ = ["looked_up"]
 

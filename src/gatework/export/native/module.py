@@ -8,7 +8,7 @@ import numpy as np
 from llvmlite import ir
 
 from gatework.backends.llvm.codegen.emitter import POINTER, VOID, Emitter, Value
-from gatework.backends.storage import LARGEST
+from gatework.export.rounding import rounded_rows
 from gatework.export.targets import ExportTarget
 
 _ALIGNMENT = 64  # of arrays of weights
@@ -37,13 +37,6 @@ class Packed(NamedTuple):
             return e.i64(0)
         begin = e.b.mul(e.b.sdiv(e.b.mul(block, e.i64(e.lanes)), e.i64(self.head)), e.i64(self.head))
         return e.smaller(begin, e.i64(self.reads - self.columns))
-
-
-def rounded_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of numbers, (…, N), in 8 bits, and a scale for each: the row's largest magnitude over 127."""
-    scales = (np.abs(rows).max(axis=-1) / np.float32(LARGEST)).astype(np.float32)
-    whole = np.divide(rows, scales[..., None], out=np.zeros_like(rows), where=scales[..., None] > 0)
-    return np.rint(whole).astype(np.int8), scales
 
 
 class StepEmitter(Emitter):

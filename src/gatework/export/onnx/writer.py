@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gatework.backends.storage import LARGEST
 from gatework.errors import MissingExtraError
+from gatework.export.rounding import rounded_rows
 
 OPSET, IR_VERSION = 17, 8
 
@@ -74,9 +74,7 @@ class Writer:
         """The name of a weight matrix, (rows, columns), or of its transpose."""
         if not self.root.int8:
             return self.array(matrix.T if transposed else matrix)
-        scales = np.abs(matrix).max(axis=1) / np.float32(LARGEST)
-        whole = np.divide(matrix, scales[:, None], out=np.zeros_like(matrix), where=scales[:, None] > 0)
-        stored = np.rint(whole).astype(np.int8)
+        stored, scales = rounded_rows(matrix)
         numbers = self.array(stored.T if transposed else stored, np.int8)
         # A product: runtimes take DequantizeLinear for leave to round what is multiplied with the weights too.
         widened = self.root.node("Cast", [numbers], to=onnx().TensorProto.FLOAT)

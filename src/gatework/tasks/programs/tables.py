@@ -17,8 +17,7 @@ class Tables:
         content: of `tables.bin`: numbers of 4 bytes, little-endian.
         index: of `model.json`: by name the shape, the first number, and, of a table whose other rows are zero, the
             number of rows that are `kept`: before their numbers stand their places, each as what it is more than the
-            one before. With `int8` a scale of each row
-            stands before the numbers, which are bytes.
+            one before. With `int8` a scale of each row stands before the numbers, which are bytes.
     """
 
     def __init__(self, content: bytes, index: Mapping[str, Mapping[str, Any]]) -> None:
