@@ -27,7 +27,7 @@ from gatework.backends.program import (
 )
 from gatework.graph import Graph, Node
 from gatework.graph.language import relu
-from gatework.graph.variants import RESET, TAPE, without_bias
+from gatework.graph.variants import RESET, is_taped, without_bias
 
 Kind = Literal["lstm", "gru", "rnn_tanh", "rnn_relu"]
 name = "torch"
@@ -42,7 +42,7 @@ def refusal(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) 
     """Why torch's operators cannot run a graph; None where they can."""
     if any(spec.name == RESET for spec in graph.inputs):
         return "torch's fused operators reset no states inside a sequence"
-    if any(key.name.startswith(TAPE) for key, _ in graph.outputs):
+    if any(is_taped(key) for key, _ in graph.outputs):
         return "torch's fused operators keep no gates"
     if fused_kind(graph) is None:
         own = tuple(output for output in graph.outputs if output[0].kind != "emit")

@@ -176,6 +176,8 @@ def with_pushes(graph: Graph) -> Graph:
 
 def without_pushes(graph: Graph) -> Graph:
     """The steps of a cell whose pushes are known to be zeros: none of them is read. They stay declared inputs."""
+    if not any(is_push(spec.name) for spec in graph.inputs):
+        return graph
 
     def rule(builder: Builder, node: Node, args: tuple[Expr, ...]) -> Expr | None:
         if node.op == "input" and is_push(node.text("name")):

@@ -26,7 +26,7 @@ from gatework.graph import Graph
 from gatework.graph.keys import ArrayKey, Kind
 from gatework.graph.node import resolve
 from gatework.graph.parameters import named_sizes
-from gatework.graph.variants import is_push
+from gatework.graph.variants import PUSH, is_push
 
 Tensors = dict[str, Tensor]
 Arrays = dict[Base, Tensor]
@@ -173,10 +173,12 @@ def _forward(
 
 def _held(shape: Shape, inputs_requiring_grad: frozenset[str], whole: Extent, tensors: Arrays) -> Tensors:
     """What a tape keeps and stands in the arrays of the pass itself, (R, width) each, by the names of its outputs."""
+    taped = training_programs_of(shape.graph, inputs_requiring_grad).taped
+    if not taped:
+        return {}
     saved = kept(shape, inputs_requiring_grad)
-    places = saved.loop | saved.hoisted
-    held = {}
-    for emit, key in training_programs_of(shape.graph, inputs_requiring_grad).taped.items():
+    places, held = saved.loop | saved.hoisted, {}
+    for emit, key in taped.items():
         if key.kind == "state":
             held[emit.name] = tensors[ArrayKey("history", key.name)][shape.rows :]
         else:
@@ -246,17 +248,12 @@ def _backward(
     for name in call.parameters:
         own = ArrayKey("parameter", name)
         parameters[name] = buffers.write(own.gradient, *saved[own].shape)
-    declared = graph.inputs_of_kind("input")
-    steps = saved[declared[0].key].shape[:-1]
-    pushes = {
-        spec.name: (*steps, resolve(spec.size, shape.size_of)) for spec in declared if is_push(spec.name)
-    }  # which were not read
     written: dict[Kind, Tensors] = {kind: {} for kind in _GRADIENTS_OF}
     for base in work.bases:
         if isinstance(base, ArrayKey) and base.kind in _GRADIENTS_OF:
-            like = saved.get(ArrayKey(_GRADIENTS_OF[base.kind], base.name))
-            wanted = pushes[base.name] if like is None else like.shape
-            written[base.kind][base.name] = buffers.write(base, *wanted)
+            own = ArrayKey(_GRADIENTS_OF[base.kind], base.name)
+            given = _shape_of_push(graph, saved, base.name) if is_push(base.name) else saved[own].shape
+            written[base.kind][base.name] = buffers.write(base, *given)
     _call(work, call.pieces, buffers)
     inputs = written["input_gradient"]
     for name, value in written["hoisted_input_gradient"].items():
@@ -264,6 +261,12 @@ def _backward(
     return _Gradients(
         inputs, written["static_gradient"], written["memory_gradient"], tuple(states), parameters
     )
+
+
+def _shape_of_push(graph: Graph, saved: Arrays, name: str) -> tuple[int, ...]:
+    """The shape of a push, which no pass reads: as many steps as the first input, and as wide as its state."""
+    steps = saved[graph.inputs_of_kind("input")[0].key].shape[:-1]
+    return *steps, saved[ArrayKey("history", name.removeprefix(PUSH))].shape[-1]
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,7 @@ class Quantiles(Distribution):
 
     def losses(self, mean: Tensor, others: Tensor, targets: Targets, units: Units) -> Tensor:
         if fuses(mean):
-            levels = torch.tensor(self.levels, dtype=mean.dtype)
-            sums = self._sums.to(mean.dtype)
+            levels, sums = _levels(self.levels).to(mean), self._sums.to(mean)
             return quantile_losses(mean, others, *targets, levels, sums, self.middle, self.mean_loss)
         _, quantiles = self.read(mean, others, units)
         apart = mean_losses((mean - targets.futures) * targets.weights, self.mean_loss)
