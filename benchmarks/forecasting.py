@@ -58,6 +58,7 @@ def etth1(sets: Sequence[str], seeds: int, runs: Path) -> None:
         model = gw.Forecaster(**options).fit(path, columns=columns, out=runs / name)
         alone = seconds = time.monotonic() - begun
         test = model.evaluate(path, columns=columns, begin=BEGIN)
+        adapted = model.evaluate(path, columns=columns, begin=BEGIN, adapt_intervals=True)
         values = data.values if SETS[name] is None else data.values[:, [data.names.index(SETS[name])]]
         members = [model]
         for seed in range(1, seeds):
@@ -71,6 +72,7 @@ def etth1(sets: Sequence[str], seeds: int, runs: Path) -> None:
         config = f"benchmarks/configs/etth1_{name}.yaml"
         result = {
             "test": test,
+            "test_with_adapted_intervals": adapted["model"],
             "validation": model.metrics_,
             "plain_ridge": plain_ridges(values, model.options_.window, model.options_.horizon),
             "training_seconds": round(alone, 1),
@@ -98,6 +100,8 @@ def say(name: str, result: dict[str, Any]) -> None:
     print(name, f"{result['training_seconds']} s")
     for part in ("validation", "test"):
         rows = {"model": result[part]["model"], **result[part].get("baselines", {})}
+        if part == "test":
+            rows["adapted intervals"] = result["test_with_adapted_intervals"]
         if "runs_together" in result:
             rows["runs together"] = result["runs_together"][part]["model"]
         rows |= {f"plain {which}": of[part] for which, of in result.get("plain_ridge", {}).items()}

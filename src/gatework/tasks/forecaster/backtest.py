@@ -28,7 +28,8 @@ def forecasts_along(
     """The forecasts from some places, a block at a time, in the series' own units.
 
     The layers read each channel once, from its first step on, channels of like lengths side by side; each place's
-    forecast is what `forecasts_at_ends` gives for a series that ends there. Of one channel places come in order.
+    forecast is what `forecasts_at_ends` gives for a series that ends there. Of one channel places come in order, and of
+    channels that are read side by side equal steps together.
 
     Args:
         places: (n,) rising, places of the channels' steps.
@@ -76,6 +77,7 @@ def _forecasts_of(
         with torch.inference_mode():
             states, state = network.encode(_on_device(network, segments), state)
         wanted = np.flatnonzero((steps >= start) & (steps < start + count * size))
+        wanted = wanted[np.argsort(steps[wanted], kind="stable")]  # channels side by side
         for some in np.array_split(wanted, -(-len(wanted) // ORIGINS_AT_ONCE)) if len(wanted) else ():
             segment, phase = np.divmod(steps[some] - start, size)
             at = torch.from_numpy(segment), torch.from_numpy(phase * len(which) + rows[some])

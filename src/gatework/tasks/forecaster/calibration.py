@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from gatework.tasks.artifacts import JsonArtifact
 
-__all__ = ["Conformal", "conformal_shifts"]
+__all__ = ["Conformal", "conformal_shifts", "intervals_of"]
 
 Floats = npt.NDArray[np.float64]
 _SAME = 1e-9
@@ -52,6 +52,16 @@ class Conformal(JsonArtifact):
         return found + np.tril(found, -1).T
 
 
+def intervals_of(levels: Sequence[float]) -> list[tuple[int, int]]:
+    """The places of each level below one half whose opposite is there too, and of this opposite."""
+    found = []
+    for low, level in enumerate(levels):
+        high = next((place for place, other in enumerate(levels) if abs(other - 1 + level) < _SAME), low)
+        if high > low:
+            found.append((low, high))
+    return found
+
+
 def conformal_shifts(quantiles: Floats, targets: Floats, levels: Sequence[float]) -> Floats:
     """(H, Q) what is added to the quantiles so that intervals between levels q and 1 - q cover 1 - 2 q.
 
@@ -62,10 +72,8 @@ def conformal_shifts(quantiles: Floats, targets: Floats, levels: Sequence[float]
         levels: (Q,) rising.
     """
     shifts = np.zeros(quantiles.shape[1:])
-    for low, level in enumerate(levels):
-        high = next((place for place, other in enumerate(levels) if abs(other - 1 + level) < _SAME), low)
-        if high <= low:
-            continue
+    for low, high in intervals_of(levels):
+        level = levels[low]
         scores = np.maximum(quantiles[:, :, low] - targets, targets - quantiles[:, :, high])
         for step, column in enumerate(scores.T):
             known = np.sort(column[~np.isnan(column)])

@@ -11,6 +11,7 @@ from gatework.baselines.series import Forecasts
 from gatework.data import Series
 from gatework.errors import InputError
 from gatework.metrics.forecast import Forecast, ForecastSums, forecast_sums
+from gatework.tasks.forecaster.adaptive import AdaptiveWidths, adapted_along
 from gatework.tasks.forecaster.backtest import forecasts_along
 from gatework.tasks.forecaster.channels import Channels, Floats, Integers
 from gatework.tasks.forecaster.sampling import Sampling, forecasts_drawn_along
@@ -65,6 +66,7 @@ def backtest(
     *,
     returns: bool,
     sampling: Sampling | None = None,
+    widths: AdaptiveWidths | None = None,
 ) -> Backtest:
     """The network's forecasts and the baselines' from the same steps.
 
@@ -74,13 +76,14 @@ def backtest(
         baselines: of a target; they read windows over their scale.
         returns: figures are of what comes less the value at the origin, as of logarithms.
         sampling: how an autoregressive network draws its paths. None: what a network says at once is compared.
+        widths: of the channels' intervals, that follow what comes; None: they stay.
     """
     names = tuple(baselines(0))
     sums: dict[str, list[ForecastSums]] = {name: [] for name in ("", *names)}
     seen: list[Integers] = []
     loss = count = 0.0
     errors, shares = _seasonal_errors(channels, origins), _shares(channels, origins)
-    for places, forecast in forecasts_from(network, channels, origins, levels, sampling):
+    for places, forecast in forecasts_from(network, channels, origins, levels, sampling, widths):
         which, future = channels.at(places), channels.known_futures(places)
         start = channels.last_values(places) if returns else np.zeros(len(places))
         part, of = training_loss(forecast, future, channels.typical[which], levels)
@@ -151,8 +154,12 @@ def forecasts_from(
     origins: Origins,
     levels: Sequence[float],
     sampling: Sampling | None = None,
+    widths: AdaptiveWidths | None = None,
 ) -> Iterator[tuple[Integers, Forecast]]:
     """The forecasts from some origins, a block at a time: its places, and what is said there."""
+    if widths is not None:
+        yield from adapted_along(network, channels, origins.places, widths)
+        return
     if sampling is None:
         yield from forecasts_along(network, channels, origins.places)
         return

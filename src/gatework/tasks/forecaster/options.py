@@ -152,6 +152,17 @@ class ForecasterOptions(TaskOptions):
             raise InputError("setting horizon", what, "Give no more, or train with a longer horizon.")
         return horizon or self.horizon
 
+    def check_adaptive(self, settings: DrawingSettings) -> bool:
+        """Whether intervals are adapted.
+
+        Raises:
+            InputError: they are, of paths that are drawn.
+        """
+        if settings.adapt_intervals and self.decoder == "autoregressive":
+            what = "is true, and an autoregressive forecaster's intervals are those of its paths"
+            raise InputError("setting adapt_intervals", what, "Leave it out, or train with another decoder.")
+        return settings.adapt_intervals
+
     @property
     def read_as(self) -> dict[str, bool]:
         """How `SeriesEncoding` reads targets: as logarithms, as counts."""
@@ -178,8 +189,13 @@ class ForecasterOptions(TaskOptions):
 
 
 class DrawingSettings(PredictionSettings):
-    """How paths are drawn."""
+    """How paths are drawn, and how wide intervals are."""
 
+    adapt_intervals: bool = Field(
+        False,
+        description="widen an interval after each step that it missed, and narrow it after each that it held, so that "
+        "it holds its share whatever the series does now; not of an autoregressive forecaster",
+    )
     paths: int = Field(
         200,
         ge=2,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gatework.layers.row_steps import SharedStreams
-from gatework.tasks.forecaster.backtest import Forecasting
+from gatework.metrics.forecast import Forecast
+from gatework.tasks.forecaster.adaptive import AdaptiveWidths, adapted_at_ends
+from gatework.tasks.forecaster.backtest import Forecasting, forecasts
 from gatework.tasks.forecaster.channels import Channels, Floats, Layout, Singles
 from gatework.tasks.forecaster.encoding import SeriesEncoding
 from gatework.tasks.forecaster.options import ForecasterOptions
@@ -31,6 +33,10 @@ class Following(NamedTuple):
     options: ForecasterOptions
     streams: SharedStreams
 
+    def widths(self, rows: int) -> AdaptiveWidths:
+        """Of the intervals of so many channels."""
+        return AdaptiveWidths(rows, self.layout, self.options.levels, counts=self.network.counts)
+
 
 class SeriesGroup:
     """S series of one session, or of several that were fed together.
@@ -38,13 +44,15 @@ class SeriesGroup:
     Args:
         run: whose series they are.
         static: (S C, G) of each of their targets.
+        adaptive: whether their intervals are adapted.
         room: as for `RunningChannels`.
 
     Attributes:
+        widths: of their intervals; None: they stay as the network says them.
         sessions: how many sessions' series are here; those of a session that has left stay, and are not used.
     """
 
-    def __init__(self, run: Following, static: Singles, room: int = _ROOM) -> None:
+    def __init__(self, run: Following, static: Singles, *, adaptive: bool, room: int = _ROOM) -> None:
         targets = len(run.encoding.targets)
         self.static, self.count, self.sessions = static, len(static) // targets, 1
         levels = run.encoding.first_levels(log=run.options.transform == "log")
@@ -52,10 +60,15 @@ class SeriesGroup:
         own = static, np.tile(levels, self.count), room
         self.channels = RunningChannels(run.layout, series, channel, *own)
         network, segment = run.network, run.layout.segment
+        self._network = network
         self.layers = RunningLayers(network.layers, network.cell_inputs, len(series), segment, run.streams)
+        self._every = np.arange(len(series))
+        self.widths = run.widths(len(series)) if adaptive else None
 
     def begin(self, network: Forecasting, channels: Channels) -> None:
         """Go on from histories of the series; before the first step."""
+        if self.widths is not None:
+            adapted_at_ends(network, channels, self.widths)
         for row in range(len(channels)):
             rows, places = np.array([row]), channels.ends[[row]] - 1
             self.channels.begin(rows, channels, row, places)
@@ -66,17 +79,38 @@ class SeriesGroup:
         """The next step of every series; arguments as for `RunningChannels.append`."""
         self.channels.append(values, known, now)
         self.layers.step(self.channels.last_segments(), self.channels.counts)
+        if self.widths is not None:
+            self.widths.see(self._every, self.channels.counts, values)
+
+    def forecast(self) -> Forecast:
+        """From the last step of every series, where what is known of the steps to come is in `channels`."""
+        places, outputs = self.channels.places, self.layers.output
+        found = forecasts(self._network, self.channels, self._every, places, outputs)
+        return found if self.widths is None else self.widths.say(self._every, self.channels.counts, found)
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        parts = {"channels": self.channels, "layers": self.layers}
+        return parts if self.widths is None else parts | {"widths": self.widths}
+
+    @property
+    def kind(self) -> tuple[int, bool]:
+        """Groups may be joined where theirs are equal: the phase, and whether intervals are adapted."""
+        return self.channels.phase, self.widths is not None
 
     def state(self) -> dict[str, np.ndarray]:
         """What `go_on` takes: copies."""
-        arrays = {f"channels.{name}": array for name, array in self.channels.state().items()}
-        return arrays | {f"layers.{name}": array for name, array in self.layers.state().items()}
+        return {
+            f"{part}.{name}": array
+            for part, own in self._parts.items()
+            for name, array in own.state().items()
+        }
 
     def go_on(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from what `state` gave."""
-        for part, prefix in ((self.channels, "channels."), (self.layers, "layers.")):
-            own = {name.removeprefix(prefix): a for name, a in state.items() if name.startswith(prefix)}
-            part.go_on(own)
+        for part, own in self._parts.items():
+            mine = {n.removeprefix(f"{part}."): a for n, a in state.items() if n.startswith(f"{part}.")}
+            own.go_on(mine)
 
     def part(self, state: Mapping[str, np.ndarray], first: int, count: int) -> dict[str, np.ndarray]:
         """What the group's state holds for some of its series."""
@@ -92,7 +126,7 @@ class SeriesGroup:
 
 
 def joined(run: Following, parts: Sequence[tuple[SeriesGroup, int, int]]) -> SeriesGroup:
-    """One group of some series of others, whose `phase` is equal.
+    """One group of some series of others, whose `kind` is equal.
 
     Args:
         parts: of each group the first series, and how many there are; neighbours of one group stand side by side.
@@ -101,7 +135,7 @@ def joined(run: Following, parts: Sequence[tuple[SeriesGroup, int, int]]) -> Ser
     cut = [group.part(states[id(group)], first, count) for group, first, count in parts]
     channels = len(run.encoding.targets)
     static = [group.static[first * channels : (first + count) * channels] for group, first, count in parts]
-    found = SeriesGroup(run, np.concatenate(static))
+    found = SeriesGroup(run, np.concatenate(static), adaptive=parts[0][0].widths is not None)
     found.go_on(
         {
             name: array if (axis := _axis(name)) is None else np.concatenate([own[name] for own in cut], axis)

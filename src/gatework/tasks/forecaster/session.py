@@ -11,7 +11,6 @@ import numpy as np
 from gatework.data import Series
 from gatework.errors import InputError
 from gatework.metrics.forecast import Forecast
-from gatework.tasks.forecaster.backtest import forecasts
 from gatework.tasks.forecaster.channels import Channels, Singles
 from gatework.tasks.forecaster.options import ForecastSettings
 from gatework.tasks.forecaster.records import forecast_records
@@ -117,7 +116,10 @@ class SeriesSession(Session):
     # Steps
 
     def _begin(self) -> None:
-        self._group, self._first = SeriesGroup(self._run, self._static), 0
+        self._group, self._first = (
+            SeriesGroup(self._run, self._static, adaptive=self.settings.adapt_intervals),
+            0,
+        )
         self._clocks = [StepClock(self._run.encoding, None) for _ in self._names]
         self._rows = [StepRows(self._run.encoding.names) for _ in self._names]
         self._ahead: list[Floats] | None = None
@@ -170,10 +172,10 @@ class SeriesSession(Session):
         passed = np.array([item.passed for item in items])
         session_of = np.repeat(np.arange(len(items)), [len(item.steps) for item in items])
         for left in range(int(passed.max()), 0, -1):
-            phases: dict[int, list[int]] = {}
+            kinds: dict[tuple[int, bool], list[int]] = {}
             for place in np.flatnonzero(passed >= left).tolist():
-                phases.setdefault(sessions[place]._group.channels.phase, []).append(place)
-            for some in phases.values():
+                kinds.setdefault(sessions[place]._group.kind, []).append(place)
+            for some in kinds.values():
                 chosen = [sessions[place] for place in some]
                 rows = np.flatnonzero(np.isin(session_of, some))
                 if left == 1:
@@ -193,7 +195,7 @@ class SeriesSession(Session):
         covariates: Floats,
         times: Sequence[np.datetime64 | None],
     ) -> None:
-        """A step of all series of sessions of one phase: values (S, C), covariates (S, P + K) and times (S,)."""
+        """A step of all series of sessions of one kind: values (S, C), covariates (S, P + K) and times (S,)."""
         run, group = sessions[0]._run, cls._gathered(sessions)
         known = run.encoding.covariates_of(covariates)
         clocks = [clock for session in sessions for clock in session._clocks]
@@ -249,7 +251,7 @@ class SeriesSession(Session):
             own = session.settings
             drawn = (own.paths, own.seed, session._horizon) if session._run.network.autoregressive else ()
             if begun:
-                groups.setdefault((session._group.channels.phase, *drawn), []).append(session)
+                groups.setdefault((*session._group.kind, *drawn), []).append(session)
         for some in groups.values():
             cls._gathered(some)
             horizons = [one._horizon for one in some]
@@ -278,8 +280,7 @@ class SeriesSession(Session):
             found = joined_forecast(run.network, paths, run.options.levels)
         else:
             group.channels.know(known)
-            rows = np.arange(len(group.channels.series))
-            found = forecasts(run.network, group.channels, rows, group.channels.places, group.layers.output)
+            found = group.forecast()
         targets, first, records = len(run.encoding.targets), 0, []
         whole = len(set(horizons)) == 1  # all records are then made at once
         counts = (

@@ -22,7 +22,7 @@ from gatework.metrics.figure import Figure
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.base import Task
 from gatework.tasks.batches import answer_in_batches
-from gatework.tasks.forecaster.backtest import forecasts_at_ends
+from gatework.tasks.forecaster.adaptive import AdaptiveWidths, adapted_at_ends
 from gatework.tasks.forecaster.calibration import Conformal
 from gatework.tasks.forecaster.channels import Channels, Layout, lead_of
 from gatework.tasks.forecaster.chunks import ChunkProblem, origins_of
@@ -326,6 +326,13 @@ class Forecaster(Task):
             return None
         return Sampling(settings.paths, horizon or self.options_.horizon, settings.seed)
 
+    def _widths(self, settings: DrawingSettings, channels: Channels) -> AdaptiveWidths | None:
+        """Of the channels' intervals, where they are adapted."""
+        if not self.options_.check_adaptive(settings):
+            return None
+        levels, counts = self.options_.levels, self.network_.counts
+        return AdaptiveWidths(len(channels), channels.layout, levels, counts=counts)
+
     def _evaluate(
         self, data: Any, columns: Mapping[str, str], settings: EvaluationSettings
     ) -> dict[str, Any]:
@@ -339,9 +346,9 @@ class Forecaster(Task):
         return self._figures(channels, origins, settings)
 
     def _figures(self, channels: Channels, origins: Origins, settings: EvaluationSettings) -> dict[str, Any]:
-        stride = settings.stride
-        origins = origins.every(stride)
-        found = self._backtest(channels, origins, self._line_up.of, self._sampling(settings))
+        origins = origins.every(settings.stride)
+        how = {"sampling": self._sampling(settings), "widths": self._widths(settings, channels)}
+        found = self._backtest(channels, origins, self._line_up.of, **how)
         figures = {**found.model.figures(), "loss": found.loss}
         baselines = {name: sums.figures() for name, sums in found.baselines.items()}
         result = {
@@ -350,7 +357,7 @@ class Forecaster(Task):
             "unit": self.noun,
         }
         if settings.intervals:
-            bounds = found.model.intervals(found.times, block=-(-self.options_.horizon // stride))
+            bounds = found.model.intervals(found.times, block=-(-self.options_.horizon // settings.stride))
             result["intervals"] = {
                 name: list(bound) for name, bound in bounds.items() if name in result["model"]
             }
@@ -361,20 +368,13 @@ class Forecaster(Task):
         channels: Channels,
         origins: Origins,
         baselines: Callable[[int], Mapping[str, Forecasts]],
-        sampling: Sampling | None = None,
+        **further: Any,
     ) -> Any:
         was_training = self.network_.training
         self.network_.eval()
         try:
-            return backtest(
-                self.network_,
-                channels,
-                origins,
-                self.options_.levels,
-                baselines,
-                returns=self.options_.transform == "log",
-                sampling=sampling,
-            )
+            given = {"returns": self.options_.transform == "log", **further}
+            return backtest(self.network_, channels, origins, self.options_.levels, baselines, **given)
         finally:
             self.network_.train(was_training)
 
@@ -465,6 +465,7 @@ class Forecaster(Task):
             layout, streams = self._layout._replace(horizon=self._reach), SharedStreams(self.network_.layers)
             run = Following(self.network_, self.encoding_, layout, self.options_, streams)
             self._following = run
+        self.options_.check_adaptive(settings)
         return SeriesSession(self.name, settings, run, series, self._channels(series))
 
     def _reader(self, columns: Mapping[str, Any] | None = None) -> SeriesReader:
@@ -487,11 +488,11 @@ class Forecaster(Task):
     ) -> list[dict[str, Any]]:
         channels, sampling = self._channels(series, horizon), self._sampling(settings, horizon)
         times, paths = [self.encoding_.times_after(one, horizon) for one in series], None
-        levels, network = self.options_.levels, self.network_
+        levels, network, widths = self.options_.levels, self.network_, self._widths(settings, channels)
         if sampling is not None:
             found, paths = forecasts_drawn_at_ends(network, channels, sampling, levels)
         else:
-            found = forecasts_at_ends(network, channels, np.arange(len(channels)))
+            found = adapted_at_ends(network, channels, widths)
             if settings.return_paths:
                 drawn = Sampling(settings.paths, horizon, settings.seed)
                 paths = copula_paths(network, found.quantiles, levels, channels.channel, drawn)
