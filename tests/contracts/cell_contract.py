@@ -165,7 +165,7 @@ def sequence(steps: int, batch: int, input_size: int, seed: int = 1) -> Tensor:
 def reached_state(layer: Layer, batch: int, input_size: int) -> Any:
     """A state that the layer reaches by itself: a cell may have states that not every number can be."""
     with torch.no_grad():
-        return layer(sequence(3, batch, input_size, seed=2))[1]
+        return run(layer, sequence(3, batch, input_size, seed=2))[1]
 
 
 def run(layer: Layer, *args: Any, **options: Any) -> Any:

@@ -130,9 +130,9 @@ def test_sessions_are_taken_up_again_and_stand_side_by_side(model: Forecaster) -
 
 @pytest.mark.parametrize("spread", [0.4, 2.5])
 def test_coverage_holds_after_a_change(model: Forecaster, spread: float) -> None:
-    rows = rows_of(1200, seed=11, spread=spread)
+    rows = rows_of(1600, seed=11, spread=spread)
     table = {"a": [row[0] for row in rows], "b": [row[1] for row in rows]}
-    given: dict[str, Any] = {"columns": {"target": "a|b"}, "begin": "400", "intervals": False}
+    given: dict[str, Any] = {"columns": {"target": "a|b"}, "begin": "900", "intervals": False}
     stays = model.evaluate(table, **given)["model"]
     follows = model.evaluate(table, **given, **ADAPTED)["model"]
     assert abs(stays["coverage_80"] - 0.8) > 0.15
