@@ -25,8 +25,8 @@ files.
 each of the other two is heard, as many times as there are weights for the templates. For speaker s those figures count
 in which s was neither trained on nor heard.
 
-The options are those of benchmarks/configs/fsdd.yaml and what `CHANGES` says of a part, chosen on validation
-recordings. A training has one thread; `cpu_seconds` is the time that it had of a core, `wall_seconds` what a clock
+The options are those of benchmarks/configs/fsdd.yaml and what `CHANGES` in speech_runs.py says of a part, chosen on
+validation recordings. A training has one thread; `cpu_seconds` is the time that it had of a core, `wall_seconds` what a clock
 says, and `load_before` how many other programs ran at its start. Data is looked for in $GATEWORK_DATA.
 """
 
@@ -35,40 +35,20 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import resource
-import shutil
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from commands import DATA, HERE, gatework, write_result
+from commands import HERE, write_result
 from machine import machine
 from speech_data import RATE, Digit, all_digits, joined, truth_of, write_manifest
+from speech_runs import CONFIG, RECORDINGS, Result, configured, evaluate, train, train_on_strings
 
-RECORDINGS = DATA / "speech_recognition" / "fsdd" / "recordings"
-CONFIG = "fsdd.yaml"
 ROTATIONS = 5
-# An unknown speaker asks for more changes of the known ones, and a network that learns less of them.
-OTHERS = ["hidden_size=48", "channels=12", "dropout=0.3", "speed=0.15", "warp=0.15", "noise=0.3", "epochs=60"]
-# part or variant -> options beside the configuration's
-CHANGES: dict[str, list[str]] = {
-    "words": [],
-    "characters": ["tokenizer=character", "epochs=90"],
-    "speaker": [*OTHERS, "coloration=0.5"],
-    "recording": [*OTHERS, "normalization=recording"],
-    "shorter": [*OTHERS, "coloration=0.5", "max_steps=660", "validate_every=330"],
-    "copies": [*OTHERS, "coloration=0.5", "speeds=0.85,1.15", "epochs=10", "validate_every=50"],
-    "strings": ["epochs=15", "average_last=3"],
-    "few": ["epochs=400", "batch_tokens=600", "validate_every=100", "templates=0.9"],
-    "streaming": ["bidirectional=false", "normalization=running"],
-}
 UNKNOWN = ("speaker", "shorter", "copies")  # what `--choose` compares
 WEIGHTS = (0.0, 0.5, 0.75)  # of templates, likewise
-Result = dict[str, Any]
 
 
 class Asked(NamedTuple):
@@ -110,57 +90,12 @@ def main() -> None:
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     asked = Asked(only, arguments.variants.split(","), seeds)
     with tempfile.TemporaryDirectory() as temporary:
-        runs = (arguments.runs or Path(temporary)).resolve()
-        runs.mkdir(exist_ok=True, parents=True)
-        shutil.copyfile(HERE / "configs" / CONFIG, runs / CONFIG)
+        runs = configured(arguments.runs or Path(temporary))
         if arguments.choose:
             choose(runs, asked)
             return
         for part in arguments.parts.split(","):
             PARTS[part](runs, asked)
-
-
-def train(
-    runs: Path,
-    out: str,
-    kind: str,
-    train: Sequence[Digit],
-    valid: Sequence[Digit],
-    *further: str,
-    start: str | None = None,
-) -> Result:
-    """Train a run on manifests, from another run's weights if one is named; what was typed, and what it cost."""
-    shutil.rmtree(runs / out, ignore_errors=True)
-    write_manifest(runs / f"{out}-train.tsv", train)
-    write_manifest(runs / f"{out}-valid.tsv", valid)
-    flags = [part for change in [*CHANGES[kind], *further] for part in ("--set", change)]
-    flags += [] if start is None else ["--from", start]
-    before, begun, load = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic(), os.getloadavg()[0]
-    command, shown = gatework(
-        "train", "transcriber", f"{out}-train.tsv", "--valid", f"{out}-valid.tsv",
-        "--config", CONFIG, *flags, "--threads", "1", "--out", out, folder=runs,
-    )  # fmt: skip
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(shown)
-    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {
-        "trained_with": command,
-        "cpu_seconds": round(spent, 1),
-        "wall_seconds": round(time.monotonic() - begun, 1),
-        "load_before": load,
-        "validation": json.loads((runs / out / "metrics.json").read_text())["model"],
-    }
-
-
-def evaluate(runs: Path, names: Sequence[str], test: Sequence[Digit]) -> Result:
-    """The figures of a run, or of several as one; something is said in every recording, so that none is rejected."""
-    table = f"{names[0]}-test.tsv"
-    write_manifest(runs / table, test)
-    flags = ["--set", "reject=false", "--json", "--threads", "1"]
-    command, shown = gatework("evaluate", *names, table, *flags, folder=runs)
-    figures = json.loads(shown)
-    print(names, {name: round(value, 4) for name, value in figures["model"].items()})
-    return {"evaluated_with": command, "test": figures}
 
 
 def digits(runs: Path, asked: Asked) -> None:
@@ -339,10 +274,9 @@ def streaming(runs: Path, asked: Asked) -> None:
     from speech_speed import streamed
 
     some, valid, test = strings_of(runs)
-    every, start = all_digits(RECORDINGS), "streaming-digits"
+    every = all_digits(RECORDINGS)
     known = [each for each in every if each.index >= 8], [each for each in every if 5 <= each.index < 8]
-    result = {"started_from": train(runs, start, "streaming", *known)}
-    result |= train(runs, "streaming", "streaming", some, valid, *CHANGES["strings"], start=start)
+    result = train_on_strings(runs, "streaming", "streaming", known, (some, valid))
     result |= evaluate(runs, ["streaming"], test)
     result |= {"times": times_of(runs, ["streaming"], test), "stream": streamed(runs / "streaming", test)}
     keep("speech_strings", {"variant": "streaming", **result})

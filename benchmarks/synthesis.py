@@ -6,10 +6,12 @@
 `kathleen`: six minutes of one speaker, the last 12 sentences as test. The recogniser is trained on the same recordings,
 which are few for one.
 
-`digits`: strings of one speaker's spoken digits (FSDD, jackson), joined from training recordings (index 5 on); the
-test's strings are in orders that no training string has, and are joined from the others. The recogniser hears words; it
-is trained with another seed on other strings of this speaker and on single digits of all, with their speed changed and
-with noise. `single` are the ten digits alone, spoken at five speeds, beside all test recordings of them.
+`digits`: strings of one speaker's spoken digits (FSDD, jackson), in orders that no training string has. Of each digit
+the recordings 0 to 4 are the test's, 5 to 7 for validation, 8 to 21 the voice's and 22 to 34 the recogniser's, which
+knows the other three speakers too (8 to 34): it has heard none of the recordings that the voice is made of. It hears
+words, as the transcriber of `benchmarks/speech.py --parts streaming` does, by the same two trainings with another seed;
+the synthesizer's aligner hears characters. `single` are the ten digits alone, spoken at several speeds, beside all test
+recordings of them.
 
 A training has one thread. What a folder of runs holds already is gone on with.
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +29,14 @@ from typing import Any
 from commands import DATA, write_result
 from machine import machine
 from speech_data import RATE, Digit, all_digits, joined
+from speech_runs import RECORDINGS, configured, train_on_strings
 
 import gatework as gw
 from gatework.metrics.speech import cer, wer
 
-SPEAKER, SPEEDS = "jackson", (0.8, 0.9, 1.0, 1.1, 1.25)
+SPEAKER, SPEEDS = "jackson", (0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25)
+TEST, VALID, VOICE, JUDGE = range(5), range(5, 8), range(8, 22), range(22, 35)  # recordings of each digit
+NEAR: dict[str, Any] = {"pauses": (0.05, 0.25), "around": False}
 LETTERS = {
     "text": "lowercase",
     "hidden_size": 96,
@@ -39,16 +44,11 @@ LETTERS = {
     "dropout": 0.1,
     "noise": 0.0,
     "select_by": "loss",
+    "learning_rate": 0.003,
+    "rivals": False,
+    "seed": 1,
+    "device": "cpu",
 }
-WORDS = {
-    "tokenizer": "word",
-    "mels": 40,
-    "hidden_size": 96,
-    "frequency_gap": 6,
-    "speed": 0.15,
-    "batch_tokens": 1500,
-}
-JUDGE = {"learning_rate": 0.003, "rivals": False, "seed": 1, "device": "cpu"}
 Rows = list[dict[str, Any]]
 
 
@@ -58,17 +58,16 @@ class Part:
 
     Attributes:
         train, valid, test: recordings and texts.
-        heard: what the recogniser is trained on; its validation data is `valid`.
-        voice, judge: options.
+        voice: options of the synthesizer.
+        judge: trains the recogniser to be a run in this folder, in so many steps if they are its to choose.
         single: texts, and recordings of them, that are heard alone.
     """
 
     train: Rows
     valid: Rows
     test: Rows
-    heard: Rows
     voice: Mapping[str, Any]
-    judge: Mapping[str, Any]
+    judge: Callable[[Path, int], None]
     single: Rows = field(default_factory=list)
 
 
@@ -76,31 +75,46 @@ def kathleen(runs: Path) -> Part:
     folder = DATA / "speech_synthesis/kathleen_arctic_a"
     lines = [line.split("|") for line in (folder / "metadata.csv").read_text().splitlines()]
     rows = [{"audio": str(folder / "wavs" / f"{name}.wav"), "text": text} for name, text in lines]
-    train, rate = rows[:-24], {"rate": 16_000}
-    return Part(train, rows[-24:-12], rows[-12:], train, rate, rate | LETTERS)
+    train, valid, rate = rows[:-24], rows[-24:-12], {"rate": 16_000}
+
+    def judge(out: Path, steps: int) -> None:
+        gw.Transcriber(**rate, **LETTERS, max_steps=steps).fit(
+            train, valid=valid, out=out, resume=out.exists()
+        )
+
+    return Part(train, valid, rows[-12:], rate, judge)
 
 
 def digits(runs: Path) -> Part:
-    every = all_digits(DATA / "speech_recognition/fsdd/recordings")
-    own = [each for each in every if each.speaker == SPEAKER]
-    new, known = ([each for each in own if (each.index >= 5) == old] for old in (False, True))
-    near: dict[str, Any] = {"pauses": (0.05, 0.25), "around": False}
+    every = all_digits(RECORDINGS)
+
+    def of(numbers: Sequence[int]) -> list[Digit]:
+        return [each for each in every if each.speaker == SPEAKER and each.index in numbers]
 
     def strings(name: str, some: Sequence[Digit], count: int, seed: int, **how: Any) -> list[Digit]:
         return joined(some, count, runs / "strings" / name, seed, **how)
 
-    told = strings("voice", known, 260, 0, shortest=1, **near)
-    orders = {each.text for each in told}
-    test = [each for each in strings("test", new, 120, 1, **near) if each.text not in orders]
-    heard = strings("judge", [each for each in own if each.index >= 8], 300, 2, shortest=1)
+    voice = strings("voice", of(VOICE), 260, 0, shortest=1, **NEAR)
+    orders = {each.text for each in voice}
+    test = [each for each in strings("test", of(TEST), 120, 1, **NEAR) if each.text not in orders][:100]
+    valid = strings("valid", of(VALID), 60, 2, **NEAR)
+    others = [each for each in every if each.speaker != SPEAKER and each.index >= min(VOICE)]
+    heard = [*of(JUDGE), *others]
+
+    def judge(out: Path, steps: int) -> None:
+        if not (out / "COMPLETE").exists():
+            joint = [*strings("judge", heard, 400, 3), *strings("judge-near", heard, 200, 4, **NEAR)]
+            train_on_strings(
+                configured(runs), out.name, "streaming", (heard, of(VALID)), (joint, valid), "seed=1"
+            )
+
     return Part(
-        rows_of(told[15:]),
-        rows_of(told[:15]),
-        rows_of(test[:100]),
-        rows_of([*heard, *(each for each in every if each.index >= 8)]),
+        rows_of(voice),
+        rows_of(valid),
+        rows_of(test),
         {"rate": RATE, "mels": 40},
-        {"rate": RATE, **WORDS},
-        rows_of([each for each in own if each.index < 5]),
+        judge,
+        rows_of(of(TEST)),
     )
 
 
@@ -109,12 +123,6 @@ def rows_of(digits: Sequence[Digit]) -> Rows:
 
 
 PARTS = {"kathleen": kathleen, "digits": digits}
-
-
-def recogniser(part: Part, out: Path, steps: int) -> gw.Transcriber:
-    """The one that listens."""
-    model = gw.Transcriber(**JUDGE, **part.judge, max_steps=steps)
-    return model.fit(part.heard, valid=part.valid, out=out, resume=out.exists())
 
 
 def speaker(part: Part, out: Path, steps: Mapping[str, int]) -> gw.Synthesizer:
@@ -132,7 +140,8 @@ def speaker(part: Part, out: Path, steps: Mapping[str, int]) -> gw.Synthesizer:
 def measure(name: str, runs: Path, steps: Mapping[str, int]) -> dict[str, Any]:
     """A part's figures."""
     part, begun = PARTS[name](runs), time.monotonic()
-    judge = recogniser(part, runs / f"{name}-judge", steps["judge"])
+    part.judge(runs / f"{name}-judge", steps["judge"])
+    judge = gw.load(runs / f"{name}-judge")
     heard = time.monotonic()
     voice = speaker(part, runs / name, steps)
     spoken = time.monotonic()
