@@ -17,6 +17,7 @@ def reached() -> list[tuple[str, str, str, str, str]]:
     emotions, digits = read("classification_goemotions"), read("classification_digits")
     squad, unanswered, babi = read("reading_squad"), read("reading_no_answer"), read("reading_babi")["mean"]
     voice, chat = read("speech_synthesis_kathleen"), read("chat_camrest676")["figures"]
+    spoken = read("speech_synthesis_digits")
     rows = [
         (
             "tiny shakespeare, characters, validation",
@@ -111,6 +112,15 @@ def reached() -> list[tuple[str, str, str, str, str]]:
             f"{voice['model']['mel_cepstral_distortion']:.1f} dB",
             f"training frames {distortion['nearest_frames']:.1f} dB, mean frame {distortion['mean_frame']:.1f} dB",
             "speech_synthesis_kathleen",
+        )
+    )
+    rows.append(
+        (
+            "digits spoken in a new order, as a recogniser hears them",
+            minutes(spoken["seconds"]["synthesizer"]),
+            f"{percent(spoken['model']['wer'])} of the words wrong",
+            f"recordings {percent(spoken['references']['wer'])}",
+            "speech_synthesis_digits",
         )
     )
     common = [percent(chat[who]["most_common_share"]) for who in ("model", "references")]
