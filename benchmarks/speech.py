@@ -26,8 +26,8 @@ each of the other two is heard, as many times as there are weights for the templ
 in which s was neither trained on nor heard.
 
 The options are those of benchmarks/configs/fsdd.yaml and what `CHANGES` in speech_runs.py says of a part, chosen on
-validation recordings. A training has one thread; `cpu_seconds` is the time that it had of a core, `wall_seconds` what a clock
-says, and `load_before` how many other programs ran at its start. Data is looked for in $GATEWORK_DATA.
+validation recordings. A training has one thread; `cpu_seconds` is the time that it had of a core, `wall_seconds` what a
+clock says, and `load_before` how many other programs ran at its start. Data is looked for in $GATEWORK_DATA.
 """
 
 from __future__ import annotations
