@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,25 @@ def test_chunks_are_every_row_of_every_step_once(lengths: list[int], chunk_rows:
     assert packed == sum(lengths)
     assert steps == list(range(max(lengths)))
     assert rows - extent(pieces).begun == lengths.count(0)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any), st.integers(1, 20))
+def test_groups_of_chunks_are_all_packed_rows_once_and_as_large_as_they_may_be(
+    lengths: list[int], chunk_rows: int
+) -> None:
+    for backward in (False, True):
+        known = list(chunks(pieces_of(lengths), chunk_rows, 0, backward=backward))
+        first_ones = [chunk for chunk in known if chunk.group_rows]
+        packed = 0
+        for group in first_ones:
+            assert group.group == packed
+            assert group.group_rows <= max(chunk_rows, group.all_rows)
+            packed += group.group_rows
+        assert packed == sum(lengths)
+        for chunk, following in itertools.pairwise(first_ones):
+            assert chunk.group_rows + following.all_rows > chunk_rows
+        for chunk in known:
+            assert chunk.group <= chunk.before + chunk.shift
 
 
 def test_an_affine_number_is_true_and_has_no_order() -> None:

@@ -115,9 +115,9 @@ def add_forward(
         hoisted = _HoistedProgram(work, shape, hoisted_part, chunk_rows, batched=few, layer=layer)
     work.barrier()
     for chunk in work.chunks(shape.pieces, chunk_rows, shape.sharing.units_up_to):
-        made = _moved(saved.hoisted, chunk.shift) | _moved(buffers, -chunk.before)
+        made = _moved(saved.hoisted, chunk.shift) | _moved(buffers, chunk.shift - chunk.group)
         if hoisted is not None:
-            hoisted.run(_moved(inputs, chunk.shift) | made, chunk)
+            hoisted.run(inputs | saved.hoisted, buffers, chunk)
             if hoisted.batched or chunk.by_units:
                 work.barrier()
         arrays = _arrays(shape, _moved(loop_arrays, chunk.shift) | _hoisted(made), rows_all - chunk.rows)
@@ -187,10 +187,10 @@ def _arrays(shape: Shape, time_arrays: TimeArrays, first_row: Number) -> dict[Ar
 
 
 class _HoistedProgram:
-    """What leaves the loop: over the rows of all steps of a chunk in one batch, or step by step.
+    """What leaves the loop: over the rows of all steps of a group of chunks in one batch, or step by step.
 
     Args:
-        batched: the rows of all steps of a chunk together; not where the program reads static inputs.
+        batched: the rows of all steps of a group together; not where the program reads static inputs.
     """
 
     def __init__(
@@ -209,14 +209,19 @@ class _HoistedProgram:
         rows = chunk_rows if self.batched else shape.rows
         self.bound = work.bind(program, shape.graph, shape.size_of, rows, layer, once=shape.once)
 
-    def run(self, time_arrays: TimeArrays, chunk: Chunk) -> None:
-        """Runs the program for one chunk; arrays over time are addressed as if every earlier step had its row count."""
+    def run(self, time_arrays: TimeArrays, buffers: TimeArrays, chunk: Chunk) -> None:
+        """Runs the program for one chunk, or for its group.
+
+        Args:
+            time_arrays: of all steps. buffers: of those of the group.
+        """
         shape = self.shape
         if self.batched:
-            arrays = _arrays(shape, _moved(time_arrays, chunk.before), 0)
-            self.work.run(self.bound, arrays, {}, steps=(0, 1), rows=chunk.all_rows)
-        else:
-            arrays = _arrays(shape, time_arrays, shape.rows - chunk.rows)
+            arrays = _arrays(shape, _moved(time_arrays, chunk.group) | buffers, 0)
+            self.work.run(self.bound, arrays, {}, steps=(0, 1), rows=chunk.group_rows)
+        else:  # addressed as if every earlier step had the chunk's rows
+            own = _moved(time_arrays, chunk.shift) | _moved(buffers, chunk.shift - chunk.group)
+            arrays = _arrays(shape, own, shape.rows - chunk.rows)
             self.work.run(self.bound, arrays, {}, steps=(chunk.first, chunk.last), rows=chunk.rows)
 
 
@@ -269,10 +274,14 @@ def add_backward(
     made = given_at_steps(training.loop, sizes)
     hoisted_made = {} if hoisted_part is None else given_at_steps(hoisted_part.loop, sizes)
     handed = [width for key, width in (*made.items(), *hoisted_made.items()) if key.kind != "input_gradient"]
-    chunk_rows = shape.chunk_rows(shape.machine.backward_rows, sum(handed))
+    # Where chunks differ in rows, the states before the steps of a group do not stand one after the other.
+    olds_read = [weight.operand for weight in training.weights if weight.operand.kind == "old"]
+    copied = {key: states[key.name] for key in olds_read if shape.pieces is None}
+    chunk_rows = shape.chunk_rows(shape.machine.backward_rows, sum(handed) + sum(copied.values()))
+    copies = {key: TimeArray(scratch(chunk_rows * width), width) for key, width in copied.items()}
 
     def places(widths: Mapping[ArrayKey, int], kind: Kind) -> tuple[TimeArrays, TimeArrays]:
-        """TimeArrays that a program writes: gradients of inputs, and what only the chunk needs."""
+        """TimeArrays that a program writes: gradients of inputs, and what only a group of chunks needs."""
         whole, rest = {}, {}
         for key, width in widths.items():
             if key.kind == "input_gradient":
@@ -328,7 +337,7 @@ def add_backward(
             ArrayKey("old", name): TimeArray(histories[name], width).at(rows_all - chunk.rows)
             for name, width in states.items()
         }
-        loop_places = _moved(loop_arrays | olds, chunk.shift) | _moved(buffers, -chunk.before)
+        loop_places = _moved(loop_arrays | olds, chunk.shift) | _moved(buffers, chunk.shift - chunk.group)
         arrays = _arrays(shape, loop_places, rows_all - chunk.rows)
         arrays |= {ArrayKey("state", carried(name)): s.at(chunk.moved).place for name, s in flowing.items()}
         arrays |= gathered
@@ -337,17 +346,22 @@ def add_backward(
             rows=chunk.rows, begin=steps_all - 1, direction=-1, by_units=chunk.by_units,
         )  # fmt: skip
         work.barrier()
+        for key, copy in copies.items():
+            old, to = loop_places[key].at(chunk.before), copy.at(chunk.before + chunk.shift - chunk.group)
+            work.copy(old.place, to.place, copy.width, chunk.all_rows)
+        if copies:
+            work.barrier()
         sums = _Sums(work if handed_on is None else handed_on, shape, chunk, at)
-        sums.add(training, loop_places)
+        sums.add(training, loop_places, _moved(loop_arrays | olds, chunk.group) | buffers | copies)
         if hoisted_part is not None:
-            hoisted_places = _moved(inputs | saved.hoisted | hoisted_whole, chunk.shift)
-            hoisted_places |= {key: loop_places[key] for key in flows}
-            hoisted_places |= _moved(hoisted_buffers, -chunk.before)
+            hoisted_arrays = inputs | saved.hoisted | hoisted_whole
+            of_group = {key: buffers[key] for key in flows} | hoisted_buffers
             if hoisted is not None:
-                hoisted.run(hoisted_places, chunk)
+                hoisted.run(hoisted_arrays, of_group, chunk)
                 if hoisted_buffers:
                     work.barrier()
-            sums.add(hoisted_part, hoisted_places)
+            own = _moved(hoisted_arrays, chunk.shift) | _moved(of_group, chunk.shift - chunk.group)
+            sums.add(hoisted_part, own, _moved(hoisted_arrays, chunk.group) | of_group)
         work.barrier()
     for name, width in energies.items():
         place, result = gathered[ArrayKey("vector_gradient", name)], _address(at, _of_parameter(name))
@@ -397,30 +411,34 @@ def _static_gradients(programs: TrainingPrograms) -> list[str]:
 
 
 class _Sums:
-    """Gradients of parameters, static inputs and memories: sums over the rows of a chunk, from its arrays over time."""
+    """Gradients of static inputs and memories, sums over the rows of a chunk, and of parameters, over those of its
+    group: from arrays over time."""
 
     def __init__(self, work: CommandBuilder | HandedOn, shape: Shape, chunk: Chunk, at: Where) -> None:
         self.work, self.shape, self.chunk, self.at = work, shape, chunk, at
 
-    def add(self, program: Backward, time_arrays: TimeArrays) -> None:
-        """What a backward program's arrays over time give."""
+    def add(self, program: Backward, time_arrays: TimeArrays, of_group: TimeArrays) -> None:
+        """What a backward program's arrays over time give.
+
+        Args:
+            time_arrays: addressed as if every earlier step had the chunk's rows.
+            of_group: from the group's first row on.
+        """
         graph, sizes = self.shape.graph, self.shape.size_of
         for weight in program.weights:
             first, last = gate_rows(graph, weight.slot, sizes)[weight.gate]
-            right = time_arrays[weight.operand]
+            right = of_group[weight.operand]
             result = _address(self.at, _of_parameter(f"weight_{weight.slot}")).at(first * right.width)
             heads = heads_of(graph).get(weight.slot, 1)
             if heads > 1 and isinstance(self.work, CommandBuilder):
-                self.blocks(time_arrays[weight.gradient], right, heads, result)
+                self.blocks(of_group[weight.gradient], right, heads, result)
             else:
-                self.products(time_arrays[weight.gradient], right, last - first, result)
+                self.products(of_group[weight.gradient], right, last - first, result)
         for slot, gate, flow in program.biases:
             first, _ = gate_rows(graph, slot, sizes)[gate]
-            self.products(
-                None, time_arrays[flow], 1, _address(self.at, _of_parameter(f"bias_{slot}")).at(first)
-            )
+            self.products(None, of_group[flow], 1, _address(self.at, _of_parameter(f"bias_{slot}")).at(first))
         for name, flow in program.vectors:
-            self.products(None, time_arrays[flow], 1, _address(self.at, _of_parameter(name)))
+            self.products(None, of_group[flow], 1, _address(self.at, _of_parameter(name)))
         for name, flow in program.statics:
             chunk = self.chunk
             place, width = time_arrays[flow].at(chunk.before)
@@ -448,20 +466,19 @@ class _Sums:
     def blocks(self, left: TimeArray, right: TimeArray, heads: int, result: Address) -> None:
         """The same of a square weight with heads: of its blocks on the diagonal alone; the rest stays zero."""
         work = cast(CommandBuilder, self.work)
-        first, width = self.chunk.before, right.width
+        width = right.width
         size = width // heads
         for begin in range(0, width, size):
-            left_place, right_place = left.at(first).place.at(begin), right.at(first).place.at(begin)
+            left_place, right_place = left.place.at(begin), right.place.at(begin)
             work.outer(
-                left_place, (1, width), right_place, (width, 1), self.chunk.all_rows, size, size,
+                left_place, (1, width), right_place, (width, 1), self.chunk.group_rows, size, size,
                 result.at(begin * width + begin), width,
             )  # fmt: skip
 
     def products(self, left: TimeArray | None, right: TimeArray, rows: int, result: Address) -> None:
         """Adds the outer products of two arrays' rows; where there is no left one, the sums of the right one's."""
-        first = self.chunk.before
-        place, width = right.at(first)
+        place, width = right
         other, strides = Address(UNIT), (0, 0)
         if left is not None:
-            other, strides = left.at(first).place, (1, left.width)
-        self.work.outer(other, strides, place, (width, 1), self.chunk.all_rows, rows, width, result)
+            other, strides = left.place, (1, left.width)
+        self.work.outer(other, strides, place, (width, 1), self.chunk.group_rows, rows, width, result)

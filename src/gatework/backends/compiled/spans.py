@@ -9,7 +9,7 @@ quantities; a batch's lengths only fill them in, all chunks at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -76,6 +76,10 @@ class Chunk(NamedTuple):
         shift: packed index of step t's first row = t * rows + shift.
         before: first * rows.
         all_rows: of all its steps together.
+        group: packed index of the first row of its group: of neighbouring chunks, whose rows are multiplied together
+            where no state is needed.
+        group_rows: rows of all steps of the group, in that of its chunks at which they are multiplied: the first one
+            of a forward pass, which is the last one of a backward pass; else 0.
         turned_rows: rows, where the carried states after the chunk are in the second half of their double buffer; or 0.
         history_rows: last * rows.
         by_units: 1 where workers share units rather than rows.
@@ -89,6 +93,8 @@ class Chunk(NamedTuple):
     shift: Number
     before: Number
     all_rows: Number
+    group: Number
+    group_rows: Number
     turned_rows: Number
     history_rows: Number
     by_units: Number
@@ -134,7 +140,7 @@ def extent(pieces: Sequence[Piece]) -> Extent:
 
 def chunks(
     pieces: Sequence[Piece], chunk_rows: int, units_up_to: int, *, backward: bool = False
-) -> Iterator[Chunk]:
+) -> list[Chunk]:
     """The steps of a batch in order, at most `chunk_rows` rows at a time where that is possible.
 
     Args:
@@ -143,6 +149,7 @@ def chunks(
     """
     steps_all = pieces[-1][1]
     before = moved = 0
+    found, sizes = [], []
     for number, (start, stop, rows) in enumerate(pieces):
         after = pieces[number + 1][2] if number + 1 < len(pieces) else 0
         steps, shift = max(1, chunk_rows // rows), before - start * rows
@@ -150,12 +157,36 @@ def chunks(
             last = min(first + steps, stop)
             ended = rows - after if last == stop else 0
             turn = (steps_all - last if backward else last) & 1
-            yield Chunk(
-                first, last, rows, ended, shift, first * rows, (last - first) * rows, turn * rows, last * rows,
+            all_rows, place = (last - first) * rows, shift + first * rows
+            sizes.append(all_rows)
+            found.append(Chunk(
+                first, last, rows, ended, shift, first * rows, all_rows, place, all_rows, turn * rows, last * rows,
                 int(rows <= units_up_to), moved,
-            )  # fmt: skip
+            ))  # fmt: skip
             moved += (turn + 1) * ended
         before += (stop - start) * rows
+    return _grouped(found, sizes, chunk_rows)
+
+
+def _grouped(found: Sequence[Chunk], sizes: Sequence[int], most: int) -> list[Chunk]:
+    """Chunks, each in a group of its own, in groups of at most so many rows, or of one chunk.
+
+    Args:
+        sizes: rows of all steps of each chunk.
+    """
+    firsts: list[int] = []  # of the groups
+    totals: list[int] = []
+    for place, size in enumerate(sizes):
+        if not totals or totals[-1] + size > most:
+            firsts.append(place)
+            totals.append(0)
+        totals[-1] += size
+    grouped = list(found)
+    for first, end, total in zip(firsts, [*firsts[1:], len(found)], totals, strict=True):
+        grouped[first] = found[first]._replace(group_rows=total)
+        for place in range(first + 1, end):
+            grouped[place] = found[place]._replace(group=found[first].group, group_rows=0)
+    return grouped
 
 
 def known_number(number: Number, whole: Extent) -> int:
