@@ -92,7 +92,11 @@ def speeds() -> dict[str, Any]:
 
 
 def step(network: ClassifierNetwork, batch: ClassifierBatch) -> Callable[[], object]:
-    return lambda: F.cross_entropy(network(batch), batch.targets, reduction="sum").backward()
+    def call() -> None:
+        network.zero_grad()  # as training does: no gradient is added to that of another step
+        F.cross_entropy(network(batch), batch.targets, reduction="sum").backward()
+
+    return call
 
 
 def answer(network: ClassifierNetwork, batch: ClassifierBatch) -> Callable[[], object]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from gatework.layers import Linear
+from gatework.layers.largest import largest
+from gatework.layers.ragged import Packed
 
 __all__ = ["Pooling", "PoolingName"]
 
@@ -51,7 +53,7 @@ class Pooling(nn.Module):
             if name == "attention":
                 parts.append((self.weights(states, lengths)[:, :, None] * states).sum(0))
             elif name == "max":
-                parts.append(states.masked_fill(~inside, -torch.inf).amax(0))
+                parts.append(largest(states, inside))
             elif name == "mean":
                 parts.append(states.masked_fill(~inside, 0).sum(0) / lengths[:, None])
             else:
@@ -111,6 +113,9 @@ class Pooling(nn.Module):
         """
         if self.attention is None:
             raise ValueError(f"pooling by {', '.join(self.names)} has no attention weights")
-        scores = self.attention(states)[:, :, 0]  # (T, B)
+        packed = Packed.of(lengths, len(states), states.device)  # nothing is computed on padding
+        if packed.dense:
+            return self.attention(states)[:, :, 0].softmax(0)
+        scores = packed.unpack(self.attention(packed.pack(states)))[:, :, 0]  # (T, B)
         outside = torch.arange(len(states), device=states.device)[:, None] >= lengths
         return scores.masked_fill(outside, -torch.inf).softmax(0)

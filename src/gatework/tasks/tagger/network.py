@@ -12,8 +12,10 @@ from torch.nn import functional as F
 
 from gatework.data import Fields
 from gatework.graph import Cell
+from gatework.layers.largest import largest
 from gatework.layers.linear import Linear
 from gatework.layers.linear_chain import Chain, LinearChainCRF, log_partition, path_score
+from gatework.layers.ragged import Packed
 from gatework.tasks.batches import padded
 from gatework.tasks.tagger.tag_set import UNSEEN
 from gatework.tasks.words import SidePath, TokenBatch, TokenEncoder, collate_tokens
@@ -173,7 +175,9 @@ class TaggerNetwork(nn.Module):
     def forward(self, batch: TaggedBatch) -> Scores:
         """The scores of a batch."""
         states = self.encoder(batch.tokens)  # (T, B, D)
-        emissions = self.emission(states)
+        packed = Packed.of(batch.tokens.lengths, len(states), states.device)
+        words = packed.pack(states)  # (R, D): nothing is computed on padding
+        emissions = packed.unpack(self.emission(words))
         if self.side is not None and batch.features is not None:
             scores = F.pad(self.side(*batch.features), (0, 0, 0, 1))  # a row of zeros for what is no word
             emissions = emissions + F.embedding(batch.places, scores)
@@ -181,21 +185,24 @@ class TaggerNetwork(nn.Module):
         if not self.labels:
             found = Scores(emissions, emissions.new_zeros(emissions.shape[1], 0), chain)
         else:
-            own = self._labels(states, emissions, batch)
+            attention = packed.unpack(self.attention(words))  # (T, B, 1)
+            own = self._labels(states, attention, emissions, batch)
             labels = own + log_sums(chain, emissions, self.tags_of_labels, batch.tokens.lengths)
             found = Scores(emissions, labels, chain, self.tags_of_labels)
         return found if self.training else found.cooled(*self.temperatures)
 
-    def _labels(self, states: Tensor, emissions: Tensor, batch: TaggedBatch) -> Tensor:
+    def _labels(self, states: Tensor, attention: Tensor, emissions: Tensor, batch: TaggedBatch) -> Tensor:
         """(B, L)"""
-        scores = self._label_of_words(states, emissions, batch)
+        scores = self._label_of_words(states, attention, emissions, batch)
         if self.text_side is not None and batch.text_features is not None:
             features, offsets = batch.text_features
             counts = torch.diff(offsets, append=offsets.new_tensor([len(features)])).clamp(min=1)
             scores = scores + self.text_side(features, offsets) * counts.rsqrt()[:, None]
         return scores
 
-    def _label_of_words(self, states: Tensor, emissions: Tensor, batch: TaggedBatch) -> Tensor:
+    def _label_of_words(
+        self, states: Tensor, attention: Tensor, emissions: Tensor, batch: TaggedBatch
+    ) -> Tensor:
         """(B, L), by the network alone."""
         if len(states) == 0:  # sentences without words
             return states.new_zeros(states.shape[1], self.labels) + self.label.bias
@@ -203,8 +210,8 @@ class TaggerNetwork(nn.Module):
         inside = (
             torch.arange(len(states), device=states.device)[:, None, None] < lengths[:, None]
         )  # (T, B, 1)
-        weights = _masked(self.attention(states), inside).softmax(0)
-        highest = torch.where(lengths[:, None] > 0, _masked(states, inside).amax(0), 0.0)
+        weights = _masked(attention, inside).softmax(0)
+        highest = torch.where(lengths[:, None] > 0, largest(states, inside), 0.0)
         likeliest = (emissions.softmax(-1) * inside).amax(0)
         return self.label(torch.cat([(weights * states).sum(0), highest, likeliest], dim=-1))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from gatework.layers.bags import bag_sums
 
 __all__ = ["SidePath"]
 
@@ -39,4 +40,4 @@ class SidePath(nn.Module):
                 features.shape, 1 - self.dropout, dtype=self.weight.dtype, device=features.device
             )
             weights = kept.bernoulli().div_(1 - self.dropout)
-        return F.embedding_bag(features, self.weight, offsets, mode="sum", per_sample_weights=weights)
+        return bag_sums(self.weight, features, offsets, weights)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from gatework.graph import Cell
 from gatework.layers import Recurrent
+from gatework.layers.bags import bag_means
 from gatework.layers.dropout import dropout, sequence_dropout
 from gatework.tasks.words.batch import TokenBatch
 from gatework.tasks.words.vocabulary import UNKNOWN
@@ -149,7 +150,9 @@ class TokenEncoder(nn.Module):
             words = words.masked_fill(drawn < self.replaced[words], UNKNOWN)
         embedded = self.embedding(words)
         if self.subwords is not None:
-            pieces = self.subwords(batch.subwords, batch.subword_offsets)  # (N, embedding_size)
+            pieces = bag_means(
+                self.subwords.weight, batch.subwords, batch.subword_offsets
+            )  # (N, embedding_size)
             embedded = embedded + F.embedding(batch.spellings, pieces)
         parts = [embedded]
         if self.characters is not None:
