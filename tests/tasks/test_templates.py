@@ -12,12 +12,21 @@ import pytest
 import torch
 
 import gatework as gw
-from gatework.data.log_mel import LogMel, cepstra, mfcc
+from gatework.baselines.time_warping import warped_distances
+from gatework.data.log_mel import CEPSTRA, LogMel, cepstra, mfcc
 from gatework.errors import InputError, RunError
 from gatework.tasks.transcriber import Transcriber
 from gatework.tasks.transcriber.network import TranscriberNetwork
 from gatework.tasks.transcriber.speakers import PRIOR_FRAMES, speaker_statistics
-from gatework.tasks.transcriber.templates import FILE, NATS, WORD, Templates, template_frames, with_templates
+from gatework.tasks.transcriber.templates import (
+    FILE,
+    NATS,
+    ORDER,
+    WORD,
+    Templates,
+    template_frames,
+    with_templates,
+)
 from tests.contracts.task_examples import EXAMPLES, SPEECH
 from tests.tolerances import LOG_MEL, PREDICTIONS, VALUES, assert_close, close_to
 
@@ -73,7 +82,7 @@ def test_silence_around_a_word_does_not_matter() -> None:
     (one,) = frames(2, 1)
     padded = np.concatenate([np.full((4, 12), -8, np.float32), one, np.full((9, 12), -7.5, np.float32)])
     assert_close(torch.from_numpy(template_frames(padded)), torch.from_numpy(template_frames(one)), VALUES)
-    assert template_frames(one[:0]).tolist() == [[0.0] * 13]
+    assert template_frames(one[:0]).tolist() == [[0.0] * ORDER]
 
 
 def test_nearness_is_what_it_is_defined_to_be() -> None:
@@ -95,6 +104,15 @@ def test_nearness_is_what_it_is_defined_to_be() -> None:
     assert np.isfinite(templates.nearness([np.zeros((0, 12), np.float32)], 5)).all()
 
 
+def test_templates_keep_as_many_coefficients_as_they_were_made_of() -> None:
+    known, heard = frames(0, len(LABELS)), frames(1, 6)
+    wide = [template_frames(known[place], order=CEPSTRA) for place in np.flatnonzero(LABELS)]
+    earlier = Templates(wide, LABELS[LABELS > 0], 1.0, np.zeros(12, np.float32))
+    expected = warped_distances([template_frames(each, order=CEPSTRA) for each in heard], wide)
+    found = earlier.nearness(heard, 5)
+    assert_close(torch.from_numpy(found[:, 0]), torch.from_numpy(-expected[:, -1]), PREDICTIONS)
+
+
 def test_what_a_speaker_has_in_common_does_not_matter() -> None:
     """Ann speaks through another microphone than Ben: a curve that is added to all of her frames."""
     curve = np.linspace(-3, 4, 12, dtype=np.float32)
@@ -113,6 +131,20 @@ def test_what_a_speaker_has_in_common_does_not_matter() -> None:
     share = known[0][0] / (known[0][0] + PRIOR_FRAMES)
     mean = (1 - share) * templates.mean + share * known[0][1:13]
     assert_close(torch.from_numpy(levels), torch.from_numpy(template_frames(ben[0], mean)[:, 1:]), LOG_MEL)
+
+
+def test_the_noise_of_a_speakers_room_does_not_matter_above_a_floor() -> None:
+    """Ben is heard in a quiet room, and with noise some 20 decibels below his loud frames, under a floor of 10."""
+    ann, heard = ([4 * one for one in frames(seed, count)] for seed, count in ((0, len(LABELS)), (1, 20)))
+    moved = {}
+    for dynamic_range in (None, 10.0):
+        templates = Templates.of(ann, LABELS, speaker_statistics(ann, ["ann"] * len(ann), dynamic_range))
+        found = []
+        for sounds in (heard, [np.logaddexp(one, np.float32(2)) for one in heard]):
+            speakers = np.stack(speaker_statistics(sounds, ["ben"] * len(sounds), dynamic_range))
+            found.append(templates.nearness(sounds, 5, speakers))
+        moved[dynamic_range] = np.abs(found[0] - found[1]).mean()
+    assert moved[10.0] < 0.5 * moved[None]
 
 
 def test_templates_say_which_label_it_is_and_whether_there_is_one() -> None:
@@ -205,7 +237,7 @@ def test_arrays_that_are_no_templates() -> None:
     cases = [
         {"lengths": arrays["lengths"] + 1},
         {"lengths": arrays["lengths"] + 0.0},
-        {"frames": arrays["frames"][:, :5]},
+        {"frames": np.tile(arrays["frames"], 2)},
         {"frames": arrays["frames"] * np.nan},
         {"labels": arrays["labels"][1:]},
         {"labels": arrays["labels"] - 1},

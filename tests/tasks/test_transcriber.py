@@ -29,7 +29,7 @@ from gatework.tasks.transcriber.flat_start import AnnealedStart, path_loss
 from gatework.tasks.transcriber.network import Front, Normalization, SoundBatch
 from gatework.tasks.transcriber.options import TranscriberOptions
 from gatework.tasks.transcriber.rejection import Rejection, best_rejection, with_noise_alone
-from gatework.tasks.transcriber.speakers import speaker_statistics
+from gatework.tasks.transcriber.speakers import floored, speaker_statistics
 from gatework.tasks.transcriber.timing import reaching
 from gatework.tasks.transcriber.transcripts import (
     TimedWord,
@@ -176,8 +176,9 @@ def test_a_speakers_recordings_are_normalised_together() -> None:
         rows = np.concatenate([one for one, other in zip(recordings, speakers, strict=True) if other == name])
         own = known[speakers.index(name)]
         assert_close(torch.from_numpy(own[1:7]), torch.from_numpy(rows.mean(0)), PREDICTIONS)
-        assert_close(torch.from_numpy(own[7:]), torch.from_numpy(rows.var(0)), PREDICTIONS)
+        assert_close(torch.from_numpy(own[7:13]), torch.from_numpy(rows.var(0)), PREDICTIONS)
         assert own[0] == 800
+        assert np.isneginf(own[13:]).all()
     assert (known[3] != known[5]).sum() > 1  # who is not known is nobody else
     module = Normalization("speaker", 6)
     module.learn(recordings)
@@ -187,13 +188,44 @@ def test_a_speakers_recordings_are_normalised_together() -> None:
     for row in range(6):
         assert abs(found[:, row].mean().item()) < 0.3
         assert 0.8 < found[:, row].std().item() < 1.2
-    nobody = torch.zeros(6, 13)  # of no frames: the training data's
+    (unheard,) = speaker_statistics([recordings[0][:0]], ["c"])  # of no frames: the training data's
+    nobody = torch.from_numpy(unheard).expand(6, -1)
     assert_close(module(frames, lengths, nobody), module(frames, lengths), VALUES)
+
+
+def test_a_floor_makes_the_pauses_of_two_rooms_alike() -> None:
+    """Ann and Ben say the same; Ben's pauses are 26 decibels louder, 35 below his speech."""
+    generator = np.random.default_rng(0)
+    said = generator.normal(0.0, 0.5, (300, 6))
+    pauses = np.where(np.arange(300)[:, None] % 3 > 0, said, generator.normal(-14.0, 0.5, (300, 6)))
+    recordings = [np.maximum(pauses, quiet).astype(np.float32) for quiet in (-14.0, -8.0)]
+    frames, lengths = torch.from_numpy(np.stack(recordings, axis=1)), torch.tensor([300, 300])
+    apart = {}
+    for dynamic_range in (None, 20.0):
+        known = speaker_statistics(recordings, ["ann", "ben"], dynamic_range)
+        module = Normalization("speaker", 6)
+        module.learn([floored(*each) for each in zip(recordings, known, strict=True)])
+        found = module(frames, lengths, torch.from_numpy(np.stack(known)))
+        apart[dynamic_range] = (found[:, 0] - found[:, 1]).abs().mean().item()
+    floor = np.percentile(recordings[1], 95, axis=0) - 2 * np.log(10)  # 20 decibels are 2 ln 10 nats
+    assert_close(torch.from_numpy(known[1][13:]), torch.from_numpy(floor).float(), PREDICTIONS)
+    assert apart[20.0] < 0.1 * apart[None]
+
+
+def test_a_floor_is_of_speakers_that_are_known() -> None:
+    with pytest.raises(InputError, match="dynamic_range is of normalization=speaker"):
+        Transcriber(dynamic_range=25, normalization="recording")
 
 
 def test_a_speaker_is_read_from_every_kind_of_input(tmp_path: Path) -> None:
     rows = [{**row, "speaker": "ab"[n % 2]} for n, row in enumerate(SPEECH)]
-    options = {**OPTIONS, "normalization": "speaker", "coloration": 0.3, "max_steps": 4}
+    options = {
+        **OPTIONS,
+        "normalization": "speaker",
+        "dynamic_range": 25,
+        "coloration": 0.3,
+        "max_steps": 4,
+    }
     model = Transcriber(**options).fit(rows, valid=rows[:6], out=tmp_path / "run")
     alone = model.predict(rows[0]["audio"], alternatives=1)[0]
     table = model.predict(rows[:6])

@@ -44,9 +44,9 @@ class SoundBatch(NamedTuple):
     """B recordings, and in training their labels.
 
     frames: (T, B, M) log-mel features, zero past a recording's end. lengths: (B,). labels: (B, N) from 1 on, padded.
-    counts: (B,) labels of each row. least: (B,) steps that they need. speakers: (B, 2 M + 1), of the frames of the
-    row's speaker: how many they are, and the mean and the variance of each band. sharpness: (), in a flat start how
-    much the network's own probabilities weigh the paths of the labels.
+    counts: (B,) labels of each row. least: (B,) steps that they need. speakers: (B, 3 M + 1), of the frames of the
+    row's speaker, see `speaker_statistics`. sharpness: (), in a flat start how much the network's own probabilities
+    weigh the paths of the labels.
     """
 
     frames: Tensor
@@ -101,7 +101,11 @@ class Normalization(nn.Module):
         self.deviation.copy_(torch.from_numpy(np.sqrt(np.maximum(spread, _LEAST_VARIANCE))))
 
     def forward(self, frames: Tensor, lengths: Tensor, speakers: Tensor | None = None) -> Tensor:
-        """(T, B, M), zero past each row's end; `speakers` as in `SoundBatch`."""
+        """(T, B, M), zero past each row's end.
+
+        Args:
+            speakers: as in `SoundBatch`; the floor of each row's speaker is added to its frames first.
+        """
         inside, deviation = inside_of(frames, lengths), self.deviation
         if self.kind == "recording":
             mean = (frames * inside).sum(0) / lengths.clamp(min=1)[:, None]
@@ -109,13 +113,15 @@ class Normalization(nn.Module):
             mean = self.running(frames, torch.zeros((), dtype=torch.float64), 0)[0]
         elif self.kind == "speaker" and speakers is not None:
             mean, deviation = self._of_speakers(speakers)
+            frames = torch.logaddexp(frames, speakers[:, -len(self.mean) :])
         else:
             mean = self.mean
         return (frames - mean) / deviation * inside
 
     def _of_speakers(self, speakers: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation of each row's speaker, (B, M) each: the training data counts for some frames too."""
-        count, mean, variance = speakers.split([1, len(self.mean), len(self.mean)], dim=1)
+        bands = len(self.mean)
+        count, mean, variance, _ = speakers.split([1, bands, bands, bands], dim=1)
         share = count / (count + PRIOR_FRAMES)
         variance = torch.lerp(self.deviation.square().expand_as(variance), variance, share)
         return torch.lerp(self.mean.expand_as(mean), mean, share), variance.sqrt()

@@ -81,6 +81,14 @@ class TranscriberOptions(RivalOptions):
         "speaker that are given together, and their deviation (column speaker); running: of what was heard so far, as "
         "a stream needs; training: of the training data",
     )
+    dynamic_range: Inherited[float | None] = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="with normalization=speaker: decibels from a band's loud frames, in all recordings of the speaker, "
+        "down to a floor that is added to each frame, so that the noise of rooms and microphones does not tell "
+        "speakers apart (none: no floor; 25 where speakers are to be heard who are not in the training data)",
+    )
     channels: Inherited[int] = Field(16, ge=1, le=MOST_UNITS, description="of the front's convolutions")
     stride: Inherited[Annotated[int, AfterValidator(_check_stride)]] = Field(
         2,
@@ -168,6 +176,12 @@ class TranscriberOptions(RivalOptions):
         "wer",
         description="the figure of the validations that picks the checkpoint and is compared with `target`",
     )
+
+    @model_validator(mode="after")
+    def _check_floor(self) -> Self:
+        if self.dynamic_range is not None and self.normalization != "speaker":
+            raise ValueError("dynamic_range is of normalization=speaker: the others know of no speaker's loud frames")
+        return self
 
 
 class TranscriptSettings(PredictionSettings):

@@ -47,7 +47,7 @@ from gatework.tasks.transcriber.rejection import Rejection, best_rejection, with
 from gatework.tasks.transcriber.scorers import scorer_of
 from gatework.tasks.transcriber.search import StepOutputs, TranscriptSearch
 from gatework.tasks.transcriber.session import Hearing, SoundSession
-from gatework.tasks.transcriber.speakers import is_spoken_by, speaker_of, speaker_statistics
+from gatework.tasks.transcriber.speakers import floored, is_spoken_by, speaker_of, speaker_statistics
 from gatework.tasks.transcriber.subject import sound_subject
 from gatework.tasks.transcriber.templates import Templates, template_labels
 from gatework.tasks.transcriber.transcripts import (
@@ -100,6 +100,7 @@ class Transcriber(ExampleTask):
         "stride",
         "text",
         "normalization",
+        "dynamic_range",
         "attention",
     )
 
@@ -214,9 +215,8 @@ class Transcriber(ExampleTask):
         )
 
     def _start_anew(self) -> None:
-        cast("TranscriberNetwork", self.network_).normalization.learn(
-            row["frames"] for row in self._train_rows
-        )
+        rows = (floored(row["frames"], row.get("speaker")) for row in self._train_rows)
+        cast("TranscriberNetwork", self.network_).normalization.learn(rows)
 
     def _joined(self, networks: Sequence[nn.Module]) -> TranscriberEnsemble:
         return TranscriberEnsemble(cast("Sequence[TranscriberNetwork]", networks))
@@ -247,8 +247,9 @@ class Transcriber(ExampleTask):
         return [{**row, "speaker": own} for row, own in zip(rows, known, strict=True)]
 
     def _speakers(self, frames: Sequence[np.ndarray], inputs: Sequence[Any]) -> list[np.ndarray] | None:
-        by_speaker = self.options_.normalization == "speaker"
-        return speaker_statistics(frames, list(map(speaker_of, inputs))) if by_speaker else None
+        if self.options_.normalization != "speaker":
+            return None
+        return speaker_statistics(frames, list(map(speaker_of, inputs)), self.options_.dynamic_range)
 
     def _label_fields(self, output: str) -> Fields:
         labels = labels_of_text(output, self.tokenizer_)

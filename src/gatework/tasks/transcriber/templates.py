@@ -4,13 +4,15 @@ It is what the strong simple rival of a recogniser of single words goes by (`Tim
 tells more than a network learns of them: that knows them by heart, and is as sure of others, and often wrong. So the
 network says when a word is said, and mostly the templates which one.
 
-Shapes: S steps; B recordings of T frames with M mel bands; K templates; L labels without the blank.
+Shapes: S steps; B recordings of T frames with M mel bands; K templates, of C cepstral coefficients a frame; L labels
+without the blank.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Self
 
 import numpy as np
@@ -22,7 +24,7 @@ from gatework.data import Tokenizer
 from gatework.data.log_mel import CEPSTRA, FRAME_SHIFT, cepstra
 from gatework.errors import InputError, RunError
 from gatework.tasks.example_task import Example
-from gatework.tasks.transcriber.speakers import PRIOR_FRAMES
+from gatework.tasks.transcriber.speakers import PRIOR_FRAMES, floor_of, floored
 from gatework.tasks.transcriber.transcripts import labels_of_text
 from gatework.training import RunFolder
 
@@ -31,6 +33,7 @@ __all__ = [
     "MOST_SECONDS",
     "NATS",
     "NEIGHBOURS",
+    "ORDER",
     "QUIET",
     "WORD",
     "Templates",
@@ -42,6 +45,7 @@ __all__ = [
 FILE = "templates.safetensors"
 MOST_SECONDS = 1_000  # of templates; a word of half a second is compared with them in some 20 ms
 NEIGHBOURS = 3
+ORDER = 7  # C: more say how high somebody's voice is
 QUIET = 30.0  # decibels below the loudest frame of a recording, where its word begins and ends
 NATS = 18.0  # that a label loses for each unit, by leaving one of 120 recordings out
 WORD = 6.0  # nats that labels win beside the blank where something is as near as a word is
@@ -52,10 +56,10 @@ class Templates:
     """Training recordings of single words: the cepstra of their log-mel frames.
 
     Attributes:
-        frames: K arrays (T, 13) float32, T at least 1.
+        frames: K arrays (T, C) float32, T at least 1.
         labels: (K,) int64, the label of each, from 1 on.
         unit: the mean distance of a template to the nearest other one of its label.
-        mean: (M,) float32, of all log-mel frames of the recordings that the templates are made of.
+        mean: (M,) float32, of all log-mel frames, above their floor, of the recordings that the templates are made of.
     """
 
     def __init__(
@@ -73,7 +77,7 @@ class Templates:
         """Templates made of arrays of log-mel frames, (T, M), and of the label of each; of label 0 there is none.
 
         Args:
-            speakers: of each recording what is known of its speaker, (2 M + 1,), see `speaker_statistics`; None: it
+            speakers: of each recording what is known of its speaker, (3 M + 1,), see `speaker_statistics`; None: it
                 does not count who speaks.
 
         Raises:
@@ -88,9 +92,10 @@ class Templates:
             )
             raise InputError("option templates", what, "Give templates=0.")
         some = [recordings[place] for place in places]
-        mean = np.concatenate(some).mean(axis=0, dtype=np.float64).astype(np.float32)
-        templates = cls([], labels[places].astype(np.int64), 1.0, mean)
         known = None if speakers is None else np.stack([speakers[place] for place in places])
+        above = list(map(floored, some, repeat(None) if known is None else known))
+        mean = np.concatenate(above).mean(axis=0, dtype=np.float64).astype(np.float32)
+        templates = cls([], labels[places].astype(np.int64), 1.0, mean)
         templates.frames = templates._comparable(some, known)
         distances = warped_distances(templates.frames, templates.frames)
         np.fill_diagonal(distances, np.inf)
@@ -109,7 +114,7 @@ class Templates:
         Args:
             recordings: B arrays of log-mel frames, (T, M).
             count: L.
-            speakers: (B, 2 M + 1), what is known of each recording's speaker, if the templates were made so.
+            speakers: (B, 3 M + 1), what is known of each recording's speaker, if the templates were made so.
         """
         found = np.full((len(recordings), count), np.nan)
         if recordings:
@@ -121,11 +126,13 @@ class Templates:
         return (-found / self.unit).astype(np.float32)
 
     def _comparable(self, recordings: Sequence[np.ndarray], speakers: np.ndarray | None) -> list[np.ndarray]:
+        order = self.frames[0].shape[1] if self.frames else ORDER
         if speakers is None:
-            return [template_frames(each) for each in recordings]
+            return [template_frames(each, order=order) for each in recordings]
         share = speakers[:, :1] / (speakers[:, :1] + PRIOR_FRAMES)
         levels = (1 - share) * self.mean + share * speakers[:, 1 : len(self.mean) + 1]  # (B, M)
-        return [template_frames(each, level) for each, level in zip(recordings, levels, strict=True)]
+        rows = zip(recordings, levels, speakers, strict=True)
+        return [template_frames(each, level, floor_of(speaker), order=order) for each, level, speaker in rows]
 
     def write(self, run: RunFolder) -> None:
         """Keep them in a run."""
@@ -168,7 +175,8 @@ class Templates:
         except KeyError as error:
             raise ValueError(f"has no array {error}") from error
         if (
-            frames.shape[1:] != (CEPSTRA,)
+            frames.ndim != 2
+            or not 1 <= frames.shape[1] <= CEPSTRA
             or lengths.ndim != 1
             or lengths.shape != own.shape
             or {lengths.dtype.kind, own.dtype.kind} != {"i"}
@@ -221,20 +229,29 @@ def template_labels(examples: Sequence[Example], tokenizer: Tokenizer) -> np.nda
     return labels
 
 
-def template_frames(frames: np.ndarray, level: np.ndarray | None = None) -> np.ndarray:
-    """(T', 13), the cepstra of log-mel frames, (T, M), from the first to the last that is at most `QUIET` decibels
+def template_frames(
+    frames: np.ndarray,
+    level: np.ndarray | None = None,
+    floor: np.ndarray | None = None,
+    *,
+    order: int = ORDER,
+) -> np.ndarray:
+    """(T', C), the first cepstra of log-mel frames, (T, M), from the first to the last that is at most `QUIET` decibels
     softer than the loudest: the silence around a word tells nothing of it, and every step of a path over silence
     counts. The zeroth coefficient is taken less its largest: how loud somebody speaks is not what they say. Of a
     recording that is shorter than a frame it is one frame of zeros.
 
     Args:
         level: (M,), what is taken from each frame.
+        floor: (M,), what is added to each frame before, as power.
+        order: C.
     """
     if not len(frames):
-        return np.zeros((1, CEPSTRA), np.float32)
+        return np.zeros((1, order), np.float32)
     loud = np.logaddexp.reduce(frames, axis=1)
     heard = np.flatnonzero(loud >= loud.max() - QUIET * math.log(10) / 10)
     part = frames[heard[0] : heard[-1] + 1]
-    found = cepstra(part if level is None else part - level)
+    part = part if floor is None else np.logaddexp(part, floor)
+    found = np.ascontiguousarray(cepstra(part if level is None else part - level)[:, :order])
     found[:, 0] -= found[:, 0].max()
     return found
