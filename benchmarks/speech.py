@@ -2,7 +2,7 @@
 
     python benchmarks/speech.py [--parts digits,speakers,strings,few,streaming] [--variants words,speaker,…]
         [--only 0,1,…] [--runs FOLDER]
-    python benchmarks/speech.py --choose [--only 0,1,…] [--variants speaker,shorter,floor,copies] [--runs FOLDER]
+    python benchmarks/speech.py --choose [--only 0,1,…] [--variants speaker,shorter,floor,wider,copies] [--runs FOLDER]
     python benchmarks/speech.py --speed [--runs FOLDER]
 
 1,400 recordings of four speakers at 8 kHz, 35 of each digit by each speaker.
@@ -47,7 +47,7 @@ from speech_data import RATE, Digit, all_digits, joined, truth_of, write_manifes
 from speech_runs import CONFIG, RECORDINGS, Result, configured, evaluate, train, train_on_strings
 
 ROTATIONS = 5
-UNKNOWN = ("speaker", "shorter", "floor", "copies")  # what `--choose` compares
+UNKNOWN = ("speaker", "shorter", "floor", "wider", "copies")  # what `--choose` compares
 WEIGHTS = (0.0, 0.5, 0.75)  # of templates, likewise
 
 
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="where to keep the runs; else they are removed")
     parser.add_argument(
         "--variants",
-        default="words,characters,speaker,recording,chosen,shorter,floor,copies",
+        default="words,characters,speaker,recording,chosen,shorter,floor,wider,copies",
         help="of `digits`, `speakers` and `--choose`",
     )
     parser.add_argument(

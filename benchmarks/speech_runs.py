@@ -30,6 +30,7 @@ CHANGES: dict[str, list[str]] = {
     "recording": [*OTHERS, "normalization=recording"],
     "shorter": [*OTHERS, "coloration=0.5", "max_steps=660", "validate_every=330"],
     "floor": [*OTHERS, "coloration=0.5", "dynamic_range=25"],
+    "wider": [*OTHERS, "coloration=0.5", "dynamic_range=25", "warp=0.25", "speed=0.25"],
     "copies": [*OTHERS, "coloration=0.5", "speeds=0.85,1.15", "epochs=10", "validate_every=50"],
     "strings": ["epochs=15", "average_last=3"],
     "few": ["epochs=400", "batch_tokens=600", "validate_every=100", "templates=0.9"],
