@@ -149,7 +149,8 @@ def test_what_is_no_stream_of_the_run_is_refused(listener: Transcriber, tmp_path
 def steps_of(labels: list[int], loud: list[float] | None = None) -> Heard:
     """Steps of one frame each, whose likeliest labels these are."""
     quiet = np.full(len(labels), -9.0, np.float32)
-    return Heard(np.eye(4, dtype=np.float32)[labels], quiet if loud is None else np.array(loud, np.float32))
+    frames = quiet if loud is None else np.array(loud, np.float32)
+    return Heard(np.eye(4, dtype=np.float32)[labels], frames[:, None])
 
 
 def ends_of(given: Heard) -> list[int]:

@@ -261,26 +261,25 @@ def test_words_reach_to_the_quiet_around_them() -> None:
     loud[139:142] = -4.0  # two words without a quiet between
     labels = [(45, 50), (110, 112), (170, 180)]
     words = [TimedWord(word, *place, 0.5) for word, place in zip(("six", "two", "one"), labels, strict=True)]
-    found = [(word.start, word.end) for word in reaching(words, loud)]
+    found = [(word.start, word.end) for word in reaching(words, loud[:, None])]
     assert found[0] == (20, 75)  # around the longest quiet between the two
     assert found[1][0] == 100
     assert found[1][1] == found[2][0]
     assert 139 <= found[2][0] < 142
     assert found[2][1] == 190
-    (late,) = reaching([words[0]._replace(start=62, end=66)], loud)  # its labels come after its end
+    (late,) = reaching([words[0]._replace(start=62, end=66)], loud[:, None])  # its labels come after its end
     assert (late.start, late.end) == (20, 75)
-    early = reaching(
-        [words[0]._replace(start=0, end=2), *words[1:]], loud
-    )  # its labels come before its begin
+    before = [words[0]._replace(start=0, end=2), *words[1:]]  # its labels come before its begin
+    early = reaching(before, loud[:, None])
     assert [(word.start, word.end) for word in early] == found
     shared = [words[0]._replace(start=25, end=26), words[0]._replace(start=50, end=52), *words[1:]]
-    one, other, *_ = reaching(shared, loud)  # two words in one stretch: cut where it is quietest
+    one, other, *_ = reaching(shared, loud[:, None])  # two words in one stretch: cut where it is quietest
     assert (one.start, other.end) == (20, 75)
     assert one.end == other.start
     assert 30 <= one.end < 35
-    assert reaching([], loud) == []
-    assert reaching(words[:1], np.zeros(0, np.float32)) == words[:1]
-    silent = reaching(words, np.full(200, -9.0, np.float32))
+    assert reaching([], loud[:, None]) == []
+    assert reaching(words[:1], np.zeros((0, 1), np.float32)) == words[:1]
+    silent = reaching(words, np.full((200, 1), -9.0, np.float32))
     assert all(
         one.start <= label[0] and label[1] <= one.end for one, label in zip(silent, labels, strict=True)
     )
@@ -292,9 +291,17 @@ def test_noise_that_is_louder_for_a_moment_is_no_part_of_a_word() -> None:
     for begin, end in ((40, 80), (120, 160)):
         loud[begin:end] = 1.0
     words = [TimedWord("two", 50, 52, 0.5), TimedWord("six", 130, 132, 0.5)]
-    one, other = reaching(words, loud)
+    one, other = reaching(words, loud[:, None])
     places = np.array([one.start, one.end, other.start, other.end])
     assert abs(places - [40, 80, 120, 160]).max() <= 2
+
+
+def test_a_tone_that_is_softer_than_the_hiss_of_other_bands_is_heard() -> None:
+    frames = np.zeros((200, 5), np.float32)
+    frames[:, 0] = -8.0
+    frames[40:80, 0], frames[80:100, 0], frames[130:160] = 2.0, -3.0, 2.0
+    words = [TimedWord("two", 50, 52, 0.5), TimedWord("six", 140, 142, 0.5)]
+    assert [(word.start, word.end) for word in reaching(words, frames)] == [(40, 100), (130, 160)]
 
 
 def test_noise_alone_has_no_labels() -> None:

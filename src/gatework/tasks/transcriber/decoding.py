@@ -17,7 +17,7 @@ import torch
 from gatework.data import Tokenizer
 from gatework.seq2seq import BLANK, align, ctc_log_probability, greedy_labels
 from gatework.seq2seq.ctc_search import PrefixScorer, PrefixSearch
-from gatework.tasks.transcriber.timing import FLOOR, LEVEL, quiet_below, reaching
+from gatework.tasks.transcriber.timing import FLOOR, LEVEL, loudness, quiet_below, reaching
 from gatework.tasks.transcriber.transcripts import TimedWord, text_of_labels, timed_words
 
 __all__ = [
@@ -70,14 +70,14 @@ class Transcript(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """Steps of a recording: their log-probabilities (S, V), and the loudness of their frames, (T,)."""
+    """Steps of a recording: their log-probabilities (S, V), and their log-mel frames, (T, M)."""
 
     table: np.ndarray
-    loud: np.ndarray
+    frames: np.ndarray
 
     def part(self, begin: int, end: int, stride: int) -> Heard:
         """Steps begin … end - 1."""
-        return Heard(self.table[begin:end], self.loud[begin * stride : end * stride])
+        return Heard(self.table[begin:end], self.frames[begin * stride : end * stride])
 
 
 class PauseFinder:
@@ -102,9 +102,9 @@ class PauseFinder:
 
     def accept(self, heard: Heard) -> list[int]:
         """Read some steps: of the segments that end among them, how many of these steps are read by then."""
-        ends = []
+        ends, loud = [], loudness(heard.frames)
         for place, label in enumerate(heard.table.argmax(1).tolist()):
-            quiet = self._is_quiet(heard.loud[place * self._stride : (place + 1) * self._stride])
+            quiet = self._is_quiet(loud[place * self._stride : (place + 1) * self._stride])
             if label != BLANK:
                 self.blanks, self.quiet, self.spoken = 0, 0, True
                 continue
@@ -116,18 +116,19 @@ class PauseFinder:
                 self._loud.clear()
         return ends
 
-    def go_on(self, blanks: int, quiet: int, spoken: bool, loud: np.ndarray) -> None:
-        """Go on in a segment whose frames so far are so loud, (T,)."""
+    def go_on(self, blanks: int, quiet: int, spoken: bool, frames: np.ndarray) -> None:
+        """Go on in a segment whose frames so far are these, (T, M)."""
         self.blanks, self.quiet, self.spoken = blanks, quiet, spoken
-        self._loud = sorted(loud.tolist())
+        self._loud = sorted(loudness(frames).tolist())
 
-    def _is_quiet(self, frames: np.ndarray) -> bool:
-        for each in frames.tolist():
+    def _is_quiet(self, loud: np.ndarray) -> bool:
+        """Whether a step is, whose frames are so loud, (t,)."""
+        for each in loud.tolist():
             bisect.insort(self._loud, each)
-        if not self._loud or not len(frames):
+        if not self._loud or not len(loud):
             return True
         floor, level = (self._loud[int(share * (len(self._loud) - 1) / 100)] for share in (FLOOR, LEVEL))
-        return float(frames.mean()) < quiet_below(floor, level)
+        return float(loud.mean()) < quiet_below(floor, level)
 
 
 class SegmentSearch:
@@ -156,8 +157,8 @@ class SegmentSearch:
         """The steps so far; None before the first."""
         if not self._parts:
             return None
-        tables, louds = zip(*self._parts, strict=True)
-        return Heard(np.concatenate(tables), np.concatenate(louds))
+        tables, frames = zip(*self._parts, strict=True)
+        return Heard(np.concatenate(tables), np.concatenate(frames))
 
     def labels(self, count: int = 1, *, ended: bool = True) -> list[tuple[int, ...]]:
         """At most so many label sequences of the steps so far, best first."""
@@ -176,7 +177,7 @@ class SegmentSearch:
         """
         if self.heard is None:
             return None
-        table, loud = self.heard
+        table, frames = self.heard
         found = self.labels(count) if joint is None else joint(begin, table)
         aligned = align(table, found[0])
         words = [
@@ -185,7 +186,7 @@ class SegmentSearch:
         ]
         first = begin * self.stride
         moved = [
-            word._replace(start=word.start + first, end=word.end + first) for word in reaching(words, loud)
+            word._replace(start=word.start + first, end=word.end + first) for word in reaching(words, frames)
         ]
         scored = zip(found, label_log_probabilities(table, found), strict=True)
         logs = [math.log(max(label.confidence, 1e-30)) for label in aligned]

@@ -180,7 +180,9 @@ class TranscriberOptions(RivalOptions):
     @model_validator(mode="after")
     def _check_floor(self) -> Self:
         if self.dynamic_range is not None and self.normalization != "speaker":
-            raise ValueError("dynamic_range is of normalization=speaker: the others know of no speaker's loud frames")
+            raise ValueError(
+                "dynamic_range is of normalization=speaker: the others know of no speaker's loud frames"
+            )
         return self
 
 

@@ -17,7 +17,6 @@ from gatework.tasks.transcriber.attention_decoder import AttentionDecoder
 from gatework.tasks.transcriber.decoding import Heard, JointSearch, Segment, segments, transcribe
 from gatework.tasks.transcriber.joint_search import joint_labels
 from gatework.tasks.transcriber.options import TranscriptSettings
-from gatework.tasks.transcriber.timing import loudness
 from gatework.tasks.transcriber.transcripts import word_records
 
 __all__ = ["StepOutputs", "TranscriptSearch"]
@@ -79,7 +78,7 @@ class TranscriptSearch:
     def segments(self, frames: np.ndarray, output: StepOutputs) -> list[Segment]:
         """What is said between the pauses."""
         found = segments(
-            Heard(output.table, loudness(frames)),
+            Heard(output.table, frames),
             self.tokenizer,
             stride=self.stride,
             width=self.settings.beam,

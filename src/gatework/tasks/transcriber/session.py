@@ -18,7 +18,6 @@ from gatework.tasks.transcriber.decoding import Heard, PauseFinder, SegmentSearc
 from gatework.tasks.transcriber.network import TranscriberNetwork
 from gatework.tasks.transcriber.options import TranscriptSettings
 from gatework.tasks.transcriber.search import TranscriptSearch
-from gatework.tasks.transcriber.timing import loudness
 from gatework.tasks.transcriber.transcripts import text_of_labels, word_records
 
 __all__ = ["Hearing", "SoundSession"]
@@ -55,11 +54,11 @@ class StepStream:
         self._count = 0  # frames so far
         self._window = torch.zeros(0, 1, features.mels)  # the last ones, normalised
         self._done = 0  # steps so far
-        self._loud = np.zeros(0, np.float32)  # of the frames that belong to no step yet
+        self._unread = np.zeros((0, features.mels), np.float32)  # frames that belong to no step yet
         self.row = hearing.steps.first
 
     def accept(self, samples: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-        """The steps, (s, D), that are certain after the next samples, and how loud their frames are."""
+        """The steps, (s, D), that are certain after the next samples, and their frames, (t, M)."""
         return self._read(self._resampling.accept(samples), ended=False)
 
     def finish(self) -> tuple[torch.Tensor, np.ndarray]:
@@ -70,12 +69,12 @@ class StepStream:
         frames = self._frames.accept(samples)
         if ended:
             frames = np.concatenate([frames, self._frames.finish()])
-        self._loud = np.concatenate([self._loud, loudness(frames)])
+        self._unread = np.concatenate([self._unread, frames])
         self._normalize(torch.from_numpy(frames)[:, None])
         steps = self._steps(ended)
         count = len(steps) * self._network.front.stride
-        loud, self._loud = self._loud[:count], self._loud[count:]
-        return steps[:, 0], loud
+        own, self._unread = self._unread[:count], self._unread[count:]
+        return steps[:, 0], own
 
     def _normalize(self, frames: torch.Tensor) -> None:
         normalization = self._network.normalization
@@ -105,7 +104,7 @@ class StepStream:
         found = {f"resampling.{name}": array for name, array in self._resampling.state().items()}
         found |= {f"frames.{name}": array for name, array in self._frames.state().items()}
         found |= {"total": self._total.numpy().copy(), "window": self._window.numpy().copy()}
-        found["loud"] = self._loud.copy()
+        found["unread"] = self._unread.copy()
         found["counts"] = np.array([self._count, self._done])
         found["row"] = self.row
         return found
@@ -121,7 +120,7 @@ class StepStream:
         self._frames = self._features.stream(parts["frames"])
         self._total, self._window = (torch.from_numpy(state[name].copy()) for name in ("total", "window"))
         self._count, self._done = map(int, state["counts"])
-        self._loud = state["loud"].copy()
+        self._unread = state["unread"].copy()
         self.row = state["row"].copy()
 
 
@@ -202,8 +201,8 @@ class SoundSession(Session):
     ) -> None:
         """Make events of the sessions' next steps."""
         tables = _heard(sessions[0]._hearing, [one._steps for one in sessions], [own for own, _ in steps])
-        for session, table, (_, loud) in zip(sessions, tables, steps, strict=True):
-            session._events += session._records(Heard(table, loud), ended=ended)
+        for session, table, (_, frames) in zip(sessions, tables, steps, strict=True):
+            session._events += session._records(Heard(table, frames), ended=ended)
 
     def _end(self) -> None:
         with torch.inference_mode():
@@ -258,8 +257,9 @@ class SoundSession(Session):
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {f"steps.{name}": array for name, array in self._steps.state().items()}
-        nothing = Heard(np.zeros((0, self._hearing.network.labels + 1), np.float32), np.zeros(0, np.float32))
-        arrays["segment"], arrays["loud"] = self._segment.heard or nothing
+        sizes = (self._hearing.network.labels + 1, self._features.mels)
+        nothing = Heard(*(np.zeros((0, size), np.float32) for size in sizes))
+        arrays["segment"], arrays["heard"] = self._segment.heard or nothing
         pauses = self._pauses
         arrays["counts"] = np.array([self._heard, self._begun, pauses.blanks, pauses.quiet, pauses.spoken])
         return arrays
@@ -277,7 +277,7 @@ class SoundSession(Session):
             raise damaged()
         steps = {name.removeprefix("steps."): array for name, array in state.arrays.items() if "." in name}
         self._steps.go_on(steps)
-        self._segment.accept(Heard(state.arrays["segment"], state.arrays["loud"]))
+        self._segment.accept(Heard(state.arrays["segment"], state.arrays["heard"]))
         self._heard, self._begun, blanks, quiet, spoken = map(int, state.arrays["counts"])
-        self._pauses.go_on(blanks, quiet, bool(spoken), state.arrays["loud"])
+        self._pauses.go_on(blanks, quiet, bool(spoken), state.arrays["heard"])
         self._said = text_of_labels(self._segment.labels(ended=False)[0], self._search.tokenizer)

@@ -4,6 +4,11 @@ CTC's probabilities are peaks, mostly inside of what they stand for (Graves et a
 them there. What is loud between two lasting quiets is a stretch; the words are put into the stretches in their order,
 each as near to its labels as may be, so that no long stretch is left without a word. A word reaches over its stretch,
 and where several share one, to where it is quietest between them.
+
+How loud a frame is counts in each band beside what is always there: the end of "two" is a low tone, softer than the
+hiss of the bands above it, and heard.
+
+Shapes: T frames, M mel bands.
 """
 
 from __future__ import annotations
@@ -19,11 +24,10 @@ __all__ = ["FLOOR", "LEVEL", "loudness", "quiet_below", "reaching"]
 
 FLOOR, LEVEL = 5, 95  # percentiles of the loudness: quiet, and speech
 _AROUND = 2  # frames before and after one that its loudness is a mean of: noise is now louder, now quieter
-_LASTING = 8  # frames of a quiet that is not inside of a word, as before a k or t
-_SHARE, _MOST = (
-    0.25,
-    1.5,
-)  # of the way from quiet to speech up to which a frame is quiet, and at most, in nats
+_LASTING = 4  # frames of a quiet that is not inside of a word
+_HISS = 15  # percentile of a band's frames that is always there
+_SHARE = 0.25  # of the way from quiet to speech up to which a frame is quiet
+_MOST, _MOST_ABOVE = 1.5, 1.0  # that is at most, in nats, of the loudness and of what is above the hiss
 _SHORT, _NOISE = 5, 30  # frames of a stretch that may be without a word at no cost; what more cost at most
 _NEAR = 15  # frames of a quiet before or after a word, up to which a stretch without a word belongs to it
 
@@ -33,22 +37,27 @@ def loudness(frames: np.ndarray) -> np.ndarray:
     return np.logaddexp.reduce(frames, axis=1, dtype=np.float32)
 
 
-def quiet_below(floor: float, level: float) -> float:
-    """The loudness below which a frame is quiet, where quiet and speech are so loud."""
-    return floor + min(_SHARE * (level - floor), _MOST)
+def quiet_below(floor: float, level: float, most: float = _MOST) -> float:
+    """The loudness below which a frame is quiet, where quiet and speech are so loud.
+
+    Args:
+        most: that it is above `floor` at most, in nats.
+    """
+    return floor + min(_SHARE * (level - floor), most)
 
 
-def reaching(words: Sequence[TimedWord], loud: np.ndarray) -> list[TimedWord]:
+def reaching(words: Sequence[TimedWord], frames: np.ndarray) -> list[TimedWord]:
     """Words as far as they reach.
 
     Args:
         words: their labels' places in frames, in order.
-        loud: (T,) the loudness of each frame.
+        frames: (T, M) log-mel frames.
     """
-    if not words or not len(loud):
+    if not words or not len(frames):
         return list(words)
+    loud = loudness(frames - np.percentile(frames, _HISS, axis=0))
     steady = _steady(loud)
-    least = quiet_below(*np.percentile(steady, (FLOOR, LEVEL)))
+    least = quiet_below(*np.percentile(steady, (FLOOR, LEVEL)), _MOST_ABOVE)
     runs = _quiet_runs(steady < least)
     stretches = [_trimmed(*each, loud >= least) for each in _stretches(runs, len(loud))]
     if not stretches:
