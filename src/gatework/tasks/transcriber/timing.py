@@ -57,7 +57,8 @@ def reaching(words: Sequence[TimedWord], frames: np.ndarray) -> list[TimedWord]:
         return list(words)
     loud = loudness(frames - np.percentile(frames, _HISS, axis=0))
     steady = _steady(loud)
-    least = quiet_below(*np.percentile(steady, (FLOOR, LEVEL)), _MOST_ABOVE)
+    floor, level = np.percentile(steady, (FLOOR, LEVEL))
+    least = quiet_below(floor, level, _MOST_ABOVE)
     runs = _quiet_runs(steady < least)
     stretches = [_trimmed(*each, loud >= least) for each in _stretches(runs, len(loud))]
     if not stretches:
