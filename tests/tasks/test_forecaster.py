@@ -264,6 +264,12 @@ def test_bad_input(model: Forecaster, tmp_path: Path) -> None:
         model.evaluate(table(values), begin="2024-02-01")
     with pytest.raises(InputError, match="too few to hold back"):
         Forecaster(**SMALL).fit(table(values[:8]))
+    with pytest.raises(InputError, match="is 2030-01-01, and no series has a step from there on to be"):
+        Forecaster(**SMALL, valid_from="2030-01-01").fit(table(values))
+    with pytest.raises(InputError, match="is 30, and no series has a step from there on and before 20 to be"):
+        Forecaster(**SMALL, valid_from="30", test_from="20").fit(table(values))
+    with pytest.raises(InputError, match="no value at any of the steps that are forecast"):
+        model.evaluate(table(np.where(np.arange(60) < 20, values, np.nan)), begin="30")
     with pytest.raises(InputError, match="leaves nothing to be trained on"):
         Forecaster(**SMALL, valid_from="0").fit(table(values))
     with pytest.raises(InputError, match="neither a time nor a number"):
@@ -275,6 +281,14 @@ def test_bad_input(model: Forecaster, tmp_path: Path) -> None:
     constant = Forecaster(**SMALL | {"max_steps": 2}).fit(table(np.full(80, 3.0)))
     (record,) = constant.predict(table(np.full(30, 3.0)))
     assert max(abs(value - 3.0) for value in record["output"]) < 0.5
+
+
+@pytest.mark.parametrize(("steps", "window"), [(14, 12), (60, 80)])
+def test_a_series_shorter_than_a_chunk(steps: int, window: int) -> None:
+    """What a chunk reaches beyond the end of the last series weighs nothing."""
+    short = table(noisy_season(steps))
+    options = SMALL | {"max_steps": 1, "window": window, "rivals": False}
+    assert len(Forecaster(**options).fit(short).predict(short)[0]["output"]) == 6
 
 
 def test_trains_without_a_linear_path() -> None:
