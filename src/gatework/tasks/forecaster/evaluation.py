@@ -193,10 +193,10 @@ def every_origin(series: Sequence[Series], channels: Channels, first: Sequence[i
         series: those that the channels are of.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or all of what would be forecast is missing.
     """
     layout = channels.layout
-    horizon, places, times = layout.horizon, [], []
+    horizon, places, times, observed = layout.horizon, [], [], False
     for index, begin in enumerate(channels.begins):
         own = series[channels.series[index]]
         count = len(own.target)
@@ -208,6 +208,8 @@ def every_origin(series: Sequence[Series], channels: Channels, first: Sequence[i
         known = int(channels.firsts[index] - begin)
         steps = np.arange(max(start - 1, known), count - horizon)
         places.append(begin + steps)
+        if len(steps):
+            observed |= bool(channels.observed[places[-1][0] + 1 : channels.ends[index]].any())
         times.append(steps + own.first if own.times is None else own.times[steps].astype(np.int64))
     ends = np.cumsum([len(own) for own in places])
     found = Origins(np.concatenate(places), np.concatenate(times), ends)
@@ -217,6 +219,9 @@ def every_origin(series: Sequence[Series], channels: Channels, first: Sequence[i
             raise InputError("where forecasts begin", what, "Give an earlier time.")
         what = f"holds no series with a step before a horizon of {horizon:,} steps"
         raise InputError("data", what, "Give longer series, or train with a shorter horizon.")
+    if not observed:
+        what = "has no value at any of the steps that are forecast, so that no forecast can be compared"
+        raise InputError("data", what, "Fill some in, or let forecasts begin earlier.")
     return found
 
 

@@ -68,6 +68,10 @@ def split_series(
     if all(split.valid < 2 for split in splits):
         raise InputError("option valid_from", "leaves nothing to be trained on", "Give a later time.")
     if all(split.valid == split.test for split in splits):
+        if valid_from:
+            before = f" and before {test_from}" if test_from else ""
+            what = f"is {valid_from}, and no series has a step from there on{before} to be validated on"
+            raise InputError("option valid_from", what, "Give an earlier time.")
         longest = max(split.test for split in splits)
         what = f"the longest series has {longest:,} steps, too few to hold back {max(horizon, 1):,} of them"
         raise InputError("data", what, "Give longer series, a shorter horizon, or valid=FILE.")
