@@ -234,6 +234,10 @@ def test_what_weighed_is_the_gradient_through_the_states(trained: Classifier) ->
     assert trained.predict([text, "awful"], explain=True)[0]["tokens"][0].keys() == tokens[0].keys()
 
 
+def test_half_of_a_surrogate_pair_is_a_character_like_another(trained: Classifier) -> None:
+    assert trained.predict("a great \ud800")[0]["output"] in trained.labels_
+
+
 def test_a_long_text_is_read_by_its_ends(trained: Classifier) -> None:
     model = Classifier(**SMALL | {"max_length": 6}, max_steps=2).fit(reviews(40), valid=reviews(10, 1))
     ends = ["a b c", "x y z"]
@@ -296,6 +300,10 @@ def test_numeric_sequences(channels: int, tmp_path: Path) -> None:
     assert loaded.evaluate(test, columns=columns)["model"]["accuracy"] > 0.9
     records = loaded.predict([row["sequence"] for row in test])
     assert model.predict([row["sequence"] for row in test]) == records
+    written = json.dumps(test[0]["sequence"])  # as in a line of standard input
+    (first,) = loaded.predict(written, explain=True)
+    assert first["probabilities"] == records[0]["probabilities"]
+    assert [each["token"] for each in first["tokens"]] == [str(t) for t in range(len(test[0]["sequence"]))]
     with pytest.raises(InputError, match="not a number"):
         loaded.predict(["a text"])
     wrong = [[1.0] * (channels + 1)] * 4

@@ -42,4 +42,4 @@ def _of_word(word: str, rows: int) -> tuple[int, ...]:
 
 
 def _hashed(features: Iterable[str], rows: int) -> set[int]:
-    return {zlib.crc32(feature.encode()) % rows for feature in features}
+    return {zlib.crc32(feature.encode(errors="surrogatepass")) % rows for feature in features}

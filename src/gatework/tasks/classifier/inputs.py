@@ -199,7 +199,7 @@ class SequenceInputs(ClassifierInputs):
         self.scales, self.side = scales, side
 
     def tokens(self, input: Any) -> list[Token]:
-        return [Token(str(step), None) for step in range(len(input))]
+        return [Token(str(step), None) for step in range(len(self.steps(input)))]
 
     def encode(self, input: Any) -> Fields:
         values = self.steps(input)

@@ -22,4 +22,7 @@ def subwords(word: str, rows: int) -> tuple[int, ...]:
     pieces = {
         marked[begin : begin + size] for size in _PIECES for begin in range(max(1, len(marked) - size + 1))
     }
-    return tuple(sorted({zlib.crc32(piece.encode()) % rows for piece in pieces}))
+    codes = {
+        zlib.crc32(piece.encode(errors="surrogatepass")) for piece in pieces
+    }  # half a pair is a piece too
+    return tuple(sorted({code % rows for code in codes}))
