@@ -24,7 +24,7 @@ from gatework.backends.attention_reference import (
     location,
     mask_of,
 )
-from gatework.backends.compiled import sequence, single_step, stack, stream_step
+from gatework.backends.compiled import both_directions, sequence, single_step, stack, stream_step
 from gatework.backends.compiled.commands import (
     UNIT,
     Address,
@@ -438,7 +438,7 @@ class PlainBackend:
     """The backend of the machine; see `gatework.backends.program.Backend`."""
 
     name = "plain"
-    ragged = gathers = plain_tensors = True
+    ragged = gathers = plain_tensors = both_directions = True
     whole_stack = "one direction"
     ragged_stacks = ()
     machine = PlainMachine()
@@ -451,6 +451,10 @@ class PlainBackend:
     def run(cls, graph: Any, parameters: Any, given: Any) -> Any:
         result = single_step.run_step(cls.machine, graph, parameters, given) if given.memories else None
         return result or sequence.run_sequence(cls.machine, graph, parameters, given)
+
+    @classmethod
+    def run_both(cls, *args: Any) -> Any:
+        return both_directions.run_both(cls.machine, *args)
 
     @classmethod
     def run_stack(cls, *args: Any) -> Any:

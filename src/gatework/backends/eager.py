@@ -30,6 +30,7 @@ ragged = False
 gathers = False
 plain_tensors = False
 whole_stack = "none"
+both_directions = False
 ragged_stacks = ()
 
 

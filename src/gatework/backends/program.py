@@ -291,6 +291,7 @@ class Backend(Protocol):
         plain_tensors: whether `run` reads tensors by their memory, so that they must be plain (`admission.py`).
         whole_stack: which stacks `run_stack` takes in one call: dense ones of `one direction` without anything between
             the layers, `any` but residual ones, or `none`.
+        both_directions: whether there is `run_both`.
         ragged_stacks: types of device on which `run_stack` takes packed batches too, and casts what it reads under
             autocast.
     """
@@ -300,6 +301,7 @@ class Backend(Protocol):
     gathers: bool
     plain_tensors: bool
     whole_stack: Literal["none", "one direction", "any"]
+    both_directions: bool
     ragged_stacks: tuple[str, ...]
 
     def refusal(
@@ -313,6 +315,27 @@ class Backend(Protocol):
 
         Args:
             parameters: `weight_SLOT`, `bias_SLOT` and vectors by name, without the layer's suffix.
+        """
+        ...
+
+    def run_both(
+        self,
+        graph: Graph,
+        parameters: Sequence[Mapping[str, Tensor]],
+        x: Tensor,
+        states: Sequence[tuple[Tensor, ...]],
+        pieces: tuple[Piece, ...],
+        turned: Tensor,
+    ) -> tuple[Tensor, Sequence[tuple[Tensor, ...]]]:
+        """Both directions of a layer on a packed batch, of a graph that reads one input and emits nothing.
+
+        Args:
+            parameters, states: of each direction.
+            x: (R, I).
+            turned: (R,) positions of the packed steps of the same rows in reverse order.
+
+        Returns:
+            The outputs side by side, (R, 2 H), and each direction's states after the last step.
         """
         ...
 

@@ -35,6 +35,7 @@ ragged = False
 gathers = False
 plain_tensors = False
 whole_stack = "any"
+both_directions = False
 ragged_stacks = ("cuda",)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -41,6 +41,11 @@ def run_layers(
     emits: dict[str, Tensor] = {}
     asked: dict[str, Tensor] = {}
     for layer in range(stack.num_layers):
+        if _both_at_once(stack, plan, call, layer, recorded is not None or skips is not None):
+            joined, both = _run_both(stack, weights, plan, call, x, layer)
+            finals += both
+            x = _above(stack, joined, x, layer, training)
+            continue
         results = []
         for direction in range(stack.directions):
             result = _run_layer(stack, weights, plan, call, x, layer, direction, recorded, skips)
@@ -49,18 +54,52 @@ def run_layers(
         joined = results[0].output
         if stack.bidirectional:
             joined = torch.cat([result.output for result in results], dim=-1)
-        if stack.residual and layer > 0:
-            joined = joined + x
         emits = {
             name: torch.cat([result.emits[name] for result in results], dim=-1) for name in results[0].emits
         }
         asked |= {name: emits[own] for name, number, own in plan.emitted if number == layer}
-        x = joined
-        if stack.dropout and layer < stack.num_layers - 1:
-            x = dropout(x, stack.dropout, training)
+        x = _above(stack, joined, x, layer, training)
     own = {name: emits[name] for name in stack.graph.emits()}
     outputs = {"output": x, **own, **{name: asked[name] for name, *_ in plan.emitted}}
     return outputs, stack.joined_states(finals)
+
+
+def _above(stack: LayerStack, output: Tensor, x: Tensor, layer: int, training: bool) -> Tensor:
+    """What stands above a layer: its output with the residual and the dropout.
+
+    Args:
+        x: what the layer read.
+    """
+    if stack.residual and layer > 0:
+        output = output + x
+    if stack.dropout and layer < stack.num_layers - 1:
+        output = dropout(output, stack.dropout, training)
+    return output
+
+
+def _both_at_once(stack: LayerStack, plan: CallPlan, call: LayerArguments, layer: int, taped: bool) -> bool:
+    """Whether the backend runs both directions of a layer as one: of a packed batch that reads nothing but its input.
+
+    Args:
+        taped: a tape records, or steps are left out.
+    """
+    graph = plan.graphs[layer]
+    plain = len(graph.inputs) == 1 and not graph.emits() and not taped
+    packed = stack.bidirectional and call.ragged is not None and not call.empty
+    return plain and packed and plan.choice.backend.both_directions
+
+
+def _run_both(
+    stack: LayerStack, weights: Weights, plan: CallPlan, call: LayerArguments, x: Tensor, layer: int
+) -> tuple[Tensor, Sequence[tuple[Tensor, ...]]]:
+    """The joined output, (R, 2 H), and the final states of each direction."""
+    packed = call.ragged
+    assert packed is not None
+    states = [tuple(stack.state_of(state, layer, own) for state in call.states) for own in range(2)]
+    parameters = [weights(layer, direction) for direction in range(2)]
+    return plan.choice.backend.run_both(
+        plan.graphs[layer], parameters, x, states, packed.pieces, packed.turned
+    )
 
 
 def _run_layer(

@@ -25,6 +25,8 @@ from gatework.backends.compiled.spans import (
     quantities,
 )
 from gatework.backends.llvm.encoder import Encoder
+from tests.tensors import flat
+from tests.tolerances import GRADIENTS, assert_close
 
 WHOLE = st.integers(-9, 9)
 
@@ -78,6 +80,30 @@ def test_a_ragged_batch_whose_rows_have_every_step_has_the_bits_of_the_dense_one
             found.append((output[:, :8].detach(), gradient[:, :8]))
     for dense, ragged in zip(*found, strict=True):
         assert torch.equal(dense, ragged)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "projected_lstm"])
+@pytest.mark.parametrize("wanted", ["everything", "states", "second derivatives"])
+def test_both_directions_at_once_are_the_references(cell: str, wanted: str) -> None:
+    torch.manual_seed(0)
+    sizes = {"proj_size": 3} if cell == "projected_lstm" else {}
+    layer = gw.Recurrent(cell, 4, 7, 2, bidirectional=True, **sizes).double()
+    x, lengths = torch.randn(6, 5, 4, dtype=torch.float64), torch.tensor([3, 0, 6, 1, 6])
+
+    def numbers(backend: str) -> list[torch.Tensor]:
+        own = x.clone().requires_grad_()
+        with gw.backend(backend):
+            results = flat(layer(own, lengths=lengths))
+            read = results[1:] if wanted == "states" else results
+            total = torch.stack([result.square().sum() for result in read]).sum()
+            twice = wanted == "second derivatives"
+            reached = [own, *layer.parameters()]
+            gradients = torch.autograd.grad(total, reached, create_graph=twice)
+            if twice:
+                gradients += torch.autograd.grad(gradients[0].square().sum(), reached)
+        return [*results, *gradients]
+
+    assert_close(numbers("llvm"), numbers("eager"), GRADIENTS)
 
 
 @given(WHOLE, WHOLE, WHOLE, WHOLE, st.lists(st.integers(0, 7), min_size=1, max_size=6).filter(any))

@@ -118,7 +118,7 @@ class _Buffers:
         return tensor
 
 
-def _forward(
+def forward_pass(
     shape: Shape,
     parameters: Mapping[str, Tensor],
     sequence: SequenceInput,
@@ -126,8 +126,8 @@ def _forward(
 ) -> tuple[SequenceOutput, Arrays]:
     """The outputs, and in training every array that the backward pass reads.
 
-    The caller may write into what it is given, but for what a tape keeps: in training the output is a copy of the array
-    that is kept.
+    The caller may write into what it is given, but for what a tape keeps, and for the output in training, which is a
+    part of an array that is kept.
     """
     graph, sizes = shape.graph, shape.size_of
     steps = next(iter(sequence.inputs.values())).shape[:-1]
@@ -167,8 +167,7 @@ def _forward(
     theirs = {ArrayKey("final", state.name) for state in graph.states}
     theirs |= {ArrayKey("emit", name) for name in emits}
     saved = {key: value for key, value in buffers.tensors.items() if key not in theirs}
-    copied = shape.machine.empty(output.shape, output.dtype).copy_(output)
-    return SequenceOutput(copied, emits, tuple(finals)), saved
+    return SequenceOutput(output, emits, tuple(finals)), saved
 
 
 def _held(shape: Shape, inputs_requiring_grad: frozenset[str], whole: Extent, tensors: Arrays) -> Tensors:
@@ -206,8 +205,8 @@ class _Gradients:
     parameters: Tensors
 
 
-def _backward(
-    call: _Call,
+def backward_pass(
+    call: Call,
     saved: Arrays,
     output: Tensor | None,
     emits: Mapping[str, Tensor | None],
@@ -270,7 +269,7 @@ def _shape_of_push(graph: Graph, saved: Arrays, name: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class _Call:
+class Call:
     """How the flat list of tensors that autograd sees falls into its parts."""
 
     shape: Shape
@@ -283,7 +282,7 @@ class _Call:
 
     def parts(self, tensors: tuple[Tensor, ...]) -> tuple[SequenceInput, Tensors]:
         known = (self.inputs, self.statics, self.memories, self.shape.graph.states, self.parameters)
-        inputs, statics, memories, states, parameters = _cut(tensors, [len(names) for names in known])
+        inputs, statics, memories, states, parameters = cut(tensors, [len(names) for names in known])
         sequence = SequenceInput(
             dict(zip(self.inputs, inputs, strict=True)),
             dict(zip(self.statics, statics, strict=True)),
@@ -297,7 +296,7 @@ class _Call:
         return sequence, dict(zip(self.parameters, parameters, strict=True))
 
 
-def _cut(values: tuple[Any, ...], counts: Sequence[int]) -> list[tuple[Any, ...]]:
+def cut(values: tuple[Any, ...], counts: Sequence[int]) -> list[tuple[Any, ...]]:
     parts, start = [], 0
     for count in counts:
         parts.append(tuple(values[start : start + count]))
@@ -309,25 +308,26 @@ class _Layer(torch.autograd.Function):
     """Outputs, emitted values and final states from inputs, statics, memories, states and parameters."""
 
     @staticmethod
-    def forward(ctx: Any, call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, call: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
         sequence, parameters = call.parts(tensors)
-        result, saved = _forward(call.shape, parameters, sequence, call.inputs_requiring_grad)
+        result, saved = forward_pass(call.shape, parameters, sequence, call.inputs_requiring_grad)
         ctx.call, ctx.names = call, tuple(saved)
         ctx.save_for_backward(*tensors, *saved.values())
         ctx.set_materialize_grads(False)
-        return (result.output, *result.emits.values(), *result.states)
+        copied = call.shape.machine.empty(result.output.shape, result.output.dtype).copy_(result.output)
+        return (copied, *result.emits.values(), *result.states)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        call: _Call = ctx.call
-        tensors, saved = _cut(ctx.saved_tensors, (len(ctx.needs_input_grad) - 1, len(ctx.names)))
+        call: Call = ctx.call
+        tensors, saved = cut(ctx.saved_tensors, (len(ctx.needs_input_grad) - 1, len(ctx.names)))
         plain = native_gradients(gradients, call.shape.dtype)
         if plain is None:
             return None, *_by_the_reference(call, tensors, gradients)
         graph = call.shape.graph
-        output, emits, finals = _cut(tuple(plain), (1, len(graph.emits()), len(graph.states)))
+        output, emits, finals = cut(tuple(plain), (1, len(graph.emits()), len(graph.states)))
         arrays = dict(zip(ctx.names, readable_saved(saved, call.shape.dtype), strict=True))
-        made = _backward(call, arrays, output[0], dict(zip(graph.emits(), emits, strict=True)), finals)
+        made = backward_pass(call, arrays, output[0], dict(zip(graph.emits(), emits, strict=True)), finals)
         memories = {name: value.transpose(0, 1) for name, value in made.memories.items()}
         return (
             None,
@@ -340,7 +340,7 @@ class _Layer(torch.autograd.Function):
 
 
 def _by_the_reference(
-    call: _Call, tensors: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]
+    call: Call, tensors: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]
 ) -> tuple[Tensor | None, ...]:
     """The same gradients by the reference, in a form that torch can differentiate again and batch."""
     tensors = with_gradients(tensors)
@@ -395,16 +395,16 @@ def run_sequence(
         sequence = replace(sequence, memories=memories)
     shape = shape_of(machine, graph, parameters, sequence)
     if not torch.is_grad_enabled():
-        return _forward(shape, parameters, sequence, None)[0]
+        return forward_pass(shape, parameters, sequence, None)[0]
     operands = {**sequence.inputs, **sequence.statics}
     operands |= {name: memory.values for name, memory in sequence.memories.items()}
     tensors = (*operands.values(), *sequence.states, *parameters.values())
     if not any(tensor.requires_grad for tensor in tensors):
-        return _forward(shape, parameters, sequence, None)[0]
+        return forward_pass(shape, parameters, sequence, None)[0]
     inputs_requiring_grad = frozenset(name for name, value in operands.items() if value.requires_grad)
     masks = tuple((name, memory.mask) for name, memory in sequence.memories.items())
     names = tuple(sequence.inputs), tuple(sequence.statics), masks, tuple(parameters)
-    call = _Call(shape, sequence.pieces, *names, inputs_requiring_grad)
+    call = Call(shape, sequence.pieces, *names, inputs_requiring_grad)
     results = _Layer.apply(call, *tensors)
-    output, emits, states = _cut(results, (1, len(graph.emits()), len(graph.states)))
+    output, emits, states = cut(results, (1, len(graph.emits()), len(graph.states)))
     return SequenceOutput(output[0], dict(zip(graph.emits(), emits, strict=True)), states)

@@ -29,6 +29,7 @@ from gatework.backends.program import (
     CellStep,
     ChainOperator,
     DenseBackend,
+    Piece,
     Request,
     SequenceInput,
     SequenceOutput,
@@ -44,6 +45,7 @@ ragged = True
 gathers = True
 plain_tensors = True
 whole_stack = "one direction"
+both_directions = True
 ragged_stacks = ()
 
 
@@ -71,6 +73,21 @@ def run(graph: Graph, parameters: Mapping[str, Tensor], sequence: SequenceInput)
     if result is not None:
         return result
     return run_sequence(host, graph, parameters, sequence)
+
+
+def run_both(
+    graph: Graph,
+    parameters: Sequence[Mapping[str, Tensor]],
+    x: Tensor,
+    states: Sequence[tuple[Tensor, ...]],
+    pieces: tuple[Piece, ...],
+    turned: Tensor,
+) -> tuple[Tensor, Sequence[tuple[Tensor, ...]]]:
+    """Both directions of a packed layer; see `gatework.backends.program.Backend.run_both`."""
+    from gatework.backends.compiled import both_directions
+    from gatework.backends.llvm import machine
+
+    return both_directions.run_both(machine.host(), graph, parameters, x, states, pieces, turned)
 
 
 def run_stack(
