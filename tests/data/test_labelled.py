@@ -182,7 +182,7 @@ def test_fasttext_lines(tmp_path: Path) -> None:
         ([{"text": "x", "label": "[a"}], {"several": True}, "are no list"),
         ([{"text": "x", "label": {"a": 1}}], {}, "the label is dict"),
         ([{"text": "x", "label": 10**5000}], {}, "an integer of too many digits"),
-        ([{"text": "x", "label": ["a", "b"]}], {}, r"has 2 labels \(a, b\). Ask for several labels"),
+        ([{"text": "x", "label": ["a", "b"]}], {}, r"has 2 labels \(a, b\). Say that an example has several"),
         ([{"text": "x", "label": []}], {}, "has no label"),
         ([{"text": "x", "label": "\ud800"}], {}, "surrogate"),
         ([{"text": None, "label": "a"}], {}, r"row 1: the text is missing \(null\)"),

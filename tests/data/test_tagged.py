@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gatework.data import TaggedSentence, read_tagged
+from gatework.data.tagged import words_in_columns
 from gatework.errors import InputError
 
 SENTENCES = [
@@ -129,6 +130,20 @@ def test_spans_of_characters(row: dict[str, Any], tmp_path: Path) -> None:
     ):
         (sentence,) = read(data)
         assert sentence[1:] == (*SENTENCES[0][:2], None, 0)
+
+
+def test_pairs_of_spacy(tmp_path: Path) -> None:
+    pair = (TEXT, {"entities": [(7, 15, "city")]})
+    for data in ([pair], iter([pair]), written(tmp_path / "a.json", json.dumps([pair]))):
+        (sentence,) = read(data)
+        assert sentence[1:] == (*SENTENCES[0][:2], None, 0)
+
+
+def test_words_in_columns_need_no_tags(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.conll", "fly\nto\n\nNew X B-city\n")
+    assert list(words_in_columns(path)) == [["fly", "to"], ["New"]]
+    path = written(tmp_path / "a.conllu", "# a\n1-2\tflyto\n1\tfly\tx\n2\tto\tx\n")
+    assert list(words_in_columns(path)) == [["fly", "to"]]
 
 
 def test_spans_that_do_not_fit_the_tokens(tmp_path: Path) -> None:

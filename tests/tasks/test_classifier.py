@@ -288,9 +288,18 @@ def waves(count: int, channels: int, seed: int = 0) -> list[dict[str, Any]]:
     return rows
 
 
+def archived(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """The rows as a file of the time-series archives."""
+    sides = [np.reshape(row["sequence"], (len(row["sequence"]), -1)).T.tolist() for row in rows]
+    lines = [":".join(",".join(map(str, side)) for side in some) for some in sides]
+    text = "".join(f"{line}:{row['label']}\n" for line, row in zip(lines, rows, strict=True))
+    path.write_text(f"@classLabel true 0 1\n@data\n{text}")
+    return path
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_numeric_sequences(channels: int, tmp_path: Path) -> None:
-    columns = {"sequence": "sequence"}
+    columns = None if channels == 1 else {"sequence": "sequence"}
     options = {"hidden_size": 12, "learning_rate": 0.02, "device": "cpu", "dropout": 0.1, "epochs": 15}
     model = Classifier(**options, pooling=("mean", "last")).fit(
         waves(200, channels), valid=waves(40, channels, 1), columns=columns, out=tmp_path / "run"
@@ -300,6 +309,8 @@ def test_numeric_sequences(channels: int, tmp_path: Path) -> None:
     assert loaded.evaluate(test, columns=columns)["model"]["accuracy"] > 0.9
     records = loaded.predict([row["sequence"] for row in test])
     assert model.predict([row["sequence"] for row in test]) == records
+    from_file = loaded.predict(archived(tmp_path / "test.ts", test))
+    assert [each["output"] for each in from_file] == [each["output"] for each in records]
     written = json.dumps(test[0]["sequence"])  # as in a line of standard input
     (first,) = loaded.predict(written, explain=True)
     assert first["probabilities"] == records[0]["probabilities"]
@@ -362,6 +373,7 @@ def test_labels_that_were_never_seen_are_named_and_counted(
     assert table["labels"] == ["bad", "good", "strange"]
     assert sum(map(sum, table["table"])) == 22
     assert np.isfinite(figures["model"]["loss"])
+    assert "loss" not in trained.evaluate(rows[-2:])["model"], "there is nothing to take a mean of"
 
 
 def test_intervals_hold_the_figure() -> None:
@@ -393,10 +405,13 @@ def test_data_of_which_nothing_can_be_learned(rows: list[dict[str, Any]], match:
         Classifier(**SMALL, max_steps=2).fit(rows, valid=rows)
 
 
-def test_a_class_with_one_example_and_a_word_of_ten_thousand_characters() -> None:
+def test_a_class_with_one_example_and_a_word_of_ten_thousand_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     rows = [*reviews(30), {"text": "x" * 10_000, "label": "one of its kind"}, {"text": "", "label": "good"}]
     model = Classifier(**SMALL, max_steps=5, weights="balanced").fit(rows, valid=reviews(10, 1))
     assert "one of its kind" in model.labels_
+    assert "1 labels have a single example in the training data: one of its kind" in capsys.readouterr().err
     (record,) = model.predict("y" * 10_000)
     assert set(record["probabilities"]) == {"bad", "good", "one of its kind"}
 

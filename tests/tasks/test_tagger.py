@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -159,7 +158,36 @@ def test_what_training_has_not_seen_is_counted_and_still_evaluated(
     assert figures["unseen_labels"] == {"trip": 1}
     assert figures["model"]["span_f1"] == figures["model"]["label_accuracy"] == 0.5
     assert figures["model"]["loss"] == close_to(model.evaluate([known])["model"]["loss"])
-    assert np.isfinite(model.evaluate([other])["model"]["loss"])
+    assert "loss" not in model.evaluate([other])["model"], "there is nothing to take a mean of"
+    with pytest.raises(InputError, match="validation data: has no output that the training data has"):
+        Tagger(**SMALL | {"max_steps": 1}).fit([known] * 3, valid=[other])
+
+
+def test_sentences_without_a_label_count_for_their_tags_alone(
+    model: Tagger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"tokens": ["go", "to", "rome", "please"], "tags": ["O", "O", "B-city", "O"], "label": "travel"}
+    without = {name: known[name] for name in ("tokens", "tags")}
+    (mixed, plain) = (model.evaluate(rows)["model"] for rows in ([known, without], [without]))
+    assert "1 sentences have no label" in capsys.readouterr().err
+    assert mixed["label_accuracy"] == mixed["sentence_accuracy"] == plain["sentence_accuracy"] == 1
+    assert "label_accuracy" not in plain
+
+
+def test_sentences_that_are_too_long_are_left_out_of_figures(
+    model: Tagger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = {"tokens": ["go"] * 2001, "tags": ["O"] * 2001, "label": "travel"}
+    assert model.evaluate([*sentences(2), long])["examples"] == 2
+    assert "1 sentences of more than 2,000 words are left out, the first at data, row 3" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_file_with_words_in_columns_is_predicted_by_sentences(model: Tagger, tmp_path: Path) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text("go O\nto O\nrome B-city\n\nplay\nbach\n")
+    assert [record["input"] for record in model.predict(path)] == [["go", "to", "rome"], ["play", "bach"]]
 
 
 def test_a_bare_list_of_words_is_several_texts_and_that_is_said(

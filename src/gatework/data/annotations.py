@@ -6,7 +6,8 @@ A row has a text and its spans, each with its start, its end (the character afte
   "city"}]`;
 - Label Studio: `{"data": {"text": "…"}, "annotations": [{"result": [{"value": {"start": 0, "end": 5, "labels":
   ["city"]}}]}]}`, or its smaller form `{"text": "…", "label": [{"start": 0, "end": 5, "labels": ["city"]}]}`;
-- spaCy: `{"text": "…", "ents": [{"start": 0, "end": 5, "label": "city"}]}`, or `"entities": [[0, 5, "city"]]`.
+- spaCy: `{"text": "…", "ents": [{"start": 0, "end": 5, "label": "city"}]}`, or `"entities": [[0, 5, "city"]]`; and its
+  pairs, `["…", {"entities": [[0, 5, "city"]]}]`, in a JSON file or in Python.
 """
 
 from __future__ import annotations
@@ -25,7 +26,14 @@ from .tables import Row
 from .tag_schemes import Span, tags_of
 from .text import text_of
 
-__all__ = ["MarkedSpan", "read_json_documents", "span_column", "spans_of_row", "tags_of_marked"]
+__all__ = [
+    "MarkedSpan",
+    "document_of_pair",
+    "read_json_documents",
+    "span_column",
+    "spans_of_row",
+    "tags_of_marked",
+]
 
 _COLUMNS = ("spans", "entities", "ents", "annotations", "labels", "label")
 _SHAPE = 'Give each as [start, end, "type"] or {"start": …, "end": …, "label": "type"}'
@@ -48,11 +56,20 @@ def read_json_documents(path: Path) -> Iterator[Row]:
         raise InputError(str(path), f"is not valid JSON ({error})", "Export it again") from error
     if not isinstance(rows, list) or not rows:
         raise InputError(str(path), f"is {type(rows).__name__}, not a list of objects", "Write [{…}, {…}]")
-    for number, values in enumerate(rows, start=1):
+    for number, values in enumerate(map(document_of_pair, rows), start=1):
         if not isinstance(values, dict):
             what = f"is {type(values).__name__} {values!r:.40}, not an object"
             raise InputError(f"{path}, row {number}", what, 'Give {"text": …, "spans": …}')
         yield Row(str(path), "row", number, values)
+
+
+def document_of_pair(item: Any) -> Any:
+    """The row that spaCy's pair of a text and its marks is; what is no such pair, as it is."""
+    if isinstance(item, list | tuple) and len(item) == 2:
+        text, marks = item
+        if isinstance(text, str) and isinstance(marks, Mapping):
+            return {"text": text, **marks}
+    return item
 
 
 def span_column(row: Row, columns: Mapping[str, str]) -> str | None:

@@ -277,7 +277,7 @@ def _labels(where: str, value: Any, several: bool) -> Any:
         return names
     if len(names) != 1:
         what = f"has {len(names)} labels ({', '.join(names)})" if names else "has no label"
-        raise InputError(where, what, "Ask for several labels an example, or give one")
+        raise InputError(where, what, "Say that an example has several (several=true), or give one")
     return names[0]
 
 

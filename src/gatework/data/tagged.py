@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -19,14 +19,20 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from .annotations import read_json_documents, span_column, spans_of_row, tags_of_marked
+from .annotations import (
+    document_of_pair,
+    read_json_documents,
+    span_column,
+    spans_of_row,
+    tags_of_marked,
+)
 from .column_names import cell_of, check_columns
 from .files import check_exists, read_lines
-from .tables import Row, Source, file_format, locate_rows, source_paths
+from .tables import Row, Source, file_format, is_frame, locate_rows, source_paths
 from .text import check_characters, text_of
 from .word_spans import word_spans
 
-__all__ = ["TaggedSentence", "Tagging", "read_tagged"]
+__all__ = ["TaggedSentence", "Tagging", "is_in_columns", "read_tagged", "words_in_columns"]
 
 LINES = ("seq.in", "seq.out", "label")
 CONLLU = ".conllu"
@@ -80,7 +86,7 @@ def read_tagged(
         return _table(data, paths, columns, cut_spans)
     if columns:
         raise InputError(str(texts[0]), "is plain text, whose columns have no names", "Leave the columns out")
-    if len(texts) == len(paths or ()) > 1 and not _is_in_columns(texts[0]):
+    if len(texts) == len(paths or ()) > 1 and not is_in_columns(texts[0]):
         return _side_by_side(texts)
     return (sentence for path in texts for sentence in _in_columns(path, tag_column))
 
@@ -140,10 +146,16 @@ def _check_counts(where: str, tokens: Sequence[str], tags: Sequence[str]) -> Non
 # Columns
 
 
-def _is_in_columns(path: Path) -> bool:
-    """Whether several text files are of columns rather than side by side: their names say so."""
+def is_in_columns(path: Path) -> bool:
+    """Whether a text file has its tokens and tags in columns: its name says so."""
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
     return bool(suffixes) and suffixes[-1] in _IN_COLUMNS
+
+
+def words_in_columns(path: Path) -> Iterator[list[str]]:
+    """The tokens of each sentence of a file of columns, which needs no tags."""
+    word_column = "2" if CONLLU in path.suffixes else "1"
+    return (list(sentence.tokens) for sentence in _in_columns(path, word_column))
 
 
 def _in_columns(path: Path, tag_column: str) -> Iterator[TaggedSentence]:
@@ -208,6 +220,9 @@ def _table(
     if paths is not None and len(paths) == 1 and paths[0].suffix == ".json":
         rows: Iterator[Row] = read_json_documents(paths[0])
     else:
+        plain = isinstance(data, str | os.PathLike | Mapping) or is_frame(data)
+        if paths is None and not plain and isinstance(data, Iterable):
+            data = [document_of_pair(item) for item in data]
         rows = locate_rows(data, None)
     names = {name: columns.get(name, name) for name in ("tokens", "tags")}
     labels = columns.get("label", "label")

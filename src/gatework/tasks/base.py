@@ -71,6 +71,7 @@ class Task(EnsembleLifecycle):
     SentInput: ClassVar[type[BaseModel] | None] = None
     hears: ClassVar[bool] = False
     input_columns: ClassVar[tuple[tuple[str, ...], ...]]
+    Reader: ClassVar[type[InputReader]] = InputReader
     headline: ClassVar[Figure]
     noun: ClassVar[str] = "examples"
 
@@ -460,7 +461,7 @@ class Task(EnsembleLifecycle):
         return [{"input": item, **answer} for item, answer in zip(inputs, answers, strict=True)]
 
     def _reader(self, columns: Mapping[str, Any] | None = None) -> InputReader:
-        return InputReader(self.name, self.Input, self.input_columns, self._check_columns(columns))
+        return self.Reader(self.name, self.Input, self.input_columns, self._check_columns(columns))
 
     def _parts_of_windows(
         self, items: Iterable[Any], reader: InputReader, settings: Any

@@ -112,8 +112,8 @@ class ExampleTask(Task):
         return [[index] for index in range(len(examples))]
 
     def _likelihood(self, total: float, count: int) -> dict[str, float]:
-        """Figures of a loss in nats that was summed over `count` targets."""
-        return {"loss": total / count}
+        """Figures of a loss in nats that was summed over `count` targets; none, if there are none."""
+        return {"loss": total / count} if count else {}
 
     def _quick_figures(self, examples: Sequence[Example]) -> dict[str, float]:
         """What the training's validations look at beside the loss."""

@@ -269,6 +269,9 @@ class ExampleProblem(Problem, Generic[Batch]):
         total, count, parts = total_loss(
             self._network, self._valid, self._collate, by=self._by, loss=self._loss
         )
+        if not count:
+            what = "has no output that the training data has too, so that nothing can be compared"
+            raise InputError("the validation data", what, "Give validation data of the same kind")
         means = {name: value / count for name, value in parts.items()}
         return {"loss": total / count, **means, **self._validation()}
 

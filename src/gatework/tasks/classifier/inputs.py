@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -13,18 +15,30 @@ from torch import Tensor
 
 from gatework.data import Fields, Tokenizer
 from gatework.data.sequence_statistics import sequence_statistics
-from gatework.data.sequences import sequence_of
+from gatework.data.sequences import read_ts, sequence_of
+from gatework.data.tables import file_format, locate_rows, source_paths
 from gatework.data.text_features import text_features
 from gatework.data.word_spans import word_spans
 from gatework.errors import InputError
 from gatework.tasks.artifacts import JsonArtifact
 from gatework.tasks.batches import side_by_side
 from gatework.tasks.classifier.network import SequenceBatch
+from gatework.tasks.inputs import InputReader
 from gatework.tasks.words import TokenBatch, WordVocabulary, collate_tokens
 
-__all__ = ["ClassifierInputs", "Scales", "SequenceInputs", "TextInputs", "Token", "splitter"]
+__all__ = [
+    "ClassifierInputs",
+    "ClassifierReader",
+    "Scales",
+    "SequenceInputs",
+    "TextInputs",
+    "Token",
+    "looks_numeric",
+    "splitter",
+]
 
 Split: TypeAlias = "Callable[[str], list[Token]]"
+ARCHIVES = (".ts", ".ts.gz")
 FARTHEST = 30.0  # deviations from the mean beyond which a number is as far as this
 
 
@@ -230,3 +244,30 @@ class SequenceInputs(ClassifierInputs):
         if not self.side:
             return batch, ()
         return batch, (torch.from_numpy(np.stack([row["statistics"] for row in rows])),)
+
+
+class ClassifierReader(InputReader):
+    """Reads texts and sequences; of a file of the time-series archives its sequences without labels."""
+
+    def _file_items(self, path: Path) -> Iterable[Any]:
+        if path.name.endswith(ARCHIVES):
+            return (one.sequence.tolist() for one in read_ts(path))
+        return super()._file_items(path)
+
+
+def looks_numeric(data: Any, columns: Mapping[str, str]) -> bool:
+    """Whether data is of numeric sequences, as far as one can tell before it is read: files of the time-series
+    archives, columns that name a sequence, or a table whose first row has one and no text."""
+    if "sequence" in columns or "text" in columns:
+        return "sequence" in columns
+    try:
+        paths = source_paths(data, folders=True) or []
+        if paths and all(path.name.endswith(ARCHIVES) for path in paths):
+            return True
+        no_table = any(os.path.isdir(path) or file_format(path) == "text" for path in paths)
+        if no_table or isinstance(data, Iterator):  # which can be read once
+            return False
+        first = next(locate_rows(data, None), None)
+    except InputError:
+        return False  # the reader says what is wrong
+    return first is not None and "sequence" in first.values and "text" not in first.values

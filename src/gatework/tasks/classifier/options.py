@@ -23,7 +23,7 @@ class ClassifierOptions(TokenOptions, RivalOptions, VectorOptions):
     input: Inherited[Literal["auto", "text", "sequence"]] = Field(
         "auto",
         description="what is classified: a text, or a sequence of numbers or of rows of numbers, one a step (auto: "
-        "sequence for .ts files and where columns name a sequence)",
+        "sequence for .ts files, and where there is a column sequence and none of texts)",
     )
     several: Inherited[bool] = Field(False, description="an example has any number of labels, not one")
 

@@ -16,7 +16,6 @@ from gatework.baselines.linear_series import LinearSeries
 from gatework.baselines.linear_text import LinearText
 from gatework.data import Fields, Packed, Tokenizer
 from gatework.data.labelled import check_labels, label_counts, read_labelled
-from gatework.data.tables import source_paths
 from gatework.errors import InputError, RunError
 from gatework.metrics.calibration import Calibration, best_share, best_thresholds, fit_temperature
 from gatework.metrics.classification import label_figures
@@ -30,9 +29,11 @@ from gatework.tasks.classifier.exported import exported_page, exported_parts
 from gatework.tasks.classifier.figures import label_remarks, label_scores, probability_figures
 from gatework.tasks.classifier.inputs import (
     ClassifierInputs,
+    ClassifierReader,
     Scales,
     SequenceInputs,
     TextInputs,
+    looks_numeric,
     splitter,
 )
 from gatework.tasks.classifier.network import (
@@ -108,6 +109,7 @@ class Classifier(ExampleTask):
         "subword_rows",
     )
     starts_from = ("language-model",)
+    Reader = ClassifierReader
 
     options_: ClassifierOptions
     network_: ClassifierNetwork | ClassifierEnsemble
@@ -118,7 +120,7 @@ class Classifier(ExampleTask):
 
     def _prepare(self, data: TrainingData, keep: Artifacts) -> None:
         if self.options_.input == "auto":
-            kind = "sequence" if _looks_numeric(data.train, data.columns) else "text"
+            kind = "sequence" if looks_numeric(data.train, data.columns) else "text"
             self.options_ = self.options_.model_copy(update={"input": kind})
         super()._prepare(data, keep)
         for rows, whose in ((self._train_rows, "the training"), (self._valid_rows, "the validation")):
@@ -139,6 +141,9 @@ class Classifier(ExampleTask):
         def labels() -> Labels:
             counts = label_counts(each.output for each in train)
             check_labels(counts, options.several)
+            if once := [name for name, count in counts.items() if count == 1]:
+                what = "labels have a single example in the training data"
+                self._say(f"warning: {len(once):,} {what}: {', '.join(once[:SHOWN_LABELS])}.")
             return Labels(names=tuple(counts), counts=tuple(counts.values()), examples=len(train))
 
         def vocabulary() -> WordVocabulary:
@@ -296,8 +301,9 @@ class Classifier(ExampleTask):
             own = F.binary_cross_entropy_with_logits(scores, targets, pos_weight=weights, reduction="sum")
             return StepLoss(own, len(targets))
         total = F.cross_entropy(scores, targets, weight=weights, ignore_index=UNKNOWN_LABEL, reduction="sum")
-        # At least one, so that there is a mean where the training data has none of the labels.
-        return StepLoss(total, max(1, int((targets != UNKNOWN_LABEL).sum())))
+        count = int((targets != UNKNOWN_LABEL).sum())
+        # At least one in training, so that there is a mean where a batch has none of the labels.
+        return StepLoss(total, max(1, count) if network.training else count)
 
     @property
     def _weights(self) -> Tensor:
@@ -478,14 +484,3 @@ class Classifier(ExampleTask):
 
 def _most_common(train: Sequence[Example], kind: type[MostCommon]) -> MostCommon:
     return kind().fit([each.input for each in train], [each.output for each in train])
-
-
-def _looks_numeric(data: Any, columns: Mapping[str, str]) -> bool:
-    """Whether data is of numeric sequences, as far as one can tell before it is read."""
-    if "sequence" in columns or "text" in columns:
-        return "sequence" in columns
-    try:
-        paths = source_paths(data, folders=True) or []
-    except InputError:
-        return False  # the reader says what is wrong
-    return bool(paths) and all(path.name.endswith((".ts", ".ts.gz")) for path in paths)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, cast
 
@@ -41,6 +41,7 @@ from gatework.tasks.lifecycle import Lifecycle
 from gatework.tasks.parameter_groups import group_of
 from gatework.tasks.tagger.decoding import Answer, decode
 from gatework.tasks.tagger.exported import exported_page, exported_parts
+from gatework.tasks.tagger.inputs import SentenceReader, is_one_word, with_places
 from gatework.tasks.tagger.mentions import replaced
 from gatework.tasks.tagger.network import (
     Scores,
@@ -103,6 +104,7 @@ class Tagger(ExampleTask):
     )
 
     starts_from = ("language-model",)
+    Reader = SentenceReader
 
     options_: TaggerOptions
     network_: TaggerNetwork | TaggerEnsemble
@@ -135,7 +137,7 @@ class Tagger(ExampleTask):
             )
         examples = []
         for each in sentences:
-            if not each.tokens:
+            if not 0 < len(each.tokens) <= _LONGEST:
                 continue
             well = is_well_formed(each.tags, scheme)
             tags = each.tags if well else tags_of(spans_of(each.tags, scheme), len(each.tags), scheme)
@@ -144,8 +146,10 @@ class Tagger(ExampleTask):
 
     def _say_of(self, sentences: Sequence[TaggedSentence]) -> None:
         empty = [each for each in sentences if not each.tokens]
-        if empty:
-            self._say(f"{len(empty):,} sentences without words are left out, the first at {empty[0].where}.")
+        long = [each for each in sentences if len(each.tokens) > _LONGEST]
+        for kind, some in (("without words", empty), (f"of more than {_LONGEST:,} words", long)):
+            if some:
+                self._say(f"{len(some):,} sentences {kind} are left out, the first at {some[0].where}.")
         cut = [each for each in sentences if each.cut]
         if cut:
             done = "dropped" if self.options_.cut_spans == "drop" else "widened"
@@ -250,8 +254,9 @@ class Tagger(ExampleTask):
         tags, label, known = losses(network(batch), batch)
         lengths = batch.tokens.lengths.to(known.device)
         total = tags.sum() + self.options_.label_weight * label.sum()
-        # The tags that the loss is of: at least one, so that there is a mean where the data has none that are known.
-        return StepLoss(total, max(1, int(lengths[known].sum())))
+        count = int(lengths[known].sum())  # the tags that the loss is of
+        # At least one in training, so that there is a mean where a batch has none that are known.
+        return StepLoss(total, max(1, count) if network.training else count)
 
     def _quick_figures(self, examples: Sequence[Example]) -> dict[str, float]:
         records = self._records([each.input for each in examples], self.settings(confidence=False))
@@ -323,9 +328,11 @@ class Tagger(ExampleTask):
         tags = [each.tags for each in outputs], [each.tags for each in references]
         figures = tagging_figures(*tags, self.tag_set_.scheme)
         if self.tag_set_.labels:
-            right = [one.label == other.label for one, other in zip(outputs, references, strict=True)]
-            whole = [one == other for one, other in zip(outputs, references, strict=True)]
-            figures["label_accuracy"] = sum(right) / len(right)
+            pairs = list(zip(outputs, references, strict=True))
+            right = [one.label == other.label for one, other in pairs if other.label is not None]
+            whole = [one.tags == other.tags and other.label in (None, one.label) for one, other in pairs]
+            if right:
+                figures["label_accuracy"] = sum(right) / len(right)
             figures["tags_right"] = figures["sentence_accuracy"]
             figures["sentence_accuracy"] = sum(whole) / len(whole)
         return figures
@@ -342,8 +349,11 @@ class Tagger(ExampleTask):
         labels = Counter(
             each.label
             for each in references
-            if self.tag_set_.labels and each.label not in self.tag_set_.labels
+            if self.tag_set_.labels and each.label not in (None, *self.tag_set_.labels)
         )
+        without = sum(each.label is None for each in references) if self.tag_set_.labels else 0
+        if without:
+            self._say(f"{without:,} sentences have no label: figures of labels are of the others alone.")
         for what, counts in (("tags", unseen), ("labels", labels)):
             if counts:
                 names = ", ".join(sorted(map(str, counts)))
@@ -378,7 +388,7 @@ class Tagger(ExampleTask):
         """As `Task.predict` says. In a list of strings each string is a text of its own; a sentence that is cut into
         words already stands in a list in a list, `[["go", "to", "rome"]]`. It is said where a list looks like one.
         """
-        if isinstance(inputs, list | tuple) and len(inputs) > 1 and all(map(_is_one_word, inputs)):
+        if isinstance(inputs, list | tuple) and len(inputs) > 1 and all(map(is_one_word, inputs)):
             what = f"each of the {len(inputs):,} words is tagged as a text of its own"
             self._say(
                 f"warning: {what}; for a sentence of these words give a list of lists: [[{inputs[0]!r}, …]]."
@@ -391,7 +401,7 @@ class Tagger(ExampleTask):
 
     def _decode(self, output: Answer, row: Fields, input: Any, settings: TaggerSettings) -> dict[str, Any]:
         words = self._words(input)
-        text, places = _with_places(input, words)
+        text, places = with_places(input, words)
         count = len(output.tags)
         record: dict[str, Any] = {"output": output.tags, "tokens": words[:count]}
         record["spans"] = [
@@ -477,16 +487,3 @@ class Tagger(ExampleTask):
 
     def _joined(self, networks: Sequence[nn.Module]) -> TaggerEnsemble:
         return TaggerEnsemble(cast("Sequence[TaggerNetwork]", networks))
-
-
-def _is_one_word(item: Any) -> bool:
-    return isinstance(item, str) and len(word_spans(item)) == 1
-
-
-def _with_places(input: Any, words: Iterable[str]) -> tuple[str, list[tuple[int, int]]]:
-    """An input's text, and of each of its words the characters in it."""
-    if isinstance(input, str):
-        return input, word_spans(input)
-    words = list(words)
-    ends = np.cumsum([len(word) + 1 for word in words]).tolist()
-    return " ".join(words), [(end - 1 - len(word), end - 1) for end, word in zip(ends, words, strict=True)]
