@@ -330,6 +330,14 @@ def test_voices_and_pauses(model: Synthesizer) -> None:
         model.predict("do", speaker="bem")
 
 
+def test_a_voice_without_a_name_is_not_asked_for_another(model: Synthesizer) -> None:
+    nameless = [{name: row[name] for name in ("audio", "text")} for row in VOICES]
+    other = Synthesizer(**{**OPTIONS, "max_steps": 1}, aligner=str(model.run_.path / "aligner"))
+    other.fit(nameless, valid=nameless[:2])
+    with pytest.raises(InputError, match="'bem', and the voice of this run has no name"):
+        other.predict("do", speaker="bem")
+
+
 def test_one_speaker_alone_is_learned() -> None:
     options = {**OPTIONS, "max_steps": 1, "speaker": "ben"}
     model = Synthesizer(**options).fit(VOICES, valid=VOICES)

@@ -364,6 +364,8 @@ def test_transcripts_longer_than_their_recordings_are_named_and_left_out(
     assert "1 recordings are shorter than their transcripts need at stride=2, and are left out" in said
     assert "row 7" in said
     assert np.isfinite(model.metrics_["model"]["loss"])
+    with pytest.raises(InputError, match="training data: holds no example that can be used"):
+        Transcriber(**{**OPTIONS, "max_steps": 2}).fit([long, long], valid=SPEECH[:2])
 
 
 def validations(model: Transcriber) -> list[Mapping[str, Any]]:
@@ -434,6 +436,8 @@ def test_a_path_may_be_a_sound_or_a_folder_of_sounds(listener: Transcriber, tmp_
     both = said([str(folder / "0.wav"), str(folder / "1.wav")])
     assert said(folder / "0.wav") == both[:1]
     assert said(folder) == both
+    other_ending = shutil.copy(folder / "0.wav", folder / "0.voice")
+    assert said(Path(other_ending))[0][1] == both[0][1]
     (folder / "2.wav").write_text("no sound")
     with pytest.raises(InputError, match=r"2\.wav"):
         listener.predict(folder)

@@ -79,14 +79,18 @@ class InputReader:
     def _file_items(self, path: Path) -> Iterable[Any]:
         """A sound, the sounds of a folder, the lines of a text file, the rows of any other; where columns are named by
         their places, rows of text files too."""
-        headless = named_by_place(self.columns)
-        if ("audio",) in self.alternatives and (is_sound(path) or path.is_dir()):
+        headless, heard = named_by_place(self.columns), ("audio",) in self.alternatives
+        if heard and (is_sound(path) or path.is_dir()):
             return (
                 [found.sound for found in sounds_of_folder(path, text=False)]
                 if path.is_dir()
                 else [str(path)]
             )
         if file_format(path) == "text" and not headless:
+            if heard and _is_binary(
+                path
+            ):  # a sound under another ending, or what the reader of sounds refuses
+                return [str(path)]
             return (line for _, line in read_lines(path))
         return locate_rows(path, None, headless=headless)
 
@@ -129,6 +133,14 @@ def checked_input(item: Any, kind: type[BaseModel], task: str, where: str) -> An
         what = f"{item!r:.60} is not an input of {task} ({error.errors()[0]['msg']})"
         raise InputError(where, what, "See its input_schema().") from error
     return item
+
+
+def _is_binary(path: Path) -> bool:
+    """Whether a file, and no pipe, begins with bytes that no text has."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return b"\0" in file.read(4096)
 
 
 def _share_there(row: Row, columns: Mapping[str, str]) -> float:

@@ -435,6 +435,9 @@ class Synthesizer(ExampleTask):
 
     def _answer(self, inputs: Sequence[Any], settings: SpeechSettings) -> list[dict[str, Any]]:
         check_files(settings, len(inputs))
+        if settings.speaker is not None and not self.alphabet_.speakers:
+            what = f"is {settings.speaker!r}, and the voice of this run has no name"
+            raise InputError("setting speaker", what, "Leave it out, or train with a column speaker.")
         chosen = [{"text": text_of(each), "speaker": speaker_of(each) or settings.speaker} for each in inputs]
         rows = [self._encode(each) for each in chosen]
         records = []

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gatework.errors import InputError
 from gatework.graph import Cell
 from gatework.layers import Linear, Recurrent
 from gatework.layers.dropout import sequence_dropout
@@ -95,6 +96,8 @@ class Normalization(nn.Module):
             value = one.astype(np.float64)
             frames, total, squares = frames + len(value), total + value.sum(0), squares + (value**2).sum(0)
             around = around + len(value) * value.mean(0) ** 2
+        if not frames:
+            raise InputError("the training data", "holds no example that can be used", "Give more of it")
         mean = total / frames
         spread = squares / frames - (mean**2 if self.kind in ("training", "speaker") else around / frames)
         self.mean.copy_(torch.from_numpy(mean))
