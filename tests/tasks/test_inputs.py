@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections import deque
@@ -87,7 +88,10 @@ QUESTION = {"passage": "a", "question": "b"}
         (Turns, [["a", "b"]], [["a", "b"]]),
         (Series, [1.0, 2.0], [[1.0, 2.0]]),
         (Series, [[1.0, 2.0], [3.0]], [[1.0, 2.0], [3.0]]),
+        (Series, ["[1, 2.5]", "[3]"], [[1, 2.5], [3]]),  # lines of JSON
+        (Text, "[1]", ["[1]"]),
         (Question, QUESTION, [QUESTION]),
+        (Question, json.dumps(QUESTION), [QUESTION]),
         (Text, {"text": "a"}, ["a"]),
         (Turns, {"text": ["a", "b"]}, ["a", "b"]),
         (Question, [QUESTION, QUESTION], [QUESTION, QUESTION]),
@@ -104,6 +108,8 @@ def test_one_input_or_several(kind: type[BaseModel], given: Any, expected: list[
         (Text, b"ab", "b'ab'"),
         (Text, ["a", 3], "3"),
         (Series, ["x"], "'x'"),
+        (Series, '["x"]', "x"),
+        (Series, "[" * 100_000, "\\["),
     ],
 )
 def test_what_is_no_input_is_named(kind: type[BaseModel], given: Any, named: str) -> None:

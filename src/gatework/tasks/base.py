@@ -131,7 +131,8 @@ class Task(EnsembleLifecycle):
         Args:
             inputs: one input, or several in a list, a tuple or any other iterable; what one input is, the class's
                 `Input` says. Or a table of the kinds that `evaluate` takes, with an input in each row: a DataFrame,
-                a Dataset, a list of dicts, a dict of columns, a `Path`; of a text file each line is an input.
+                a Dataset, a list of dicts, a dict of columns, a `Path`; of a text file each line is an input
+                (as JSON, where an input is no text).
             columns: the table's own names of this task's columns.
             settings: fields of the class's `Settings`.
 

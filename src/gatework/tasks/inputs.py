@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,13 +63,14 @@ class InputReader:
         return self._listed(given) if several or not one else [given]
 
     def input(self, item: Any) -> Any:
-        """The input that an item is, or the one in its row; checked.
+        """The input that an item is, or the one in its row; checked. What is no text may be written as JSON, as in a
+        line of standard input.
 
         Raises:
             InputError: it is none; a row has no such column.
         """
         if not isinstance(item, Row):
-            return self._checked(item, "predict")
+            return self._checked(self._from_json(item), "predict")
         return self._checked(self._value(item), item.where)
 
     def _listed(self, given: Iterable[Any]) -> Iterator[Any]:
@@ -109,6 +111,15 @@ class InputReader:
         if isinstance(cell, int) and not isinstance(cell, bool) and not self._is_input(cell):
             return str(cell)  # as `text_of` reads it
         return cell
+
+    def _from_json(self, item: Any) -> Any:
+        if not isinstance(item, str) or self._is_input(item):
+            return item
+        try:
+            found = json.loads(item)
+        except (ValueError, RecursionError):
+            return item  # the check says what is wrong with it
+        return found if self._is_input(found) else item
 
     def _is_input(self, item: Any) -> bool:
         try:
