@@ -252,6 +252,18 @@ def test_tables_sorted_by_time(model: Forecaster, tmp_path: Path) -> None:
         model.predict(iter(rows))
 
 
+def test_what_a_table_lacks_is_said_where_it_is_predicted(
+    model: Forecaster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = table(noisy_season(30))
+    path = tmp_path / "days.csv"
+    path.write_text("time,target\n" + "".join(f"2024-01-{day + 1:02},{day}\n" for day in range(30)))
+    model.predict(path)
+    assert "667 of 697 times are missing" in capsys.readouterr().err, "days, where hours were learned"
+    model.predict(given)
+    assert not capsys.readouterr().err
+
+
 def test_bad_input(model: Forecaster, tmp_path: Path) -> None:
     values = noisy_season(60)
     with pytest.raises(InputError, match=r"holds 2e\+200, too much"):

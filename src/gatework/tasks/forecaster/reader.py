@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gatework.data import Row, Series, SeriesNames, group_rows, is_frame, read_series
+from gatework.data.series import SeriesData
 from gatework.tasks.inputs import InputReader
 
 __all__ = ["SeriesReader"]
@@ -25,9 +26,11 @@ class SeriesReader(InputReader):
 
     Attributes:
         names: what the series must have.
+        told: is given what was read of a table, to say what is missing in it.
     """
 
     names: SeriesNames
+    told: Callable[[SeriesData], None]
 
     def items(self, given: Any) -> Iterable[Any]:
         """The series, one by one: as they were given, rows that hold one each, or those of a long table. Of a table
@@ -36,7 +39,9 @@ class SeriesReader(InputReader):
         if not steps:
             return every
         if is_frame(given) or isinstance(given, Mapping) or _is_file(given):
-            found: Iterable[Series] = read_series(given, self.columns, like=self.names).series
+            data = read_series(given, self.columns, like=self.names)
+            self.told(data)
+            found: Iterable[Series] = data.series
         else:
             found = group_rows(every, self.names, self.columns)
         return (_as_input(series, self.names) for series in found)

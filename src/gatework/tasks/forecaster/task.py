@@ -469,9 +469,8 @@ class Forecaster(Task):
         return SeriesSession(self.name, settings, run, series, self._channels(series))
 
     def _reader(self, columns: Mapping[str, Any] | None = None) -> SeriesReader:
-        return SeriesReader(
-            self.name, self.Input, self.input_columns, self._check_columns(columns), self.encoding_.names
-        )
+        own = self.name, self.Input, self.input_columns, self._check_columns(columns)
+        return SeriesReader(*own, self.encoding_.names, self._say_what_was_read)
 
     def _answer(self, inputs: Sequence[Any], settings: ForecastSettings) -> list[dict[str, Any]]:
         horizon = self.options_.check_horizon(settings.horizon)
