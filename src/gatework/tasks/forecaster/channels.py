@@ -213,7 +213,7 @@ class Channels:
 
     def at(self, places: Integers) -> Integers:
         """(n,) the channels in which n places are; one beyond the last channel's end is in that one."""
-        return np.minimum(np.searchsorted(self.ends, places, side="right"), len(self) - 1)
+        return np.minimum(np.searchsorted(self.ends, places, side="right"), len(self.ends) - 1)
 
     def last_values(self, places: Integers) -> Floats:
         """(n,) the last observed value up to each of n places; before a channel's first one its level."""
