@@ -82,7 +82,7 @@ def test_silence_around_a_word_does_not_matter() -> None:
     (one,) = frames(2, 1)
     padded = np.concatenate([np.full((4, 12), -8, np.float32), one, np.full((9, 12), -7.5, np.float32)])
     assert_close(torch.from_numpy(template_frames(padded)), torch.from_numpy(template_frames(one)), VALUES)
-    assert template_frames(one[:0]).tolist() == [[0.0] * ORDER]
+    assert template_frames(one[:0]).tolist() == [[0.0] * CEPSTRA]
 
 
 def test_nearness_is_what_it_is_defined_to_be() -> None:
@@ -104,13 +104,20 @@ def test_nearness_is_what_it_is_defined_to_be() -> None:
     assert np.isfinite(templates.nearness([np.zeros((0, 12), np.float32)], 5)).all()
 
 
-def test_templates_keep_as_many_coefficients_as_they_were_made_of() -> None:
+def test_templates_above_a_floor_have_fewer_coefficients() -> None:
     known, heard = frames(0, len(LABELS)), frames(1, 6)
-    wide = [template_frames(known[place], order=CEPSTRA) for place in np.flatnonzero(LABELS)]
-    earlier = Templates(wide, LABELS[LABELS > 0], 1.0, np.zeros(12, np.float32))
-    expected = warped_distances([template_frames(each, order=CEPSTRA) for each in heard], wide)
-    found = earlier.nearness(heard, 5)
-    assert_close(torch.from_numpy(found[:, 0]), torch.from_numpy(-expected[:, -1]), PREDICTIONS)
+    own = [known[place] for place in np.flatnonzero(LABELS)]
+    for dynamic_range, order in ((None, CEPSTRA), (20.0, ORDER)):
+        speakers = speaker_statistics(known, ["ann"] * len(known), dynamic_range)
+        templates = Templates.of(known, LABELS, speakers)
+        assert {each.shape[1] for each in templates.frames} == {order}
+        given = np.stack(speakers[:1] * len(heard))
+        mine, theirs = (
+            templates._comparable(some, np.stack(speakers[:1] * len(some)), order) for some in (heard, own)
+        )
+        expected = warped_distances(mine, theirs)[:, -1] / templates.unit  # label 1 has one template alone
+        found = templates.nearness(heard, 5, given)[:, 0]
+        assert_close(torch.from_numpy(found), torch.from_numpy(-expected), PREDICTIONS)
 
 
 def test_what_a_speaker_has_in_common_does_not_matter() -> None:
@@ -127,7 +134,7 @@ def test_what_a_speaker_has_in_common_does_not_matter() -> None:
         assert not np.array_equal(templates.nearness(sounds, 5), found[-1].numpy())
     nearly = ((found[0] - found[1]).abs() < 0.01).float().mean()
     assert nearly > 0.8  # where a word ends is judged by the loudness as it is heard
-    levels = templates._comparable(ben, np.stack(known))[0][:, 1:]
+    levels = templates._comparable(ben, np.stack(known), CEPSTRA)[0][:, 1:]
     share = known[0][0] / (known[0][0] + PRIOR_FRAMES)
     mean = (1 - share) * templates.mean + share * known[0][1:13]
     assert_close(torch.from_numpy(levels), torch.from_numpy(template_frames(ben[0], mean)[:, 1:]), LOG_MEL)

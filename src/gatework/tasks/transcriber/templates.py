@@ -45,7 +45,7 @@ __all__ = [
 FILE = "templates.safetensors"
 MOST_SECONDS = 1_000  # of templates; a word of half a second is compared with them in some 20 ms
 NEIGHBOURS = 3
-ORDER = 7  # C: more say how high somebody's voice is
+ORDER = 7  # C above a floor, for speakers who are not known: more would say how high a voice is
 QUIET = 30.0  # decibels below the loudest frame of a recording, where its word begins and ends
 NATS = 18.0  # that a label loses for each unit, by leaving one of 120 recordings out
 WORD = 6.0  # nats that labels win beside the blank where something is as near as a word is
@@ -96,7 +96,8 @@ class Templates:
         above = list(map(floored, some, repeat(None) if known is None else known))
         mean = np.concatenate(above).mean(axis=0, dtype=np.float64).astype(np.float32)
         templates = cls([], labels[places].astype(np.int64), 1.0, mean)
-        templates.frames = templates._comparable(some, known)
+        above_floor = known is not None and bool(np.isfinite(known).all())
+        templates.frames = templates._comparable(some, known, ORDER if above_floor else CEPSTRA)
         distances = warped_distances(templates.frames, templates.frames)
         np.fill_diagonal(distances, np.inf)
         nearest = np.where(templates.labels[:, None] == templates.labels, distances, np.inf).min(axis=1)
@@ -118,15 +119,17 @@ class Templates:
         """
         found = np.full((len(recordings), count), np.nan)
         if recordings:
-            distances = warped_distances(self._comparable(recordings, speakers), self.frames)  # (B, K)
+            compared = self._comparable(recordings, speakers, self.frames[0].shape[1])
+            distances = warped_distances(compared, self.frames)  # (B, K)
             for label in np.unique(self.labels):
                 near = np.sort(distances[:, self.labels == label], axis=1)[:, :NEIGHBOURS]
                 found[:, label - 1] = (near[:, 0] + near.mean(axis=1)) / 2
             found = np.where(np.isnan(found), np.nanmax(found, axis=1, keepdims=True), found)
         return (-found / self.unit).astype(np.float32)
 
-    def _comparable(self, recordings: Sequence[np.ndarray], speakers: np.ndarray | None) -> list[np.ndarray]:
-        order = self.frames[0].shape[1] if self.frames else ORDER
+    def _comparable(
+        self, recordings: Sequence[np.ndarray], speakers: np.ndarray | None, order: int
+    ) -> list[np.ndarray]:
         if speakers is None:
             return [template_frames(each, order=order) for each in recordings]
         share = speakers[:, :1] / (speakers[:, :1] + PRIOR_FRAMES)
@@ -234,7 +237,7 @@ def template_frames(
     level: np.ndarray | None = None,
     floor: np.ndarray | None = None,
     *,
-    order: int = ORDER,
+    order: int = CEPSTRA,
 ) -> np.ndarray:
     """(T', C), the first cepstra of log-mel frames, (T, M), from the first to the last that is at most `QUIET` decibels
     softer than the loudest: the silence around a word tells nothing of it, and every step of a path over silence
