@@ -101,22 +101,25 @@ def compared(cell: str, size: int, batches: Sequence[SoundBatch]) -> dict[str, f
 
 
 def streamed(run: Path, test: Sequence[Digit], most: int = 60) -> dict[str, Any]:
-    """A stream beside the whole file: equal texts, how many times as fast as the sound, and how late words come."""
+    """A stream beside the whole file: equal texts, how many times as fast as the sound, by the clock and by the
+    processor's time, and how late words come.
+    """
     torch.set_num_threads(1)
     model = gw.load(run)
     generator = random.Random(0)
-    equal, late, seconds, spent = 0, [], 0.0, 0.0
+    equal, late, seconds, spent, computed = 0, [], 0.0, 0.0, 0.0
     for each in test[:most]:
         samples = read_sound(each.path, RATE)
         whole = model.predict(str(each.path))[0]["output"]
         stream, texts, begin = model.stream(), [], 0
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), time.process_time()
         while begin < len(samples):
             size = generator.randint(1, RATE // 5)
             texts += stream.accept(samples[begin : begin + size])
             begin += size
         texts += stream.finish()
         spent += time.perf_counter() - begun
+        computed += time.process_time() - before
         seconds += len(samples) / RATE
         equal += " ".join(one["output"] for one in texts if one["kind"] == "final") == whole
         if whole == each.text:
@@ -125,6 +128,7 @@ def streamed(run: Path, test: Sequence[Digit], most: int = 60) -> dict[str, Any]
         "recordings": min(most, len(test)),
         "equal_to_whole_file": equal,
         "times_real_time": seconds / spent,
+        "times_real_time_of_processor": seconds / computed,
         "look_ahead_seconds": model.stream().look_ahead,
         "last_word_late_seconds": {
             "median": float(np.median(late)), "p95": float(np.quantile(late, 0.95)), "most": max(late)
