@@ -317,6 +317,33 @@ def test_logarithms_stay_positive() -> None:
     assert min(record["quantiles"]["0.025"]) > 0
 
 
+def test_prices_stand_beside_volatility_and_a_coin(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    volatility = np.repeat(rng.choice([0.002, 0.05], size=30), 20)
+    values = 50 * np.exp(np.cumsum(volatility * rng.normal(size=600)))
+    chosen = SMALL | {"transform": "log", "horizon": 1, "segment": 1}
+    model = Forecaster(**chosen).fit(table(values), out=tmp_path / "run")
+    for one in (model, gw.load(tmp_path / "run")):
+        found = one.evaluate(table(values), begin="400")
+        assert {"rolling_quantile", "ewma_volatility", "ridge"} < set(found["baselines"])
+        moves = np.sign(np.diff(values)[399:])
+        said = [
+            record["output"][0] for record in one.predict([table(values[:cut]) for cut in range(400, 600)])
+        ]
+        right = np.mean(np.where(np.array(said) > values[399:-1], 1, -1) == moves)
+        figures = found["model"]
+        assert figures["direction_accuracy"] == close_to(float(right), table=PREDICTIONS)
+        assert figures["direction_above_coin"] == close_to(float(right) - 0.5, table=PREDICTIONS)
+        above = float(right - (moves > 0).mean())
+        assert figures["direction_above_always_up"] == close_to(above, table=PREDICTIONS)
+        low, high = found["intervals"]["direction_accuracy"]
+        assert low <= figures["direction_accuracy"] <= high
+    baselines = found["baselines"]
+    assert baselines["ewma_volatility"]["scaled_crps"] < baselines["last_value"]["scaled_crps"]
+    plain = Forecaster(**SMALL | {"max_steps": 1}).fit(table(values))
+    assert "direction_accuracy" not in plain.metrics_["model"]
+
+
 def test_real_hours(shared_data: Callable[[str], Path]) -> None:
     path = shared_data("forecasting/etth1") / "ETTh1.csv.gz"
     split = {"valid_from": "2016-09-01", "test_from": "2016-10-01"}

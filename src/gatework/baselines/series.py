@@ -22,6 +22,7 @@ __all__ = [
     "Drift",
     "Forecasts",
     "LastValue",
+    "NaiveForecast",
     "SeasonalNaive",
     "SeriesBaseline",
     "check_rising",

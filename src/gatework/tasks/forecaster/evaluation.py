@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from gatework.baselines.series import Forecasts
 from gatework.data import Series
 from gatework.errors import InputError
+from gatework.metrics.direction import DirectionSums, direction_sums
 from gatework.metrics.forecast import Forecast, ForecastSums, forecast_sums
 from gatework.tasks.forecaster.adaptive import AdaptiveWidths, adapted_along
 from gatework.tasks.forecaster.backtest import forecasts_along
@@ -18,6 +19,9 @@ from gatework.tasks.forecaster.sampling import Sampling, forecasts_drawn_along
 from gatework.tasks.forecaster.spans import first_forecast_step
 
 __all__ = ["Backtest", "Origins", "backtest", "every_origin", "finite", "in_scales", "training_loss"]
+
+
+T = TypeVar("T")
 
 
 class Origins(NamedTuple):
@@ -49,12 +53,32 @@ class Origins(NamedTuple):
 
 
 class Backtest(NamedTuple):
-    """What was found: the sums of the model and of each baseline, the origins' times (O,), and the mean loss."""
+    """What was found: the sums of the model and of each baseline, origins' times (O,), the mean loss, and of returns
+    whether the next step's sign was said rightly."""
 
     model: ForecastSums
     baselines: Mapping[str, ForecastSums]
     times: Integers
     loss: float
+    direction: DirectionSums | None
+
+    def figures(self) -> dict[str, float]:
+        """The model's."""
+        direction = {} if self.direction is None else self.direction.figures()
+        return {**self.model.figures(), **_of_direction(direction), "loss": self.loss}
+
+    def intervals(self, block: int) -> dict[str, list[float]]:
+        """Of the model's figures, the middle 95 % over resamples of blocks of times."""
+        found = {**self.model.intervals(self.times, block=block)}
+        if self.direction is not None:
+            found |= _of_direction(self.direction.intervals(self.times, block=block))
+        return {name: list(bounds) for name, bounds in found.items()}
+
+
+def _of_direction(figures: Mapping[str, T]) -> dict[str, T]:
+    """Those that stand in an evaluation."""
+    kept = ("accuracy", "above_always_up", "above_coin")
+    return {f"direction_{name}": figures[name] for name in kept if name in figures}
 
 
 def backtest(
@@ -81,6 +105,7 @@ def backtest(
     names = tuple(baselines(0))
     sums: dict[str, list[ForecastSums]] = {name: [] for name in ("", *names)}
     seen: list[Integers] = []
+    moves: list[DirectionSums] = []
     loss = count = 0.0
     errors, shares = _seasonal_errors(channels, origins), _shares(channels, origins)
     for places, forecast in forecasts_from(network, channels, origins, levels, sampling, widths):
@@ -89,13 +114,16 @@ def backtest(
         part, of = training_loss(forecast, future, channels.typical[which], levels)
         loss, count = loss + part, count + of
         seen.append(places)
+        if returns:
+            moves.append(direction_sums(forecast.mean[:, 0] - start, future[:, 0] - start))
         said = {"": forecast, **_said(baselines, names, channels, places)}
         for name, own in said.items():
             given = {"scale": errors[which], "weights": shares[which]}
             sums[name].append(forecast_sums(_less(own, start), future - start[:, None], levels, **given))
     model, *others = (_joined(own) for own in sums.values())
     times = origins.times[np.searchsorted(origins.places, np.concatenate(seen))]
-    return Backtest(model, dict(zip(names, others, strict=True)), times, loss / max(count, 1))
+    direction = DirectionSums(np.concatenate([own.rows for own in moves])) if moves else None
+    return Backtest(model, dict(zip(names, others, strict=True)), times, loss / max(count, 1), direction)
 
 
 def _seasonal_errors(channels: Channels, origins: Origins) -> Floats:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from gatework.baselines.ridge_maps import RidgeMaps, WeightedWindows
-from gatework.baselines.series import Drift, Forecasts, LastValue, SeasonalNaive, SeriesBaseline
+from gatework.baselines.series import Drift, Forecasts, LastValue, NaiveForecast, SeasonalNaive
+from gatework.baselines.volatility import EwmaVolatility, RollingQuantile
 from gatework.errors import InputError, RunError
 from gatework.tasks.artifacts import Artifacts
 from gatework.tasks.forecaster.channels import Channels, Integers, Mask
+from gatework.tasks.forecaster.options import ForecasterOptions
 from gatework.tasks.rivals import read_rivals
 from gatework.training import RunFolder
 
@@ -20,6 +24,7 @@ __all__ = ["FITTED", "LineUp", "fit_naive", "kept_ridge", "read_naive", "trainin
 HELD_BACK = 0.2
 FITTED = 60_000  # origins that baselines are fitted on
 NAIVE: tuple[type[LastValue | Drift | SeasonalNaive], ...] = (LastValue, Drift, SeasonalNaive)
+OF_PRICES: tuple[type[RollingQuantile | EwmaVolatility], ...] = (RollingQuantile, EwmaVolatility)
 
 
 def windows_of(channels: Channels, places: Integers) -> WeightedWindows:
@@ -59,7 +64,7 @@ def training_windows(train: Channels) -> TrainingWindows:
 class LineUp(NamedTuple):
     """The baselines of a run: the naive ones by name, and the ridge, if there is one."""
 
-    naive: Mapping[str, SeriesBaseline]
+    naive: Mapping[str, NaiveForecast]
     ridge: RidgeMaps | None
 
     def of(self, target: int) -> Mapping[str, Forecasts]:
@@ -70,9 +75,13 @@ class LineUp(NamedTuple):
 
 
 def fit_naive(
-    windows: WeightedWindows, keep: Artifacts, levels: Sequence[float], season: int
-) -> dict[str, SeriesBaseline]:
-    """The naive baselines, kept in the run."""
+    windows: WeightedWindows, keep: Artifacts, options: ForecasterOptions
+) -> dict[str, NaiveForecast]:
+    """The naive baselines, kept in the run; of logarithms of prices also those whose quantiles follow how far prices
+    moved of late: by the last 250 returns, and where scikit-learn is installed by an exponentially weighted variance.
+    """
+
+    levels = options.levels
 
     def last_value() -> LastValue:
         return LastValue().fit(windows.history, windows.future, levels)
@@ -81,27 +90,42 @@ def fit_naive(
         return Drift().fit(windows.history, windows.future, levels)
 
     def seasonal() -> SeasonalNaive:
-        return SeasonalNaive(season).fit(windows.history, windows.future, levels)
+        return SeasonalNaive(options.season).fit(windows.history, windows.future, levels)
 
-    return {
+    def quantiles() -> RollingQuantile:
+        return RollingQuantile().fit(windows.history, windows.future, levels)
+
+    def volatility() -> EwmaVolatility:
+        return EwmaVolatility().fit(windows.history, windows.future, levels)
+
+    found: dict[str, NaiveForecast] = {
         LastValue.name: keep.own(_file(LastValue), LastValue, last_value),
         Drift.name: keep.own(_file(Drift), Drift, drift),
         SeasonalNaive.name: keep.own(_file(SeasonalNaive), SeasonalNaive, seasonal),
     }
+    if options.of_prices:
+        found[RollingQuantile.name] = keep.own(_file(RollingQuantile), RollingQuantile, quantiles)
+    if options.of_prices and find_spec("sklearn"):
+        found[EwmaVolatility.name] = keep.own(_file(EwmaVolatility), EwmaVolatility, volatility)
+    return found
 
 
-def read_naive(keep: Artifacts, horizon: int, levels: int) -> dict[str, SeriesBaseline]:
-    """The naive baselines that a finished run keeps.
+def read_naive(keep: Artifacts, options: ForecasterOptions) -> dict[str, NaiveForecast]:
+    """The naive baselines that a finished run keeps; of prices those that it has.
 
     Raises:
         RunError: one is damaged.
     """
-    found = {kind.name: keep.read(_file(kind), kind) for kind in NAIVE}
-    for kind, baseline in zip(NAIVE, found.values(), strict=True):
-        if baseline.residuals_.shape != (horizon, levels):
-            what = f"holds residuals of the shape {baseline.residuals_.shape}, not {(horizon, levels)}"
-            raise RunError(f"{keep.where}/{_file(kind)}", what, "Restore the file from a copy.")
-    return dict(found)
+    found: dict[str, NaiveForecast] = {kind.name: keep.read(_file(kind), kind) for kind in NAIVE}
+    for kind in OF_PRICES if options.of_prices else ():
+        if Path(keep.where, _file(kind)).is_file():
+            found[kind.name] = keep.read(_file(kind), kind)
+    wanted = (options.horizon, len(options.levels))
+    for baseline in found.values():
+        if (shape := baseline.residuals_.shape) != wanted:
+            what = f"holds residuals of the shape {shape}, not {wanted}"
+            raise RunError(f"{keep.where}/{_file(type(baseline))}", what, "Restore the file from a copy.")
+    return found
 
 
 def kept_ridge(run: RunFolder, *, window: int, horizon: int, levels: int, targets: int) -> RidgeMaps | None:
@@ -121,5 +145,5 @@ def kept_ridge(run: RunFolder, *, window: int, horizon: int, levels: int, target
     return found
 
 
-def _file(kind: type[SeriesBaseline]) -> str:
+def _file(kind: type[NaiveForecast]) -> str:
     return f"{kind.name}.json"

@@ -164,9 +164,14 @@ class ForecasterOptions(TaskOptions):
         return settings.adapt_intervals
 
     @property
+    def of_prices(self) -> bool:
+        """Whether logarithms are forecast, and figures are of returns."""
+        return self.transform == "log"
+
+    @property
     def read_as(self) -> dict[str, bool]:
         """How `SeriesEncoding` reads targets: as logarithms, as counts."""
-        return {"log": self.transform == "log", "counts": self.distribution == "negative_binomial"}
+        return {"log": self.of_prices, "counts": self.distribution == "negative_binomial"}
 
     @model_validator(mode="after")
     def _check_distribution(self) -> Self:

@@ -41,7 +41,7 @@ def forecast_records(
         paths: (R, P, horizon) of each channel, where they are told too.
     """
     mean, quantiles = (part[:, :horizon] for part in forecast)
-    if options.transform == "log":
+    if options.of_prices:
         mean, quantiles = np.exp(mean), np.exp(quantiles)
         paths = None if paths is None else np.exp(paths)
     outputs = _of_each_series(mean, series, len(times))

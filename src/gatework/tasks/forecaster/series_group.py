@@ -55,7 +55,7 @@ class SeriesGroup:
     def __init__(self, run: Following, static: Singles, *, adaptive: bool, room: int = _ROOM) -> None:
         targets = len(run.encoding.targets)
         self.static, self.count, self.sessions = static, len(static) // targets, 1
-        levels = run.encoding.first_levels(log=run.options.transform == "log")
+        levels = run.encoding.first_levels(log=run.options.of_prices)
         series, channel = np.repeat(np.arange(self.count), targets), np.tile(np.arange(targets), self.count)
         own = static, np.tile(levels, self.count), room
         self.channels = RunningChannels(run.layout, series, channel, *own)

@@ -159,7 +159,7 @@ class Forecaster(Task):
 
         self.encoding_ = keep.get(ENCODING, SeriesEncoding, encoding)
         if keep.finished:
-            self._naive = read_naive(keep, self.options_.horizon, len(self.options_.levels))
+            self._naive = read_naive(keep, self.options_)
 
     @property
     def _layout(self) -> Layout:
@@ -197,7 +197,7 @@ class Forecaster(Task):
 
     def _fit_baselines(self, keep: Artifacts) -> None:
         (windows, held), options = training_windows(self._train), self.options_
-        self._naive = fit_naive(windows, keep, options.levels, options.season)
+        self._naive = fit_naive(windows, keep, options)
         history, future = windows.history, windows.future
         further: dict[str, Any] = {
             "levels": options.levels,
@@ -349,18 +349,15 @@ class Forecaster(Task):
         origins = origins.every(settings.stride)
         how = {"sampling": self._sampling(settings), "widths": self._widths(settings, channels)}
         found = self._backtest(channels, origins, self._line_up.of, **how)
-        figures = {**found.model.figures(), "loss": found.loss}
         baselines = {name: sums.figures() for name, sums in found.baselines.items()}
         result = {
-            **self._compared(finite(figures), {name: finite(own) for name, own in baselines.items()}),
+            **self._compared(finite(found.figures()), {name: finite(own) for name, own in baselines.items()}),
             "examples": origins.total,
             "unit": self.noun,
         }
         if settings.intervals:
-            bounds = found.model.intervals(found.times, block=-(-self.options_.horizon // settings.stride))
-            result["intervals"] = {
-                name: list(bound) for name, bound in bounds.items() if name in result["model"]
-            }
+            bounds = found.intervals(-(-self.options_.horizon // settings.stride))
+            result["intervals"] = {name: own for name, own in bounds.items() if name in result["model"]}
         return result
 
     def _backtest(
@@ -373,8 +370,8 @@ class Forecaster(Task):
         was_training = self.network_.training
         self.network_.eval()
         try:
-            given = {"returns": self.options_.transform == "log", **further}
-            return backtest(self.network_, channels, origins, self.options_.levels, baselines, **given)
+            further |= {"returns": self.options_.of_prices}
+            return backtest(self.network_, channels, origins, self.options_.levels, baselines, **further)
         finally:
             self.network_.train(was_training)
 
