@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from gatework.layers.recurrent import Recurrent
-from gatework.layers.state import state_of_rows, state_rows
+from gatework.layers.state import map_state, state_of_rows, state_rows
 from gatework.layers.stream import Stream
 from gatework.layers.structure import State
 from gatework.layers.tape import recording
@@ -92,6 +92,7 @@ class RowSteps:
             self._state = layer.initial_state(1)
             self.first = state_rows(self._state)[0].numpy(force=True)
         self._streams = SharedStreams([layer])
+        self._stands: tuple[object, np.ndarray] | None = None  # a stream, and the row that it stands at
 
     def step(self, x: Tensor, rows: Sequence[np.ndarray]) -> tuple[Tensor, list[np.ndarray]]:
         """A step of B sequences.
@@ -123,10 +124,25 @@ class RowSteps:
 
     def _alone(self, x: Tensor, row: np.ndarray) -> tuple[Tensor, list[np.ndarray]]:
         with self._streams.of(1) as (stream,):
-            stream.state = state_of_rows(torch.from_numpy(row)[None], self._state)
+            if self._stands is None or self._stands[0] is not stream or self._stands[1] is not row:
+                stream.state = state_of_rows(torch.from_numpy(row)[None], self._state)
             output = stream.step(x)
             output = (output["output"] if isinstance(output, dict) else output).clone()
-            return output, split_rows(state_rows(stream.state))
+            new = _only_row(stream.state)
+            self._stands = stream, new
+            return output, [new]
+
+
+def _only_row(state: State) -> np.ndarray:
+    """(K,) as `state_rows` of one sequence; of so few numbers NumPy's operations cost less than torch's."""
+    parts: list[np.ndarray] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        parts.append(tensor.numpy(force=True).reshape(-1))
+        return tensor
+
+    map_state(keep, state)
+    return np.concatenate(parts)
 
 
 def stacked_rows(rows: Sequence[np.ndarray]) -> Tensor:

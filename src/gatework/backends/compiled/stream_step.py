@@ -160,6 +160,9 @@ class Stepper:
                 [scratch.view(layer.states[name], (2, self._rows, width)) for layer in layers]
                 for name, width in self._widths.items()
             ]
+            self._views = [
+                [[value[turn : turn + 1] for value in layers] for layers in self._states] for turn in (0, 1)
+            ]  # a view takes longer than a copy of few numbers
             self.results = {
                 key.name or key.kind: scratch.view(places[key], (self._rows, width))
                 for key, width in result.items()
@@ -201,7 +204,8 @@ class Stepper:
 
     def states(self) -> tuple[Tensor, ...]:
         """(L, B, size) of each state: copies."""
-        return tuple(torch.stack([value[self._turn] for value in layers]) for layers in self._states)
+        views = self._views[self._turn]
+        return tuple(own[0].clone() if len(own) == 1 else torch.cat(own) for own in views)
 
     def set_states(self, states: tuple[Tensor, ...]) -> None:
         """Goes on from other states, (L, B, size) each."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gatework.errors import InputError
-from gatework.layers.row_steps import RowSteps, split_rows, stacked_rows
+from gatework.layers.row_steps import RowSteps
 from gatework.tasks.session import Session
 from gatework.tasks.session_state import SessionState, damaged
 from gatework.tasks.tagger.last_words import LOOKED_BACK, LastWords
@@ -46,6 +46,8 @@ class WordReader:
         self.network, self.tags, self.record, self.most = network, tag_set.tags, record, most
         self.steps = RowSteps(network.encoder.recurrent)
         self._inputs = WordInputs(network.encoder, vocabulary, subword_rows)
+        # Of a single word NumPy's operations cost less than torch's.
+        self._weight, self._bias = (part.numpy(force=True) for part in network.emission.parameters())
         self._side = None if network.side is None else LastWords(network.side.weight.numpy(force=True))
         # What may follow each tag; the last row: what may come first.
         self.moves = np.vstack([tag_set.moves.after, tag_set.moves.first])
@@ -59,9 +61,12 @@ class WordReader:
         Args:
             words: the last ones of each sentence. rows: what each carries.
         """
-        inputs = torch.cat([self._inputs.of(own[-1]) for own in words])
-        output, rows = self.steps.step(inputs, rows)
-        scores = self.network.emission(output).numpy(force=True)
+        inputs = [self._inputs.of(own[-1]) for own in words]
+        output, rows = self.steps.step(inputs[0] if len(inputs) == 1 else torch.cat(inputs), rows)
+        if len(inputs) == 1 and output.device.type == "cpu":
+            scores = (self._weight @ output.numpy()[0] + self._bias)[None]
+        else:
+            scores = self.network.emission(output).numpy(force=True)
         if self._side is not None:
             scores = scores + self._side.scores(words)
         return scores / self.network.temperatures[0], rows
@@ -110,24 +115,26 @@ class WordSession(Session):
         moves = reader.moves[[one._tag for one in sessions]]  # (B, K)
         tags = np.where(moves, scores, -np.inf).argmax(1)
         shares = cls._shares(sessions, scores.astype(np.float64))
-        chosen = shares[np.arange(len(tags)), tags].tolist()
-        own = (split_rows(torch.from_numpy(table)) for table in (scores, shares))
-        parts = zip(sessions, items, rows, tags.tolist(), *own, chosen, strict=True)
-        for session, word, row, tag, emissions, paths, probability in parts:
+        # No sentence holds on to the others' rows.
+        own = [[row.copy() for row in table] if len(table) > 1 else table for table in (scores, shares)]
+        parts = zip(sessions, items, rows, tags.tolist(), *own, strict=True)
+        for session, word, row, tag, emissions, paths in parts:
             session._words.append(word)
             session._row, session._tag, session._paths = row, tag, paths
             session._emissions.append(emissions)
-            event = {"kind": "partial", "word": word, "output": reader.tags[tag], "probability": probability}
+            share = float(paths[tag])
+            event = {"kind": "partial", "word": word, "output": reader.tags[tag], "probability": share}
             session._events.append(event)
 
     @staticmethod
     def _shares(sessions: Sequence[WordSession], scores: np.ndarray) -> np.ndarray:
         """(B, K + 1) `_paths` at the last word: what each tag's probability is there, given that all tags so far are
         well-formed."""
-        before = stacked_rows([one._paths for one in sessions]).numpy() @ sessions[0]._reader.ways  # (B, K)
+        before = np.array([one._paths for one in sessions]) @ sessions[0]._reader.ways  # (B, K)
         found = np.zeros((len(scores), scores.shape[1] + 1))
-        found[:, :-1] = np.exp(scores - scores.max(1, keepdims=True)) * before
-        return found / found.sum(1, keepdims=True)
+        np.multiply(np.exp(scores - scores.max(1, keepdims=True)), before, out=found[:, :-1])
+        found /= found.sum(1, keepdims=True)
+        return found
 
     def _end(self) -> None:
         if self._words:
