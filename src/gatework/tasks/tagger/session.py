@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from gatework.errors import InputError
+from gatework.layers.linear_chain import Chain
 from gatework.layers.row_steps import RowSteps
 from gatework.tasks.session import Session
 from gatework.tasks.session_state import SessionState, damaged
@@ -27,7 +28,7 @@ class WordReader:
     """The scores of words that are read one after another, for all sessions of a run.
 
     Args:
-        network: of one direction, without labels and a chain.
+        network: of one direction, without labels.
         vocabulary, tag_set, subword_rows: of the run.
         record: what `predict` says of words with such scores.
         most: words of a sentence.
@@ -51,7 +52,14 @@ class WordReader:
         self._side = None if network.side is None else LastWords(network.side.weight.numpy(force=True))
         # What may follow each tag; the last row: what may come first.
         self.moves = np.vstack([tag_set.moves.after, tag_set.moves.first])
-        self.ways = self.moves.astype(np.float64)
+        self.ways, self.ends, self.chain = self.moves.astype(np.float64), None, None
+        if network.crf is not None:
+            cooled = [part.detach() / network.temperatures[0] for part in network.crf.chain]
+            self.chain = Chain(*cooled)
+            after, first, self.ends = (
+                np.exp((part - part.max()).double().numpy(force=True)) for part in cooled
+            )
+            self.ways *= np.vstack([after, first])
 
     def scores(
         self, words: Sequence[Sequence[str]], rows: Sequence[np.ndarray]
@@ -77,7 +85,8 @@ class WordSession(Session):
     its `probability`, which is that of this tag at the last word of what was fed so far, as `predict` has it.
 
     A tag is the likeliest one that may follow the tag before: with BIO tags every sentence so far is well-formed, with
-    BIOES tags the last span may still be open. `finish` gives the `record` of the whole sentence, whose tags are the
+    BIOES tags the last span may still be open. With a CRF it is the likeliest given all words so far, by the forward
+    algorithm, a step a word. `finish` gives the `record` of the whole sentence, whose tags are the
     likeliest ones together.
     """
 
@@ -113,23 +122,28 @@ class WordSession(Session):
         words = [[*one._words[1 - LOOKED_BACK :], word] for one, word in zip(sessions, items, strict=True)]
         scores, rows = reader.scores(words, [one._row for one in sessions])
         moves = reader.moves[[one._tag for one in sessions]]  # (B, K)
-        tags = np.where(moves, scores, -np.inf).argmax(1)
-        shares = cls._shares(sessions, scores.astype(np.float64))
+        shares = ended = cls._shares(sessions, scores.astype(np.float64))
+        if reader.ends is not None:  # as if the sentence ended here
+            ended = shares[:, :-1] * reader.ends
+            ended /= ended.sum(1, keepdims=True)
+            tags = np.where(moves, ended, -1.0).argmax(1)
+        else:
+            tags = np.where(moves, scores, -np.inf).argmax(1)
+        chosen = ended[np.arange(len(tags)), tags].tolist()
         # No sentence holds on to the others' rows.
         own = [[row.copy() for row in table] if len(table) > 1 else table for table in (scores, shares)]
-        parts = zip(sessions, items, rows, tags.tolist(), *own, strict=True)
-        for session, word, row, tag, emissions, paths in parts:
+        parts = zip(sessions, items, rows, tags.tolist(), *own, chosen, strict=True)
+        for session, word, row, tag, emissions, paths, probability in parts:
             session._words.append(word)
             session._row, session._tag, session._paths = row, tag, paths
             session._emissions.append(emissions)
-            share = float(paths[tag])
-            event = {"kind": "partial", "word": word, "output": reader.tags[tag], "probability": share}
+            event = {"kind": "partial", "word": word, "output": reader.tags[tag], "probability": probability}
             session._events.append(event)
 
     @staticmethod
     def _shares(sessions: Sequence[WordSession], scores: np.ndarray) -> np.ndarray:
-        """(B, K + 1) `_paths` at the last word: what each tag's probability is there, given that all tags so far are
-        well-formed."""
+        """(B, K + 1) `_paths` at the last word: what each tag's probability is there given the words up to it, and that
+        all tags so far are well-formed."""
         before = np.array([one._paths for one in sessions]) @ sessions[0]._reader.ways  # (B, K)
         found = np.zeros((len(scores), scores.shape[1] + 1))
         np.multiply(np.exp(scores - scores.max(1, keepdims=True)), before, out=found[:, :-1])
@@ -140,7 +154,7 @@ class WordSession(Session):
         if self._words:
             emissions = torch.from_numpy(np.stack(self._emissions))[:, None]
             with torch.inference_mode():
-                scores = Scores(emissions, emissions.new_zeros(1, 0), None)
+                scores = Scores(emissions, emissions.new_zeros(1, 0), self._reader.chain)
                 record = self._reader.record(self._words, scores, self.settings)
             self._events.append({"kind": "record", "input": list(self._words), **record})
 

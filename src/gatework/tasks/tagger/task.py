@@ -448,7 +448,7 @@ class Tagger(ExampleTask):
 
     def session(self, *, state: bytes | None = None, **settings: Any) -> WordSession:
         """A sentence that is tagged word by word: see `WordSession`. Arguments as for every task's `session`; the run
-        has `bidirectional=false` and `crf=false`.
+        has `bidirectional=false` and `learn_label=false`.
         """
         return cast("WordSession", self._session_from(state, settings))
 
@@ -458,12 +458,12 @@ class Tagger(ExampleTask):
 
     def _needs_whole_inputs(self) -> tuple[str, str] | None:
         options = self.options_
-        whole = (options.bidirectional, options.crf, self.members_, self.tag_set_.labels)
+        whole = (options.bidirectional, self.members_, self.tag_set_.labels)
         if not any((*whole, options.gazetteers, options.span_lists)):
             return None
         return (
             "reads whole sentences: its tags depend on words that come later",
-            "Train with bidirectional=false, crf=false and learn_label=false, without gazetteers and span_lists.",
+            "Train with bidirectional=false and learn_label=false, without gazetteers and span_lists.",
         )
 
     def _new_session(self, settings: TaggerSettings) -> WordSession:
