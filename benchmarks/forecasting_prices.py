@@ -144,9 +144,12 @@ def stocknet(runs: Path) -> None:
         print(part, {name: result[part][name]["scaled_crps"] for name in ("model", *rivals)})
         print(part, {name: result[part][name]["coverage_80"] for name in ("model", *rivals)})
         print(part, result[part]["direction"])
-    evaluated = model.evaluate(files, columns=COLUMNS, begin=PARTS["test"][0])
+    given = {"columns": COLUMNS, "begin": PARTS["test"][0]}
+    adapted = model.evaluate(files, **given, adapt_intervals=True)["model"]
+    print("adapted intervals", {name: adapted[name] for name in ("scaled_crps", "coverage_80")})
     result |= {
-        "evaluate": evaluated,
+        "evaluate": model.evaluate(files, **given),
+        "test_with_adapted_intervals": adapted,
         "training_seconds": round(seconds, 1),
         "options": options(),
         "machine": machine(),
