@@ -89,9 +89,8 @@ class InputReader:
                 else [str(path)]
             )
         if file_format(path) == "text" and not headless:
-            if heard and _is_binary(
-                path
-            ):  # a sound under another ending, or what the reader of sounds refuses
+            # A sound under another ending, or what the reader of sounds refuses.
+            if heard and _is_binary(path):
                 return [str(path)]
             return (line for _, line in read_lines(path))
         return locate_rows(path, None, headless=headless)

@@ -22,7 +22,6 @@ def subwords(word: str, rows: int) -> tuple[int, ...]:
     pieces = {
         marked[begin : begin + size] for size in _PIECES for begin in range(max(1, len(marked) - size + 1))
     }
-    codes = {
-        zlib.crc32(piece.encode(errors="surrogatepass")) for piece in pieces
-    }  # half a pair is a piece too
+    # Half a surrogate pair is a piece too.
+    codes = {zlib.crc32(piece.encode(errors="surrogatepass")) for piece in pieces}
     return tuple(sorted({code % rows for code in codes}))

@@ -150,9 +150,8 @@ class TokenEncoder(nn.Module):
             words = words.masked_fill(drawn < self.replaced[words], UNKNOWN)
         embedded = self.embedding(words)
         if self.subwords is not None:
-            pieces = bag_means(
-                self.subwords.weight, batch.subwords, batch.subword_offsets
-            )  # (N, embedding_size)
+            table = self.subwords.weight
+            pieces = bag_means(table, batch.subwords, batch.subword_offsets)  # (N, embedding_size)
             embedded = embedded + F.embedding(batch.spellings, pieces)
         parts = [embedded]
         if self.characters is not None:
