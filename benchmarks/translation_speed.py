@@ -62,7 +62,7 @@ class Plain(nn.Module):
         self.query = _linear(layer.source_query_l0)
         self.keys = _linear(layer.source_memory_l0)
         self.energy = nn.Parameter(layer.source_energy_l0.detach().clone())
-        rows = gate_rows(layer.cell.graph, "ih", {**layer.stack.sizes, "input_size": embedding})
+        rows = gate_rows(layer.cell.graph, "ih", {**layer.stack.layer_sizes(0), "input_size": embedding})
 
         def joined(*gates: str) -> nn.Linear:
             """One map of input, context and state for several gates."""

@@ -98,7 +98,9 @@ class WordSession(Session):
 
     def step(self, word: str) -> tuple[str, float]:
         """Feed a word: its tag, and the tag's probability."""
-        (event,) = self.feed(word)
+        with self._lock:  # without an iterator of events, which takes longer than the layers
+            type(self)._feed([self], [self._checked(word)])
+            (event,), self._events = self._events, []
         return event["output"], event["probability"]
 
     def _begin(self) -> None:
