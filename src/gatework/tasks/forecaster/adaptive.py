@@ -44,6 +44,8 @@ class AdaptiveWidths:
     def __init__(self, rows: int, layout: Layout, levels: Sequence[float], *, counts: bool = False) -> None:
         self._window, self._horizon, self._counts = layout.window, layout.horizon, counts
         self._levels, self._pairs = np.asarray(levels), np.array(intervals_of(levels)).reshape(-1, 2)
+        below, above = np.flatnonzero(self._levels <= 0.5), np.flatnonzero(self._levels >= 0.5)
+        self._inner = [below[-1] if len(below) else 0, above[0] if len(above) else -1]  # around the middle
         self.logarithms = np.zeros((rows, len(self._pairs)))
         self.bounds = np.full((rows, *[layout.horizon] * 2, len(self._pairs), 2), np.nan, np.float32)
 
@@ -54,9 +56,8 @@ class AdaptiveWidths:
             rows: (n,) the channels. counts: (n,) their steps, this one among them. values: (n,), NaN where missing.
         """
         ahead = np.arange(1, self._horizon + 1)
-        said = self.bounds[
-            rows[:, None], (counts[:, None] - ahead) % self._horizon, ahead - 1
-        ]  # (n, H, I, 2)
+        made = (counts[:, None] - ahead) % self._horizon
+        said = self.bounds[rows[:, None], made, ahead - 1]  # (n, H, I, 2)
         known = ~np.isnan(said[..., 0]) & ~np.isnan(values)[:, None, None]
         missed = known & ((values[:, None, None] < said[..., 0]) | (values[:, None, None] > said[..., 1]))
         of, low = known.sum(1), self._levels[self._pairs[:, 0]]
@@ -72,9 +73,7 @@ class AdaptiveWidths:
             rows: (n,) the channels. counts: (n,) their steps. forecast: (n, H) and (n, H, Q) of the network.
         """
         quantiles = forecast.quantiles.copy()
-        below, above = np.flatnonzero(self._levels <= 0.5), np.flatnonzero(self._levels >= 0.5)
-        inner = below[-1] if len(below) else 0, above[0] if len(above) else -1
-        middle = (quantiles[..., inner[0]] + quantiles[..., inner[1]])[..., None] / 2
+        middle = quantiles[..., self._inner].mean(-1, keepdims=True)
         factors = np.exp(self.logarithms[rows])[:, None]
         for side in self._pairs.T:
             quantiles[..., side] = middle + factors * (quantiles[..., side] - middle)
@@ -113,8 +112,7 @@ def adapted_along(
         rows, adapted = channels.at(some), forecast.quantiles.copy()
         steps = some - channels.begins[rows] + 1
         values = np.where(channels.observed[some], channels.values[some], np.nan)
-        order = np.argsort(steps, kind="stable")
-        for now in np.split(order, np.flatnonzero(np.diff(steps[order])) + 1):
+        for now in np.split(np.arange(len(some)), np.flatnonzero(np.diff(steps)) + 1):
             widths.see(rows[now], steps[now], values[now])
             own = Forecast(forecast.mean[now], forecast.quantiles[now])
             adapted[now] = widths.say(rows[now], steps[now], own).quantiles

@@ -116,10 +116,8 @@ class SeriesSession(Session):
     # Steps
 
     def _begin(self) -> None:
-        self._group, self._first = (
-            SeriesGroup(self._run, self._static, adaptive=self.settings.adapt_intervals),
-            0,
-        )
+        self._group = SeriesGroup(self._run, self._static, adaptive=self.settings.adapt_intervals)
+        self._first = 0
         self._clocks = [StepClock(self._run.encoding, None) for _ in self._names]
         self._rows = [StepRows(self._run.encoding.names) for _ in self._names]
         self._ahead: list[Floats] | None = None
