@@ -32,19 +32,22 @@ def test_values_and_gradients_are_torchs(
         assert of_the_largest(a, b) <= OF_THE_LARGEST_REFERENCE[dtype]
 
 
-def test_a_row_has_the_same_bits_alone_and_among_others() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_row_has_the_same_bits_alone_and_among_others(dtype: torch.dtype) -> None:
+    """Weights that few rows are multiplied with are brought into another order in another way than those of many."""
     torch.manual_seed(0)
-    layer, x = gw.Linear(300, 70), torch.randn(50, 300)
+    layer, x = gw.Linear(300, 70, dtype=dtype), torch.randn(200, 300, dtype=dtype)
     whole = layer(x)
-    for rows in (1, 3, 20):
+    for rows in (1, 3, 20, 70, 144, 145):
         assert torch.equal(layer(x[7 : 7 + rows]), whole[7 : 7 + rows])
     assert torch.equal(layer(x.flip(0)), whole.flip(0))
 
 
-def test_threads_decide_no_bit() -> None:
-    """Enough work that the product is shared among the threads, where there are several."""
+@pytest.mark.parametrize(("rows", "units"), [(200, 300), (40, 300), (140, 40)])
+def test_threads_decide_no_bit(rows: int, units: int) -> None:
+    """Enough work that the product is shared among the threads, where there are several: by rows or by units."""
     torch.manual_seed(0)
-    layer, x = gw.Linear(400, 300), torch.randn(200, 400)
+    layer, x = gw.Linear(400, units), torch.randn(rows, 400)
     results = []
     before = torch.get_num_threads()
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends import eager, llvm, torch_fused
-from gatework.backends.admission import mode_refusal, tensor_refusal
+from gatework.backends.admission import all_plain, in_a_mode, mode_refusal, tensor_refusal
 from gatework.backends.costs import SLOWER, advantage, cost_table
 from gatework.backends.program import Backend, DenseBackend, Request
 from gatework.backends.reasons import Reason
@@ -112,6 +112,9 @@ class Choice:
         return _backend(self.name).dense_backend()
 
 
+_LINEAR = Choice("llvm", Reason("linear"))
+
+
 @lru_cache(maxsize=4096)
 def choose(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -> Choice:
     """The backend that runs a graph.
@@ -136,7 +139,7 @@ def choose(graph: Graph, sizes: tuple[tuple[str, int], ...], request: Request) -
     return Choice(name, Reason("by name"))
 
 
-def linear_choice(tensors: Iterable[Tensor]) -> Choice:
+def linear_choice(tensors: Sequence[Tensor]) -> Choice:
     """The backend that runs a linear map: the engine wherever it can, unless another was asked for by name.
 
     Args:
@@ -144,13 +147,16 @@ def linear_choice(tensors: Iterable[Tensor]) -> Choice:
     """
     if asked() not in ("auto", llvm.name):
         return Choice("torch", Reason("other linear"))
-    tensors = tuple(tensors)
+    input, *parameters = tensors
+    filled = input.numel() and parameters[0].numel()
+    if filled and not in_a_mode() and all_plain((input,), parameters, input.dtype):
+        return _LINEAR  # as nearly every call's is, found without the reasons
     why_not = mode_refusal() or tensor_refusal(tensors)
     if why_not is None and torch.is_autocast_enabled("cpu"):
         why_not = Reason("autocast")
     if why_not is None and any(t.dtype is not tensors[0].dtype or not t.numel() for t in tensors):
         why_not = Reason("dtypes differ")
-    return Choice("torch", why_not) if why_not is not None else Choice("llvm", Reason("linear"))
+    return Choice("torch", why_not) if why_not is not None else _LINEAR
 
 
 def result_memory(shape: Sequence[int], like: Tensor) -> Tensor:

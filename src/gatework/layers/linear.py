@@ -37,4 +37,6 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     native = None if input.shape[-1:] != weight.shape[1:] else linear_choice(tensors).dense
     if native is None:
         return F.linear(input, weight, bias)
+    if input.dim() == 2:
+        return native.linear(input, weight, bias)
     return native.linear(input.reshape(-1, input.shape[-1]), weight, bias).view(*input.shape[:-1], -1)

@@ -143,10 +143,15 @@ def prepare_stepper(stack: StackSnapshot) -> Stepper:
 
 def dense_backend() -> DenseBackend:
     """Linear maps and softmaxes over them."""
+    return _dense()()
+
+
+@cache
+def _dense() -> Callable[[], DenseBackend]:
     from gatework.backends.compiled.dense.maps import Maps
     from gatework.backends.llvm import machine
 
-    return Maps(machine.host())
+    return lambda: Maps(machine.host())
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:

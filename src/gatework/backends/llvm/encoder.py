@@ -56,6 +56,7 @@ from gatework.backends.llvm.codegen.command_layout import (
 )
 from gatework.backends.llvm.codegen.driver import BARRIER_BYTES, SCRATCH_STRIDE
 from gatework.backends.llvm.codegen.matmul import COLUMNS
+from gatework.backends.llvm.codegen.outer import block_rows
 from gatework.backends.llvm.codegen.target import Target
 from gatework.backends.llvm.native_list import (
     LINE,
@@ -248,15 +249,20 @@ class Encoder:
     def _outer(self, command: Outer) -> None:
         (left_m, left_k), (right_k, right_n) = command.left_strides, command.right_strides
         right, panel = command.right, self._panel_columns
-        if right_n != 1:  # threads share the rows of a panel's columns, which are to stand side by side
+        if right_n != 1:
             if right_k != 1 or not isinstance(command.depth, int) or not isinstance(command.columns, int):
                 raise ValueError(f"the right operand of {command} is neither in order nor turned round")
-            right = self._packed_panels(right, command.columns, command.depth, right_n)
-            right_k, panel = panel, command.depth * panel
+            if command.rows <= block_rows(self._item):
+                panel *= (
+                    right_n  # each part of it is read for one block of rows, and turned round in the cache
+                )
+            else:
+                right = self._packed_panels(right, command.columns, command.depth, right_n)
+                right_k, right_n, panel = panel, 1, command.depth * panel
         self._add(
             OUTER, left=self._place(command.left), left_m=left_m, left_k=left_k, right=self._place(right),
-            right_k=right_k, panel=panel, depth=command.depth, rows=command.rows, columns=command.columns,
-            result=self._place(command.result), result_row=command.result_row,
+            right_k=right_k, right_n=right_n, panel=panel, depth=command.depth, rows=command.rows,
+            columns=command.columns, result=self._place(command.result), result_row=command.result_row,
             accumulate=int(not command.from_scratch),
         )  # fmt: skip
 
@@ -282,7 +288,7 @@ class Encoder:
         count, rows, columns = command.shape
         self._add(
             OUTER_OF_ROWS, left=self._place(command.left), left_m=1, left_k=command.left_stride,
-            right=self._place(command.right), right_k=command.right_stride, panel=self._panel_columns,
+            right=self._place(command.right), right_k=command.right_stride, right_n=1, panel=self._panel_columns,
             depth=command.depth, rows=rows, columns=columns, result=self._place(command.result), count=count,
         )  # fmt: skip
 

@@ -31,6 +31,7 @@ from gatework.graph.keys import ArrayKey
 
 LINE = 128  # bytes: a pair of cache lines, as processors fetch them
 _LENGTHS = 4  # of ragged batches, whose lists are kept
+_FEW_ADDRESSES = 16  # up to which a table is made without NumPy, whose calls take longer then
 _KEPT = 1 << 28  # bytes of a workspace that stays after the call
 _DATA = ctypes.c_int64 * DATA_FIELDS
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -119,7 +120,13 @@ class NativeList:
         self._task, self._alone = places.driver.task, _CALL(places.driver.alone)
         self._head = [_address(self._commands), len(self._commands)]
         self._numbers = _address(self._scalars)
-        self._one = _ONES[places.dtype].ctypes.data
+        self._workspace_number = places.bases[WORKSPACE]
+        self._tensors = [(places.bases[base], base) for base in self.bases if base != UNIT]
+        self._addresses_of_bases = [0] * len(places.bases)  # but for the tensors' and the workspace's
+        if UNIT in places.bases:
+            self._addresses_of_bases[places.bases[UNIT]] = _ONES[places.dtype].ctypes.data
+        self._few = list(zip(self._which.tolist(), self._offsets.tolist(), strict=True))[: _FEW_ADDRESSES + 1]
+        self._few_addresses = ctypes.c_int64 * len(self._few)
 
     def memory(self) -> Workspace:
         return Workspace(self._places)
@@ -138,10 +145,10 @@ class NativeList:
         """See `ReadyList`."""
         own = cast(Workspace | None, memory)
         block, workspace = (None, own.address) if own else _thread_workspace(self.workspace)
-        table = self._addresses(tensors, (), workspace)
-        data = _DATA(*self._head, _address(table), self._numbers, workspace)
+        table, place = self._table(tensors, workspace)
+        data = _DATA(*self._head, place, self._numbers, workspace)
         threads.run_team(self._task, self._alone, ctypes.addressof(data), team)
-        del block  # held until here
+        del block, table  # held until here
 
     def fixed(
         self, tensors: Mapping[Base, Tensor], given: Sequence[Base], team: Team, memory: Memory
@@ -149,15 +156,27 @@ class NativeList:
         """See `ReadyList`."""
         return _FixedCall(self, tensors, given, team, cast(Workspace, memory))
 
+    def _table(self, tensors: Mapping[Base, Tensor], workspace: int) -> tuple[object, int]:
+        """The table of addresses, and where it stands."""
+        if len(self._few) > _FEW_ADDRESSES:
+            table = self._addresses(tensors, (), workspace)
+            return table, _address(table)
+        bases = self._bases(tensors, (), workspace)
+        few = self._few_addresses(*[bases[base] + offset for base, offset in self._few])
+        return few, ctypes.addressof(few)
+
     def _addresses(self, tensors: Mapping[Base, Tensor], given: Sequence[Base], workspace: int) -> np.ndarray:
         """The table of addresses: of what is given, those of a tensor at 0."""
-        fixed = {UNIT: self._one, **dict.fromkeys(given, 0)}
-        numbers = self._places.bases
-        bases = np.zeros(len(numbers), dtype=np.int64)
-        bases[numbers[WORKSPACE]] = workspace
-        for base in self.bases:
-            bases[numbers[base]] = fixed[base] if base in fixed else tensors[base].data_ptr()
-        return bases[self._which] + self._offsets
+        return np.array(self._bases(tensors, given, workspace), dtype=np.int64)[self._which] + self._offsets
+
+    def _bases(self, tensors: Mapping[Base, Tensor], given: Sequence[Base], workspace: int) -> list[int]:
+        """The address of each base, by its number."""
+        addresses = self._addresses_of_bases.copy()
+        addresses[self._workspace_number] = workspace
+        for number, base in self._tensors:
+            if base not in given:
+                addresses[number] = tensors[base].data_ptr()
+        return addresses
 
 
 class NativeRaggedList:
@@ -258,13 +277,15 @@ def _thread_workspace(size: int) -> tuple[np.ndarray, int]:
 
     It begins with a barrier's state: zeros, and as good as new after every use.
     """
-    memory: np.ndarray | None = getattr(_local, "memory", None)
-    if memory is None or memory.size < size + LINE:
-        memory = np.empty(size + size // 4 + LINE, np.uint8)
-        memory[: BARRIER_BYTES + LINE] = 0
-        if memory.size <= _KEPT:
-            _local.memory = memory
-    return memory, _aligned(memory)
+    known: tuple[np.ndarray, int] | None = getattr(_local, "memory", None)
+    if known is not None and known[0].size >= size + LINE:
+        return known
+    memory = np.empty(size + size // 4 + LINE, np.uint8)
+    memory[: BARRIER_BYTES + LINE] = 0
+    made = memory, _aligned(memory)
+    if memory.size <= _KEPT:
+        _local.memory = made
+    return made
 
 
 def _aligned(memory: np.ndarray) -> int:

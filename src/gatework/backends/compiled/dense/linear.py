@@ -13,19 +13,18 @@ from gatework.backends.compiled.commands import UNIT, Address, Base
 from gatework.backends.compiled.machine import Machine, ReadyList
 from gatework.backends.compiled.once import made_once
 
-_FEW = 4
-
 
 def linear(machine: Machine, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """input (N, I) times weight (O, I) turned round, plus bias (O): (N, O).
 
     Every element sums its products in one order, whatever N and the threads are.
     """
-    tensors = (input, weight) if bias is None else (input, weight, bias)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+    wanted = input.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    if wanted and torch.is_grad_enabled():
+        tensors = (input, weight) if bias is None else (input, weight, bias)
         result: Tensor = _Linear.apply(machine, *tensors)
         return result
-    return _forward(machine, *tensors)
+    return _forward(machine, input, weight, bias)
 
 
 class _Linear(torch.autograd.Function):
@@ -49,24 +48,13 @@ class _Linear(torch.autograd.Function):
 
 
 def _forward(machine: Machine, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    (rows, width), units = input.shape, weight.shape[0]
-    few = (
-        rows * _FEW < units
-    )  # then the rows are packed rather than the weights, and the result is turned round
-    tensors: dict[Base, Tensor] = {"left": input, "right": weight}
-    if few:
-        tensors = {"left": weight, "right": input}
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    shape = (units, rows) if few else (rows, units)
-    result = machine.empty(shape, input.dtype)
-    tensors["result"] = result
-    if bias is not None and not few:
+    rows, units = input.shape[0], weight.shape[0]
+    tensors: dict[Base, Tensor] = {"left": input.contiguous(), "right": weight.contiguous()}
+    tensors["result"] = result = machine.empty((rows, units), input.dtype)
+    if bias is not None:
         tensors["bias"] = bias.contiguous()
-    _call(machine, _forward_work, tensors, input.dtype, shape[0], shape[1], width, "bias" in tensors)
-    if not few:
-        return result
-    turned = result.t().contiguous()
-    return turned if bias is None else turned.add_(bias)
+    _call(machine, _forward_work, tensors, input.dtype, rows, units, input.shape[1], bias is not None)
+    return result
 
 
 def _backward(
@@ -109,6 +97,7 @@ def _forward_work(
     left, right, result = Address("left"), Address("right"), Address("result")
     work.outer(left, (depth, 1), right, (1, depth), depth, rows, columns, result, from_scratch=True)
     if bias:
+        work.barrier()  # the two are shared among threads each in its own way
         work.outer(Address(UNIT), (0, 0), Address("bias"), (0, 1), 1, rows, columns, result)
     return machine.prepare(work.finish())[0]
 

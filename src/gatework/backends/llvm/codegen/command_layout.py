@@ -8,7 +8,9 @@ from __future__ import annotations
 
 RUN, COPY, PACK, OUTER, BARRIER, SOFTMAX, BEST, OUTER_OF_ROWS = range(8)
 
-_OUTER = "left", "left_m", "left_k", "right", "right_k", "panel", "depth", "rows", "columns", "result"
+_OUTER = (
+    "left", "left_m", "left_k", "right", "right_k", "right_n", "panel", "depth", "rows", "columns", "result",
+)  # fmt: skip
 _PACK = "source", "unit_stride", "k_stride", "units", "depth", "packed", "columns", "size", "blocks"
 
 FIELDS: dict[int, tuple[str, ...]] = {

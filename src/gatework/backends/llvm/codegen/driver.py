@@ -30,7 +30,7 @@ BARRIER_TYPE = ir.FunctionType(VOID, [POINTER, I64])
 BARRIER_BYTES = 128
 _SPINS = 2000  # between two offers of the processor to others
 
-_OUTER_SIZES = "right_k", "panel", "depth", "rows", "columns"
+_OUTER_SIZES = "right_k", "right_n", "panel", "depth", "rows", "columns"
 
 RUN_ARGUMENTS = [
     ("pointers", POINTER),

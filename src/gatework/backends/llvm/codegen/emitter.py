@@ -86,6 +86,17 @@ class Emitter:
         made.type = POINTER  # of any type, as all addresses here
         return made
 
+    def fetch(self, address: Value, *, far: bool = False) -> None:
+        """Brings the cache line of an address near while other work goes on; where nothing stands, nothing happens.
+
+        Args:
+            far: into the second cache rather than the first.
+        """
+        function = self.declare("llvm.prefetch.p0", VOID, [POINTER, I32, I32, I32])
+        read, data = 0, 1
+        locality = 2 if far else 3
+        self.b.call(function, [address, *(ir.Constant(I32, number) for number in (read, locality, data))])
+
     def load(self, address: Value) -> Value:
         return self.b.load(address, typ=self.number, align=self.item)
 

@@ -20,6 +20,7 @@ from gatework.backends.storage import Storage
 COLUMNS = (1, 2, 3, 4)
 _MOST_ROWS = 12
 _MOST_SUMS = 24  # more of them than hide the latency of a multiply-add: the rest is for what is read ahead
+_LINE = 64  # bytes of a cache line
 _ROWS_OF_AN_ADDRESS = 3  # an address, and one or two strides from it, is what x86 adds as it reads
 
 ARGUMENTS = [
@@ -32,6 +33,10 @@ ARGUMENTS = [
     ("result", POINTER),  # result[row * result_row + column register * lanes]
     ("result_row", I64),
     ("accumulate", I64),  # 1: add to what the result holds, 0: begin at zero
+    (
+        "ahead",
+        I64,
+    ),  # bytes from right[k] to what is multiplied next and is fetched meanwhile; 0 where that is unknown
 ]
 
 
@@ -63,7 +68,9 @@ def emit_tile(
     """
     whole = storage == "int8"
     e = function(module, tile_name(rows, columns), arguments(storage), target, dtype)
-    left, left_row, left_k, right, right_k, count, result, result_row, accumulate = e.function.args[:9]
+    left, left_row, left_k, right, right_k, count, result, result_row, accumulate, ahead = e.function.args[
+        :10
+    ]
     number, pairs = e.stored_number(storage), ir.VectorType(ir.IntType(16), 2 * e.lanes)
     e.function.linkage = "internal"
     stride = e.b.mul(left_row, e.i64(e.item))
@@ -114,11 +121,13 @@ def emit_tile(
     # together until the accumulators no longer fit the registers.
     with e.loop(e.i64(0), count, 1, [right, *bases, *totals]) as (_, turn):
         now, places, sums = turn.values[0], turn.values[1 : 1 + len(bases)], turn.values[1 + len(bases) :]
+        if storage == "full":
+            e.fetch(e.b.gep(now, [ahead], source_etype=ir.IntType(8)), far=True)
         after = e.b.gep(now, [right_k], source_etype=number)
         turn.next = [after, *(e.at(place, left_k) for place in places)]
         turn.next += step(places, now, sums)
     if whole:
-        of_columns, of_rows = e.function.args[9:]
+        of_columns, of_rows = e.function.args[10:]
         scales = [e.load_vector(e.at(of_columns, e.i64(c * e.lanes))) for c in range(columns)]
         row_scales = [e.splat(e.load(e.at(of_rows, e.i64(row * ROW_SCALES)))) for row in range(rows)]
         for i, total in enumerate(sums):
@@ -157,23 +166,32 @@ def emit_block(
 ) -> None:
     """`block_C`: rows cut into tiles of nearly equal height, each by the tile made for it.
 
-    16 rows are 6, 5, 5 rather than 6, 6, 4: the lowest tile is the one that wastes most.
+    16 rows are 6, 5, 5 rather than 6, 6, 4: the lowest tile is the one that wastes most. Meanwhile the caches are
+    filled with what comes next: with a line of each k `ahead` by every tile, where there are tiles enough for all of
+    them, and with the part of the result that the next tile adds to.
     """
     most = most_rows(target, columns, storage)
     tiles = [emit_tile(module, target, dtype, rows, columns, storage) for rows in range(1, most + 1)]
     e = function(module, block_name(columns), [("rows", I64), *arguments(storage)], target, dtype)
     rows, left, left_row, *rest = e.function.args
-    result, result_row = rest[4], rest[5]
+    result, result_row, accumulate, ahead = rest[4:8]
+    lines = e.i64(max(1, columns * target.vector_bytes // _LINE))  # of one k
     parts = e.ceil_div(rows, e.i64(most))
     with e.when(e.b.icmp_signed(">", rows, e.i64(0))):
         height = e.b.sdiv(rows, parts)
         higher = e.b.srem(rows, parts)
+        fetches = e.b.and_(e.b.icmp_signed("!=", ahead, e.i64(0)), e.b.icmp_signed(">=", parts, lines))
         with e.loop(e.i64(0), parts) as (part, _):
             extra = e.b.zext(e.b.icmp_signed("<", part, higher), I64)
             part_rows = e.b.add(height, extra)
             first = e.b.add(e.b.mul(part, height), e.smaller(part, higher))
             args = [e.at(left, e.b.mul(first, left_row)), left_row, *rest]
             args[6] = e.at(result, e.b.mul(first, result_row))
+            own_line = e.b.and_(fetches, e.b.icmp_signed("<", part, lines))
+            args[9] = e.select(own_line, e.b.add(ahead, e.b.mul(part, e.i64(_LINE))), e.i64(0))
+            another = e.b.icmp_signed("<", e.b.add(part, e.i64(1)), parts)
+            with e.when(e.b.and_(another, e.b.icmp_signed("!=", accumulate, e.i64(0)))):
+                _fetch(e, e.at(args[6], e.b.mul(part_rows, result_row)), result_row, most, columns)
             if storage == "int8":
                 args[-1] = e.at(args[-1], e.b.mul(first, e.i64(ROW_SCALES)))
             done = e.function.append_basic_block("done")
@@ -186,6 +204,14 @@ def emit_block(
                 e.b.branch(done)
             e.b.position_at_end(done)
     e.b.ret_void()
+
+
+def _fetch(e: Emitter, result: Value, result_row: Value, rows: int, columns: int) -> None:
+    """Brings a tile's part of the result near."""
+    for row in range(rows):
+        begin = e.at(result, e.b.mul(result_row, e.i64(row)))
+        for column in range(0, columns * e.lanes, max(e.lanes, _LINE // e.item)):
+            e.fetch(e.at(begin, e.i64(column)))
 
 
 def block_name(columns: int) -> str:

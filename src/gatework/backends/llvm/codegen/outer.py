@@ -1,8 +1,9 @@
 """Products of whole matrices, block by block: `outer`, and what it packs so that a block stays in the caches.
 
-A block of k is as deep as lets a panel of the right operand, of a tile's columns, stay in the first cache; a block of
-rows as high as lets the left one's stay in the second. Both are copied together as they are first read: in their own
-arrays their rows may stand a power of two apart, and would evict each other.
+A block of k is as deep as lets a panel of the right operand, of a tile's columns, stay in the first cache; with the
+widest registers, whose panels are too wide for it, half as deep again, so that the result is read and written less
+often. A block of rows is as high as lets the left operand's stay in the second cache. Both are copied together as they
+are first read: in their own arrays their rows may stand a power of two apart, and would evict each other.
 """
 
 from __future__ import annotations
@@ -13,35 +14,46 @@ from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value,
 from gatework.backends.llvm.codegen.matmul import COLUMNS, PRODUCT
 from gatework.backends.llvm.codegen.target import Target
 
-_DEPTH = 192  # of a block
-_ROWS = 144  # of a block in float32, at most; half of them in float64: a thread may have little stack
 _FEW = 8  # rows that read a panel too seldom to copy it
 _WIDEST = COLUMNS[-1]
+
+
+def _block_depth(target: Target) -> int:
+    return 288 if target.vector_bytes == 64 else 192
+
+
+def block_rows(item: int) -> int:
+    """Rows of a block at most, of numbers of so many bytes: a thread may have little stack."""
+    return 576 // item
 
 
 def emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
     """`outer(…)`: result[m, n] is, or with `accumulate` grows by, the sum over k of
     left[m, k] right[k, n], in that order.
 
-    The left operand is read at [m * left_m + k * left_k], the right one at [p * panel + k * right_k + n] in the p-th
-    panel of as many columns as the widest tile has; a row of the result begins `result_row` numbers after the one
-    before. Threads share the rows of the result, or the panels where rows are few.
+    The left operand is read at [m * left_m + k * left_k], the right one at [p * panel + k * right_k + n * right_n] in
+    the p-th panel of as many columns as the widest tile has; a row of the result begins `result_row` numbers after the
+    one before. Threads share the rows of the result; or the panels where rows are few, or where each panel is copied
+    number by number (right_n is not 1).
     """
     args = [
         ("left", POINTER), ("left_m", I64), ("left_k", I64), ("right", POINTER), ("right_k", I64),
-        ("panel", I64), ("depth", I64), ("rows", I64), ("columns", I64), ("result", POINTER), ("result_row", I64),
-        ("accumulate", I64), ("thread", I64), ("threads", I64),
+        ("right_n", I64), ("panel", I64), ("depth", I64), ("rows", I64), ("columns", I64), ("result", POINTER),
+        ("result_row", I64), ("accumulate", I64), ("thread", I64), ("threads", I64),
     ]  # fmt: skip
     e = function(module, "outer", args, target, dtype)
     e.function.linkage = "internal"
-    left, left_m, left_k, right, right_k, panel, depth, rows, columns, result = e.function.args[:10]
-    own_row, accumulate, thread, threads = e.function.args[10:]
-    most = _ROWS * 4 // e.item
-    own_left = e.room(e.number, most * _DEPTH)
-    own_right = e.room(e.vector, _DEPTH * _WIDEST)
+    left, left_m, left_k, right, right_k, right_n, panel, depth, rows, columns, result = e.function.args[:11]
+    own_row, accumulate, thread, threads = e.function.args[11:]
+    most, most_deep = block_rows(e.item), _block_depth(target)
+    own_left = e.room(e.number, most * most_deep)
+    own_right = e.room(e.vector, most_deep * _WIDEST)
     own_result = e.room(e.vector, most * _WIDEST)
     wide = e.i64(_WIDEST * e.lanes)
+    turned_right = e.b.icmp_signed("!=", right_n, e.i64(1))
+    enough = e.b.icmp_signed(">=", columns, e.b.mul(threads, wide))
     by_rows = e.b.icmp_signed(">=", rows, e.b.mul(threads, e.i64(4)))
+    by_rows = e.b.and_(by_rows, e.b.not_(e.b.and_(turned_right, enough)))
     first_row, last_row = e.share(rows, thread, threads)
     first_row, last_row = e.select(by_rows, first_row, e.i64(0)), e.select(by_rows, last_row, rows)
     first, last = e.share(e.ceil_div(columns, wide), thread, threads)
@@ -52,16 +64,16 @@ def emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
     strided = e.b.and_(strided, e.b.icmp_signed("==", left_m, e.i64(1)))
     own_rows = e.b.sub(last_row, first_row)
     blocks = e.ceil_div(own_rows, e.i64(most))
-    with e.loop(e.i64(0), blocks) as (block, _), e.loop(e.i64(0), depth, _DEPTH) as (k, _):
+    with e.loop(e.i64(0), blocks) as (block, _), e.loop(e.i64(0), depth, most_deep) as (k, _):
         begin, end = e.share(own_rows, block, blocks)
         row, count = e.b.add(first_row, begin), e.b.sub(end, begin)
-        block_depth = e.smaller(e.i64(_DEPTH), e.b.sub(depth, k))
+        block_depth = e.smaller(e.i64(most_deep), e.b.sub(depth, k))
         block_left = e.at(left, e.b.add(e.b.mul(row, left_m), e.b.mul(k, left_k)))
         turned = e.b.and_(strided, e.b.icmp_signed(">=", count, e.i64(_FEW)))
         with e.when(turned):
             _turn(e, block_left, left_k, block_depth, count, own_left)
         block_left = e.select(turned, own_left, block_left)
-        row_stride = e.select(turned, e.i64(_DEPTH), left_m)
+        row_stride = e.select(turned, e.i64(most_deep), left_m)
         k_stride = e.select(turned, e.i64(1), left_k)
         later = e.b.or_(accumulate, e.b.zext(e.b.icmp_signed(">", k, e.i64(0)), I64))
         with e.loop(first, last, _WIDEST * e.lanes) as (column, _):
@@ -70,9 +82,9 @@ def emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
             block_right = e.at(right, start)
             partial = e.b.icmp_signed("!=", e.b.srem(left_over, lanes := e.i64(e.lanes)), e.i64(0))
             copied = e.b.or_(partial, e.b.icmp_signed(">=", count, e.i64(_FEW)))
-            copied = e.b.and_(copied, e.b.not_(padded))
+            copied = e.b.or_(turned_right, e.b.and_(copied, e.b.not_(padded)))
             with e.when(copied):
-                _copy_panel(e, block_right, right_k, block_depth, left_over, own_right)
+                _copy_panel(e, block_right, (right_k, right_n), block_depth, left_over, own_right)
             block_right = e.select(copied, own_right, block_right)
             right_stride = e.select(copied, wide, right_k)
             to = e.at(result, e.b.add(e.b.mul(row, own_row), column))
@@ -80,7 +92,7 @@ def emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
                 _move(e, to, own_row, own_result, wide, count, left_over)
             place, result_row = e.select(partial, own_result, to), e.select(partial, wide, own_row)
             arguments = [count, block_left, row_stride, k_stride, block_right, right_stride, block_depth]
-            arguments += [place, result_row, later, e.ceil_div(left_over, lanes)]
+            arguments += [place, result_row, later, e.i64(0), e.ceil_div(left_over, lanes)]
             e.b.call(e.module.globals[PRODUCT], arguments)
             with e.when(partial):
                 _move(e, own_result, wide, to, own_row, count, left_over)
@@ -88,17 +100,25 @@ def emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
 
 
 def _turn(e: Emitter, left: Value, left_k: Value, depth: Value, rows: Value, to: Value) -> None:
-    """A block of the left operand whose rows stand side by side, as to[row * _DEPTH + k]."""
-    size, blocks = e.i64(_DEPTH), e.ceil_div(depth, e.i64(e.lanes))
+    """A block of the left operand whose rows stand side by side, as to[row * a block's depth + k]."""
+    size, blocks = e.i64(_block_depth(e.target)), e.ceil_div(depth, e.i64(e.lanes))
     arguments = [left, left_k, e.i64(1), depth, rows, to, size, size, e.i64(0), blocks]
     arguments += [e.i64(1), e.i64(0)]  # one gate
     e.b.call(e.module.globals["pack"], arguments)
 
 
-def _copy_panel(e: Emitter, right: Value, right_k: Value, depth: Value, columns: Value, to: Value) -> None:
-    """A panel of the right operand, as to[k * a whole panel's columns + column], with zeros after the last column."""
+def _copy_panel(
+    e: Emitter, right: Value, strides: tuple[Value, Value], depth: Value, columns: Value, to: Value
+) -> None:
+    """A panel of the right operand, as to[k * a whole panel's columns + column], with zeros after the last column.
+
+    Args:
+        strides: of k and of the columns.
+    """
     wide = e.i64(_WIDEST * e.lanes)
-    with e.b.if_else(e.b.icmp_signed("==", columns, wide)) as (whole, rest):
+    right_k, right_n = strides
+    straight = e.b.icmp_signed("==", right_n, e.i64(1))
+    with e.b.if_else(e.b.and_(straight, e.b.icmp_signed("==", columns, wide))) as (whole, rest):
         with whole, e.loop(e.i64(0), depth) as (k, _):
             source, place = e.at(right, e.b.mul(k, right_k)), e.at(to, e.b.mul(k, wide))
             for register in range(_WIDEST):
@@ -106,7 +126,7 @@ def _copy_panel(e: Emitter, right: Value, right_k: Value, depth: Value, columns:
                 e.store_vector(e.load_vector(e.at(source, offset)), e.at(place, offset))
         with rest:
             registers = e.ceil_div(columns, e.i64(e.lanes))
-            arguments = [right, e.i64(1), right_k, columns, depth, to, wide, wide, e.i64(0), registers]
+            arguments = [right, right_n, right_k, columns, depth, to, wide, wide, e.i64(0), registers]
             arguments += [e.i64(1), e.i64(0)]
             e.b.call(e.module.globals["pack"], arguments)
 

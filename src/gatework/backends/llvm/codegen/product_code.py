@@ -120,6 +120,7 @@ class ProductCode:
             self.addressing.pointer(packed), [numbers], source_etype=e.stored_number(self.storage)
         )
         further, count, right_k = [], e.b.sub(end, begin), columns
+        ahead = e.b.mul(e.b.mul(depth, columns), e.i64(e.item))  # the next block of units
         if self.storage != "full":
             scales = self.addressing.pointer(packed._replace(kind="scale"))
             further.append(e.at(scales, e.b.mul(block, columns)))
@@ -130,7 +131,7 @@ class ProductCode:
             further.append(row_scales)
         else:
             operand = e.at(operand, begin)
-        args = [rows, operand, depth, e.i64(1), right, right_k, count, *result, *further]
+        args = [rows, operand, depth, e.i64(1), right, right_k, count, *result, ahead, *further]
         name = linked_name(e.dtype, e.target, self.storage)
         self._call(name, product_type(self.storage), [*args, e.b.mul(self.unit_blocks, e.i64(group.size))])
 

@@ -85,7 +85,7 @@ class _Lease(np.ndarray):
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """A tensor whose numbers are not set yet."""
-    item = torch.finfo(dtype).bits // 8
+    item = dtype.itemsize
     count = prod(shape)
     if count * item < _SMALL:
         return torch.empty(shape, dtype=dtype)
