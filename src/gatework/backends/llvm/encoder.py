@@ -253,9 +253,8 @@ class Encoder:
             if right_k != 1 or not isinstance(command.depth, int) or not isinstance(command.columns, int):
                 raise ValueError(f"the right operand of {command} is neither in order nor turned round")
             if command.rows <= block_rows(self._item):
-                panel *= (
-                    right_n  # each part of it is read for one block of rows, and turned round in the cache
-                )
+                # Each part of it is read for one block of rows, and turned round in the cache.
+                panel *= right_n
             else:
                 right = self._packed_panels(right, command.columns, command.depth, right_n)
                 right_k, right_n, panel = panel, 1, command.depth * panel
