@@ -30,6 +30,7 @@ from gatework.backends.storage import Storage
 from gatework.graph.schedule import Kernel, Schedule
 
 _SUMS = 6144  # bytes of products of the widest tile that stand in the scratch memory at a time
+_PANELS_ONCE = 4  # as many of them where a block's weights are brought into order for each panel of rows anew
 
 STEP_ARGUMENTS = [
     ("pointers", POINTER),
@@ -156,11 +157,17 @@ class Program:
             e.b.ret_void()
             return e.function
         products = ProductCode(self.placement, e, addressing, label, kernel, self.storage)
-        sums = e.room(e.vector, self.panel * len(kernel.accumulations) * MOST_COLUMNS)
+        most, panel = self.panel, e.i64(self.panel)
+        if self.storage == "full":
+            most *= _PANELS_ONCE
+            panel = e.select(products.once, e.i64(most), panel)
+        sums = e.room(e.vector, most * len(kernel.accumulations) * MOST_COLUMNS)
         products.prepare(step, first, rows)
-        with e.loop(begin, end) as (block, _), e.loop(e.i64(0), rows, self.panel) as (offset, _):
+        panels = e.ceil_div(rows, panel)
+        with e.loop(begin, end) as (block, _), e.loop(e.i64(0), panels) as (number, _):
+            offset = e.b.mul(number, panel)
             first_row = e.b.add(first, offset)
-            count = e.smaller(e.i64(self.panel), e.b.sub(rows, offset))
+            count = e.smaller(panel, e.b.sub(rows, offset))
             products.block(block, step, first_row, count, sums)
             with e.loop(e.i64(0), products.unit_blocks) as (inner, _):
                 within = e.b.mul(inner, e.i64(e.lanes))
