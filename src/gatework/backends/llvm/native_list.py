@@ -122,11 +122,14 @@ class NativeList:
         self._numbers = _address(self._scalars)
         self._workspace_number = places.bases[WORKSPACE]
         self._tensors = [(places.bases[base], base) for base in self.bases if base != UNIT]
-        self._addresses_of_bases = [0] * len(places.bases)  # but for the tensors' and the workspace's
+        self._known = [0] * len(places.bases)  # addresses of bases, but for tensors and the workspace
         if UNIT in places.bases:
-            self._addresses_of_bases[places.bases[UNIT]] = _ONES[places.dtype].ctypes.data
-        self._few = list(zip(self._which.tolist(), self._offsets.tolist(), strict=True))[: _FEW_ADDRESSES + 1]
-        self._few_addresses = ctypes.c_int64 * len(self._few)
+            self._known[places.bases[UNIT]] = _ONES[places.dtype].ctypes.data
+        # The table's entries, where they are few: the number of a base and an offset.
+        self._entries: list[tuple[int, int]] = []
+        if len(self._which) <= _FEW_ADDRESSES:
+            self._entries = list(zip(self._which.tolist(), self._offsets.tolist(), strict=True))
+        self._entry_array = ctypes.c_int64 * len(self._entries)
 
     def memory(self) -> Workspace:
         return Workspace(self._places)
@@ -145,8 +148,8 @@ class NativeList:
         """See `ReadyList`."""
         own = cast(Workspace | None, memory)
         block, workspace = (None, own.address) if own else _thread_workspace(self.workspace)
-        table, place = self._table(tensors, workspace)
-        data = _DATA(*self._head, place, self._numbers, workspace)
+        table, begin = self._table(tensors, workspace)
+        data = _DATA(*self._head, begin, self._numbers, workspace)
         threads.run_team(self._task, self._alone, ctypes.addressof(data), team)
         del block, table  # held until here
 
@@ -158,11 +161,11 @@ class NativeList:
 
     def _table(self, tensors: Mapping[Base, Tensor], workspace: int) -> tuple[object, int]:
         """The table of addresses, and where it stands."""
-        if len(self._few) > _FEW_ADDRESSES:
+        if not self._entries:
             table = self._addresses(tensors, (), workspace)
             return table, _address(table)
         bases = self._bases(tensors, (), workspace)
-        few = self._few_addresses(*[bases[base] + offset for base, offset in self._few])
+        few = self._entry_array(*[bases[base] + offset for base, offset in self._entries])
         return few, ctypes.addressof(few)
 
     def _addresses(self, tensors: Mapping[Base, Tensor], given: Sequence[Base], workspace: int) -> np.ndarray:
@@ -171,7 +174,7 @@ class NativeList:
 
     def _bases(self, tensors: Mapping[Base, Tensor], given: Sequence[Base], workspace: int) -> list[int]:
         """The address of each base, by its number."""
-        addresses = self._addresses_of_bases.copy()
+        addresses = self._known.copy()
         addresses[self._workspace_number] = workspace
         for number, base in self._tensors:
             if base not in given:

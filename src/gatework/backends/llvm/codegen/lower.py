@@ -30,7 +30,7 @@ from gatework.backends.storage import Storage
 from gatework.graph.schedule import Kernel, Schedule
 
 _SUMS = 6144  # bytes of products of the widest tile that stand in the scratch memory at a time
-_PANELS_ONCE = 4  # as many of them where a block's weights are brought into order for each panel of rows anew
+_PANELS_ONCE = 4  # times as many, where each panel of rows brings its block's weights into order anew
 
 STEP_ARGUMENTS = [
     ("pointers", POINTER),

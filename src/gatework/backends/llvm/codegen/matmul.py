@@ -33,10 +33,7 @@ ARGUMENTS = [
     ("result", POINTER),  # result[row * result_row + column register * lanes]
     ("result_row", I64),
     ("accumulate", I64),  # 1: add to what the result holds, 0: begin at zero
-    (
-        "ahead",
-        I64,
-    ),  # bytes from right[k] to what is multiplied next and is fetched meanwhile; 0 where that is unknown
+    ("ahead", I64),  # bytes from a k of `right` to what is read next, and is fetched meanwhile; 0: nothing is
 ]
 
 
@@ -68,9 +65,8 @@ def emit_tile(
     """
     whole = storage == "int8"
     e = function(module, tile_name(rows, columns), arguments(storage), target, dtype)
-    left, left_row, left_k, right, right_k, count, result, result_row, accumulate, ahead = e.function.args[
-        :10
-    ]
+    left, left_row, left_k, right, right_k, count, result, result_row, *rest = e.function.args
+    accumulate, ahead, *scales_given = rest
     number, pairs = e.stored_number(storage), ir.VectorType(ir.IntType(16), 2 * e.lanes)
     e.function.linkage = "internal"
     stride = e.b.mul(left_row, e.i64(e.item))
@@ -127,7 +123,7 @@ def emit_tile(
         turn.next = [after, *(e.at(place, left_k) for place in places)]
         turn.next += step(places, now, sums)
     if whole:
-        of_columns, of_rows = e.function.args[10:]
+        of_columns, of_rows = scales_given
         scales = [e.load_vector(e.at(of_columns, e.i64(c * e.lanes))) for c in range(columns)]
         row_scales = [e.splat(e.load(e.at(of_rows, e.i64(row * ROW_SCALES)))) for row in range(rows)]
         for i, total in enumerate(sums):

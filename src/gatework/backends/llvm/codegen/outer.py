@@ -19,6 +19,7 @@ _WIDEST = COLUMNS[-1]
 
 
 def _block_depth(target: Target) -> int:
+    """k of a block at most."""
     return 288 if target.vector_bytes == 64 else 192
 
 
@@ -92,7 +93,8 @@ def emit_outer(module: ir.Module, target: Target, dtype: str) -> None:
                 _move(e, to, own_row, own_result, wide, count, left_over)
             place, result_row = e.select(partial, own_result, to), e.select(partial, wide, own_row)
             arguments = [count, block_left, row_stride, k_stride, block_right, right_stride, block_depth]
-            arguments += [place, result_row, later, e.i64(0), e.ceil_div(left_over, lanes)]
+            arguments += [place, result_row, later, e.i64(0)]  # nothing is fetched ahead
+            arguments.append(e.ceil_div(left_over, lanes))
             e.b.call(e.module.globals[PRODUCT], arguments)
             with e.when(partial):
                 _move(e, own_result, wide, to, own_row, count, left_over)

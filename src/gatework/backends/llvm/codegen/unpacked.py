@@ -46,18 +46,7 @@ def emit_unpacked(module: ir.Module, target: Target, dtype: str) -> None:
             arguments = [part, *strides, units, count, e.at(weights, e.b.mul(gate, size)), columns, size]
             e.b.call(module.globals["pack"], [*arguments, *one_gate])
         later = e.b.or_(accumulate, e.b.zext(e.b.icmp_signed(">", k, begin), I64))
-        arguments = [
-            rows,
-            e.at(left, k),
-            depth,
-            e.i64(1),
-            weights,
-            columns,
-            count,
-            result,
-            result_row,
-            later,
-            e.i64(0),
-        ]
+        arguments = [rows, e.at(left, k), depth, e.i64(1), weights, columns, count, result, result_row, later]
+        arguments.append(e.i64(0))  # nothing is fetched ahead
         e.b.call(module.globals[PRODUCT], [*arguments, registers])
     e.b.ret_void()
