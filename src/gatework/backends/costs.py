@@ -27,6 +27,20 @@ SLOWER = 0.9  # below this the engine is left for torch
 NEAREST = {"sse2": "avx2", "neon": "avx2"}
 """Instruction sets without a committed table, and the one whose table is read for each."""
 
+REPAID_STEP = {"avx512": (5_000_000, 500_000)}
+"""Multiplications of a single step from which the engine's call is repaid, in inference and in training, by instruction
+set; `REPAID_ELSEWHERE` on every other.
+
+A step brings a block of its weights into order before it multiplies them, and torch's library does not: with registers
+of 64 bytes its products of few rows are the quicker ones. Time of torch's operator over the engine's in inference, on
+one thread, medians of paired turns of ten steps:
+
+| LSTM, rows x inputs x units | 8x40x128 | 4x192x256 | 8x192x256 | 16x192x256 | 24x192x256 | 8x256x512 | 16x256x512 |
+|---|---|---|---|---|---|---|---|
+| Intel Xeon (Sapphire Rapids), AVX-512 | 0.9 | 0.8 | 0.9 | 1.0 | 1.0 | 1.1 | 1.1 |
+"""
+REPAID_ELSEWHERE = 250_000, 500_000
+
 Row = tuple[int, int, float, float]
 """B, H, and torch's time over the engine's: forward, and training."""
 
@@ -72,6 +86,11 @@ def advantage(kind: str, rows: int, hidden: int, training: bool) -> float:
 
     nearest = min(measured, key=distance)
     return nearest[3] if training else nearest[2]
+
+
+def repaid_from(training: bool) -> int:
+    """Multiplications of a single step from which the engine's call is repaid on this machine."""
+    return REPAID_STEP.get(engine_target.host().isa, REPAID_ELSEWHERE)[training]
 
 
 def _read(path: Path, target: Target) -> Mapping[str, tuple[Row, ...]] | None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gatework.backends import CellStep, Choice, Request, StackCall, StepOperator, asked, choose
+from gatework.backends.costs import repaid_from
 from gatework.graph import Graph
 from gatework.layers.structure import LayerStack
 
@@ -185,13 +186,11 @@ def plan_step(stack: LayerStack, asked: str, grad: bool) -> StepOperator | None:
     return plan.choice.backend.step_operator(plan.graph)
 
 
-REPAID_STEP = 250_000, 500_000
-"""Multiplications of a single step from which the engine's call is repaid, in inference and in training."""
-
 REPAID_ROWS, REPAID_WEIGHTS = 4, 200_000
-"""Further bounds: rows of a step in inference, for which a block of weights is brought into order; weights in training,
-whose gradients are made once for all steps. Time of torch's operator over the engine's, LSTM and GRU, on one thread of
-an AMD EPYC of the third generation (AVX2) beside other work, medians of paired turns:
+"""Bounds of a single step beside `costs.repaid_from`, below which it does not repay the engine's call: rows of a step
+in inference, for which a block of weights is brought into order; weights in training, whose gradients are made once for
+all steps. Time of torch's operator over the engine's, LSTM and GRU, medians of paired turns, on one thread of an AMD
+EPYC of the third generation (AVX2) beside other work:
 
 | rows x inputs x units | 1x256x256 | 8x64x64 | 64x64x64 | 16x128x128 | 4x256x256 | 8x384x256 | 32x384x256 |
 |---|---|---|---|---|---|---|---|
@@ -213,7 +212,7 @@ def plan_cell_step(
     (_, weights), *_ = stack.layers
     training = input_gradient is not None
     enough = weights >= REPAID_WEIGHTS if training else rows >= REPAID_ROWS
-    repaid = enough and weights * rows >= REPAID_STEP[training]
+    repaid = enough and weights * rows >= repaid_from(training)
     if not rows or (asked == "auto" and not repaid):
         return None
     request = Request(asked, rows, training=training, dtype=dtype, repaid=True)

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import gatework as gw
+from gatework.backends import costs
 from gatework.backends.compiled import cell_step
-from gatework.layers.call_plan import plan_cell_step
+from gatework.backends.llvm.codegen import target as engine_target
+from gatework.layers import call_plan
 from tests.tolerances import OF_THE_LARGEST_REFERENCE, assert_close, of_the_largest
 
 CELLS = ("LSTMCell", "GRUCell", "RNNCell")
@@ -241,16 +243,32 @@ def test_two_threads_go_back_at_once_through_steps_of_the_same_weights(lstm: Giv
             assert_close(found[number], torch.autograd.grad(last.sum(), [*cell.parameters()]))
 
 
-def test_auto_takes_the_engine_for_steps_that_repay_its_call() -> None:
+@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+def test_auto_takes_the_engine_for_steps_that_repay_its_call(
+    isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = costs.REPAID_STEP.get(isa, costs.REPAID_ELSEWHERE)
+    monkeypatch.setattr(call_plan, "repaid_from", lambda training: bounds[training])
+
     def taken(rows: int, units: int, input_gradient: bool | None) -> bool:
         stack = made("LSTMCell", torch.float32, units, units)._stack
-        return plan_cell_step(stack, "auto", torch.float32, rows, input_gradient) is not None
+        plan = call_plan.plan_cell_step.__wrapped__(stack, "auto", torch.float32, rows, input_gradient)
+        return plan is not None
 
-    assert taken(8, 256, None)
+    assert taken(32, 256, None)
     assert taken(8, 256, True)
-    assert taken(8, 64, None)
+    assert taken(8, 256, None) == taken(8, 64, None) == (isa == "avx2")
     assert not taken(8, 64, True), "torch makes gradients of so few weights as quickly"
     assert not taken(1, 256, None), "one row does not repay bringing a block in order"
+
+
+def test_an_instruction_set_has_its_own_bounds() -> None:
+    isa = engine_target.host().isa
+    assert costs.repaid_from(True) == costs.REPAID_ELSEWHERE[1]
+    assert (costs.repaid_from(False) == costs.REPAID_ELSEWHERE[0]) == (isa != "avx512")
+
+
+def test_a_step_of_auto_is_torchs_to_rounding() -> None:
     large, plain = gw.LSTMCell(200, 256), nn.LSTMCell(200, 256)
     plain.load_state_dict(large.state_dict())
     x, states = torch.randn(8, 200).t().contiguous().t(), (torch.randn(8, 256), torch.randn(8, 256))
