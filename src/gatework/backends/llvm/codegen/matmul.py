@@ -14,13 +14,12 @@ from llvmlite import ir
 
 from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value, function
 from gatework.backends.llvm.codegen.rounding import ROW_SCALES, product_registers, products_of_pairs
-from gatework.backends.llvm.codegen.target import Target
+from gatework.backends.llvm.codegen.target import CACHE_LINE, Target
 from gatework.backends.storage import Storage
 
 COLUMNS = (1, 2, 3, 4)
 _MOST_ROWS = 12
 _MOST_SUMS = 24  # more of them than hide the latency of a multiply-add: the rest is for what is read ahead
-_LINE = 64  # bytes of a cache line
 _ROWS_OF_AN_ADDRESS = 3  # an address, and one or two strides from it, is what x86 adds as it reads
 
 ARGUMENTS = [
@@ -171,7 +170,7 @@ def emit_block(
     e = function(module, block_name(columns), [("rows", I64), *arguments(storage)], target, dtype)
     rows, left, left_row, *rest = e.function.args
     result, result_row, accumulate, ahead = rest[4:8]
-    lines = e.i64(max(1, columns * target.vector_bytes // _LINE))  # of one k
+    lines = e.i64(max(1, columns * target.vector_bytes // CACHE_LINE))  # of one k
     parts = e.ceil_div(rows, e.i64(most))
     with e.when(e.b.icmp_signed(">", rows, e.i64(0))):
         height = e.b.sdiv(rows, parts)
@@ -184,7 +183,7 @@ def emit_block(
             args = [e.at(left, e.b.mul(first, left_row)), left_row, *rest]
             args[6] = e.at(result, e.b.mul(first, result_row))
             own_line = e.b.and_(fetches, e.b.icmp_signed("<", part, lines))
-            args[9] = e.select(own_line, e.b.add(ahead, e.b.mul(part, e.i64(_LINE))), e.i64(0))
+            args[9] = e.select(own_line, e.b.add(ahead, e.b.mul(part, e.i64(CACHE_LINE))), e.i64(0))
             another = e.b.icmp_signed("<", e.b.add(part, e.i64(1)), parts)
             with e.when(e.b.and_(another, e.b.icmp_signed("!=", accumulate, e.i64(0)))):
                 _fetch(e, e.at(args[6], e.b.mul(part_rows, result_row)), result_row, most, columns)
@@ -206,7 +205,7 @@ def _fetch(e: Emitter, result: Value, result_row: Value, rows: int, columns: int
     """Brings a tile's part of the result near."""
     for row in range(rows):
         begin = e.at(result, e.b.mul(result_row, e.i64(row)))
-        for column in range(0, columns * e.lanes, max(e.lanes, _LINE // e.item)):
+        for column in range(0, columns * e.lanes, max(e.lanes, CACHE_LINE // e.item)):
             e.fetch(e.at(begin, e.i64(column)))
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from gatework.backends.llvm.codegen.emitter import I64, POINTER, Emitter, Value, function
-from gatework.backends.llvm.codegen.target import Target
-
-_LINE = 64  # bytes of a cache line
+from gatework.backends.llvm.codegen.target import CACHE_LINE, Target
 
 ARGUMENTS = [
     ("source", POINTER), ("unit_stride", I64), ("k_stride", I64), ("units", I64), ("depth", I64),
@@ -77,7 +75,7 @@ def _turn_blocks(
 ) -> None:
     """A block of units, of which so many exist, whose rows hold the numbers of k side by side; of every gate."""
     unit_stride, gate_stride, columns, size = strides
-    together = max(e.lanes, _LINE // e.item)
+    together = max(e.lanes, CACHE_LINE // e.item)
     all_units = e.b.icmp_signed(">=", existing, e.i64(e.lanes))
     whole = e.select(all_units, e.b.sub(depth, e.b.srem(depth, e.i64(together))), e.i64(0))
 

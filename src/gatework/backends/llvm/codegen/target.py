@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from gatework.backends.compiled.once import made_once
 from gatework.backends.llvm.codegen import isa
 
+CACHE_LINE = 64
+"""Bytes of a cache line, on every target."""
+
 
 @dataclass(frozen=True)
 class Target:
